@@ -1,0 +1,1 @@
+"""mlxctl, the control CLI of the mlxd daemon."""

@@ -1,0 +1,1 @@
+"""The commands of mlxctl, one module per group, imported on use."""

@@ -1,0 +1,1 @@
+"""The service managers mlxctl can drive, one module each."""

@@ -1,0 +1,1 @@
+"""The API dialects, pure: bytes to GenerateRequest, events to reply."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the daemon: the only code that knows Starlette."""

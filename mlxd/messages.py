@@ -1,0 +1,245 @@
+"""Every message between the daemon and an engine, and the rules both keep.
+
+Messages are msgspec Structs in MessagePack; a frame is a four-byte big-endian length and that many
+bytes, which hold a *list* of messages. The engine sends one frame per scheduler step, with the
+events of every sequence in the batch.
+
+The rules, each with a test in tests/test_messages.py or tests/models/test_engine_process.py:
+
+1. The engine speaks first: `Hello`. The daemon answers with `Load`; `LoadProgress` and one `Ready`
+   (or one `Fatal`) follow. `Generate` is sent only after `Ready`.
+2. Each `Generate` gets exactly one terminal message, `Finished` or `Failed`, aborted ones included.
+3. `Abort` is idempotent, and harmless for an id that has ended.
+4. End of file becomes `EngineDied` for every open request.
+5. The engine exits on end of file, even in the middle of a long prefill.
+6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
+   silently.
+7. `Ping` is answered with `Pong` by the thread that steps, so an answer means the loop turns.
+8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+_LENGTH_BYTES = 4
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of all: frozen, and encoded as an array without field names."""
+
+
+class ChatPrompt(Message, tag="chat"):
+    """A conversation, rendered by the model's chat template in the engine."""
+
+    messages: list[dict[str, Any]]
+
+
+class TextPrompt(Message, tag="text"):
+    """Text that goes to the tokenizer as it is."""
+
+    text: str
+
+
+class TokensPrompt(Message, tag="tokens"):
+    """Token ids that go to the model as they are."""
+
+    tokens: list[int]
+
+
+class Sampling(Message):
+    """How the next token is chosen; `temperature` 0 is greedy, `top_k` 0 and `min_p` 0 are off."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+
+class GenerateRequest(Message):
+    """What every API dialect turns its body into.
+
+    `stop` holds texts that end the sequence and are never shown; `seed` None draws a fresh one;
+    `max_tokens` None means as many as the context has room for.
+    """
+
+    prompt: ChatPrompt | TextPrompt | TokensPrompt
+    max_tokens: int | None
+    sampling: Sampling
+    stop: list[str] = []
+    seed: int | None = None
+
+
+class Load(Message, tag=True):
+    """Load the model in the folder `path`; sent once, sizes in bytes."""
+
+    path: str
+    decode_concurrency: int = 32
+    prompt_concurrency: int = 8
+    prefill_step_size: int = 2048
+    prompt_cache_bytes: int = 0
+    trust_remote_code: bool = False
+
+
+class Generate(Message, tag=True):
+    """Start a sequence; `id` is the daemon's, unique within the engine's life."""
+
+    id: int
+    request: GenerateRequest
+
+
+class Abort(Message, tag=True):
+    """End the sequence `id` within a step."""
+
+    id: int
+
+
+class Ping(Message, tag=True):
+    """Ask whether the loop turns."""
+
+
+class Shutdown(Message, tag=True):
+    """Exit now; what is still running is aborted."""
+
+
+class Hello(Message, tag=True):
+    """The engine's first message."""
+
+    protocol_version: int
+    pid: int
+
+
+class LoadProgress(Message, tag=True):
+    """How far the load is, from 0 to 1."""
+
+    fraction: float
+
+
+class Ready(Message, tag=True):
+    """The model is loaded; `context_length` in tokens, 0 when the model does not say."""
+
+    context_length: int
+    memory_bytes: int
+
+
+class Pong(Message, tag=True):
+    """The loop turns; `memory_bytes` is what MLX holds now."""
+
+    memory_bytes: int
+
+
+class Fatal(Message, tag=True):
+    """The engine cannot go on and exits after this message."""
+
+    message: str
+
+
+class Started(Message, tag=True):
+    """The prompt is tokenised and queued; `cached_tokens` of it need no prefill."""
+
+    id: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class PrefillProgress(Message, tag=True):
+    """`done` of `total` prompt tokens are processed."""
+
+    id: int
+    done: int
+    total: int
+
+
+class Delta(Message, tag=True):
+    """More text of the answer."""
+
+    id: int
+    text: str
+
+
+class Usage(Message):
+    """Token counts of a finished sequence."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class Finished(Message, tag=True):
+    """Terminal: the sequence ended as `reason` says."""
+
+    id: int
+    reason: Literal["stop", "length", "abort"]
+    usage: Usage
+
+
+class Failed(Message, tag=True):
+    """Terminal: the sequence failed. `param` names the field of the request that is at fault."""
+
+    id: int
+    kind: Literal["invalid_request", "context_length_exceeded", "generation_failed"]
+    message: str
+    param: str | None = None
+
+
+DaemonMessage = Load | Generate | Abort | Ping | Shutdown
+Event = Started | PrefillProgress | Delta | Finished | Failed
+EngineMessage = Hello | LoadProgress | Ready | Pong | Fatal | Event
+
+_encoder = msgspec.msgpack.Encoder()
+_daemon_decoder = msgspec.msgpack.Decoder(list[DaemonMessage])
+_engine_decoder = msgspec.msgpack.Decoder(list[EngineMessage])
+
+
+def encode_frame(messages: list[DaemonMessage] | list[EngineMessage]) -> bytes:
+    """Encode `messages` as one frame, length prefix included."""
+    payload = _encoder.encode(messages)
+    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
+
+
+def decode_daemon_frame(payload: bytes | memoryview) -> list[DaemonMessage]:
+    """Decode a frame's payload as the engine receives it.
+
+    Raises:
+        msgspec.DecodeError: when the payload is no list of daemon messages.
+    """
+    return _daemon_decoder.decode(payload)
+
+
+def decode_engine_frame(payload: bytes | memoryview) -> list[EngineMessage]:
+    """Decode a frame's payload as the daemon receives it.
+
+    Raises:
+        msgspec.DecodeError: when the payload is no list of engine messages.
+    """
+    return _engine_decoder.decode(payload)
+
+
+class FrameSplitter:
+    """Cuts a byte stream into the payloads of its frames."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take the next bytes of the stream and give each payload that is complete.
+
+        Raises:
+            ValueError: when a frame announces more than MAX_FRAME_BYTES.
+        """
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= _LENGTH_BYTES:
+            size = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
+            if size > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {size} bytes is over the limit of {MAX_FRAME_BYTES}")
+            end = start + _LENGTH_BYTES + size
+            if end > len(buffer):
+                break
+            yield bytes(buffer[start + _LENGTH_BYTES : end])
+            start = end
+        del buffer[:start]

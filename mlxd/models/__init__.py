@@ -1,0 +1,1 @@
+"""Which models exist, which one is in memory, and the process that holds it."""

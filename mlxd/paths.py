@@ -1,0 +1,73 @@
+"""Where every file lives, one function each.
+
+`MLXD_HOME=DIR` puts everything under DIR (tests, second instances); otherwise platformdirs decides.
+Nothing here creates a folder.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+_APP = "mlxd"
+
+
+def home() -> Path | None:
+    """The folder `MLXD_HOME` names, absolute; None when it is unset or empty."""
+    value = os.environ.get("MLXD_HOME", "")
+    return Path(value).expanduser().absolute() if value else None
+
+
+def config_dir() -> Path:
+    """The folder of `config.toml` and `settings.toml`."""
+    return home() or platformdirs.user_config_path(_APP, appauthor=False)
+
+
+def config_file() -> Path:
+    """The person's configuration."""
+    return config_dir() / "config.toml"
+
+
+def settings_file() -> Path:
+    """The machine's settings, written by `mlxctl use`."""
+    return config_dir() / "settings.toml"
+
+
+def models_dir() -> Path:
+    """The folder whose sub-folders are models."""
+    root = home()
+    return (
+        root / "models" if root else platformdirs.user_data_path(_APP, appauthor=False) / "models"
+    )
+
+
+def log_dir() -> Path:
+    """The folder of the daemon's log files."""
+    root = home()
+    return root / "logs" if root else platformdirs.user_log_path(_APP, appauthor=False)
+
+
+def log_file() -> Path:
+    """The daemon's log; rotated files beside it end in `.1`, `.2` and so on."""
+    return log_dir() / "mlxd.log"
+
+
+def stderr_file() -> Path:
+    """What a started daemon prints before its log is open; emptied at each start."""
+    return log_dir() / "mlxd.stderr.log"
+
+
+def runtime_dir() -> Path:
+    """The 0700 folder of the socket and the lock."""
+    root = home()
+    return root / "run" if root else platformdirs.user_runtime_path(_APP, appauthor=False)
+
+
+def socket_file() -> Path:
+    """The Unix socket where `server.socket` names no other."""
+    return runtime_dir() / "mlxd.sock"
+
+
+def lock_file() -> Path:
+    """Locked, and holding the process id, while a daemon runs on this home."""
+    return runtime_dir() / "mlxd.lock"
