@@ -18,7 +18,7 @@ class Duration(float):
     """A time in seconds, written like "30s", "5m" or "1h" in TOML; negative is for ever."""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     """Listeners, who may talk to them, and how much is accepted."""
 
     host: str = "127.0.0.1"
@@ -31,7 +31,7 @@ class Server(Section):
     drain_timeout: Duration = Duration(30)
 
 
-class Models(Section):
+class Models(Section, frozen=True):
     """Which models exist and how long one stays in memory."""
 
     default: str = ""
@@ -40,7 +40,7 @@ class Models(Section):
     aliases: dict[str, str] = {}
 
 
-class Generation(Section):
+class Generation(Section, frozen=True):
     """What a request means that leaves a field out."""
 
     max_tokens: Annotated[int, Meta(ge=1)] = 512
@@ -50,7 +50,7 @@ class Generation(Section):
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
 
-class Engine(Section):
+class Engine(Section, frozen=True):
     """How an engine runs a model."""
 
     decode_concurrency: Annotated[int, Meta(ge=1)] = 32
@@ -60,7 +60,7 @@ class Engine(Section):
     trust_remote_code: bool = False
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """What the daemon writes about itself."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = "info"
@@ -69,7 +69,7 @@ class Log(Section):
     keep: Annotated[int, Meta(ge=1)] = 5
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The root of the tree."""
 
     server: Server = Server()

@@ -32,25 +32,25 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all: frozen, and encoded as an array without field names."""
 
 
-class ChatPrompt(Message, tag="chat"):
+class ChatPrompt(Message, frozen=True, tag="chat"):
     """A conversation, rendered by the model's chat template in the engine."""
 
     messages: list[dict[str, Any]]
 
 
-class TextPrompt(Message, tag="text"):
+class TextPrompt(Message, frozen=True, tag="text"):
     """Text that goes to the tokenizer as it is."""
 
     text: str
 
 
-class TokensPrompt(Message, tag="tokens"):
+class TokensPrompt(Message, frozen=True, tag="tokens"):
     """Token ids that go to the model as they are."""
 
     tokens: list[int]
 
 
-class Sampling(Message):
+class Sampling(Message, frozen=True):
     """How the next token is chosen; `temperature` 0 is greedy, `top_k` 0 and `min_p` 0 are off."""
 
     temperature: float = 0.0
@@ -59,7 +59,7 @@ class Sampling(Message):
     min_p: float = 0.0
 
 
-class GenerateRequest(Message):
+class GenerateRequest(Message, frozen=True):
     """What every API dialect turns its body into.
 
     `stop` holds texts that end the sequence and are never shown; `seed` None draws a fresh one;
@@ -73,7 +73,7 @@ class GenerateRequest(Message):
     seed: int | None = None
 
 
-class Load(Message, tag=True):
+class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`; sent once, sizes in bytes."""
 
     path: str
@@ -84,60 +84,60 @@ class Load(Message, tag=True):
     trust_remote_code: bool = False
 
 
-class Generate(Message, tag=True):
+class Generate(Message, frozen=True, tag=True):
     """Start a sequence; `id` is the daemon's, unique within the engine's life."""
 
     id: int
     request: GenerateRequest
 
 
-class Abort(Message, tag=True):
+class Abort(Message, frozen=True, tag=True):
     """End the sequence `id` within a step."""
 
     id: int
 
 
-class Ping(Message, tag=True):
+class Ping(Message, frozen=True, tag=True):
     """Ask whether the loop turns."""
 
 
-class Shutdown(Message, tag=True):
+class Shutdown(Message, frozen=True, tag=True):
     """Exit now; what is still running is aborted."""
 
 
-class Hello(Message, tag=True):
+class Hello(Message, frozen=True, tag=True):
     """The engine's first message."""
 
     protocol_version: int
     pid: int
 
 
-class LoadProgress(Message, tag=True):
+class LoadProgress(Message, frozen=True, tag=True):
     """How far the load is, from 0 to 1."""
 
     fraction: float
 
 
-class Ready(Message, tag=True):
+class Ready(Message, frozen=True, tag=True):
     """The model is loaded; `context_length` in tokens, 0 when the model does not say."""
 
     context_length: int
     memory_bytes: int
 
 
-class Pong(Message, tag=True):
+class Pong(Message, frozen=True, tag=True):
     """The loop turns; `memory_bytes` is what MLX holds now."""
 
     memory_bytes: int
 
 
-class Fatal(Message, tag=True):
+class Fatal(Message, frozen=True, tag=True):
     """The engine cannot go on and exits after this message."""
 
     message: str
 
 
-class Started(Message, tag=True):
+class Started(Message, frozen=True, tag=True):
     """The prompt is tokenised and queued; `cached_tokens` of it need no prefill."""
 
     id: int
@@ -145,7 +145,7 @@ class Started(Message, tag=True):
     cached_tokens: int
 
 
-class PrefillProgress(Message, tag=True):
+class PrefillProgress(Message, frozen=True, tag=True):
     """`done` of `total` prompt tokens are processed."""
 
     id: int
@@ -153,14 +153,14 @@ class PrefillProgress(Message, tag=True):
     total: int
 
 
-class Delta(Message, tag=True):
+class Delta(Message, frozen=True, tag=True):
     """More text of the answer."""
 
     id: int
     text: str
 
 
-class Usage(Message):
+class Usage(Message, frozen=True):
     """Token counts of a finished sequence."""
 
     prompt_tokens: int
@@ -168,7 +168,7 @@ class Usage(Message):
     completion_tokens: int
 
 
-class Finished(Message, tag=True):
+class Finished(Message, frozen=True, tag=True):
     """Terminal: the sequence ended as `reason` says."""
 
     id: int
@@ -176,7 +176,7 @@ class Finished(Message, tag=True):
     usage: Usage
 
 
-class Failed(Message, tag=True):
+class Failed(Message, frozen=True, tag=True):
     """Terminal: the sequence failed. `param` names the field of the request that is at fault."""
 
     id: int
