@@ -1,0 +1,59 @@
+"""The engine's end of the socket: a thread that reads, a queue, and one way to send."""
+
+import os
+import socket
+import threading
+from queue import Empty, SimpleQueue
+
+import msgspec
+
+from mlxd.messages import (
+    DaemonMessage,
+    EngineMessage,
+    FrameSplitter,
+    decode_daemon_frame,
+    encode_frame,
+)
+
+_READ_BYTES = 256 * 1024
+
+
+class Channel:
+    """Messages from and to the daemon.
+
+    The process exits as soon as the daemon's end is gone, whatever the other threads are doing:
+    an engine never outlives its daemon, not even inside a long prefill.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._incoming: SimpleQueue[DaemonMessage] = SimpleQueue()
+        threading.Thread(target=self._read, name="daemon-reader", daemon=True).start()
+
+    def receive(self, *, wait: bool) -> list[DaemonMessage]:
+        """Give every message that has come; with `wait`, sleep until there is one."""
+        messages = [self._incoming.get()] if wait else []
+        try:
+            while True:
+                messages.append(self._incoming.get_nowait())
+        except Empty:
+            return messages
+
+    def send(self, messages: list[EngineMessage]) -> None:
+        """Send `messages` as one frame."""
+        try:
+            self._connection.sendall(encode_frame(messages))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)
+
+    def _read(self) -> None:
+        splitter = FrameSplitter()
+        try:
+            while data := self._connection.recv(_READ_BYTES):
+                for payload in splitter.feed(data):
+                    for message in decode_daemon_frame(payload):
+                        self._incoming.put(message)
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            print(f"the daemon's messages cannot be read: {error}", flush=True)  # noqa: T201
+            os._exit(1)
+        os._exit(0)
