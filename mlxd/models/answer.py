@@ -1,0 +1,94 @@
+"""One accepted request on its way: its turn, its model, its engine, and once a second try."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mlxd.errors import Draining, EngineDied
+from mlxd.messages import Delta, Event, GenerateRequest, PrefillProgress
+from mlxd.models.catalog import Entry
+from mlxd.models.engine_process import Generation
+from mlxd.models.model import State
+
+if TYPE_CHECKING:
+    from mlxd.models.pool import Pool
+
+
+class Answer:
+    """The events of a request, in lists as they come; to be read by one task, then closed.
+
+    A request whose engine dies before the first text of its answer is run again, once, on a new
+    engine; its events then begin anew with `Started`.
+    """
+
+    def __init__(self, pool: "Pool", entry: Entry, request: GenerateRequest) -> None:
+        self._pool = pool
+        self._entry = entry
+        self._request = request
+        self._held = contextlib.AsyncExitStack()
+        self._generation: Generation | None = None
+        self._prefill: PrefillProgress | None = None
+        self._answered = self._retried = self._closed = False
+
+    def __aiter__(self) -> "Answer":
+        """Iterate over lists of events; none is empty and the last one ends with `Finished`."""
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        """Give what has come.
+
+        Raises:
+            MlxdError: the request cannot be answered (any more).
+        """
+        while not self._closed:
+            try:
+                events = await self._next_events()
+            except EngineDied:
+                await self._let_go()
+                if self._pool.draining:
+                    raise Draining("the daemon is stopping") from None
+                if self._answered or self._retried:
+                    raise
+                self._retried = True
+                continue
+            if not events:
+                break
+            self._note(events)
+            return events
+        await self.aclose()
+        raise StopAsyncIteration
+
+    @property
+    def progress(self) -> str:
+        """Where the request is, in a few words."""
+        if self._prefill is not None:
+            return f"prefill {self._prefill.done}/{self._prefill.total}"
+        model = self._pool.model(self._entry)
+        if model.state is State.LOADING:
+            return f"loading {model.load_progress:.0%}"
+        return "queued"
+
+    async def aclose(self) -> None:
+        """Abort what has not ended and let go of the model; any number of times."""
+        self._closed = True
+        await self._let_go()
+        self._pool.forget(self)
+
+    async def _next_events(self) -> list[Event]:
+        if self._generation is None:
+            engine = await self._held.enter_async_context(self._pool.lease(self._entry))
+            self._generation = engine.generate(self._request)
+        return await self._generation.next_events()
+
+    async def _let_go(self) -> None:
+        generation, self._generation, self._prefill = self._generation, None, None
+        if generation is not None:
+            generation.close()
+        held, self._held = self._held, contextlib.AsyncExitStack()
+        await held.aclose()
+
+    def _note(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, PrefillProgress):
+                self._prefill = event
+            elif isinstance(event, Delta):
+                self._answered, self._prefill = True, None

@@ -1,0 +1,128 @@
+"""The models on disk: which there are, and which one a request means."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxd import paths
+from mlxd.config import Models
+from mlxd.errors import ModelNotFound
+
+DEFAULT_NAMES = ("", "default_model")
+_NEAR_NAMES = 3
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on disk. `created` in Unix seconds, `context_length` in tokens."""
+
+    id: str
+    path: Path
+    created: int
+    size_bytes: int
+    architecture: str
+    quantization: str | None
+    context_length: int | None
+
+
+class _ModelConfig(msgspec.Struct):
+    """The part of a model's config.json that the catalog shows."""
+
+    model_type: str = "unknown"
+    max_position_embeddings: int | None = None
+    quantization: dict[str, Any] | None = None
+
+
+class Catalog:
+    """The models directory and the configured folders beside it, read anew at each question."""
+
+    def __init__(self, config: Models) -> None:
+        self._config = config
+        self._known: dict[Path, tuple[int, Entry]] = {}
+
+    def entries(self) -> list[Entry]:
+        """Give every model, by id; where two folders have the same name the first one counts."""
+        found: dict[str, Entry] = {}
+        for folder in self._folders():
+            if folder.name not in found and (entry := self._read(folder)) is not None:
+                found[folder.name] = entry
+        return sorted(found.values(), key=lambda entry: entry.id)
+
+    def default(self) -> Entry | None:
+        """Give the model that a request means which names none; None when that is not clear."""
+        try:
+            return self.resolve(None)
+        except ModelNotFound:
+            return None
+
+    def resolve(self, name: str | None) -> Entry:
+        """Give the model that `name` means: an id, an alias, or the default for no name.
+
+        The default is the configured one, or the only one there is.
+
+        Raises:
+            ModelNotFound: names the near ones, or says what to do when there is none.
+        """
+        entries = {entry.id: entry for entry in self.entries()}
+        if not entries:
+            raise ModelNotFound(
+                "no model is installed: add one with `mlxctl import FILE.gguf`", param="model"
+            )
+        if name is None or name in DEFAULT_NAMES:
+            name = self._config.default or (next(iter(entries)) if len(entries) == 1 else "")
+        if not name:
+            raise ModelNotFound(
+                f"no default model is set: name one of {', '.join(entries)}, "
+                "or set it with `mlxctl use MODEL`",
+                param="model",
+            )
+        if (entry := entries.get(self._config.aliases.get(name, name))) is not None:
+            return entry
+        names = [*entries, *self._config.aliases]
+        near = difflib.get_close_matches(name, names, _NEAR_NAMES)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(names)}"
+        raise ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
+
+    def _folders(self) -> Iterator[Path]:
+        for root in (paths.models_dir(), *map(Path, self._config.dirs)):
+            if (root / "config.json").is_file():
+                yield root
+                continue
+            try:
+                names = sorted(os.listdir(root))
+            except OSError:
+                continue
+            yield from (root / name for name in names if not name.startswith("."))
+
+    def _read(self, folder: Path) -> Entry | None:
+        """Read a model folder; None when it is not one. Unchanged folders are read once."""
+        file = folder / "config.json"
+        try:
+            changed = file.stat().st_mtime_ns
+            if (known := self._known.get(folder)) is not None and known[0] == changed:
+                return known[1]
+            weights = [weight.stat().st_size for weight in folder.glob("model*.safetensors")]
+            config = msgspec.json.decode(file.read_bytes(), type=_ModelConfig)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if not weights:
+            return None
+        entry = Entry(
+            id=folder.name,
+            path=folder,
+            created=changed // 1_000_000_000,
+            size_bytes=sum(weights),
+            architecture=config.model_type,
+            quantization=_quantization(config.quantization),
+            context_length=config.max_position_embeddings,
+        )
+        self._known[folder] = (changed, entry)
+        return entry
+
+
+def _quantization(quantization: dict[str, Any] | None) -> str | None:
+    bits = (quantization or {}).get("bits")
+    return f"{bits}-bit" if isinstance(bits, int) else None

@@ -1,0 +1,179 @@
+"""The states of one model, and the one task that moves it from state to state."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any
+
+from mlxd.errors import LoadFailed
+from mlxd.models.catalog import Entry
+from mlxd.models.engine_process import EngineProcess
+
+Launch = Callable[[Entry, Callable[[float], None]], Awaitable[EngineProcess]]
+
+_log = logging.getLogger("mlxd.models")
+
+
+class State(StrEnum):
+    """Where a model is between disk and memory."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.UNLOADED: frozenset({State.LOADING}),
+    State.LOADING: frozenset({State.READY, State.FAILED, State.UNLOADED}),
+    State.READY: frozenset({State.DRAINING, State.FAILED}),
+    State.DRAINING: frozenset({State.UNLOADED, State.FAILED}),
+    State.FAILED: frozenset({State.LOADING, State.UNLOADED}),
+}
+
+
+class Model:
+    """One model: who holds it, and whether its engine runs.
+
+    `_live` is the only writer of `state`; everything else asks (`hold`, `ready`, `release`,
+    `unload`) and waits.
+    """
+
+    def __init__(self, entry: Entry, launch: Launch, keep_alive: float) -> None:
+        self.entry = entry
+        self.state = State.UNLOADED
+        self.cause: str | None = None
+        self.engine: EngineProcess | None = None
+        self.load_progress = 0.0
+        self._launch = launch
+        self._keep_alive = keep_alive
+        self._leases = 0
+        self._life: asyncio.Task[None] | None = None
+        self._loaded: asyncio.Future[EngineProcess] | None = None
+        self._unload_wanted = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def leases(self) -> int:
+        """How many hold the model now."""
+        return self._leases
+
+    def hold(self) -> None:
+        """Begin a lease; from here to `release` the model is not unloaded."""
+        self._leases += 1
+        self._idle.clear()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+    def release(self) -> None:
+        """End a lease."""
+        self._leases -= 1
+        if self._leases == 0:
+            self._idle.set()
+            self._expire_later()
+
+    async def ready(self) -> EngineProcess:
+        """Give the engine to a holder of a lease, loading the model first where needed.
+
+        Raises:
+            LoadFailed: it cannot be loaded; the next to ask tries again.
+        """
+        while self.state is State.DRAINING and self._life is not None:
+            await asyncio.wait([self._life])
+        if self._life is None or self._life.done() or self._loaded is None:
+            loop = asyncio.get_running_loop()
+            self._unload_wanted.clear()
+            self._loaded = loop.create_future()
+            self._life = loop.create_task(self._live(self._loaded))
+        return await asyncio.shield(self._loaded)
+
+    async def unload(self) -> None:
+        """Let the leases end, then the engine; return when it is gone. Cancels a load."""
+        if self._life is not None:
+            self._unload_wanted.set()
+            await asyncio.wait([self._life])
+
+    async def kill(self) -> None:
+        """End the engine at once, whoever holds it."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._unload_wanted.set()
+        if self.engine is not None:
+            await self.engine.stop(grace=1.0)
+        if self._life is not None:
+            await asyncio.wait([self._life])
+
+    async def _live(self, loaded: asyncio.Future[EngineProcess]) -> None:
+        """Take the model from disk to memory and back, once."""
+        self.load_progress, self.cause = 0.0, None
+        try:
+            self.engine = await self._load()
+        except LoadFailed as error:
+            loaded.set_exception(error)
+            loaded.exception()  # nobody may be waiting for it any more
+            return
+        loaded.set_result(self.engine)
+        self._expire_later()
+        await self._serve(self.engine)
+        self.engine = None
+
+    async def _load(self) -> EngineProcess:
+        self._enter(State.LOADING)
+        launch = asyncio.ensure_future(self._launch(self.entry, self._report))
+        if not await self._done_before_unload(launch):
+            launch.cancel()
+            await asyncio.wait([launch])
+            self._enter(State.UNLOADED)
+            raise LoadFailed(f"loading {self.entry.id} was cancelled")
+        try:
+            engine = launch.result()
+        except LoadFailed as error:
+            self._fail(error.message)
+            raise
+        self._enter(State.READY)
+        return engine
+
+    async def _serve(self, engine: EngineProcess) -> None:
+        """Stay ready until the engine dies or is wanted no longer, then drain and end it."""
+        if await self._done_before_unload(engine.exited) and not self._unload_wanted.is_set():
+            self._fail(engine.exited.result())
+            return
+        self._enter(State.DRAINING)
+        await _first(engine.exited, self._idle)
+        await engine.stop()
+        self._enter(State.UNLOADED)
+
+    async def _done_before_unload(self, future: asyncio.Future[Any]) -> bool:
+        """Wait for `future` or the wish to unload, and tell whether `future` is done."""
+        await _first(future, self._unload_wanted)
+        return future.done()
+
+    def _report(self, fraction: float) -> None:
+        self.load_progress = fraction
+
+    def _fail(self, cause: str) -> None:
+        self.cause = cause
+        self._enter(State.FAILED)
+
+    def _enter(self, state: State) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise RuntimeError(f"{self.entry.id} cannot go from {self.state} to {state}")
+        self.state = state
+        _log.info("%s is %s%s", self.entry.id, state, f": {self.cause}" if self.cause else "")
+
+    def _expire_later(self) -> None:
+        if self._keep_alive >= 0 and self._leases == 0 and self.state is State.READY:
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(self._keep_alive, self._unload_wanted.set)
+
+
+async def _first(future: asyncio.Future[Any], event: asyncio.Event) -> None:
+    """Wait until `future` is done or `event` is set."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait([future, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

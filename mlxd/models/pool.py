@@ -1,0 +1,143 @@
+"""The models in memory, and the way of a request through them.
+
+One model is in memory at a time. Whoever needs another waits in line, first come first served,
+until the one in memory has finished what it has.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from mlxd.config import Config
+from mlxd.errors import Draining, LoadFailed, QueueFull
+from mlxd.messages import GenerateRequest, Load
+from mlxd.models.answer import Answer
+from mlxd.models.catalog import Entry
+from mlxd.models.engine_process import EngineProcess
+from mlxd.models.model import Launch, Model
+
+
+def launch_from(config: Config) -> Launch:
+    """Give the function that starts an engine for a model as `config` says."""
+
+    async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+        load = Load(
+            path=str(entry.path),
+            decode_concurrency=config.engine.decode_concurrency,
+            prompt_concurrency=config.engine.prompt_concurrency,
+            prefill_step_size=config.engine.prefill_step_size,
+            prompt_cache_bytes=config.engine.prompt_cache,
+            trust_remote_code=config.engine.trust_remote_code,
+        )
+        return await EngineProcess.start(entry.id, load, report)
+
+    return launch
+
+
+class Pool:
+    """Loads models and runs requests on them."""
+
+    def __init__(self, config: Config, launch: Launch | None = None) -> None:
+        self._max_queue = config.server.max_queue
+        self._keep_alive = config.models.keep_alive
+        self._launch = launch or launch_from(config)
+        self._models: dict[str, Model] = {}
+        self._current: Model | None = None
+        self._turn = asyncio.Lock()
+        self._answers: set[Answer] = set()
+        self._preloads: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._draining = False
+
+    @property
+    def models(self) -> list[Model]:
+        """Every model that was asked for since the start."""
+        return list(self._models.values())
+
+    def submit(self, entry: Entry, request: GenerateRequest) -> Answer:
+        """Accept a request; from here on it ends with its answer or with an error.
+
+        Raises:
+            Draining: the daemon is stopping.
+            QueueFull: `server.max_queue` requests are accepted already.
+        """
+        if self._draining:
+            raise Draining("the daemon is stopping")
+        if len(self._answers) >= self._max_queue:
+            raise QueueFull(f"{self._max_queue} requests are accepted already (server.max_queue)")
+        answer = Answer(self, entry, request)
+        self._answers.add(answer)
+        self._empty.clear()
+        return answer
+
+    def model(self, entry: Entry) -> Model:
+        """Give the model of `entry`, known from now on."""
+        if (model := self._models.get(entry.id)) is None or model.entry.path != entry.path:
+            model = self._models[entry.id] = Model(entry, self._launch, self._keep_alive)
+        return model
+
+    @contextlib.asynccontextmanager
+    async def lease(self, entry: Entry) -> AsyncIterator[EngineProcess]:
+        """Hold a model in memory, once it is this model's turn.
+
+        Raises:
+            LoadFailed: it cannot be loaded.
+        """
+        async with self._turn:
+            model = self.model(entry)
+            if self._current is not None and self._current is not model:
+                await self._current.unload()
+            self._current = model
+            model.hold()
+        try:
+            yield await model.ready()
+        finally:
+            model.release()
+
+    def preload(self, entry: Entry) -> None:
+        """Bring a model into memory without waiting for it."""
+
+        async def load() -> None:
+            with contextlib.suppress(LoadFailed):  # the model's state keeps the reason
+                async with self.lease(entry):
+                    pass
+
+        task = asyncio.get_running_loop().create_task(load())
+        self._preloads.add(task)
+        task.add_done_callback(self._preloads.discard)
+
+    async def healthy(self) -> None:
+        """Return when the loop of every ready engine turns.
+
+        Raises:
+            EngineDied: one does not.
+        """
+        for model in self._models.values():
+            if model.engine is not None:
+                await model.engine.check()
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing more, and wait at most `seconds` for what is accepted to end."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+
+    async def close(self) -> None:
+        """End every engine; what still runs ends with `Draining`."""
+        self._draining = True
+        for task in list(self._preloads):
+            task.cancel()
+        await asyncio.gather(*(model.kill() for model in self._models.values()))
+
+    @property
+    def draining(self) -> bool:
+        """Whether new requests are refused because the daemon is stopping."""
+        return self._draining
+
+    def forget(self, answer: Answer) -> None:
+        """Count `answer` as ended."""
+        self._answers.discard(answer)
+        if not self._answers:
+            self._empty.set()
