@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import msgspec
 
@@ -151,6 +152,7 @@ class EngineProcess:
             LoadFailed: says why there is no engine. A cancelled start leaves no process behind.
         """
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -166,7 +168,8 @@ class EngineProcess:
                 raise LoadFailed(f"no engine process can be started: {error}") from error
         engine = cls(name, process, report)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: _Wire(engine), sock=ours)
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(lambda: _Wire(engine), sock=ours)
             engine._send(load)
             await engine._loaded
         except BaseException:
@@ -345,8 +348,8 @@ class _Wire(asyncio.Protocol):
         self._splitter = FrameSplitter()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._engine.connected(transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        self._engine.connected(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
         try:

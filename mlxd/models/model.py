@@ -90,10 +90,16 @@ class Model:
             self._unload_wanted.clear()
             self._loaded = loop.create_future()
             self._life = loop.create_task(self._live(self._loaded))
+            self._life.add_done_callback(self._after_life)
         return await asyncio.shield(self._loaded)
 
     async def unload(self) -> None:
-        """Let the leases end, then the engine; return when it is gone. Cancels a load."""
+        """Let the leases end, then the engine; return when it is gone.
+
+        A load that somebody holds a lease on is waited for, any other is cancelled.
+        """
+        if self.state is State.LOADING and self._leases and self._loaded is not None:
+            await asyncio.wait([self._loaded])
         if self._life is not None:
             self._unload_wanted.set()
             await asyncio.wait([self._life])
@@ -152,6 +158,16 @@ class Model:
         """Wait for `future` or the wish to unload, and tell whether `future` is done."""
         await _first(future, self._unload_wanted)
         return future.done()
+
+    def _after_life(self, life: asyncio.Task[None]) -> None:
+        """A bug must not leave anybody waiting."""
+        if (error := life.exception()) is None:
+            return
+        _log.error("the life of %s ended in an error", self.entry.id, exc_info=error)
+        self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(LoadFailed(self.cause))
+            self._loaded.exception()
 
     def _report(self, fraction: float) -> None:
         self.load_progress = fraction
