@@ -98,7 +98,7 @@ class Model:
 
         A load that somebody holds a lease on is waited for, any other is cancelled.
         """
-        if self.state is State.LOADING and self._leases and self._loaded is not None:
+        if self._leases and self._loaded is not None:
             await asyncio.wait([self._loaded])
         if self._life is not None:
             self._unload_wanted.set()
