@@ -1,0 +1,49 @@
+"""The configuration: what everyone imports.
+
+    tree.py      every key, its default and what it does
+    notation.py  how sizes, times, paths and secrets are written
+    keys.py      the tree's keys as data, and the nearest one to a misspelling
+    sources.py   files, environment, command line
+    load.py      from the sources to the tree
+    check.py     what does not go together
+    render.py    the commented config.toml
+    settings.py  writing settings.toml
+
+`mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
+"""
+
+from mlxd.config.check import check
+from mlxd.config.load import Explained, explain, load, load_file
+from mlxd.config.notation import ByteSize, Duration
+from mlxd.config.render import render_default
+from mlxd.config.settings import write_settings
+from mlxd.config.tree import (
+    Config,
+    Engine,
+    Generation,
+    Log,
+    ModelOverrides,
+    Models,
+    Section,
+    Server,
+)
+
+__all__ = [
+    "ByteSize",
+    "Config",
+    "Duration",
+    "Engine",
+    "Explained",
+    "Generation",
+    "Log",
+    "ModelOverrides",
+    "Models",
+    "Section",
+    "Server",
+    "check",
+    "explain",
+    "load",
+    "load_file",
+    "render_default",
+    "write_settings",
+]

@@ -1,0 +1,40 @@
+"""What is wrong with a configuration whose values are each allowed but do not go together."""
+
+import os
+import sys
+from ipaddress import ip_address
+
+from mlxd.config.tree import Config
+from mlxd.errors import ConfigError
+
+_SOCKET_BYTES = 104 if sys.platform == "darwin" else 108
+
+
+def check(config: Config) -> None:
+    """Refuse what would be unsafe or cannot work.
+
+    Raises:
+        ConfigError: the daemon would listen beyond this machine without a key, or the path of the
+            Unix socket is too long for the system.
+    """
+    if not config.server.api_key and not _is_loopback(config.server.host):
+        raise ConfigError(
+            f'server.host: "{config.server.host}" can be reached from other machines: '
+            "set server.api_key too, or use 127.0.0.1"
+        )
+    socket = config.socket_file()
+    length = len(os.fsencode(socket))
+    if length >= _SOCKET_BYTES:
+        raise ConfigError(
+            f"server.socket: {socket} has {length} bytes, and a Unix socket's path at most "
+            f"{_SOCKET_BYTES - 1}: set server.socket or MLXD_HOME to a shorter one"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

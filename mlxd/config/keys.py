@@ -1,0 +1,181 @@
+"""Every key of the tree as data, read off the Structs, and the nearest one to a misspelling.
+
+A key's path is a tuple: `("server", "port")`, `("model", "some/id", "generation", "top_p")`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+
+from mlxd.config.notation import Notation, Secret, toml_text
+from mlxd.config.tree import Config, Section
+
+KeyPath = tuple[str, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key of one section; `type` is its bare type, `notation` set where text means more."""
+
+    path: KeyPath
+    type: Any
+    meta: msgspec.Meta
+    notation: Notation | None
+    default: object
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value is printed nowhere."""
+        return isinstance(self.notation, Secret)
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, as the end of "expected …"."""
+        return self.notation.expected if self.notation else _expected(self.type, self.meta)
+
+    def read(self, value: object, folder: Path) -> object:
+        """Turn a TOML value into the value of the tree; a relative path starts at `folder`.
+
+        Raises:
+            ValueError: the value is not as `expected` says.
+        """
+        if self.notation:
+            return self.notation.read(value, folder)
+        return msgspec.convert(value, Annotated[self.type, self.meta])
+
+    def read_text(self, text: str, folder: Path) -> object:
+        """Turn text of the environment or the command line into the value of the tree.
+
+        Lists are separated by commas, and tables are `name=value` pairs separated by commas.
+
+        Raises:
+            ValueError: the text is not as `expected` says.
+        """
+        kind = get_origin(self.type) or self.type
+        if kind is list:
+            return self.read(_entries(text), folder)
+        if kind is dict:
+            return self.read(dict(map(_pair, _entries(text))), folder)
+        if self.notation:
+            return self.notation.read(text, folder)
+        return msgspec.convert(text, Annotated[self.type, self.meta], strict=False)
+
+    def write(self, value: object) -> str:
+        """Give the TOML text of a value of the tree, a mask for a secret."""
+        return self.notation.write(value) if self.notation else toml_text(value)
+
+
+def _keys() -> Iterator[Key]:
+    tree = Config()
+    for section in msgspec.structs.fields(Config):
+        if not (isinstance(section.type, type) and issubclass(section.type, Section)):
+            continue
+        for field in msgspec.structs.fields(section.type):
+            bare, *metadata = get_args(field.type)
+            metas = [entry for entry in metadata if isinstance(entry, msgspec.Meta)]
+            yield Key(
+                path=(section.name, field.name),
+                type=bare,
+                meta=metas[-1],
+                notation=next((entry for entry in metadata if isinstance(entry, Notation)), None),
+                default=getattr(getattr(tree, section.name), field.name),
+            )
+
+
+KEYS: dict[KeyPath, Key] = {key.path: key for key in _keys()}
+SECTIONS: dict[str, type[Section]] = {
+    section: type(getattr(Config(), section)) for section, _ in KEYS
+}
+PER_MODEL = "model"
+"""The section of `[model."some/id"]` tables."""
+
+
+def dotted(path: KeyPath) -> str:
+    """Give a path as TOML writes a dotted key."""
+    return ".".join(part if _BARE.fullmatch(part) else toml_text(part) for part in path)
+
+
+def find(path: KeyPath) -> Key | None:
+    """Give the key at `path`, for one model too; None when there is none."""
+    if path[0] == PER_MODEL:
+        return KEYS.get(path[2:]) if len(path) == 4 and path[2] == "generation" else None
+    return KEYS.get(path)
+
+
+def is_table(path: KeyPath) -> bool:
+    """Whether a table of keys, and no value, belongs at `path`."""
+    if path[:1] == (PER_MODEL,):
+        return len(path) < 3 or path[2:] == ("generation",)
+    return not path or (path[0] in SECTIONS and len(path) == 1)
+
+
+def advice(path: KeyPath) -> str:
+    """Say what an unknown `path` might have meant, or else what there is."""
+    near = nearest(path)
+    if near is not None:
+        return f"did you mean {dotted(near)}?"
+    if path[0] == PER_MODEL:
+        return f"{dotted(path[:2])} has generation, with the keys of [generation]"
+    if path[0] in SECTIONS:
+        names = ", ".join(name for section, name in KEYS if section == path[0])
+        return f"[{path[0]}] has {names}"
+    return f"there are {', '.join(SECTIONS)} and {PER_MODEL}"
+
+
+def nearest(path: KeyPath) -> KeyPath | None:
+    """Give the known path that an unknown one most likely means; None when nothing is near."""
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    known = KEYS
+    prefix: KeyPath = ()
+    if path[0] == PER_MODEL:
+        prefix = path[:2]
+        path = path[2:]
+        known = {key: value for key, value in KEYS.items() if key[0] == "generation"}
+    if not path:
+        return None
+    if len(path) == 1:
+        names = {name: (name,) for name in (*SECTIONS, PER_MODEL)}
+        if not prefix and (found := get_close_matches(path[0], names, 1, 0.75)):
+            return names[found[0]]
+    whole = {dotted(key): key for key in known}
+    if found := get_close_matches(dotted(path), whole, 1, 0.8):
+        return prefix + whole[found[0]]
+    leaves = {key[-1]: key for key in known}
+    if found := get_close_matches(path[-1], leaves, 1, 0.75):
+        return prefix + leaves[found[0]]
+    return None
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",")] if text else []
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    name, equals, value = entry.partition("=")
+    if not equals:
+        raise ValueError(entry)
+    return name.strip(), value.strip()
+
+
+def _expected(kind: Any, meta: msgspec.Meta) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(toml_text, get_args(kind)))
+    if origin is list:
+        return "a list of non-empty strings"
+    if origin is dict:
+        return "a table of non-empty names and values (name=value,name=value outside TOML)"
+    if kind is bool:
+        return "true or false"
+    if kind is int:
+        return f"an integer from {meta.ge} to {meta.le}"
+    if kind is float and meta.gt is not None:
+        return f"a number above {meta.gt} and up to {meta.le}"
+    if kind is float:
+        return f"a number from {meta.ge} to {meta.le}"
+    return "a non-empty string" if meta.min_length else "a string"
