@@ -124,7 +124,10 @@ def _check_equal_prompts(runs: dict[str, dict[int, list[scenarios.Run]]]) -> Non
 
 def _prepare_model(name: str, folder: Path) -> servers.Model:
     if name != "tiny":
-        return servers.Model.read(Path(name).resolve(), tiny=False)
+        try:
+            return servers.Model.read(Path(name).resolve(), tiny=False)
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(f"{name} is no model folder: {error}") from error
     path = folder / "tiny"
     command = [sys.executable, str(_ROOT / "scripts" / "tiny_model.py"), str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -141,6 +144,7 @@ def _machine() -> dict[str, object]:
     return {
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "load average": os.getloadavg(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in ("mlx", "mlx-lm", "mlxd")},
     }
@@ -168,12 +172,18 @@ def _counts(text: str) -> list[int]:
     return counts
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="tiny", help="a model folder, or the random one (tiny)")
     parser.add_argument("--streams", type=_counts, default=[1, 8, 32], help="1,8,32")
-    parser.add_argument("--tokens", type=int, default=400, help="a stream (400)")
-    parser.add_argument("--rounds", type=int, default=5, help="each with every server (5)")
+    parser.add_argument("--tokens", type=_positive, default=400, help="a stream (400)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="each with every server (5)")
     parser.add_argument(
         "--servers", type=_names(_SERVERS), default=list(_SERVERS), help=",".join(_SERVERS)
     )
