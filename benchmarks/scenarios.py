@@ -17,6 +17,7 @@ import servers
 from client import BenchmarkError, Client, Reply, Stream
 from prompts import Prompts
 
+CAN_READ_IDLE = Path("/proc/self/status").exists()
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 _PROMPT_TOKENS = 48
 _WARM_UP_STREAMS, _WARM_UP_TOKENS = 4, 32
@@ -182,7 +183,7 @@ class Idle:
 def idle(start: servers.Start, seconds: float) -> Idle:
     """Memory of an idle server without a model, and how often its threads wake in `seconds`.
 
-    Linux only: it reads /proc.
+    It reads /proc, so it needs CAN_READ_IDLE.
     """
     with start(None) as server:
         time.sleep(_SETTLE_SECONDS)

@@ -51,7 +51,9 @@ class Benchmark:
             yield self._rounds()
         if "start" in only and self._starts:
             yield {"start": report.start(self._each(scenarios.start_to_health, options.starts))}
-        if "idle" in only and self._starts:
+        if "idle" in only and self._starts and not scenarios.CAN_READ_IDLE:
+            _progress("idle is left out: this system has no /proc")
+        elif "idle" in only and self._starts:
             samples = {
                 name: scenarios.idle(start, options.idle_seconds)
                 for name, start in self._starts.items()
