@@ -37,7 +37,10 @@ class _ModelConfig(msgspec.Struct):
 
 
 class Catalog:
-    """The models directory and the configured folders beside it, read anew at each question."""
+    """The configured folders, then the models directory, read anew at each question.
+
+    A folder holds models, or is one itself.
+    """
 
     def __init__(self, config: Models) -> None:
         self._config = config
@@ -50,6 +53,10 @@ class Catalog:
             if folder.name not in found and (entry := self._read(folder)) is not None:
                 found[folder.name] = entry
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def set_default(self, name: str) -> None:
+        """Make `name` the model that a request means which names none."""
+        self._config = msgspec.structs.replace(self._config, default=name)
 
     def default(self) -> Entry | None:
         """Give the model that a request means which names none; None when that is not clear."""
@@ -87,7 +94,7 @@ class Catalog:
         raise ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
 
     def _folders(self) -> Iterator[Path]:
-        for root in (paths.models_dir(), *map(Path, self._config.dirs)):
+        for root in (*map(Path, self._config.dirs), paths.models_dir()):
             if (root / "config.json").is_file():
                 yield root
                 continue

@@ -266,7 +266,7 @@ class EngineProcess:
                             f"it speaks protocol {message.protocol_version}, the daemon "
                             f"{PROTOCOL_VERSION}: restart the daemon"
                         )
-                case Ready():
+                case Ready() if self._fatal is None:
                     self.context_length = message.context_length
                     self.memory_bytes = message.memory_bytes
                     if not self._loaded.done():

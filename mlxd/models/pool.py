@@ -55,6 +55,11 @@ class Pool:
         """Every model that was asked for since the start."""
         return list(self._models.values())
 
+    @property
+    def requests(self) -> int:
+        """How many requests are accepted and have not ended."""
+        return len(self._answers)
+
     def submit(self, entry: Entry, request: GenerateRequest) -> Answer:
         """Accept a request; from here on it ends with its answer or with an error.
 

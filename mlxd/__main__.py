@@ -1,0 +1,83 @@
+"""The `mlxd` command: the daemon in the foreground, with the flags of `mlx_lm server`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from msgspec.structs import replace
+
+from mlxd import __version__, config, daemon, logs
+from mlxd.config import Config
+from mlxd.errors import ConfigError, MlxdError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+
+
+def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Command], _Command]:
+    """Give an option whose value, when given, is the configuration's `key`."""
+    return click.option(name, key.replace(".", "__"), default=None, help=help_text, **options)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mlxd", message="%(prog)s %(version)s")
+@_flag("--host", "server.host", "Address to listen on. Beyond loopback needs server.api_key.")
+@_flag("--port", "server.port", "TCP port; 0 takes a free one.", type=int)
+@_flag("--socket", "server.socket", "Path of the Unix socket.")
+@_flag("--model", "models.default", "Default model: an id, an alias, or the path of a folder.")
+@_flag("--max-tokens", "generation.max_tokens", "Default max_tokens.", type=int)
+@_flag("--temp", "generation.temperature", "Default temperature; 0 is greedy.", type=float)
+@_flag("--top-p", "generation.top_p", "Default top_p.", type=float)
+@_flag("--top-k", "generation.top_k", "Default top_k; 0 is off.", type=int)
+@_flag("--min-p", "generation.min_p", "Default min_p; 0 is off.", type=float)
+@_flag("--decode-concurrency", "engine.decode_concurrency", "Sequences decoded at once.", type=int)
+@_flag("--prompt-concurrency", "engine.prompt_concurrency", "Prompts processed at once.", type=int)
+@_flag("--prefill-step-size", "engine.prefill_step_size", "Prompt tokens a step.", type=int)
+@_flag("--prompt-cache-bytes", "engine.prompt_cache", 'Memory for earlier prompts, like "2GB".')
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code of a model folder.")
+@_flag("--log-level", "log.level", "debug, info, warning, error or critical.")
+@click.option(
+    "--log-file", type=click.Path(path_type=Path), help="Log there, rotated, not to stderr."
+)
+def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> None:
+    """The language-model daemon for MLX: an OpenAI-compatible API on TCP and on a Unix socket.
+
+    Flags win over the environment (MLXD_SERVER__PORT=8081), which wins over settings.toml and
+    config.toml; `mlxctl config show` lists every key. SIGTERM and SIGINT let running requests
+    finish; a second one does not.
+    """
+    flags = {name.replace("__", "."): value for name, value in values.items() if value is not None}
+    if trust_remote_code:
+        flags["engine.trust_remote_code"] = True
+    try:
+        settings = _with_model_folder(config.load(flags=flags))
+        logs.set_up(settings.log, log_file)
+        daemon.run(settings)
+    except ConfigError as error:
+        _give_up(error, EXIT_CONFIG)
+    except MlxdError as error:
+        _give_up(error, EXIT_FAILED)
+
+
+def _with_model_folder(settings: Config) -> Config:
+    """Let `--model` name a folder, which then joins the catalog under its own name."""
+    folder = Path(settings.models.default).expanduser().absolute()
+    if not settings.models.default or not (folder / "config.json").is_file():
+        return settings
+    models = replace(
+        settings.models, default=folder.name, dirs=[str(folder), *settings.models.dirs]
+    )
+    return replace(settings, models=models)
+
+
+def _give_up(error: MlxdError, status: int) -> None:
+    click.echo(f"mlxd: {error.message}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

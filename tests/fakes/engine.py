@@ -1,0 +1,122 @@
+"""An engine that speaks `mlxd.messages` without a model, with scripted delay, crash and hang.
+
+Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated list of:
+
+    die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load   how the start goes wrong
+    mute                                                                  never answers a Ping
+    die-after=N                                                           SIGKILL itself after N deltas
+    die-once=FILE                                                         like die-after=0, if FILE is absent
+    endless                                                               an answer has no end
+
+An answer is the words of its prompt, one Delta each.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from mlxd.messages import (
+    PROTOCOL_VERSION,
+    Abort,
+    Delta,
+    EngineMessage,
+    Failed,
+    Fatal,
+    Finished,
+    FrameSplitter,
+    Generate,
+    Hello,
+    Load,
+    LoadProgress,
+    Ping,
+    Pong,
+    Ready,
+    Shutdown,
+    Started,
+    TextPrompt,
+    Usage,
+    decode_daemon_frame,
+    encode_frame,
+)
+
+
+class FakeEngine:
+    def __init__(self, script: dict[str, str]) -> None:
+        self.script = script
+        self.connection = socket.socket(fileno=os.dup(0))
+        self.running: dict[int, list[str]] = {}
+        self.deltas = 0
+
+    def send(self, *messages: EngineMessage) -> None:
+        self.connection.sendall(encode_frame(list(messages)))
+
+    def run(self) -> None:
+        if "die-before-hello" in self.script:
+            print("cannot breathe", flush=True)
+            sys.exit(3)
+        if "garbage" in self.script:
+            self.connection.sendall(b"\x00\x00\x00\x01\xc1")
+        version = 99 if "wrong-protocol" in self.script else PROTOCOL_VERSION
+        self.send(Hello(version, os.getpid()))
+        splitter = FrameSplitter()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.connection, selectors.EVENT_READ)
+            while True:
+                if selector.select(timeout=0.001 if self.running else None):
+                    if not (data := self.connection.recv(65536)):
+                        return
+                    for payload in splitter.feed(data):
+                        for message in decode_daemon_frame(payload):
+                            self.take(message)
+                self.step()
+
+    def take(self, message: object) -> None:
+        match message:
+            case Load():
+                self.load()
+            case Generate(id=id_, request=request):
+                if not isinstance(request.prompt, TextPrompt):
+                    self.send(Failed(id_, "invalid_request", "only text", "messages"))
+                    return
+                words = request.prompt.text.split()
+                self.running[id_] = words
+                self.send(Started(id_, len(words), 0))
+            case Abort(id=id_):
+                if self.running.pop(id_, None) is not None:
+                    self.send(Finished(id_, "abort", Usage(0, 0, 0)))
+            case Ping() if "mute" not in self.script:
+                self.send(Pong(4242))
+            case Shutdown():
+                sys.exit(0)
+
+    def load(self) -> None:
+        if "unloadable" in self.script:
+            self.send(Fatal("no safetensors found"))
+            sys.exit(1)
+        self.send(LoadProgress(0.5))
+        if "hang-on-load" not in self.script:
+            self.send(Ready(context_length=128, memory_bytes=1000))
+
+    def step(self) -> None:
+        once = self.script.get("die-once")
+        if self.running and once and not Path(once).exists():
+            Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        for id_, words in list(self.running.items()):
+            if str(self.deltas) == self.script.get("die-after"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if words:
+                word = words[0] if "endless" in self.script else words.pop(0)
+                self.deltas += 1
+                self.send(Delta(id_, word))
+            else:
+                del self.running[id_]
+                self.send(Finished(id_, "stop", Usage(1, 0, 1)))
+
+
+if __name__ == "__main__":
+    items = (item.partition("=") for item in sys.argv[1].split(",") if item)
+    FakeEngine({name: value for name, _, value in items}).run()

@@ -1,0 +1,149 @@
+"""An engine process as the daemon sees it; the engine is tests/fakes/engine.py."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
+from mlxd.messages import (
+    ChatPrompt,
+    Delta,
+    Event,
+    Finished,
+    GenerateRequest,
+    Load,
+    Sampling,
+    Started,
+    TextPrompt,
+)
+from mlxd.models.engine_process import EngineProcess, Generation
+from tests.models.conftest import fake_command
+
+DEADLINE = 20
+
+
+@asynccontextmanager
+async def running(script: str = "") -> AsyncIterator[EngineProcess]:
+    async with asyncio.timeout(DEADLINE):
+        engine = await EngineProcess.start(
+            "fake", Load("/models/fake"), lambda _: None, fake_command(script)
+        )
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+
+def text(words: str) -> GenerateRequest:
+    return GenerateRequest(TextPrompt(words), 10, Sampling())
+
+
+async def collect(generation: Generation) -> list[Event]:
+    events: list[Event] = []
+    while new := await generation.next_events():
+        events += new
+    return events
+
+
+async def test_an_answer_begins_with_started_and_ends_with_finished() -> None:
+    async with running() as engine:
+        events = await collect(engine.generate(text("one two")))
+        assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
+
+
+async def test_requests_share_one_socket_and_keep_apart() -> None:
+    async with running() as engine:
+        answers = [engine.generate(text(f"a{i} b{i}")) for i in range(20)]
+        for i, events in enumerate(await asyncio.gather(*map(collect, answers))):
+            assert [e.text for e in events if isinstance(e, Delta)] == [f"a{i}", f"b{i}"]
+        assert engine.requests == 0
+
+
+async def test_load_reports_progress_and_what_the_engine_says_of_itself() -> None:
+    progress: list[float] = []
+    engine = await EngineProcess.start("fake", Load("/m"), progress.append, fake_command(""))
+    assert progress == [0.5]
+    assert (engine.context_length, engine.memory_bytes) == (128, 1000)
+    await engine.stop()
+
+
+async def test_a_refused_request_says_which_field_is_at_fault() -> None:
+    async with running() as engine:
+        refused = engine.generate(GenerateRequest(ChatPrompt([]), 10, Sampling()))
+        with pytest.raises(InvalidRequest) as caught:
+            await collect(refused)
+        assert caught.value.param == "messages"
+
+
+async def test_close_aborts_once_and_the_terminal_message_still_comes() -> None:
+    async with running("endless") as engine:
+        generation = engine.generate(text("la"))
+        while not any(isinstance(event, Delta) for event in await generation.next_events()):
+            pass
+        generation.close()
+        generation.close()
+        assert await collect(generation) in ([], [Delta(1, "la")])
+        while engine.requests:
+            await engine.ping(DEADLINE)
+
+
+async def test_the_end_of_an_engine_fails_every_open_request() -> None:
+    async with running("endless") as engine:
+        answers = [engine.generate(text("la")) for _ in range(4)]
+        os.kill(engine.pid, signal.SIGKILL)
+        for result in await asyncio.gather(*map(collect, answers), return_exceptions=True):
+            assert isinstance(result, EngineDied)
+            assert result.message == "the engine process was killed by SIGKILL"
+        with pytest.raises(EngineDied):
+            engine.generate(text("too late"))
+
+
+async def test_check_passes_when_the_loop_turns_and_ping_refreshes_the_memory() -> None:
+    async with running() as engine:
+        await engine.check()
+        assert engine.memory_bytes == 4242
+
+
+async def test_a_mute_engine_does_not_pass_a_ping() -> None:
+    async with running("mute") as engine:
+        with pytest.raises(TimeoutError):
+            await engine.ping(0.05)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("die-before-hello", "the engine process exited with status 3"),
+        ("wrong-protocol", "it speaks protocol 99, the daemon 1: restart the daemon"),
+        ("garbage", "it sent what the daemon cannot read"),
+        ("unloadable", "no safetensors found"),
+    ],
+)
+async def test_a_start_that_goes_wrong_says_why(script: str, reason: str) -> None:
+    with pytest.raises(LoadFailed, match=reason):
+        async with running(script):
+            pass
+
+
+async def test_a_command_that_does_not_exist_is_a_failed_load() -> None:
+    with pytest.raises(LoadFailed, match="no engine process can be started"):
+        await EngineProcess.start("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
+
+
+async def test_a_cancelled_start_leaves_no_process() -> None:
+    loaded_half = asyncio.Event()
+    start = asyncio.create_task(
+        EngineProcess.start(
+            "fake", Load("/m"), lambda _: loaded_half.set(), fake_command("hang-on-load")
+        )
+    )
+    await loaded_half.wait()
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

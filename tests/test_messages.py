@@ -1,0 +1,72 @@
+"""The frames of the seam between daemon and engine."""
+
+import msgspec
+import pytest
+
+from mlxd.messages import (
+    MAX_FRAME_BYTES,
+    Abort,
+    ChatPrompt,
+    Delta,
+    Finished,
+    FrameSplitter,
+    Generate,
+    GenerateRequest,
+    Hello,
+    Load,
+    Sampling,
+    Usage,
+    decode_daemon_frame,
+    decode_engine_frame,
+    encode_frame,
+)
+
+EVENTS = [
+    Delta(1, "Par"),
+    Delta(2, "\N{SNOWMAN}"),
+    Finished(1, "stop", Usage(prompt_tokens=5, cached_tokens=3, completion_tokens=2)),
+]
+
+
+def test_one_frame_carries_the_events_of_every_sequence() -> None:
+    (payload,) = FrameSplitter().feed(encode_frame(EVENTS))
+    assert decode_engine_frame(payload) == EVENTS
+
+
+def test_a_request_survives_the_seam() -> None:
+    request = GenerateRequest(
+        prompt=ChatPrompt([{"role": "user", "content": "hi"}]),
+        max_tokens=None,
+        sampling=Sampling(temperature=0.7, top_p=0.9, top_k=40, min_p=0.05),
+        stop=["\n\n"],
+        seed=-(2**63),
+    )
+    (payload,) = FrameSplitter().feed(encode_frame([Generate(7, request), Abort(7)]))
+    assert decode_daemon_frame(payload) == [Generate(7, request), Abort(7)]
+
+
+def test_frames_come_out_whole_however_the_bytes_arrive() -> None:
+    stream = b"".join(encode_frame([event]) for event in EVENTS)
+    splitter = FrameSplitter()
+    payloads = [payload for byte in stream for payload in splitter.feed(bytes([byte]))]
+    assert [decode_engine_frame(payload) for payload in payloads] == [[event] for event in EVENTS]
+
+
+def test_a_frame_of_absurd_size_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ValueError, match="over the limit"):
+        list(FrameSplitter().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", msgspec.msgpack.encode([["Nonsense", 1]])])
+def test_what_is_no_message_is_refused(payload: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode_engine_frame(payload)
+
+
+def test_each_side_takes_only_its_own_messages() -> None:
+    (from_engine,) = FrameSplitter().feed(encode_frame([Hello(1, 2)]))
+    (from_daemon,) = FrameSplitter().feed(encode_frame([Load("/models/a")]))
+    with pytest.raises(msgspec.ValidationError):
+        decode_daemon_frame(from_engine)
+    with pytest.raises(msgspec.ValidationError):
+        decode_engine_frame(from_daemon)
