@@ -21,20 +21,21 @@ _LARGEST_QUOTED = 10**18
 
 
 def decode(data: bytes, body_type: type[T]) -> T:
-    """Decode `data` as `body_type`, a msgspec Struct type.
+    """Decode `data` as `body_type`, a type that msgspec knows.
 
     Raises:
         InvalidRequest: when `data` is not UTF-8, not JSON, nested too deeply or not of that type;
             `param` is the path of the field at fault, such as `messages[0].content`.
     """
     try:
+        data.decode()  # msgspec does not look into the strings that it skips
         return msgspec.json.decode(data, type=body_type)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
     except msgspec.ValidationError as error:
         _refuse(str(error), data, body_type)
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {_where(str(error), data)}") from None
-    except UnicodeDecodeError:
-        raise InvalidRequest(f"the body is not UTF-8{_first_bad_byte(data)}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
 
@@ -43,14 +44,6 @@ def _where(reason: str, data: bytes) -> str:
     if "truncated" in reason:
         return f"it ends too early, after {len(data)} bytes, or holds half a surrogate pair"
     return reason.removeprefix("JSON is malformed: ")
-
-
-def _first_bad_byte(data: bytes) -> str:
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        return f" (byte {error.start})"
-    return ""
 
 
 def _refuse(reason: str, data: bytes, body_type: type[Any]) -> NoReturn:
@@ -81,8 +74,8 @@ def _type_at(kind: inspect.Type, steps: list[str | int]) -> inspect.Type:
 def _describe_found(data: bytes, steps: list[str | int]) -> str:
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.ValidationError, RecursionError):
-        return "something that does not fit"
+    except (msgspec.DecodeError, RecursionError):
+        return "something else"  # what follows the field is unreadable besides
     for step in steps:
         value = value[step]
     return _describe_value(value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mlxd.api.decode import decode
 from mlxd.errors import UnsupportedParameter
 
 Neutral = Callable[[Any], bool]
@@ -67,12 +68,13 @@ COMPLETION: Mapping[str, Neutral] = _COMMON | {
 
 
 def refuse_unsupported(data: bytes, fields: Mapping[str, Neutral]) -> None:
-    """Look for `fields` in `data`, a JSON object that has been decoded once without error.
+    """Look for `fields` in `data`, a JSON object.
 
     Raises:
+        InvalidRequest: `data` cannot be read.
         UnsupportedParameter: for the first one with a value that is neither null nor neutral.
     """
-    given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    given = decode(data, dict[str, msgspec.Raw])
     for name, is_neutral in fields.items():
         if name in given and not _is_absent_or(is_neutral, given[name]):
             raise UnsupportedParameter(
@@ -83,6 +85,6 @@ def refuse_unsupported(data: bytes, fields: Mapping[str, Neutral]) -> None:
 def _is_absent_or(is_neutral: Neutral, value: msgspec.Raw) -> bool:
     try:
         decoded = msgspec.json.decode(value)
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.DecodeError, RecursionError):
         return False
     return decoded is None or is_neutral(decoded)

@@ -1,0 +1,92 @@
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from mlxd.api.decode import decode
+from mlxd.errors import InvalidRequest
+
+
+class Pet(msgspec.Struct):
+    name: str
+    kind: Annotated[str, Meta(min_length=1)] | None = None
+
+
+class Shop(msgspec.Struct):
+    pets: Annotated[list[Pet], Meta(min_length=1)]
+    price: Annotated[float, Meta(ge=0, le=2)] | None = None
+    count: Annotated[int, Meta(ge=-1, le=9)] | None = None
+    open: bool | None = None
+    tags: str | Annotated[list[str], Meta(max_length=2)] | None = None
+
+
+def refusal(data: bytes, body_type: type[Any] = Shop) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        decode(data, body_type)
+    return caught.value
+
+
+def test_a_good_body_is_typed_and_null_is_an_absent_field():
+    shop = decode(b'{"pets": [{"name": "Rex"}], "price": null, "unknown": 1}', Shop)
+    assert shop == Shop(pets=[Pet("Rex")])
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ('{"pets": [{"name": 5}]}', "pets[0].name", "expected a string, got 5"),
+        ('{"pets": [{"name": "R"}, {}]}', "pets[1].name", "missing"),
+        ("{}", "pets", "missing"),
+        ('{"pets": []}', "pets", "expected a list of at least 1, got a list of 0"),
+        ('{"pets": 1}', "pets", "expected a list of at least 1, got 1"),
+        ('{"pets": [{"name": "R", "kind": ""}]}', "pets[0].kind", "a non-empty string, got an em"),
+        ('{"price": 5}', "price", "expected a number from 0 to 2, got 5"),
+        ('{"price": "hot"}', "price", "expected a number from 0 to 2, got a string"),
+        ('{"price": true}', "price", "expected a number from 0 to 2, got true"),
+        ('{"count": 1.5}', "count", "expected an integer from -1 to 9, got 1.5"),
+        ('{"count": 99999999999999999999999}', "count", "got a larger number"),
+        ('{"count": 1' + "0" * 5000 + "}", "count", "expected an integer from -1 to 9"),
+        ('{"open": "yes"}', "open", "expected true or false, got a string"),
+        ('{"tags": ["a", "b", "c"]}', "tags", "a string or a list of at most 2, got a list of 3"),
+        ('{"tags": ["a", {}]}', "tags[1]", "expected a string, got an object"),
+    ],
+)
+def test_a_bad_field_is_named_with_what_is_allowed(body, param, message):
+    error = refusal(body.encode())
+    assert error.param == param
+    assert error.message.startswith(f"`{param}`: ")
+    assert message in error.message
+
+
+def test_a_body_that_is_no_object_has_no_param():
+    error = refusal(b"[1, 2]")
+    assert (error.message, error.param) == ("the body: expected an object, got a list of 2", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "not valid JSON: it ends too early, after 0 bytes"),
+        (b'{"pets": [', "not valid JSON: it ends too early, after 10 bytes"),
+        (b'{"pets": x}', "not valid JSON: invalid character (byte 9)"),
+        (b'{"pets": [{"name": "R"}]} {}', "not valid JSON: trailing characters (byte 27)"),
+        (b'{"pets": [{"name": "\xff"}]}', "not UTF-8 (byte 20)"),
+        (b'{"\xff": 1}', "not UTF-8 (byte 2)"),
+        (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_cannot_be_read_says_where(body, message):
+    error = refusal(body)
+    assert message in error.message
+    assert error.param is None
+
+
+@pytest.mark.parametrize("rest", [b"[" * 5000 + b"]" * 5000 + b"}", b"oops", b""])
+def test_a_bad_field_before_something_unreadable_is_still_one_clear_refusal(rest):
+    assert refusal(b'{"price": 5, "x": ' + rest).param == "price"
+
+
+def test_a_refusal_quotes_no_text_of_the_request():
+    error = refusal(b'{"pets": [{"name": ["my secret prompt"]}]}')
+    assert "secret" not in error.message
