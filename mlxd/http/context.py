@@ -1,0 +1,70 @@
+"""What the HTTP side needs of the rest of the daemon, as shapes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlxd.api import control
+from mlxd.config import Generation, Server
+from mlxd.messages import Event, GenerateRequest
+from mlxd.models.catalog import Entry
+
+
+class Settings(Protocol):
+    """The part of the configuration that a request depends on."""
+
+    @property
+    def server(self) -> Server:
+        """Who may talk to the daemon, and how much is accepted."""
+
+    def generation_for(self, model: str) -> Generation:
+        """Give what a request to `model` means that leaves a field out."""
+
+
+class Catalog(Protocol):
+    """The models on disk."""
+
+    def resolve(self, name: str | None) -> Entry:
+        """Give the model that `name` means, None being the default; raises ModelNotFound."""
+
+    def entries(self) -> list[Entry]:
+        """Give all of them."""
+
+
+class Answer(Protocol):
+    """One accepted request: lists of events, the last of which ends with `Finished`.
+
+    Whatever goes wrong is raised as an MlxdError from the iteration.
+    """
+
+    def __aiter__(self) -> AsyncIterator[list[Event]]:
+        """Iterate over the events, a list at a time."""
+
+    @property
+    def progress(self) -> str:
+        """One short phrase, such as `prefill 2048/9000`."""
+
+    async def aclose(self) -> None:
+        """Abort what has not ended; any number of times."""
+
+
+class Pool(Protocol):
+    """The models in memory."""
+
+    def submit(self, entry: Entry, request: GenerateRequest) -> Answer:
+        """Accept a request; raises QueueFull or Draining."""
+
+    async def healthy(self) -> None:
+        """Return when every ready engine can generate; raises an MlxdError when one cannot."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything an endpoint may use; `config` is read anew for each request."""
+
+    config: Settings
+    catalog: Catalog
+    pool: Pool
+    status: Callable[[], Awaitable[control.Status]]
+    models: Callable[[], control.ModelList]
+    use: Callable[[str], Awaitable[control.UseReply]]

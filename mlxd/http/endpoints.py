@@ -1,0 +1,62 @@
+"""The endpoints that do not generate: health, models, control."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mlxd import __version__
+from mlxd.api import control, models
+from mlxd.api.decode import decode
+from mlxd.errors import MlxdError
+from mlxd.http.context import Context
+from mlxd.http.disconnect import read_body
+from mlxd.http.errors import error_response
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The reply of a daemon that can generate."""
+
+    status: str
+    version: str
+
+
+class Endpoints:
+    """One method an endpoint, each given the request and giving the response."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def health(self, _request: Request) -> Response:
+        """GET /health: 503 when an engine that should generate cannot."""
+        try:
+            await self._context.pool.healthy()
+        except MlxdError as error:
+            return error_response(error, status=503)
+        return _json(Health("ok", __version__))
+
+    async def models(self, _request: Request) -> Response:
+        """GET /v1/models."""
+        entries = self._context.catalog.entries()
+        return _json(models.ModelList([models.Model(e.id, e.created) for e in entries]))
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/models/{id}, where the id may hold slashes."""
+        entry = self._context.catalog.resolve(request.path_params["id"])
+        return _json(models.Model(entry.id, entry.created))
+
+    async def control_status(self, _request: Request) -> Response:
+        """GET /control/v1/status."""
+        return _json(await self._context.status())
+
+    async def control_models(self, _request: Request) -> Response:
+        """GET /control/v1/models."""
+        return _json(self._context.models())
+
+    async def control_use(self, request: Request) -> Response:
+        """POST /control/v1/use."""
+        body = decode(await read_body(request.receive), control.UseRequest)
+        return _json(await self._context.use(body.model))
+
+
+def _json(reply: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(reply), media_type="application/json")

@@ -1,0 +1,63 @@
+"""The endpoint of every dialect: from a body to the end of its answer."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from mlxd.api.dialect import Body, Fold
+from mlxd.http.context import Answer, Context
+from mlxd.http.disconnect import ClientGone, beside_client, read_body
+from mlxd.http.identify import record_of
+from mlxd.http.sse import Pace, stream
+
+
+class Generate:
+    """The endpoint of one dialect, as a raw ASGI application."""
+
+    def __init__(self, context: Context, decode_body: Callable[[bytes], Body], pace: Pace) -> None:
+        self._context = context
+        self._decode_body = decode_body
+        self._pace = pace
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the answer is aborted where it has not ended when this returns.
+
+        Raises:
+            ClientGone: the client disconnected before the end.
+            MlxdError: there is no answer, or it broke off.
+        """
+        record = record_of(scope)
+        body = self._decode_body(await read_body(receive))
+        entry = self._context.catalog.resolve(body.model)
+        record.model = entry.id
+        request = body.to_request(self._context.config.generation_for(entry.id))
+        fold = body.fold(entry.id, int(time.time()))
+        answer = self._context.pool.submit(entry, request)
+        try:
+            if body.stream:
+                await stream(answer, fold, receive, send, self._pace)
+            else:
+                reply = await _whole(answer, fold, receive)
+                await Response(reply, media_type="application/json")(scope, receive, send)
+        finally:
+            await answer.aclose()
+            if fold.usage is not None:
+                record.prompt_tokens = fold.usage.prompt_tokens
+                record.completion_tokens = fold.usage.completion_tokens
+
+
+async def _whole(answer: Answer, fold: Fold, receive: Receive) -> bytes:
+    async with beside_client(receive, _collect(answer, fold)) as (collecting, gone):
+        await asyncio.wait((collecting, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not collecting.done():
+            raise ClientGone
+        return collecting.result()
+
+
+async def _collect(answer: Answer, fold: Fold) -> bytes:
+    async for events in answer:
+        fold.collect(events)
+    return fold.reply()
