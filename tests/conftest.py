@@ -1,0 +1,37 @@
+"""Models for every test: the tiny random one, and SmolLM2 imported from its GGUF file."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.demo_model import DEFAULT_CACHE, fetch
+from scripts.tiny_model import make_tiny_model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny random model."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A models folder that holds `smollm2-135m`, as `mlxctl import` makes it."""
+    models_dir = tmp_path_factory.mktemp("imported")
+    command = [sys.executable, "-m", "mlxd.engine.gguf", str(fetch(DEFAULT_CACHE))]
+    command += ["--into", str(models_dir), "--name", "smollm2-135m"]
+    subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+    yield models_dir
+    shutil.rmtree(models_dir)
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_models_dir: Path) -> Path:
+    """The folder of SmolLM2-135M-Instruct, quantised to 4 bits as its GGUF file is."""
+    return smollm2_models_dir / "smollm2-135m"
