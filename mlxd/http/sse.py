@@ -23,7 +23,7 @@ _HEADERS = [
 
 @dataclass(frozen=True)
 class Pace:
-    """In seconds: how long the status line waits, and how long a stream may be silent."""
+    """In seconds: how long the status line waits, and, no shorter, how long a stream is silent."""
 
     hold: float = 2.0
     beat: float = 5.0

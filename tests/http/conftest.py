@@ -1,0 +1,65 @@
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp
+
+from tests.http.fakes import FakePool
+
+Serve = Callable[[ASGIApp], Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def pool() -> FakePool:
+    return FakePool()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serve an application on a real TCP socket and give a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(app: ASGIApp) -> httpx.AsyncClient:
+            listener = socket.create_server(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+            await stack.enter_async_context(_running(app, listener))
+            client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10)
+            return await stack.enter_async_context(client)
+
+        yield start
+
+
+@pytest.fixture
+async def serve_unix(tmp_path) -> AsyncIterator[Serve]:
+    """Serve an application on a real Unix socket and give a client of it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(app: ASGIApp) -> httpx.AsyncClient:
+            path = str(tmp_path / "d.sock")
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(path)
+            await stack.enter_async_context(_running(app, listener))
+            transport = httpx.AsyncHTTPTransport(uds=path)
+            client = httpx.AsyncClient(base_url="http://localhost", transport=transport)
+            return await stack.enter_async_context(client)
+
+        yield start
+
+
+@asynccontextmanager
+async def _running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none"
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    with listener:
+        await server.startup(sockets=[listener])
+        try:
+            yield
+        finally:
+            await server.shutdown(sockets=[listener])

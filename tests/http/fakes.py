@@ -1,0 +1,116 @@
+"""A catalog and a pool that do what a test's script says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from mlxd.api import control
+from mlxd.config import Generation, Server
+from mlxd.errors import MlxdError, ModelNotFound
+from mlxd.http.context import Context
+from mlxd.messages import Delta, Event, Finished, GenerateRequest, Started, Usage
+from mlxd.models.catalog import Entry
+
+STARTED: list[Event] = [Started(1, 5, 0)]
+FINISHED: list[Event] = [Finished(1, "stop", Usage(5, 0, 2))]
+
+
+def text(*pieces: str) -> list[Event]:
+    return [Delta(1, piece) for piece in pieces]
+
+
+HELLO: list[list[Event]] = [STARTED, text("Hel"), text("lo"), FINISHED]
+
+Step = list[Event] | asyncio.Event | Exception
+
+
+class ScriptedAnswer:
+    """Gives lists of events, waits for asyncio events, raises exceptions, as the script says."""
+
+    def __init__(self, script: Sequence[Step]) -> None:
+        self.progress = "queued 3"
+        self.closed = asyncio.Event()
+        self._script = script
+
+    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+        for step in self._script:
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+@dataclass
+class FakePool:
+    script: Sequence[Step] = field(default_factory=lambda: HELLO)
+    refusal: MlxdError | None = None
+    illness: MlxdError | None = None
+    requests: list[GenerateRequest] = field(default_factory=list)
+    answers: list[ScriptedAnswer] = field(default_factory=list)
+    submitted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def submit(self, entry: Entry, request: GenerateRequest) -> ScriptedAnswer:
+        if self.refusal is not None:
+            raise self.refusal
+        self.requests.append(request)
+        self.answers.append(ScriptedAnswer(self.script))
+        self.submitted.set()
+        return self.answers[-1]
+
+    async def healthy(self) -> None:
+        if self.illness is not None:
+            raise self.illness
+
+
+class FakeCatalog:
+    def entries(self) -> list[Entry]:
+        return [_entry("tiny"), _entry("owner/name")]
+
+    def resolve(self, name: str | None) -> Entry:
+        if name in (None, "default_model"):
+            return _entry("tiny")
+        if name in ("tiny", "owner/name"):
+            return _entry(name)
+        raise ModelNotFound(f"no model {name!r}; near ones: tiny", param="model")
+
+
+class FakeSettings(msgspec.Struct):
+    server: Server
+
+    def generation_for(self, model: str) -> Generation:
+        return Generation(max_tokens=77)
+
+
+def make_context(pool: FakePool, **server: object) -> Context:
+    """Give a context around `pool`; `server` are keys of the [server] section."""
+
+    async def status() -> control.Status:
+        return control.Status(
+            running=True, socket="/s", config="/c", settings="/t", models_dir="/m", log="/l"
+        )
+
+    async def use(model: str) -> control.UseReply:
+        return control.UseReply(model=FakeCatalog().resolve(model).id, state="loading")
+
+    settings = FakeSettings(msgspec.convert(server, Server))
+    return Context(settings, FakeCatalog(), pool, status, lambda: control.ModelList(models=[]), use)
+
+
+def _entry(name: str) -> Entry:
+    return Entry(
+        id=name,
+        path=Path("/models") / name,
+        created=1_700_000_000,
+        size_bytes=1,
+        architecture="llama",
+        quantization=None,
+        context_length=None,
+    )

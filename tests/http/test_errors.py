@@ -1,0 +1,49 @@
+import pytest
+
+from mlxd.http.app import public_app
+from tests.http.fakes import make_context, text
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def test_an_unknown_path(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    for path in ("/v1/chats", "/health/", "/"):
+        reply = await client.get(path)
+        assert reply.status_code == 404
+        assert reply.json()["error"] == {
+            "message": f"no such path: {path}",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "not_found",
+        }
+
+
+async def test_a_wrong_method(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.get("/v1/chat/completions")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert reply.json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_bug_of_ours_is_told_without_its_text(serve, pool, caplog, stream):
+    pool.script = [ValueError("about my secret prompt")]
+    client = await serve(public_app(make_context(pool)))
+    headers = {"x-request-id": "r1"}
+    body = CHAT | {"stream": stream}
+    reply = await client.post("/v1/chat/completions", json=body, headers=headers)
+    assert reply.status_code == 500
+    assert reply.json()["error"]["message"] == "internal error (request r1)"
+    assert "r1: unexpected ValueError" in caplog.text
+    assert "in _" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_a_bug_of_ours_after_the_first_byte_is_the_last_event(serve, pool):
+    pool.script = [text("one"), ValueError("about my secret prompt")]
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": True})
+    assert reply.status_code == 200
+    assert '"message":"internal error (request req-' in reply.text.split("\n\n")[-2]
+    assert "secret" not in reply.text

@@ -1,0 +1,110 @@
+import asyncio
+import json
+
+import httpx
+import openai
+import pytest
+
+from mlxd.errors import ContextLengthExceeded, EngineDied, QueueFull
+from mlxd.http.app import public_app, unix_app
+from mlxd.messages import ChatPrompt, TextPrompt
+from tests.http.fakes import make_context
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
+async def test_a_chat(serve, pool, path):
+    client = await serve(public_app(make_context(pool)))
+    reply = (await client.post(path, json=CHAT)).json()
+    assert reply["choices"][0]["message"]["content"] == "Hello"
+    assert reply["model"] == "tiny"
+    assert reply["usage"]["total_tokens"] == 7
+    (request,) = pool.requests
+    assert request.prompt == ChatPrompt([{"role": "user", "content": "Hi"}])
+    assert request.max_tokens == 77
+    await asyncio.wait_for(pool.answers[0].closed.wait(), 10)
+
+
+async def test_a_text_completion(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    body = {"model": "owner/name", "prompt": "Hi", "max_tokens": 3}
+    reply = (await client.post("/v1/completions", json=body)).json()
+    assert (reply["choices"][0]["text"], reply["model"]) == ("Hello", "owner/name")
+    assert (pool.requests[0].prompt, pool.requests[0].max_tokens) == (TextPrompt("Hi"), 3)
+
+
+async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
+    async def pieces():
+        data = json.dumps(CHAT).encode()
+        for byte in data:
+            yield bytes([byte])
+
+    client = await serve(public_app(make_context(pool)))
+    assert (await client.post("/v1/chat/completions", content=pieces())).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"messages": [], "model": "none such"}, 400, "messages"),
+        (CHAT | {"model": "none such"}, 404, "model"),
+        (CHAT | {"tools": [{}]}, 400, "tools"),
+    ],
+)
+async def test_a_bad_request_never_reaches_the_pool(serve, pool, body, status, param):
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.post("/v1/chat/completions", json=body)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (status, param)
+    assert pool.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_pool_that_refuses(serve, pool, stream):
+    pool.refusal = QueueFull("512 requests are waiting")
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": stream})
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+    assert reply.json()["error"]["type"] == "rate_limit_error"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ContextLengthExceeded("too long", param="messages"), 400), (EngineDied("gone"), 500)],
+)
+async def test_an_answer_that_fails(serve, pool, error, status):
+    pool.script = [error]
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.post("/v1/chat/completions", json=CHAT)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (status, error.code)
+    assert pool.answers[0].closed.is_set()
+
+
+async def test_a_client_that_leaves_aborts_its_answer(serve, pool):
+    pool.script = [asyncio.Event()]
+    client = await serve(public_app(make_context(pool)))
+    asking = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
+    async with asyncio.timeout(10):
+        await pool.submitted.wait()
+        asking.cancel()
+        await pool.answers[0].closed.wait()
+
+
+async def test_the_openai_client_chats_and_streams(serve, serve_unix, pool):
+    context = make_context(pool)
+    for http in (await serve(public_app(context)), await serve_unix(unix_app(context))):
+        base_url = httpx.URL(str(http.base_url)).join("/v1")
+        client = openai.AsyncOpenAI(api_key="none", base_url=base_url, http_client=http)
+        assert [model.id async for model in client.models.list()] == ["tiny", "owner/name"]
+        messages = [{"role": "user", "content": "Hi"}]
+        whole = await client.chat.completions.create(model="tiny", messages=messages)
+        assert whole.choices[0].message.content == "Hello"
+        chunks = await client.chat.completions.create(
+            model="tiny", messages=messages, stream=True, stream_options={"include_usage": True}
+        )
+        seen = [chunk async for chunk in chunks]
+        assert "".join(c.choices[0].delta.content or "" for c in seen if c.choices) == "Hello"
+        assert seen[-1].usage is not None
+        assert seen[-1].usage.completion_tokens == 2
+        with pytest.raises(openai.NotFoundError, match="near ones: tiny"):
+            await client.completions.create(model="tinny", prompt="x")
