@@ -182,6 +182,11 @@ class EngineProcess:
         """How many requests are in flight."""
         return len(self._open)
 
+    @property
+    def connected(self) -> bool:
+        """Whether it can be talked to; False is the beginning of its end."""
+        return self._transport is not None
+
     def generate(self, request: GenerateRequest) -> Generation:
         """Start a request.
 
@@ -235,7 +240,7 @@ class EngineProcess:
         self._kill()
         await asyncio.wait([self.exited])
 
-    def connected(self, transport: asyncio.Transport) -> None:
+    def connect(self, transport: asyncio.Transport) -> None:
         """The socket is ours to write to."""
         self._transport = transport
 
@@ -279,7 +284,7 @@ class EngineProcess:
         self._fatal = reason
         self._kill()
 
-    def disconnected(self) -> None:
+    def disconnect(self) -> None:
         """The socket is gone; so must the process be soon."""
         self._transport = None
         asyncio.get_running_loop().call_later(_STOP_GRACE, self._kill)
@@ -325,7 +330,9 @@ class EngineProcess:
         if self._fatal is not None:
             return self._fatal
         status = self._process.returncode
-        if status is not None and status < 0:
+        if status is None:
+            return "the engine process has closed its socket"
+        if status < 0:
             how = f"was killed by {signal.Signals(-status).name}"
         else:
             how = f"exited with status {status}"
@@ -349,7 +356,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
-        self._engine.connected(cast(asyncio.Transport, transport))
+        self._engine.connect(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -359,7 +366,7 @@ class _Wire(asyncio.Protocol):
             self._engine.reject(f"it sent what the daemon cannot read: {error}")
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._engine.disconnected()
+        self._engine.disconnect()
 
 
 def _environment() -> dict[str, str]:
@@ -368,6 +375,7 @@ def _environment() -> dict[str, str]:
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }

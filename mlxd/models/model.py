@@ -83,7 +83,7 @@ class Model:
         Raises:
             LoadFailed: it cannot be loaded; the next to ask tries again.
         """
-        while self.state is State.DRAINING and self._life is not None:
+        while self._life is not None and self._is_ending():
             await asyncio.wait([self._life])
         if self._life is None or self._life.done() or self._loaded is None:
             loop = asyncio.get_running_loop()
@@ -113,6 +113,10 @@ class Model:
             await self.engine.stop(grace=1.0)
         if self._life is not None:
             await asyncio.wait([self._life])
+
+    def _is_ending(self) -> bool:
+        dead = self.engine is not None and not self.engine.connected
+        return dead or self.state is State.DRAINING
 
     async def _live(self, loaded: asyncio.Future[EngineProcess]) -> None:
         """Take the model from disk to memory and back, once."""

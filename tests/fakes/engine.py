@@ -2,11 +2,11 @@
 
 Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated list of:
 
-    die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load   how the start goes wrong
-    mute                                                                  never answers a Ping
-    die-after=N                                                           SIGKILL itself after N deltas
-    die-once=FILE                                                         like die-after=0, if FILE is absent
-    endless                                                               an answer has no end
+    die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load: how the start goes wrong
+    mute: never answers a Ping
+    die-after=N: kills itself after N deltas
+    die-once=FILE: kills itself at the first request, if FILE is absent
+    endless: an answer has no end
 
 An answer is the words of its prompt, one Delta each.
 """

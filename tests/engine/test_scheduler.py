@@ -1,0 +1,191 @@
+"""Continuous batching over the tiny random model, in float32."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mlxd.engine.loader import LoadedModel
+from mlxd.messages import (
+    ChatPrompt,
+    Failed,
+    Finished,
+    GenerateRequest,
+    PrefillProgress,
+    Sampling,
+    Started,
+    TokensPrompt,
+)
+from tests.engine.conftest import Bench, ask
+
+MakeBench = Callable[..., Bench]
+Alone = Callable[[GenerateRequest], str]
+
+
+def test_batched_greedy_output_equals_alone_for_prompts_of_different_lengths(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    requests = [ask("x" * length, 40) for length in (1, 3, 20, 77)]
+    bench = make_bench()
+    for i, request in enumerate(requests):
+        bench.admit(i, request)
+    bench.run()
+    assert [bench.text(i) for i in range(4)] == [alone(request) for request in requests]
+
+
+def test_a_request_is_admitted_between_any_two_steps(make_bench: MakeBench, alone: Alone) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("first", 60))
+    for _ in range(10):
+        bench.step()
+    bench.admit(1, ask("a late joiner", 20))
+    bench.run()
+    assert bench.text(0) == alone(ask("first", 60))
+    assert bench.text(1) == alone(ask("a late joiner", 20))
+
+
+def test_an_aborted_request_leaves_at_once_and_disturbs_nobody(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("stays", 40))
+    bench.admit(1, ask("goes", 4000))
+    for _ in range(5):
+        bench.step()
+    bench.abort(1)
+    bench.abort(1)
+    assert bench.finished(1).reason == "abort"
+    bench.run()
+    assert bench.text(0) == alone(ask("stays", 40))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_a_request_can_be_aborted_at_any_stage(make_bench: MakeBench, steps: int) -> None:
+    bench = make_bench(prefill_step_size=8)
+    bench.admit(0, ask("y" * 30, 50))
+    for _ in range(steps):
+        bench.step()
+    bench.abort(0)
+    assert bench.finished(0).reason == "abort"
+    assert not bench.scheduler.busy
+
+
+def test_events_of_an_answer_come_in_order(make_bench: MakeBench) -> None:
+    bench = make_bench(prefill_step_size=8)
+    bench.admit(0, ask("z" * 30, 5))
+    bench.run()
+    first, *middle, last = bench.events[0]
+    assert first == Started(0, prompt_tokens=30, cached_tokens=0)
+    progress = [e for e in middle if isinstance(e, PrefillProgress)]
+    assert [(e.done, e.total) for e in progress] == [(8, 30), (16, 30), (24, 30), (29, 30)]
+    assert isinstance(last, Finished)
+    assert (last.reason, last.usage.completion_tokens) == ("length", 5)
+
+
+def test_a_stop_text_ends_the_answer_and_is_not_shown(make_bench: MakeBench, alone: Alone) -> None:
+    whole = alone(ask("stop me", 60))
+    stop = whole[20:23]
+    bench = make_bench()
+    bench.admit(0, ask("stop me", 60, stop=["never to be seen", stop]))
+    bench.run()
+    assert bench.text(0) == whole[: whole.index(stop)]
+    assert bench.finished(0).reason == "stop"
+    assert bench.finished(0).usage.completion_tokens == whole.index(stop) + len(stop)
+
+
+def test_text_held_back_for_a_stop_text_is_given_out_at_the_end(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    whole = alone(ask("hold", 20))
+    bench = make_bench()
+    bench.admit(0, ask("hold", 20, stop=[whole[-2:] + "\x00"]))
+    bench.run()
+    assert bench.text(0) == whole
+
+
+def test_a_seed_repeats_whatever_else_is_in_the_batch(make_bench: MakeBench, alone: Alone) -> None:
+    seeded = ask("dice", 30, sampling=Sampling(temperature=1.0, top_p=0.95), seed=7)
+    bench = make_bench()
+    bench.admit(0, ask("greedy neighbour", 50))
+    bench.admit(1, ask("random neighbour", 50, sampling=Sampling(temperature=1.0, top_p=0.95)))
+    bench.step()
+    bench.admit(2, seeded)
+    bench.run()
+    assert bench.text(2) == alone(seeded)
+
+
+def test_seeds_differ_and_so_do_requests_without_one(make_bench: MakeBench) -> None:
+    hot = Sampling(temperature=1.5)
+    bench = make_bench()
+    for i, seed in enumerate([1, 2, 1 + (1 << 32), None, None]):
+        bench.admit(i, ask("dice", 30, sampling=hot, seed=seed))
+    bench.run()
+    assert len({bench.text(i) for i in range(5)}) == 5
+
+
+def test_equal_prompts_share_what_was_computed(make_bench: MakeBench) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000)
+    bench.admit(0, ask("the same long prompt", 8))
+    bench.run()
+    bench.admit(1, ask("the same long prompt", 8))
+    bench.run()
+    assert bench.finished(1).usage.cached_tokens == len("the same long prompt") - 1
+    assert bench.text(1) == bench.text(0)
+
+
+def test_a_second_turn_is_computed_from_where_the_first_ended(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000)
+    bench.admit(0, ask("turn one", 8))
+    bench.run()
+    second = "turn one" + bench.text(0) + "turn two"
+    bench.admit(1, ask(second, 8))
+    bench.run()
+    assert bench.finished(1).usage.cached_tokens > len("turn one")
+    assert bench.text(1) == alone(ask(second, 8))
+
+
+def test_more_requests_than_the_batch_holds_wait_in_line(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    bench = make_bench(decode_concurrency=2, prompt_concurrency=1)
+    for i in range(5):
+        bench.admit(i, ask(f"request {i}", 10))
+    bench.run()
+    assert [bench.text(i) for i in range(5)] == [alone(ask(f"request {i}", 10)) for i in range(5)]
+
+
+def test_a_prompt_longer_than_the_context_fails_and_names_both_lengths(
+    make_bench: MakeBench, loaded: LoadedModel
+) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("w" * (loaded.context_length + 1)))
+    (failed,) = bench.events[0]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.param) == ("context_length_exceeded", "prompt")
+    assert str(loaded.context_length) in failed.message
+    assert not bench.scheduler.busy
+
+
+def test_max_tokens_is_cut_to_what_the_context_has_room_for(
+    make_bench: MakeBench, loaded: LoadedModel
+) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("w" * (loaded.context_length - 3), None))
+    bench.run()
+    assert bench.finished(0).usage.completion_tokens == 3
+
+
+def test_a_chat_is_rendered_by_the_models_template(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.admit(0, GenerateRequest(ChatPrompt([{"role": "user", "content": "hi"}]), 3, Sampling()))
+    bench.run()
+    assert bench.finished(0).usage.prompt_tokens > len("hi")
+
+
+def test_token_ids_outside_the_vocabulary_are_refused_by_position(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.admit(0, GenerateRequest(TokensPrompt([1, 99999]), 3, Sampling()))
+    (failed,) = bench.events[0]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.param) == ("invalid_request", "prompt[1]")

@@ -1,0 +1,205 @@
+"""Requests on their way through the pool; the engines are tests/fakes/engine.py."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import Config, Duration, Models, Server
+from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
+from mlxd.messages import Delta, GenerateRequest, Sampling, TextPrompt
+from mlxd.models.answer import Answer
+from mlxd.models.model import Launch, State
+from mlxd.models.pool import Pool
+from tests.models.conftest import make_entry
+
+A, B = make_entry("a"), make_entry("b")
+LaunchFake = Callable[[str], Launch]
+
+
+@asynccontextmanager
+async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterator[Pool]:
+    pool = Pool(config or Config(), launch)
+    try:
+        async with asyncio.timeout(30):
+            yield pool
+    finally:
+        await pool.close()
+
+
+def text(words: str) -> GenerateRequest:
+    return GenerateRequest(TextPrompt(words), 10, Sampling())
+
+
+async def read(answer: Answer) -> str:
+    words: list[str] = []
+    try:
+        async for events in answer:
+            words += [event.text for event in events if isinstance(event, Delta)]
+    finally:
+        await answer.aclose()
+    return " ".join(words)
+
+
+async def first_delta(answer: Answer) -> None:
+    async for events in answer:
+        if any(isinstance(event, Delta) for event in events):
+            return
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def test_the_first_request_loads_the_model_and_the_next_finds_it_ready(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        assert await read(pool.submit(A, text("one two"))) == "one two"
+        first = pool.model(A).engine
+        assert await read(pool.submit(A, text("three"))) == "three"
+        assert pool.model(A).state is State.READY
+        assert pool.model(A).engine is first
+        await pool.healthy()
+
+
+async def test_another_model_waits_its_turn_and_every_request_is_answered(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        requests = [pool.submit([A, B][i % 2], text(f"w{i}")) for i in range(6)]
+        answers = await asyncio.gather(*map(read, requests))
+        assert answers == [f"w{i}" for i in range(6)]
+        states = sorted([pool.model(A).state, pool.model(B).state])
+        assert states == [State.READY, State.UNLOADED]
+        assert pool.requests == 0
+
+
+async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
+    launch_fake: LaunchFake, tmp_path: Path
+) -> None:
+    async with open_pool(launch_fake(f"die-once={tmp_path / 'died'}")) as pool:
+        assert await read(pool.submit(A, text("still answered"))) == "still answered"
+
+
+async def test_an_engine_that_always_dies_ends_in_an_error(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("die-after=0")) as pool:
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await read(pool.submit(A, text("hopeless")))
+
+
+async def test_an_answer_that_had_begun_ends_with_an_error_and_the_next_gets_a_new_engine(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        answer = pool.submit(A, text("la"))
+        await first_delta(answer)
+        engine = pool.model(A).engine
+        assert engine is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await read(answer)
+        await until(lambda: pool.model(A).state is State.FAILED)
+        assert pool.model(A).cause == "the engine process was killed by SIGKILL"
+        again = pool.submit(A, text("la"))
+        await first_delta(again)
+        await again.aclose()
+
+
+async def test_a_model_that_cannot_be_loaded_fails_all_who_wait_and_says_why(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("unloadable")) as pool:
+        waiting = [read(pool.submit(A, text("x"))) for _ in range(3)]
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, LoadFailed)
+            assert result.message == "a cannot be loaded: no safetensors found"
+        assert pool.model(A).state is State.FAILED
+        assert pool.requests == 0
+
+
+async def test_closing_an_answer_frees_its_sequence(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        answer = pool.submit(A, text("la"))
+        await first_delta(answer)
+        await answer.aclose()
+        await answer.aclose()
+        engine = pool.model(A).engine
+        assert engine is not None
+        await until(lambda: engine.requests == 0)
+        assert (pool.requests, pool.model(A).leases) == (0, 0)
+
+
+async def test_a_cancelled_reader_lets_go_while_it_waits_for_the_load(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("hang-on-load")) as pool:
+        answer = pool.submit(A, text("x"))
+        reader = asyncio.create_task(read(answer))
+        await until(lambda: pool.model(A).load_progress > 0)
+        assert answer.progress == "loading 50%"
+        reader.cancel()
+        await asyncio.wait([reader])
+        assert (pool.requests, pool.model(A).leases) == (0, 0)
+
+
+async def test_more_requests_than_the_queue_holds_are_refused_at_once(
+    launch_fake: LaunchFake,
+) -> None:
+    config = Config(server=Server(max_queue=2))
+    async with open_pool(launch_fake(""), config) as pool:
+        held = [pool.submit(A, text("x")) for _ in range(2)]
+        with pytest.raises(QueueFull, match="max_queue"):
+            pool.submit(A, text("x"))
+        assert await asyncio.gather(*map(read, held)) == ["x", "x"]
+        assert await read(pool.submit(A, text("y"))) == "y"
+
+
+async def test_drain_lets_running_requests_finish_and_refuses_new_ones(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        running = asyncio.create_task(read(pool.submit(A, text("one two three"))))
+        await pool.drain(20)
+        assert await running == "one two three"
+        with pytest.raises(Draining):
+            pool.submit(A, text("x"))
+
+
+async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        running = asyncio.create_task(read(pool.submit(A, text("la"))))
+        await until(lambda: pool.model(A).state is State.READY)
+        await pool.drain(0.01)
+        await pool.close()
+        with pytest.raises(Draining):
+            await running
+
+
+async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
+    config = Config(models=Models(keep_alive=Duration(0.01)))
+    async with open_pool(launch_fake(""), config) as pool:
+        await read(pool.submit(A, text("x")))
+        await until(lambda: pool.model(A).state is State.UNLOADED)
+        assert await read(pool.submit(A, text("again"))) == "again"
+
+
+async def test_a_preloaded_model_becomes_ready_by_itself(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        pool.preload(A)
+        await until(lambda: pool.model(A).state is State.READY)
+
+
+async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
+    launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.models.engine_process._PING_SECONDS", 0.05)
+    async with open_pool(launch_fake("mute")) as pool:
+        await read(pool.submit(A, text("x")))
+        with pytest.raises(EngineDied, match="does not answer"):
+            await pool.healthy()
