@@ -113,7 +113,7 @@ def _check_extent(path: Path, tensor: Tensor, file_size: int) -> None:
     layout = LAYOUTS.get(tensor.type)
     if layout is None:
         return
-    if not tensor.shape or tensor.shape[-1] % layout.elements:
+    if tensor.shape[-1] % layout.elements:
         raise InvalidRequest(
             f"{path} is damaged: {tensor.name} has the shape {list(tensor.shape)}, "
             f"{layout.name} comes in blocks of {layout.elements}"
@@ -158,7 +158,7 @@ class _Cursor:
     def tensor(self) -> Tensor:
         name = self.string()
         dimensions = self.integer("<I")
-        if dimensions > _MAX_DIMENSIONS:
+        if not 0 < dimensions <= _MAX_DIMENSIONS:
             raise self.damaged(f"the tensor {name!r} has {dimensions} dimensions")
         columns_first = [self.integer("<Q") for _ in range(dimensions)]
         kind = self.integer("<I")
