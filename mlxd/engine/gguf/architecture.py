@@ -116,24 +116,18 @@ def _rope_scaling(
 ) -> RopeScaling | None:
     kind = metadata.text("rope.scaling.type", "none")
     divisors = container.tensors.get(_ROPE_DIVISORS)
-    if divisors is not None:
-        if kind != "none":
-            raise metadata.refuse("rope.scaling.type", f"none beside {_ROPE_DIVISORS}")
+    if divisors is not None and kind == "none":
         return _llama3_scaling(container, divisors, head_dim, base)
+    if divisors is not None or kind not in ("none", "linear", "yarn"):
+        raise metadata.refuse("rope.scaling.type", f"none, linear, yarn, or {_ROPE_DIVISORS} alone")
     if kind == "none":
         return None
-    factor = metadata.number("rope.scaling.factor")
-    if kind == "linear":
-        return RopeScaling(rope_type=kind, factor=factor)
+    scaling = RopeScaling(rope_type=kind, factor=metadata.number("rope.scaling.factor"))
     if kind == "yarn":
-        return RopeScaling(
-            rope_type=kind,
-            factor=factor,
-            original_max_position_embeddings=metadata.integer(
-                "rope.scaling.original_context_length"
-            ),
+        scaling.original_max_position_embeddings = metadata.integer(
+            "rope.scaling.original_context_length"
         )
-    raise metadata.refuse("rope.scaling.type", "none, linear or yarn")
+    return scaling
 
 
 def _llama3_scaling(

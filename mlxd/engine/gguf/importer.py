@@ -50,9 +50,7 @@ def import_gguf(
     `progress` is given lines for a person. Nothing is left behind after a failure.
     Raises InvalidRequest for a bad name or file, MlxdError when the folder cannot be written.
     """
-    name = name or source.stem.lower()
-    target = models_dir / name
-    _check_target(target)
+    target = _target(models_dir, name or source.stem.lower())
     container = open_container(source)
     architecture = read_architecture(container)
     config = architecture.config
@@ -69,14 +67,16 @@ def import_gguf(
     return Imported(target, size, _describe(config))
 
 
-def _check_target(target: Path) -> None:
-    if not _NAME.fullmatch(target.name):
+def _target(models_dir: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{target.name!r} cannot name a model: a letter or digit, then letters, digits, '.', "
-            "'_' and '-' can; choose another with --name"
+            f"{name!r} cannot name a model: a letter or digit, then letters, digits, '.', '_' and "
+            "'-' can; choose another with --name"
         )
+    target = models_dir / name
     if target.exists():
         raise InvalidRequest(f"{target} exists already; choose another name with --name")
+    return target
 
 
 def _convert(

@@ -1,0 +1,58 @@
+"""`python -m mlxd.engine.gguf`, as `mlxctl import` runs it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from scripts.demo_model import DEFAULT_CACHE, fetch
+from tests.engine.gguf_files import write_model
+
+COMMAND = [sys.executable, "-m", "mlxd.engine.gguf"]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_one_line_says_what_was_made(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+
+    done = run(file, "--into", tmp_path / "models", "--name", "mine", "--dtype", "float16")
+
+    assert done.returncode == 0
+    assert done.stdout == f"mine: float16, 0 MB, {tmp_path / 'models' / 'mine'}\n"
+
+
+def test_an_error_is_one_line(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.gguf"
+
+    done = run(absent, "--into", tmp_path / "models")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"mlxctl import: cannot read {absent}: No such file or directory\n"
+
+
+def test_wrong_usage(tmp_path: Path) -> None:
+    done = run("model.gguf", "--into", tmp_path, "--dtype", "float64")
+
+    assert done.returncode == 2
+    assert "mlxctl import: error: argument --dtype: invalid choice: 'float64'" in done.stderr
+
+
+def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
+    models_dir = tmp_path / "models"
+    command = [*COMMAND, str(fetch(DEFAULT_CACHE)), "--into", str(models_dir), "--dtype", "float16"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(models_dir.glob(".import-*")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+    assert list(models_dir.iterdir()) == []
