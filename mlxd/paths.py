@@ -35,10 +35,8 @@ def settings_file() -> Path:
 
 def models_dir() -> Path:
     """The folder whose sub-folders are models."""
-    root = home()
-    return (
-        root / "models" if root else platformdirs.user_data_path(_APP, appauthor=False) / "models"
-    )
+    root = home() or platformdirs.user_data_path(_APP, appauthor=False)
+    return root / "models"
 
 
 def log_dir() -> Path:
@@ -58,9 +56,13 @@ def stderr_file() -> Path:
 
 
 def runtime_dir() -> Path:
-    """The 0700 folder of the socket and the lock."""
-    root = home()
-    return root / "run" if root else platformdirs.user_runtime_path(_APP, appauthor=False)
+    """The 0700 folder of the socket and the lock.
+
+    It is no system's runtime folder: those go with the login session or are purged, and a daemon
+    that outlives the session would lose its socket.
+    """
+    root = home() or platformdirs.user_state_path(_APP, appauthor=False)
+    return root / "run"
 
 
 def socket_file() -> Path:

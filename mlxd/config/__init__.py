@@ -1,19 +1,19 @@
 """The configuration: what everyone imports.
 
-    tree.py      every key, its default and what it does
-    notation.py  how sizes, times, paths and secrets are written
-    keys.py      the tree's keys as data, and the nearest one to a misspelling
-    sources.py   files, environment, command line
-    load.py      from the sources to the tree
-    check.py     what does not go together
-    render.py    the commented config.toml
-    settings.py  writing settings.toml
+    tree.py         every key, its default and what it does
+    notation.py     how sizes, times, paths and secrets are written
+    keys.py         the tree's keys as data, and the nearest one to a misspelling
+    sources.py      files, environment, command line
+    merge.py        from the sources to the tree: load, explain
+    consistency.py  what does not go together: check
+    render.py       the commented config.toml
+    settings.py     writing settings.toml
 
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """
 
-from mlxd.config.check import check
-from mlxd.config.load import Explained, explain, load, load_file
+from mlxd.config.consistency import check
+from mlxd.config.merge import Explained, explain, load, load_file
 from mlxd.config.notation import ByteSize, Duration
 from mlxd.config.render import render_default
 from mlxd.config.settings import write_settings

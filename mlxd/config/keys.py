@@ -45,7 +45,7 @@ class Key(msgspec.Struct, frozen=True):
         """
         if self.notation:
             return self.notation.read(value, folder)
-        return msgspec.convert(value, Annotated[self.type, self.meta])
+        return self._convert(value, strict=True)
 
     def read_text(self, text: str, folder: Path) -> object:
         """Turn text of the environment or the command line into the value of the tree.
@@ -62,11 +62,17 @@ class Key(msgspec.Struct, frozen=True):
             return self.read(dict(map(_pair, _entries(text))), folder)
         if self.notation:
             return self.notation.read(text, folder)
-        return msgspec.convert(text, Annotated[self.type, self.meta], strict=False)
+        return self._convert(text, strict=False)
 
     def write(self, value: object) -> str:
         """Give the TOML text of a value of the tree, a mask for a secret."""
         return self.notation.write(value) if self.notation else toml_text(value)
+
+    def _convert(self, value: object, *, strict: bool) -> object:
+        try:
+            return msgspec.convert(value, Annotated[self.type, self.meta], strict=strict)
+        except msgspec.ValidationError as error:
+            raise ValueError(value) from error
 
 
 def _keys() -> Iterator[Key]:
@@ -76,11 +82,10 @@ def _keys() -> Iterator[Key]:
             continue
         for field in msgspec.structs.fields(section.type):
             bare, *metadata = get_args(field.type)
-            metas = [entry for entry in metadata if isinstance(entry, msgspec.Meta)]
             yield Key(
                 path=(section.name, field.name),
                 type=bare,
-                meta=metas[-1],
+                meta=next(entry for entry in metadata if isinstance(entry, msgspec.Meta)),
                 notation=next((entry for entry in metadata if isinstance(entry, Notation)), None),
                 default=getattr(getattr(tree, section.name), field.name),
             )

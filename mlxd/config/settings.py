@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlxd import paths
 from mlxd.config.keys import KeyPath
-from mlxd.config.load import read_setting
+from mlxd.config.merge import read_setting
 from mlxd.config.sources import Setting, Source, read_toml
 from mlxd.errors import ConfigError
 

@@ -32,14 +32,14 @@ class Setting(msgspec.Struct, frozen=True):
     text: bool = False
 
 
-def from_file(file: Path) -> Iterator[Setting]:
-    """Give what a TOML file says, nothing when it is absent.
+def from_file(file: Path, *, required: bool = False) -> Iterator[Setting]:
+    """Give what a TOML file says, nothing when it is absent and not `required`.
 
     Raises:
-        ConfigError: the file cannot be read, or is not UTF-8, or not TOML.
+        ConfigError: as `read_toml` does.
     """
     source = Source(label=file.name, where=str(file), folder=file.parent)
-    for path, value in _leaves((), read_toml(file)):
+    for path, value in _leaves((), read_toml(file, required=required)):
         yield Setting(path, value, source)
 
 
@@ -82,15 +82,17 @@ def from_flags(flags: Mapping[str, object]) -> Iterator[Setting]:
         yield Setting(tuple(name.split(".")), value, source, text=isinstance(value, str))
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """Give the table a TOML file holds, an empty one when the file is absent.
+def read_toml(file: Path, *, required: bool = False) -> dict[str, Any]:
+    """Give the table a TOML file holds, an empty one when it is absent and not `required`.
 
     Raises:
-        ConfigError: the file cannot be read, or is not UTF-8, or not TOML.
+        ConfigError: the file is missing, cannot be read, or is not UTF-8, or not TOML.
     """
     try:
         return tomllib.loads(file.read_bytes().decode())
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if required:
+            raise ConfigError(f"{file}: no such file") from error
         return {}
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error

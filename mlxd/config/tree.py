@@ -20,8 +20,11 @@ class Server(Section, frozen=True):
     """Listeners, who may talk to them, and how much is accepted."""
 
     host: Annotated[
-        _NonEmpty,
-        Meta(description="The address to listen on; beyond this machine it needs an api_key."),
+        str,
+        Meta(
+            min_length=1,
+            description="The address to listen on; beyond this machine it needs an api_key.",
+        ),
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The TCP port; 0 takes a free one.")] = (
         8080

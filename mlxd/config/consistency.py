@@ -7,8 +7,6 @@ from ipaddress import ip_address
 from mlxd.config.tree import Config
 from mlxd.errors import ConfigError
 
-_SOCKET_BYTES = 104 if sys.platform == "darwin" else 108
-
 
 def check(config: Config) -> None:
     """Refuse what would be unsafe or cannot work.
@@ -24,10 +22,11 @@ def check(config: Config) -> None:
         )
     socket = config.socket_file()
     length = len(os.fsencode(socket))
-    if length >= _SOCKET_BYTES:
+    limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL
+    if length > limit:
         raise ConfigError(
             f"server.socket: {socket} has {length} bytes, and a Unix socket's path at most "
-            f"{_SOCKET_BYTES - 1}: set server.socket or MLXD_HOME to a shorter one"
+            f"{limit}: set server.socket or MLXD_HOME to a shorter one"
         )
 
 

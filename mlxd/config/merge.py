@@ -55,9 +55,7 @@ def load_file(file: Path) -> Config:
     Raises:
         ConfigError: as `load` does; also when the file is absent.
     """
-    if not file.exists():
-        raise ConfigError(f"{file}: no such file")
-    return _build(_read(sources.from_file(file.absolute())))
+    return _build(_read(sources.from_file(file.absolute(), required=True)))
 
 
 def explain(

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import Config, Server, check
+from mlxd.errors import ConfigError
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost"])
+def test_loopback_needs_no_key(home: Path, host: str) -> None:
+    check(Config(server=Server(host=host)))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "mac.local", "localhost.example"])
+def test_any_other_address_needs_a_key(home: Path, host: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(Config(server=Server(host=host)))
+    assert caught.value.message == (
+        f'server.host: "{host}" can be reached from other machines: '
+        "set server.api_key too, or use 127.0.0.1"
+    )
+    check(Config(server=Server(host=host, api_key="sesame-open")))
+
+
+@pytest.mark.parametrize(("platform", "limit"), [("darwin", 103), ("linux", 107)])
+def test_a_socket_path_must_fit_the_system(
+    home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, limit: int
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    check(Config(server=Server(socket="/" + "x" * (limit - 1))))
+    with pytest.raises(ConfigError) as caught:
+        check(Config(server=Server(socket="/" + "ü" + "x" * (limit - 2))))
+    assert f"has {limit + 1} bytes" in caught.value.message
+    assert f"at most {limit}: set server.socket or MLXD_HOME" in caught.value.message
+
+
+def test_the_standard_socket_must_fit_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLXD_HOME", "/" + "x" * 120)
+    with pytest.raises(ConfigError, match=r"^server\.socket: /x+/run/mlxd\.sock has 135 bytes"):
+        check(Config())

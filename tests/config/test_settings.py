@@ -1,0 +1,67 @@
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import load, write_settings
+from mlxd.errors import ConfigError
+
+
+def test_a_setting_is_written_and_the_others_are_kept(home: Path) -> None:
+    write_settings({"models.default": "a", "models.keep_alive": "1h"})
+    write_settings({"models.default": "b", "server.port": 0})
+    config = load(environ={})
+    assert (config.models.default, config.models.keep_alive, config.server.port) == ("b", 3600, 0)
+    write_settings({"models.default": None, "log.keep": None})
+    assert load(environ={}).models.default == ""
+
+
+def test_the_file_is_the_owners_alone_and_no_other_is_left(tmp_path: Path, home: Path) -> None:
+    write_settings({"models.default": "a"})
+    assert os.listdir(home) == ["settings.toml"]
+    assert stat.S_IMODE((home / "settings.toml").stat().st_mode) == 0o600
+
+
+def test_the_folder_is_made_when_it_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path / "new"))
+    write_settings({"models.default": "a"})
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("models.defualt", "a", "models.defualt: unknown key; did you mean models.default?"),
+        ("server.port", "a", 'server.port: found "a", expected an integer from 0 to 65535'),
+    ],
+)
+def test_a_bad_change_leaves_the_file_alone(
+    home: Path, name: str, value: object, message: str
+) -> None:
+    write_settings({"models.default": "a"})
+    with pytest.raises(ConfigError) as caught:
+        write_settings({"models.default": "b", name: value})
+    assert caught.value.message == f"{home / 'settings.toml'}: {message}"
+    assert tomllib.loads((home / "settings.toml").read_text()) == {"models": {"default": "a"}}
+
+
+def test_a_broken_file_is_not_overwritten(home: Path) -> None:
+    (home / "settings.toml").write_text("models = [")
+    with pytest.raises(ConfigError, match=r"settings\.toml: not valid TOML"):
+        write_settings({"models.default": "a"})
+    assert (home / "settings.toml").read_text() == "models = ["
+
+
+def test_a_folder_that_cannot_be_written_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocker = tmp_path / "file"
+    (tmp_path / "home").mkdir()
+    blocker.symlink_to(tmp_path / "home" / "missing" / "missing")
+    monkeypatch.setenv("MLXD_HOME", str(blocker))
+    with pytest.raises(ConfigError, match=r"settings\.toml: cannot be written: "):
+        write_settings({"models.default": "a"})

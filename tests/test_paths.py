@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from mlxd import paths
+
+EVERY = [
+    paths.config_file,
+    paths.settings_file,
+    paths.models_dir,
+    paths.log_file,
+    paths.stderr_file,
+    paths.socket_file,
+    paths.lock_file,
+]
+
+
+def test_mlxd_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
+    assert [str(path().relative_to(tmp_path)) for path in EVERY] == [
+        "config.toml",
+        "settings.toml",
+        "models",
+        "logs/mlxd.log",
+        "logs/mlxd.stderr.log",
+        "run/mlxd.sock",
+        "run/mlxd.lock",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_home_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLXD_HOME", ".mlxd")
+    assert paths.home() == tmp_path / ".mlxd"
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("MLXD_HOME", "~/mlxd")
+    assert paths.home() == Path("/home/me/mlxd")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_home_platformdirs_decides(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv("MLXD_HOME", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MLXD_HOME", value)
+    assert paths.home() is None
+    assert paths.config_dir() == platformdirs.user_config_path("mlxd", appauthor=False)
+    assert paths.models_dir().parent == platformdirs.user_data_path("mlxd", appauthor=False)
+    assert paths.log_dir() == platformdirs.user_log_path("mlxd", appauthor=False)
+    assert len({path() for path in EVERY}) == len(EVERY)
