@@ -55,6 +55,7 @@ def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> No
         flags["engine.trust_remote_code"] = True
     try:
         settings = _with_model_folder(config.load(flags=flags))
+        config.check(settings)
         logs.set_up(settings.log, log_file)
         daemon.run(settings)
     except ConfigError as error:

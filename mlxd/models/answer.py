@@ -3,7 +3,7 @@
 import contextlib
 from typing import TYPE_CHECKING
 
-from mlxd.errors import Draining, EngineDied
+from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.messages import Delta, Event, GenerateRequest, PrefillProgress
 from mlxd.models.catalog import Entry
 from mlxd.models.engine_process import Generation
@@ -42,11 +42,11 @@ class Answer:
         while not self._closed:
             try:
                 events = await self._next_events()
-            except EngineDied:
+            except (EngineDied, LoadFailed) as error:
                 await self._let_go()
                 if self._pool.draining:
                     raise Draining("the daemon is stopping") from None
-                if self._answered or self._retried:
+                if self._answered or self._retried or isinstance(error, LoadFailed):
                     raise
                 self._retried = True
                 continue
