@@ -1,5 +1,6 @@
 """`python -m mlxd.engine.gguf`, as `mlxctl import` runs it."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +42,23 @@ def test_wrong_usage(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "mlxctl import: error: argument --dtype: invalid choice: 'float64'" in done.stderr
+
+
+def test_a_write_that_fails_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+    command = [*COMMAND, str(file), "--into", str(tmp_path / "models")]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"mlxctl import: cannot write {tmp_path / 'models' / 'small'}: ")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -177,6 +177,10 @@ def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
         ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count is 8; the width of a head"),
         ({"llama.rope.scaling.type": "longrope"}, "llama.rope.scaling.type is 'longrope'; none, "),
         ({"llama.feed_forward_length": 128}, "blk.0.ffn_gate.weight has the shape [96, 64]; the"),
+        (
+            {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": []},
+            "tokenizer.ggml.token_type is a list of 498 values; one value for each of 1 tokens",
+        ),
         ({"split.count": 2}, "the file is one part of several"),
         ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model is 'bert'; gpt2 or llama"),
     ],
@@ -196,6 +200,9 @@ def test_what_cannot_be_imported_is_named(
 def test_other_tensors_and_tensor_types_are_named(tmp_path: Path) -> None:
     other = np.ones((4, 4), np.float32)
     variant = write_model(tmp_path / "a.gguf", "llama", extra={"blk.0.ffn_sub_norm": other})
+    empty = write_model(
+        tmp_path / "d.gguf", "llama", extra={"blk.0.x": np.ones((0, 4), np.float32)}
+    )
     divisors = {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}
     scaled = write_model(tmp_path / "b.gguf", "llama", extra=divisors)
     ternary = write_model(
@@ -205,6 +212,8 @@ def test_other_tensors_and_tensor_types_are_named(tmp_path: Path) -> None:
         tensor_type=TensorType.TQ2_0,
     )
 
+    with pytest.raises(InvalidRequest, match=r"blk\.0\.x has the shape \[0, 4\]"):
+        import_gguf(empty, tmp_path / "models")
     with pytest.raises(InvalidRequest, match=r"have no tensor blk\.0\.ffn_sub_norm"):
         import_gguf(variant, tmp_path / "models")
     with pytest.raises(
@@ -213,6 +222,14 @@ def test_other_tensors_and_tensor_types_are_named(tmp_path: Path) -> None:
         import_gguf(scaled, tmp_path / "models")
     with pytest.raises(InvalidRequest, match=r"is of type TQ2_0, .* these can: F32, F16, Q4_0"):
         import_gguf(ternary, tmp_path / "models")
+
+
+def test_more_tokens_than_embeddings_are_refused(tmp_path: Path) -> None:
+    model = random_model("llama", vocab_size=497)
+    file = write_model(tmp_path / "small.gguf", "llama", model)
+
+    with pytest.raises(InvalidRequest, match="498 tokens, but 497 embeddings"):
+        import_gguf(file, tmp_path / "models")
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def _check_extent(path: Path, tensor: Tensor, file_size: int) -> None:
     layout = LAYOUTS.get(tensor.type)
     if layout is None:
         return
-    if tensor.shape[-1] % layout.elements:
+    if 0 in tensor.shape or tensor.shape[-1] % layout.elements:
         raise InvalidRequest(
             f"{path} is damaged: {tensor.name} has the shape {list(tensor.shape)}, "
             f"{layout.name} comes in blocks of {layout.elements}"

@@ -55,6 +55,9 @@ def import_gguf(
     architecture = read_architecture(container)
     config = architecture.config
     tokenizer = build_tokenizer(Metadata(container.metadata), config.model_type)
+    tokens = tokenizer.tokenizer.get_vocab_size()
+    if tokens > config.vocab_size:
+        raise InvalidRequest(f"the file has {tokens} tokens, but {config.vocab_size} embeddings")
     weights = _convert(container, architecture.weights, config, precision, progress)
     config.eos_token_id = tokenizer.eos_ids
     if tokenizer.bos_id is not None:
@@ -154,7 +157,10 @@ def _write_model(folder: Path, config: ModelConfig, arrays: dict[str, mx.array])
     needed, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free on the disk")
-    mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
+    try:
+        mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
+    except RuntimeError as error:
+        raise OSError(f"{error}") from error
     _write_json(folder / "config.json", config)
     # transformers looks here, not in config.json, for the tokens that end an answer
     _write_json(folder / "generation_config.json", {"eos_token_id": config.eos_token_id})
