@@ -18,7 +18,6 @@ from mlxd.messages import (
     TextPrompt,
 )
 
-
 GREEDY = Sampling()
 
 
