@@ -2,7 +2,6 @@
 
 import os
 import sys
-from ipaddress import ip_address
 
 from mlxd.config.tree import Config
 from mlxd.errors import ConfigError
@@ -33,6 +32,8 @@ def check(config: Config) -> None:
 def _is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
+    from ipaddress import ip_address  # mlxctl imports this module, and seldom checks
+
     try:
         return ip_address(host).is_loopback
     except ValueError:
