@@ -17,8 +17,8 @@ class Settings(Protocol):
     def server(self) -> Server:
         """Who may talk to the daemon, and how much is accepted."""
 
-    def generation_for(self, model: str) -> Generation:
-        """Give what a request to `model` means that leaves a field out."""
+    def generation_for(self, model_id: str) -> Generation:
+        """Give what a request to that model means that leaves a field out."""
 
 
 class Catalog(Protocol):

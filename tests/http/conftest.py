@@ -52,7 +52,13 @@ async def serve_unix(tmp_path) -> AsyncIterator[Serve]:
 @asynccontextmanager
 async def _running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none"
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=5,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -85,7 +85,7 @@ class FakeCatalog:
 class FakeSettings(msgspec.Struct):
     server: Server
 
-    def generation_for(self, model: str) -> Generation:
+    def generation_for(self, model_id: str) -> Generation:
         return Generation(max_tokens=77)
 
 

@@ -15,10 +15,12 @@ async def host_status(client, host: str) -> int:
 
 
 async def raw_status(reader, writer, request: bytes) -> int:
-    writer.write(request)
-    line = await asyncio.wait_for(reader.readline(), 10)
-    writer.close()
-    await writer.wait_closed()
+    try:
+        writer.write(request)
+        line = await asyncio.wait_for(reader.readline(), 10)
+    finally:
+        writer.close()
+        await writer.wait_closed()
     return int(line.split()[1])
 
 
@@ -133,3 +135,10 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(serve, pool):
         assert reply.status_code == 413
         assert reply.json()["error"]["code"] == "body_too_large"
     assert (await client.post("/v1/chat/completions", content=b" " * 100)).status_code == 400
+
+
+async def test_a_body_announced_as_too_large_is_not_waited_for(serve, pool):
+    client = await serve(public_app(make_context(pool, max_body=100)))
+    connection = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n"
+    assert await raw_status(*connection, head) == 413
