@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -48,9 +47,7 @@ class Daemon:
         self._started = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._url = ""
-        self._socket = (
-            Path(settings.server.socket) if settings.server.socket else paths.socket_file()
-        )
+        self._socket = settings.socket_file()
 
     async def live(self) -> None:
         """Bind, serve, drain, and leave nothing behind.

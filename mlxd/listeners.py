@@ -18,13 +18,13 @@ def tcp(host: str, port: int) -> list[socket.socket]:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise StartupError(f"server.host {host!r} cannot be resolved: {error.strerror}") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise StartupError(f"server.host {host!r} cannot be resolved: {error}") from error
     listeners: list[socket.socket] = []
     for family, address in dict.fromkeys((family, address) for family, *_, address in found):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listeners.append(listener)
-        if listeners and port == 0 and len(listeners) > 1:
+        if port == 0 and len(listeners) > 1:
             address = (address[0], listeners[0].getsockname()[1], *address[2:])
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -49,7 +49,11 @@ def test_a_port_in_use_is_named_with_a_way_out() -> None:
 
 @pytest.mark.parametrize(
     ("host", "message"),
-    [("203.0.113.7", "no such address"), ("no-such-host.invalid", "cannot be resolved")],
+    [
+        ("203.0.113.7", "no such address"),
+        ("no-such-host.invalid", "cannot be resolved"),
+        ("a..b", "cannot be resolved"),
+    ],
 )
 def test_a_host_that_is_not_ours_is_named(host: str, message: str) -> None:
     with pytest.raises(StartupError, match=message):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxd import logs
-from mlxd.config import ByteSize, Log
+from mlxd.config import Log
 from mlxd.errors import StartupError
 
 
@@ -50,7 +50,7 @@ def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
 
 
 def test_the_file_is_rotated_by_size_and_count(tmp_path: Path) -> None:
-    logs.set_up(Log(max_size=ByteSize(500), keep=2), tmp_path / "mlxd.log")
+    logs.set_up(Log(max_size=500, keep=2), tmp_path / "mlxd.log")
     for i in range(50):
         logging.getLogger("mlxd.test").info("line %d", i)
     files = sorted(file.name for file in tmp_path.iterdir())

@@ -26,7 +26,7 @@ def launch_from(config: Config) -> Launch:
             decode_concurrency=config.engine.decode_concurrency,
             prompt_concurrency=config.engine.prompt_concurrency,
             prefill_step_size=config.engine.prefill_step_size,
-            prompt_cache_bytes=int(config.engine.prompt_cache),
+            prompt_cache_bytes=config.engine.prompt_cache,
             trust_remote_code=config.engine.trust_remote_code,
         )
         return await EngineProcess.start(entry.id, load, report)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Duration, Models, Server
+from mlxd.config import Config, Models, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
 from mlxd.messages import Delta, GenerateRequest, Sampling, TextPrompt
 from mlxd.models.answer import Answer
@@ -182,7 +182,7 @@ async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake)
 
 
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
-    config = Config(models=Models(keep_alive=Duration(0.01)))
+    config = Config(models=Models(keep_alive=0.01))
     async with open_pool(launch_fake(""), config) as pool:
         await read(pool.submit(A, text("x")))
         await until(lambda: pool.model(A).state is State.UNLOADED)
