@@ -41,7 +41,14 @@ def _render_chat(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
         if not tokenizer.has_chat_template:
             return list(tokenizer.encode(convert_chat(messages)))
         return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
-    except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        TemplateError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise BadPrompt(f"the chat template refused the messages: {reason}", "messages") from error
 

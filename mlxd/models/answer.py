@@ -62,6 +62,8 @@ class Answer:
         """Where the request is, in a few words."""
         if self._prefill is not None:
             return f"prefill {self._prefill.done}/{self._prefill.total}"
+        if self._answered:
+            return "decoding"
         model = self._pool.model(self._entry)
         if model.state is State.LOADING:
             return f"loading {model.load_progress:.0%}"

@@ -49,6 +49,12 @@ def test_a_template_that_refuses_the_messages_says_why(
     assert caught.value.param == "messages"
 
 
+def test_arguments_nested_beyond_reason_are_refused(tokenizer: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
+    with pytest.raises(BadPrompt, match="chat template refused"):
+        tokenize(tokenizer, ChatPrompt([{"role": "assistant", "tool_calls": [call]}]))
+
+
 def test_a_model_without_a_template_gets_a_plain_dialogue(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
