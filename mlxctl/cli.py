@@ -1,0 +1,77 @@
+"""The `mlxctl` command: the tree of commands, each imported when it is used, and the exit status.
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted.
+"""
+
+import importlib
+import io
+import sys
+
+import click
+
+from mlxctl.errors import CommandFailed
+from mlxd import __version__
+from mlxd.errors import MlxdError
+
+_EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
+
+_COMMANDS = {
+    "start": ("mlxctl.commands.service:start", "Start the daemon."),
+    "stop": ("mlxctl.commands.service:stop", "Let running requests finish, then end the daemon."),
+    "restart": ("mlxctl.commands.service:restart", "Stop the daemon if it runs, then start it."),
+    "status": ("mlxctl.commands.status:status", "Show what runs, and where everything is."),
+    "run": ("mlxctl.commands.run:run", "Ask the model something."),
+    "list": ("mlxctl.commands.models:list_models", "List the models."),
+    "use": ("mlxctl.commands.models:use", "Choose the default model."),
+    "import": ("mlxctl.commands.models:import_model", "Make a model out of a GGUF file."),
+    "logs": ("mlxctl.commands.logs:logs", "Show the daemon's log."),
+    "config": ("mlxctl.commands.config:config", "Make, find, show and check the configuration."),
+    "version": ("mlxctl.commands.version:version", "Show mlxctl's and the daemon's version."),
+}
+
+
+class _Commands(click.Group):
+    """A group that knows its commands' names and one line about each without importing them."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
+def mlxctl() -> None:
+    """Control mlxd, the language-model daemon of this machine."""
+
+
+def main() -> None:
+    """Run the command line's command, and exit with its status and one line about a failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        # click gives the status of `ctx.exit`, or else what the command returns: None.
+        return mlxctl.main(prog_name="mlxctl", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _EXIT_INTERRUPTED
+    except MlxdError as error:
+        click.echo(f"mlxctl: {error.message}", err=True)
+        return error.exit_status if isinstance(error, CommandFailed) else _EXIT_FAILED

@@ -1,0 +1,81 @@
+"""`mlxctl status`: what runs, and where everything is."""
+
+import click
+import msgspec
+
+from mlxctl import text
+from mlxctl.client import Client, connect
+from mlxctl.errors import NoAnswer, NotRunning
+from mlxctl.service.owner import owner
+from mlxd import paths
+from mlxd.api.control import ModelStatus, Status
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def status(ctx: click.Context, *, as_json: bool) -> None:
+    """Show what runs, and where everything is. Exit status 3 when nothing runs."""
+    found = _status(connect())
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+    else:
+        click.echo("\n".join(_lines(found)))
+    if not found.running:
+        ctx.exit(NotRunning.exit_status)
+
+
+def _status(client: Client) -> Status:
+    try:
+        return client.status()
+    except NotRunning:
+        if pid := owner(paths.lock_file()):
+            raise NoAnswer(
+                f"mlxd (pid {pid}) runs, but does not answer on {client.socket_file}"
+            ) from None
+    except NoAnswer as error:
+        if pid := owner(paths.lock_file()):
+            raise NoAnswer(f"{error.message}; its pid is {pid}") from error
+        raise
+    return Status(
+        running=False,
+        socket=str(client.socket_file),
+        config=str(paths.config_file()),
+        settings=str(paths.settings_file()),
+        models_dir=str(paths.models_dir()),
+        log=str(paths.log_file()),
+    )
+
+
+def _lines(status: Status) -> list[str]:
+    places = [
+        ("socket", status.socket),
+        ("config", status.config),
+        ("settings", status.settings),
+        ("models", status.models_dir),
+        ("log", status.log),
+    ]
+    if not status.running:
+        return [NotRunning().message, "", text.table(places)]
+    uptime = text.duration(status.uptime_s or 0)
+    facts = [
+        ("url", status.url or ""),
+        ("default model", status.default_model or "none; choose one with: mlxctl use MODEL"),
+    ]
+    lines = [f"mlxd {status.version} is running (pid {status.pid}, for {uptime})", ""]
+    lines += [text.table(facts + places), ""]
+    if not status.models:
+        return [*lines, "no model in memory"]
+    header = ("MODEL", "STATE", "MEMORY", "REQUESTS", "PID", "")
+    return [*lines, text.table([header, *map(_row, status.models)])]
+
+
+def _row(model: ModelStatus) -> tuple[str, ...]:
+    return (
+        model.id,
+        model.state,
+        text.size(model.memory_bytes) if model.memory_bytes is not None else "-",
+        str(model.requests),
+        str(model.pid or "-"),
+        model.cause or "",
+    )

@@ -1,0 +1,50 @@
+"""Whose home this is: the process id in the lock file that a daemon holds for its life."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from mlxctl.errors import CommandFailed
+
+
+def owner(lock_file: Path) -> int | None:
+    """Give the process id of the daemon that holds `lock_file`, None when nobody does.
+
+    Raises:
+        CommandFailed: the file cannot be read.
+    """
+    try:
+        with lock_file.open("rb") as file:
+            pid = _parse(file.read(32))
+            if pid is None or not _exists(pid) or _lockable(file.fileno()):
+                return None
+            return pid
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CommandFailed(f"{lock_file}: {error.strerror}") from error
+
+
+def _parse(content: bytes) -> int | None:
+    text = content.strip()
+    return int(text) if text.isdigit() and int(text) > 0 else None
+
+
+def _exists(pid: int) -> bool:
+    # Asked before the lock is tried: trying it for a moment could turn away a daemon that starts.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _lockable(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
