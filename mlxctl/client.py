@@ -1,8 +1,6 @@
 """Typed HTTP over the daemon's Unix socket; every failure becomes a line of advice."""
 
 import contextlib
-import http.client
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -10,10 +8,12 @@ from typing import TypeVar
 import click
 import msgspec
 
+from mlxctl import http
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxd import __version__, config
 from mlxd.api import control
 
+_BAD_REQUEST = 400
 _ANSWER_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # a stream that waits says so every few seconds
 
@@ -72,46 +72,37 @@ class Client:
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
         """POST `body` and give the lines of the reply as they come; leaving closes the connection.
 
-        The lines are without their ends and may stop early, when the daemon goes away.
+        The lines are without their ends.
         """
-        with self._connection(_SILENCE_SECONDS) as connection:
+        with contextlib.ExitStack() as stack:
             with self._explained(_SILENCE_SECONDS):
-                response = self._send(connection, "POST", path, body)
-            with contextlib.closing(response):
-                yield self._lines(response)
+                response = stack.enter_context(self._request("POST", path, body, _SILENCE_SECONDS))
+                self._check(response)
+            yield self._lines(response)
 
-    def _lines(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+    def _lines(self, response: http.Response) -> Iterator[bytes]:
+        # Not around the whole stream: what fails where the lines are used is another matter.
         with self._explained(_SILENCE_SECONDS):
-            for line in response:
-                yield line.rstrip(b"\r\n")
+            yield from response.lines()
 
     def _exchange(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
         with (
             self._explained(_ANSWER_SECONDS),
-            self._connection(_ANSWER_SECONDS) as connection,
-            contextlib.closing(self._send(connection, method, path, body)) as response,
+            self._request(method, path, body, _ANSWER_SECONDS) as response,
         ):
+            self._check(response)
             return response.read()
 
-    def _connection(self, timeout: float) -> "contextlib.closing[_UnixConnection]":
-        return contextlib.closing(_UnixConnection(self.socket_file, timeout))
-
-    def _send(
-        self,
-        connection: "_UnixConnection",
-        method: str,
-        path: str,
-        body: msgspec.Struct | None,
-    ) -> http.client.HTTPResponse:
+    def _request(
+        self, method: str, path: str, body: msgspec.Struct | None, timeout: float
+    ) -> contextlib.AbstractContextManager[http.Response]:
         payload = None if body is None else msgspec.json.encode(body)
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        connection.request(method, path, payload, headers)
-        response = connection.getresponse()
+        return http.request(self.socket_file, method, path, payload, timeout)
+
+    def _check(self, response: http.Response) -> None:
         self._remark_on(response.headers.get("x-mlxd-version", __version__))
-        if response.status >= http.client.BAD_REQUEST:
-            with contextlib.closing(response):
-                raise RefusedByDaemon(self._decode(response.read(), _ErrorReply).error.message)
-        return response
+        if response.status >= _BAD_REQUEST:
+            raise RefusedByDaemon(self._decode(response.read(), _ErrorReply).error.message)
 
     @contextlib.contextmanager
     def _explained(self, timeout: float) -> Iterator[None]:
@@ -124,7 +115,7 @@ class Client:
             raise CommandFailed(f"{file}: permission denied; mlxd is another user's") from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
-        except (ConnectionError, http.client.HTTPException) as error:
+        except (ConnectionError, http.BrokenReply) as error:
             raise NoAnswer(f"mlxd closed the connection on {file} before the end") from error
         except OSError as error:
             raise CommandFailed(f"{file}: {error.strerror or error}") from error
@@ -142,17 +133,3 @@ class Client:
                 f"mlxctl: mlxd {version} is running, mlxctl is {__version__}: mlxctl restart",
                 err=True,
             )
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection over a Unix socket; `timeout` is in seconds."""
-
-    def __init__(self, file: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._file = file
-
-    def connect(self) -> None:
-        # `close` of the base ends this socket also where connecting fails.
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._file))
