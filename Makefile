@@ -13,6 +13,7 @@ $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m compileall -q mlxd mlxctl
 	@touch $@
 
 run: $(VENV)/.stamp ## start the daemon on a real model and ask it a question

@@ -91,6 +91,10 @@ class LeanPromptBatch(PromptProcessingBatch):  # type: ignore[misc]
 class Batch(BatchGenerator):  # type: ignore[misc]
     """Continuous batching over one model."""
 
+    _currently_processing: list[Any]
+    _prompt_batch: LeanPromptBatch
+    _generation_batch: LeanGenerationBatch
+
     def __init__(
         self,
         model: Any,
@@ -109,6 +113,25 @@ class Batch(BatchGenerator):  # type: ignore[misc]
             model, self.sampler, prefill_step_size=prefill_step_size
         )
         self._generation_batch = LeanGenerationBatch.empty(model, self.sampler)
+
+    def _next(self) -> tuple[list[Any], list[Any]]:
+        """Step, then start what is ready at once rather than at the next step."""
+        prompt_responses, generation_responses = super()._next()
+        self._start_ready()
+        return prompt_responses, generation_responses
+
+    def _start_ready(self) -> None:
+        """Move the sequences with nothing but their last prompt token left to generation."""
+        ready: list[int] = []
+        waiting: list[int] = []
+        for index, (segments, *_) in enumerate(self._currently_processing):
+            last_token_left = len(segments) == 1 and len(segments[0]) == 1
+            (ready if last_token_left else waiting).append(index)
+        if ready:
+            last_tokens = [self._currently_processing[index][0][0] for index in ready]
+            self._currently_processing = [self._currently_processing[index] for index in waiting]
+            started = self._prompt_batch.split(ready).generate(last_tokens)
+            self._generation_batch.extend(started)
 
     def take_out(self, uid: int) -> tuple[list[Any], list[int]] | None:
         """Remove a sequence; give its cache and the tokens in it when it was generating."""
