@@ -90,20 +90,22 @@ def _is_at(log: BufferedReader, file: Path) -> bool:
 
 def _seek_to_end(log: BufferedReader, lines: int) -> None:
     """Go to where the last `lines` lines of `log` begin."""
-    position = log.seek(0, os.SEEK_END)
-    # The newline that ends the last line begins none.
-    wanted = lines + 1
-    while position > 0 and wanted > 0:
+    end = log.seek(0, os.SEEK_END)
+    if lines == 0:
+        return
+    position = max(0, end - 1)  # a newline at the very end begins no line
+    while position > 0:
         start = max(0, position - _BLOCK_BYTES)
         log.seek(start)
         block = log.read(position - start)
-        while wanted > 0 and (found := block.rfind(b"\n")) >= 0:
-            block = block[:found]
-            wanted -= 1
-            position = start + found + 1
-        if wanted > 0:
-            position = start
-    log.seek(position)
+        newline = len(block)
+        while (newline := block.rfind(b"\n", 0, newline)) >= 0:
+            lines -= 1
+            if lines == 0:
+                log.seek(start + newline + 1)
+                return
+        position = start
+    log.seek(0)
 
 
 def _rest(log: BufferedReader) -> Iterator[bytes]:

@@ -1,0 +1,57 @@
+"""`mlxctl` as a process on a home of its own."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mlxctl.fake_daemon import FakeDaemon, fake_daemon
+
+DEADLINE = 60.0
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty MLXD_HOME; its path is short enough for a Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        monkeypatch.setenv("MLXD_HOME", folder)
+        monkeypatch.setenv("MLXD_SERVER__PORT", "0")
+        yield Path(folder)
+
+
+@pytest.fixture
+def daemon(home: Path) -> Iterator[FakeDaemon]:
+    with fake_daemon(home / "run" / "mlxd.sock") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def mlxctl(home: Path) -> Run:
+    """Run `mlxctl` to its end with what is piped into it, nothing by default."""
+
+    def run(
+        *arguments: str | Path, piped: bytes = b"", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command(*arguments),
+            input=piped,
+            capture_output=True,
+            env={**os.environ, **environ},
+            timeout=DEADLINE,
+        )
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return run
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of `mlxctl ARGUMENTS`."""
+    return [sys.executable, "-m", "mlxctl", *map(str, arguments)]

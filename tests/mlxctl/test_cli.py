@@ -1,0 +1,120 @@
+"""The command tree, its exit statuses, and what it must not import."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlxctl.cli import _COMMANDS
+from tests.mlxctl.conftest import DEADLINE, Run, command
+from tests.mlxctl.fake_daemon import FakeDaemon, chunk
+
+FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "uvicorn"}
+# Each would cost `mlxctl status` a good part of its time.
+SLOW = {"asyncio", "http.client", "email", "httpx", "rich", "ssl", "subprocess"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
+    program = (
+        "import sys\n"
+        "from mlxctl.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
+    return set(done.stderr.split())
+
+
+def test_help_lists_every_command_and_imports_none(mlxctl: Run) -> None:
+    shown = mlxctl("--help").stdout
+    assert all(f"  {name} " in shown for name in _COMMANDS)
+    assert not {name for name in imported_by("--help") if name.startswith("mlxctl.commands")}
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_has_help(mlxctl: Run, name: str) -> None:
+    done = mlxctl(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: mlxctl {name} ")
+
+
+@pytest.mark.parametrize("name", ["status", "list", "run"])
+def test_no_command_loads_mlx_or_the_servers_libraries(home: Path, name: str) -> None:
+    modules = imported_by(name, *(["hello"] if name == "run" else []))
+    assert f"mlxctl.{'client'}" in modules
+    assert not modules & FORBIDDEN
+
+
+def test_status_imports_nothing_slow(home: Path) -> None:
+    assert not imported_by("status") & SLOW
+
+
+def test_version(mlxctl: Run) -> None:
+    assert mlxctl("--version").stdout.startswith("mlxctl ")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["use"], ["status", "--nonsense"]])
+def test_wrong_usage_is_2(mlxctl: Run, arguments: list[str]) -> None:
+    done = mlxctl(*arguments)
+    assert done.returncode == 2
+    assert "Usage: mlxctl" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["use", "x"], ["run", "hi"], ["stop"]])
+def test_not_running_is_3_and_one_line(mlxctl: Run, arguments: list[str]) -> None:
+    done = mlxctl(*arguments)
+    assert done.returncode == 3
+    assert done.stderr.startswith("mlxctl: mlxd is not running")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_mistake_in_the_configuration_is_1_and_one_line(mlxctl: Run) -> None:
+    done = mlxctl("list", MLXD_SERVER__PORT="many")
+    assert done.returncode == 1
+    assert done.stderr.startswith("mlxctl: environment variable MLXD_SERVER__PORT")
+    assert done.stderr.count("\n") == 1
+
+
+def test_control_c_ends_quietly_with_130_and_closes_the_connection(daemon: FakeDaemon) -> None:
+    stream = daemon.streams(chunk("one"), *[chunk("x" * 60_000)] * 200, waits=True)
+    with subprocess.Popen(
+        command("run", "hi"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.read(3) == b"one"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
+        assert process.stderr.read().strip() == b""
+    stream.go_on.set()
+    assert daemon.gone.wait(DEADLINE)
+
+
+def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:
+    stream = daemon.streams(chunk("one"), *[chunk("x" * 60_000)] * 200, waits=True)
+    with subprocess.Popen(
+        command("run", "hi"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.read(3) == b"one"
+        process.stdout.close()
+        stream.go_on.set()
+        assert process.wait(DEADLINE) != 0
+        assert process.stderr.read() == b""
+    assert daemon.gone.wait(DEADLINE)
+
+
+def test_what_the_terminal_cannot_show_is_replaced(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.streams(chunk("caf\u00e9"), b"data: [DONE]\n\n")
+    done = mlxctl("run", "hi", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "caf?\n")

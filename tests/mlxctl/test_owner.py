@@ -1,0 +1,30 @@
+"""Only a lock that is held means that a daemon runs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlxctl.errors import CommandFailed
+from mlxctl.service.owner import owner
+from mlxd import lock
+
+
+def test_the_holders_pid(home: Path) -> None:
+    file = home / "mlxd.lock"
+    assert owner(file) is None
+    with lock.hold(file):
+        assert owner(file) == os.getpid()
+    assert owner(file) is None
+
+
+@pytest.mark.parametrize("content", ["", "\n", "0\n", "-1\n", "nonsense", "9999999\n"])
+def test_a_lock_file_left_behind_means_nothing(home: Path, content: str) -> None:
+    file = home / "mlxd.lock"
+    file.write_text(content)
+    assert owner(file) is None
+
+
+def test_a_lock_that_cannot_be_read_is_told(home: Path) -> None:
+    with pytest.raises(CommandFailed, match="Is a directory"):
+        owner(home)

@@ -1,0 +1,99 @@
+"""`mlxctl status`: text for people, JSON for programs, and what the daemon cannot say itself."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mlxctl import client
+from mlxctl.commands.status import status
+from mlxctl.errors import NoAnswer
+from mlxd import lock
+from tests.mlxctl.conftest import Run
+from tests.mlxctl.fake_daemon import FakeDaemon
+
+STATUS = ("GET", "/control/v1/status")
+RUNNING = {
+    "running": True,
+    "pid": 4711,
+    "version": "0.1.0",
+    "url": "http://127.0.0.1:8080",
+    "socket": "/h/run/mlxd.sock",
+    "config": "/h/config.toml",
+    "settings": "/h/settings.toml",
+    "models_dir": "/h/models",
+    "log": "/h/logs/mlxd.log",
+    "uptime_s": 192.5,
+    "default_model": "tiny",
+    "models": [],
+}
+READY = {"id": "tiny", "state": "ready", "pid": 4712, "memory_bytes": 98_000_000, "requests": 2}
+FAILED = {"id": "b", "state": "failed", "pid": None, "memory_bytes": None, "requests": 0}
+
+
+def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(STATUS, {**RUNNING, "models": [READY, {**FAILED, "cause": "no weights"}]})
+    done = mlxctl("status")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "mlxd 0.1.0 is running (pid 4711, for 3 min 12 s)",
+        "",
+        "url            http://127.0.0.1:8080",
+        "default model  tiny",
+        "socket         /h/run/mlxd.sock",
+        "config         /h/config.toml",
+        "settings       /h/settings.toml",
+        "models         /h/models",
+        "log            /h/logs/mlxd.log",
+        "",
+        "MODEL  STATE   MEMORY  REQUESTS  PID",
+        "tiny   ready   98 MB   2         4712",
+        "b      failed  -       0         -     no weights",
+    ]
+
+
+def test_json_is_what_the_daemon_says(daemon: FakeDaemon, mlxctl: Run) -> None:
+    said = {**RUNNING, "models": [{**READY, "cause": None}]}
+    daemon.answers(STATUS, said)
+    assert json.loads(mlxctl("status", "--json").stdout) == said
+
+
+def test_a_stopped_daemon_has_places_and_status_3(home: Path, mlxctl: Run) -> None:
+    text = mlxctl("status")
+    assert text.returncode == 3
+    assert text.stdout.startswith("mlxd is not running; start it with: mlxctl start\n")
+    assert str(home / "config.toml") in text.stdout
+
+    done = mlxctl("status", "--json")
+    assert done.returncode == 3
+    found = json.loads(done.stdout)
+    assert found["running"] is False
+    assert found["pid"] is None
+    assert found["socket"] == str(home / "run" / "mlxd.sock")
+    assert found["log"] == str(home / "logs" / "mlxd.log")
+
+
+def test_the_socket_is_where_the_configuration_says(home: Path, mlxctl: Run) -> None:
+    (home / "config.toml").write_text('server.socket = "elsewhere.sock"')
+    assert str(home / "elsewhere.sock") in mlxctl("status").stdout
+
+
+def test_a_daemon_that_holds_the_home_but_does_not_listen(home: Path, mlxctl: Run) -> None:
+    with lock.hold(home / "run" / "mlxd.lock"):
+        done = mlxctl("status")
+    assert done.returncode == 1
+    assert "runs, but does not answer on" in done.stderr
+    assert "mlxctl: mlxd (pid " in done.stderr
+
+
+def test_a_daemon_that_listens_but_is_mute(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_ANSWER_SECONDS", 0.05)
+    with lock.hold(home / "run" / "mlxd.lock"), socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(home / "run" / "mlxd.sock"))
+        mute.listen()
+        result = CliRunner().invoke(status)
+    assert isinstance(result.exception, NoAnswer)
+    assert result.exception.message.endswith(f"; its pid is {os.getpid()}")
