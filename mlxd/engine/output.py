@@ -12,8 +12,15 @@ class TextOutput:
     text and what follows it is never given out.
     """
 
-    def __init__(self, tokenizer: Any, stop: list[str]) -> None:
+    def __init__(self, tokenizer: Any, stop: list[str], after: int | None = None) -> None:
+        """Begin a text with `stop` texts; with `after` it goes on from that token.
+
+        A text on its own loses the space that its first token may begin with.
+        """
         self._detokenizer = tokenizer.detokenizer
+        if after is not None:
+            self._detokenizer.add_token(after)
+            _ = self._detokenizer.last_segment  # read, so that it is not given out
         self._state = None
         if stop:
             # A transition to None ends the text.

@@ -4,6 +4,7 @@ from mlx_lm.generate import StopSequences, make_stop_sequences
 
 from mlxd.engine.batch import Batch
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.output import TextOutput
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.prompts import BadPrompt, tokenize
 from mlxd.engine.sampling import make_row_sampler
@@ -67,10 +68,10 @@ class Scheduler:
             samplers=[make_row_sampler(request.sampling, request.seed)],
             stop_sequences=[self._end_tokens],
         )
+        after = None if isinstance(request.prompt, ChatPrompt) else prompt[-1]
         self._sequences[uid] = Sequence(
             message.id,
-            self._tokenizer,
-            request.stop,
+            TextOutput(self._tokenizer, request.stop, after),
             prompt_tokens=len(prompt),
             cached_tokens=cached,
         )

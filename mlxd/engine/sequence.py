@@ -1,6 +1,6 @@
 """One running request."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from mlxd.engine.output import TextOutput
 from mlxd.messages import Delta, Event, Finished, Usage
@@ -10,19 +10,13 @@ class Sequence:
     """A request in the batch: what came in, what has come out."""
 
     def __init__(
-        self,
-        request_id: int,
-        tokenizer: Any,
-        stop: list[str],
-        *,
-        prompt_tokens: int,
-        cached_tokens: int,
+        self, request_id: int, output: TextOutput, *, prompt_tokens: int, cached_tokens: int
     ) -> None:
         self.request_id = request_id
         self._prompt_tokens = prompt_tokens
         self._cached_tokens = cached_tokens
         self._completion_tokens = 0
-        self._output = TextOutput(tokenizer, stop)
+        self._output = output
 
     def advance(self, token: int, finish_reason: Literal["stop", "length"] | None) -> list[Event]:
         """Take the batch's next token; the events end with `Finished` when the sequence has ended.
