@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.models.cache import LRUPromptCache, can_trim_prompt_cache, trim_prompt_cache
 
 _MAX_SEQUENCES = 1024
@@ -35,4 +36,6 @@ class PromptCache:
     def keep(self, tokens: list[int], cache: list[Any]) -> None:
         """Keep `cache`, which covers exactly `tokens`, making room by dropping the oldest."""
         if self._enabled:
+            # A slice of a batch that is not evaluated keeps the whole batch's memory alive.
+            mx.eval([layer.state for layer in cache])
             self._caches.insert_cache(_MODEL, tokens, cache)
