@@ -58,7 +58,8 @@ def test_one_row_of_a_batch_does_not_keep_the_batch_alive() -> None:
     batch = mx.zeros((16, 1, MEGABYTE // 4, 1))
     mx.eval(batch)
     cache = KVCache()
-    cache.state = (mx.contiguous(batch[:1]), mx.contiguous(batch[:1]))
+    cache.keys, cache.values = mx.contiguous(batch[:1]), mx.contiguous(batch[:1])
+    cache.offset = MEGABYTE // 4
     prompts.keep([1, 2, 3], [cache])
     del batch
     assert mx.get_active_memory() - before < 3 * MEGABYTE
