@@ -121,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for piece in stream.pieces:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                stream.go_on.wait(30)
+                if not stream.go_on.wait(30):
+                    return
             if stream.ends:
                 self.wfile.write(b"0\r\n\r\n")
         except BrokenPipeError:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +24,13 @@ def following(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(
         command("logs", "-f", *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
+        # Ends a wait for a line that does not come.
+        deadline = threading.Timer(DEADLINE, process.kill)
+        deadline.start()
         try:
             yield process
         finally:
+            deadline.cancel()
             process.kill()
 
 
