@@ -5,6 +5,7 @@ Every request in flight is a `Generation`. Whatever ends the process fails all o
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -203,14 +204,17 @@ class EngineProcess:
     async def check(self) -> None:
         """Return when the engine's loop turns, or has turned lately with work at hand.
 
+        An engine that has ended passes: the next request gets a new one.
+
         Raises:
-            EngineDied: it has ended, or does not answer.
+            EngineDied: it is there and does not answer.
         """
         silence = asyncio.get_running_loop().time() - self._last_heard
         if self._open and silence < _BUSY_SECONDS:
             return
         try:
-            await self.ping(_PING_SECONDS)
+            with contextlib.suppress(EngineDied):
+                await self.ping(_PING_SECONDS)
         except TimeoutError:
             raise EngineDied(f"the engine of {self._name} does not answer") from None
 

@@ -108,6 +108,14 @@ async def test_check_passes_when_the_loop_turns_and_ping_refreshes_the_memory() 
         assert engine.memory_bytes == 4242
 
 
+async def test_an_engine_that_has_ended_passes_the_check_as_it_will_be_replaced() -> None:
+    async with running() as engine:
+        os.kill(engine.pid, signal.SIGKILL)
+        await engine.check()
+        await engine.exited
+        await engine.check()
+
+
 async def test_a_mute_engine_does_not_pass_a_ping() -> None:
     async with running("mute") as engine:
         with pytest.raises(TimeoutError):
