@@ -87,7 +87,7 @@ def ask(client: Client, request: Request) -> Generator[Progress | Chunk, None, N
                 yield _decode(value)
             elif line.startswith(b":"):
                 yield Progress(value.decode(errors="replace"))
-    raise NoAnswer("the answer broke off: mlxd closed the connection")
+    raise NoAnswer("the reply ended early: mlxd sent no end of the answer")
 
 
 def _decode(data: bytes) -> Chunk:

@@ -115,8 +115,10 @@ class Client:
             raise CommandFailed(f"{file}: permission denied; mlxd is another user's") from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
-        except (ConnectionError, http.BrokenReply) as error:
-            raise NoAnswer(f"mlxd closed the connection on {file} before the end") from error
+        except ConnectionError as error:
+            raise NoAnswer(f"mlxd closed the connection on {file}") from error
+        except http.BrokenReply as error:
+            raise NoAnswer(f"the reply on {file} {error}") from error
         except OSError as error:
             raise CommandFailed(f"{file}: {error.strerror or error}") from error
 

@@ -14,7 +14,7 @@ _MAX_LINE = 65536
 
 
 class BrokenReply(Exception):
-    """The reply ended early, or is no HTTP."""
+    """The message says of the reply that it "ended early" or "is no HTTP"."""
 
 
 class Response:
@@ -24,7 +24,7 @@ class Response:
         protocol, _, rest = _line(stream).partition(b" ")
         code = rest[:3]
         if not protocol.startswith(b"HTTP/1.") or not code.isdigit():
-            raise BrokenReply("no HTTP")
+            raise BrokenReply("is no HTTP")
         self.status = int(code)
         self.headers: dict[str, str] = {}
         while line := _line(stream):
@@ -78,7 +78,9 @@ def request(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(str(file))
-        connection.sendall(f"{head}\r\n".encode() + (body or b""))
+        # A body that is refused is not read to its end: the reply is there all the same.
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(f"{head}\r\n".encode() + (body or b""))
         with connection.makefile("rb") as stream:
             yield Response(stream)
 
@@ -94,4 +96,4 @@ def _number(digits: str, base: int) -> int:
     try:
         return int(digits, base)
     except ValueError as error:
-        raise BrokenReply("no HTTP") from error
+        raise BrokenReply("is no HTTP") from error

@@ -34,7 +34,7 @@ def _exists(pid: int) -> bool:
     # Asked before the lock is tried: trying it for a moment could turn away a daemon that starts.
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -20,9 +20,10 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty MLXD_HOME; its path is short enough for a Unix socket."""
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        monkeypatch.setenv("MLXD_HOME", folder)
+        home = Path(folder).resolve()
+        monkeypatch.setenv("MLXD_HOME", str(home))
         monkeypatch.setenv("MLXD_SERVER__PORT", "0")
-        yield Path(folder)
+        yield home
 
 
 @pytest.fixture

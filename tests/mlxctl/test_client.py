@@ -1,6 +1,8 @@
 """Every failure becomes a line of advice."""
 
+import json
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,23 @@ def test_a_daemon_of_another_version_is_remarked_upon(daemon: FakeDaemon, mlxctl
     assert done.stderr.endswith(": mlxctl restart\n")
     daemon.version = client.__version__
     assert mlxctl("list").stderr == ""
+
+
+def test_a_body_that_is_refused_unread_is_answered_all_the_same(file: Path) -> None:
+    error = json.dumps({"error": {"message": "too large"}}).encode()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(file))
+        listener.listen()
+
+        def refuse() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                head = b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n" % len(error)
+                connection.sendall(head + error)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(RefusedByDaemon, match="too large"):
+            Client(file).use("x" * 10_000_000)
+        thread.join()

@@ -18,7 +18,7 @@ def test_the_holders_pid(home: Path) -> None:
     assert owner(file) is None
 
 
-@pytest.mark.parametrize("content", ["", "\n", "0\n", "-1\n", "nonsense", "9999999\n"])
+@pytest.mark.parametrize("content", ["", "\n", "0\n", "-1\n", "nonsense", "9999999\n", "9" * 30])
 def test_a_lock_file_left_behind_means_nothing(home: Path, content: str) -> None:
     file = home / "mlxd.lock"
     file.write_text(content)
