@@ -19,7 +19,7 @@ from mlxd.errors import EngineDied
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
 from mlxd.models.catalog import Catalog
-from mlxd.models.model import Model
+from mlxd.models.model import Model, State
 from mlxd.models.pool import Pool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -172,8 +172,8 @@ class Daemon:
         config.write_settings({"models.default": entry.id})
         self._catalog.set_default(entry.id)
         self._pool.preload(entry)
-        await asyncio.sleep(0)
-        return control.UseReply(model=entry.id, state=self._pool.model(entry).state)
+        ready = self._pool.model(entry).state is State.READY
+        return control.UseReply(model=entry.id, state=State.READY if ready else State.LOADING)
 
 
 class _Server(uvicorn.Server):
