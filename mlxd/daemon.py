@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ from mlxd.models.pool import Pool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MEMORY_ANSWER_SECONDS = 0.05
+_OPEN_FILES = 8192
 
 _log = logging.getLogger("mlxd")
 
@@ -34,8 +36,17 @@ def run(settings: Config) -> None:
     Raises:
         StartupError: nothing was started, and the message says why.
     """
+    _allow_many_connections()
     with lock.hold(paths.lock_file()):
         uvloop.run(Daemon(settings).live())
+
+
+def _allow_many_connections() -> None:
+    """Raise this process's own limit on open files: shells and launchd give 256 on macOS."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Daemon:
@@ -84,6 +95,8 @@ class Daemon:
         ]
         serving = [loop.create_task(server.serve(sockets)) for server, sockets in servers]
         _log.info("mlxd %s serves %s and %s", __version__, self._url, self._socket)
+        if self._config.models.default and self._catalog.default() is None:
+            _log.warning("the default model %r does not exist", self._config.models.default)
 
         await self._stop_asked.wait()
         self._stop_asked.clear()
@@ -191,6 +204,8 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
+                # Longer than clients do, so that none is closed while it is used again.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
         )

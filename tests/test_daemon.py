@@ -1,7 +1,9 @@
 """The life of the daemon, on the tiny random model: start, serve, faults, drain, exit."""
 
+import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -192,6 +194,28 @@ def test_use_switches_the_default_and_is_remembered(home: Path, tiny_model: Path
 def test_the_model_flag_takes_a_folder(empty_home: Path, tiny_model: Path) -> None:
     with running_daemon(empty_home, "--model", str(tiny_model)) as daemon:
         assert daemon.local.post("/v1/chat/completions", json=chat()).json()["model"] == "tiny"
+
+
+def test_a_default_model_that_does_not_exist_is_remarked_upon(home: Path) -> None:
+    with running_daemon(home, "--model", "gone") as daemon:
+        wait_until(lambda: "the default model 'gone' does not exist" in daemon.log(), "the remark")
+        reply = daemon.local.post("/v1/chat/completions", json=chat())
+        assert reply.status_code == 404
+        assert "gone" in reply.json()["error"]["message"]
+
+
+def test_a_low_limit_on_open_files_is_raised(home: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        with running_daemon(home) as daemon, contextlib.ExitStack() as stack:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for _ in range(100):
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.connect(str(daemon.socket))
+            assert daemon.local.get("/health").status_code == 200
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_second_daemon_on_the_same_home_is_refused(daemon: DaemonProcess) -> None:

@@ -50,7 +50,9 @@ def _one_prompt(prompt: str | list[int | str]) -> Prompt:
     if texts and tokens:
         raise InvalidRequest("`prompt`: a list holds either texts or token ids", param="prompt")
     if len(texts) > 1:
-        raise InvalidRequest("`prompt`: several prompts in one request", param="prompt")
+        raise InvalidRequest(
+            "`prompt`: several prompts in one request are not supported: send one", param="prompt"
+        )
     if texts:
         return TextPrompt(texts[0])
     if not tokens:

@@ -110,8 +110,9 @@ def _describe_range(kind: inspect.IntType | inspect.FloatType) -> str:
 
 def _describe_length(kind: inspect.ListType) -> str:
     if kind.min_length:
-        return f" of at least {kind.min_length}"
-    return f" of at most {kind.max_length}" if kind.max_length else ""
+        elements = "element" if kind.min_length == 1 else "elements"
+        return f" of at least {kind.min_length} {elements}"
+    return f" of at most {kind.max_length} elements" if kind.max_length else ""
 
 
 def _describe_value(value: Any) -> str:
@@ -125,6 +126,6 @@ def _describe_value(value: Any) -> str:
         case str():
             return "a string" if value else "an empty string"
         case list():
-            return f"a list of {len(value)}"
+            return f"a list of {len(value)}" if value else "an empty list"
         case _:
             return "an object"
