@@ -48,7 +48,11 @@ def test_a_good_body_is_typed_and_null_is_an_absent_field():
         ('{"count": 99999999999999999999999}', "count", "got a larger number"),
         ('{"count": 1' + "0" * 5000 + "}", "count", "expected an integer from -1 to 9"),
         ('{"open": "yes"}', "open", "expected true or false, got a string"),
-        ('{"tags": ["a", "b", "c"]}', "tags", "a string or a list of at most 2 elements, got a list of 3"),
+        (
+            '{"tags": ["a", "b", "c"]}',
+            "tags",
+            "a string or a list of at most 2 elements, got a list of 3",
+        ),
         ('{"tags": ["a", {}]}', "tags[1]", "expected a string, got an object"),
     ],
 )
