@@ -44,7 +44,7 @@ class Answer:
                 events = await self._next_events()
             except (EngineDied, LoadFailed) as error:
                 await self._let_go()
-                if self._pool.draining:
+                if self._pool.closed:
                     raise Draining("the daemon is stopping") from None
                 if self._answered or self._retried or isinstance(error, LoadFailed):
                     raise

@@ -48,7 +48,7 @@ class Pool:
         self._preloads: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._draining = False
+        self._draining = self._closed = False
 
     @property
     def models(self) -> list[Model]:
@@ -88,11 +88,14 @@ class Pool:
 
         Raises:
             LoadFailed: it cannot be loaded.
+            Draining: the pool has been closed meanwhile.
         """
         async with self._turn:
             model = self.model(entry)
             if self._current is not None and self._current is not model:
                 await self._current.unload()
+            if self._closed:
+                raise Draining("the daemon is stopping")
             self._current = model
             model.hold()
         try:
@@ -131,15 +134,15 @@ class Pool:
 
     async def close(self) -> None:
         """End every engine; what still runs ends with `Draining`."""
-        self._draining = True
+        self._draining = self._closed = True
         for task in list(self._preloads):
             task.cancel()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
 
     @property
-    def draining(self) -> bool:
-        """Whether new requests are refused because the daemon is stopping."""
-        return self._draining
+    def closed(self) -> bool:
+        """Whether the engines have been ended for good."""
+        return self._closed
 
     def forget(self, answer: Answer) -> None:
         """Count `answer` as ended."""

@@ -181,6 +181,18 @@ async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake)
             await running
 
 
+async def test_close_reaches_those_who_wait_for_a_load_or_for_their_turn(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("hang-on-load")) as pool:
+        waiting = [asyncio.create_task(read(pool.submit(entry, text("x")))) for entry in (A, B, A)]
+        await until(lambda: pool.model(A).load_progress > 0)
+        await pool.close()
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, Draining)
+        assert all(model.state is State.UNLOADED for model in pool.models)
+
+
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
     config = Config(models=Models(keep_alive=0.01))
     async with open_pool(launch_fake(""), config) as pool:
