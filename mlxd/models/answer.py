@@ -1,5 +1,6 @@
 """One accepted request on its way: its turn, its model, its engine, and once a second try."""
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Answer:
         self._held = contextlib.AsyncExitStack()
         self._generation: Generation | None = None
         self._prefill: PrefillProgress | None = None
+        self._letting_go: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = False
 
     def __aiter__(self) -> "Answer":
@@ -79,12 +81,20 @@ class Answer:
         if self._generation is None:
             engine = await self._held.enter_async_context(self._pool.lease(self._entry))
             self._generation = engine.generate(self._request)
+            self._generation.on_end = self._let_go_of_model
         return await self._generation.next_events()
+
+    def _let_go_of_model(self) -> None:
+        """Let go as soon as the engine is done: a client that does not read holds no model."""
+        held, self._held = self._held, contextlib.AsyncExitStack()
+        self._letting_go = asyncio.get_running_loop().create_task(held.aclose())
 
     async def _let_go(self) -> None:
         generation, self._generation, self._prefill = self._generation, None, None
         if generation is not None:
             generation.close()
+        if self._letting_go is not None:
+            await self._letting_go
         held, self._held = self._held, contextlib.AsyncExitStack()
         await held.aclose()
 

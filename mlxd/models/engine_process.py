@@ -63,8 +63,15 @@ _FAILURES: dict[str, type[MlxdError]] = {
 _log = logging.getLogger("mlxd.engine")
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Generation:
-    """The events of one request in flight, to be read by one task."""
+    """The events of one request in flight, to be read by one task.
+
+    `on_end` is called once the engine is done with it, even if its events are still to be read.
+    """
 
     def __init__(self, request_id: int, abort: Callable[[int], None]) -> None:
         self._request_id = request_id
@@ -73,6 +80,7 @@ class Generation:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: MlxdError | None = None
+        self.on_end: Callable[[], None] = _nothing
 
     async def next_events(self) -> list[Event]:
         """Wait for events and give all that have come; an empty list means the end.
@@ -104,7 +112,9 @@ class Generation:
 
     def end(self, error: MlxdError | None = None) -> None:
         """End here, with `error` if there is one."""
-        self._ended = True
+        if not self._ended:
+            self._ended = True
+            self.on_end()
         self._error = self._error or error
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

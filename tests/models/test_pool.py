@@ -193,6 +193,16 @@ async def test_close_reaches_those_who_wait_for_a_load_or_for_their_turn(
         assert all(model.state is State.UNLOADED for model in pool.models)
 
 
+async def test_a_reader_that_stalls_does_not_keep_the_next_model_waiting(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        stalled = pool.submit(A, text("one two three"))
+        await first_delta(stalled)
+        assert await read(pool.submit(B, text("not held up"))) == "not held up"
+        assert await read(stalled) in ("two three", "three", "")
+
+
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
     config = Config(models=Models(keep_alive=0.01))
     async with open_pool(launch_fake(""), config) as pool:
