@@ -14,6 +14,7 @@ from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 from mlxd.messages import Sampling
 
 _WORD = 0xFFFFFFFF
+_GREEDY_BELOW = 1e-6  # its inverse would leave float32
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class RowGroups:
 def _choose(
     logits: mx.array, sampling: Sampling, seeds: Sequence[int], positions: Sequence[int]
 ) -> mx.array:
-    if sampling.temperature == 0:
+    if sampling.temperature < _GREEDY_BELOW:
         return mx.argmax(logits, axis=-1)
     logits = logits.astype(mx.float32)
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)

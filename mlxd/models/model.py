@@ -52,6 +52,7 @@ class Model:
         self._leases = 0
         self._life: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
+        self._killed = False
         self._unload_wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -85,6 +86,8 @@ class Model:
         """
         while self._life is not None and self._is_ending():
             await asyncio.wait([self._life])
+        if self._killed:
+            raise LoadFailed(f"{self.entry.id} has been ended for good")
         if self._life is None or self._life.done() or self._loaded is None:
             loop = asyncio.get_running_loop()
             self._unload_wanted.clear()
@@ -94,18 +97,15 @@ class Model:
         return await asyncio.shield(self._loaded)
 
     async def unload(self) -> None:
-        """Let the leases end, then the engine; return when it is gone.
-
-        A load that somebody holds a lease on is waited for, any other is cancelled.
-        """
-        if self._leases and self._loaded is not None:
-            await asyncio.wait([self._loaded])
+        """Wait for the leases to end, then end the engine or the load; return when it is gone."""
+        await self._idle.wait()
         if self._life is not None:
             self._unload_wanted.set()
             await asyncio.wait([self._life])
 
     async def kill(self) -> None:
-        """End the engine at once, whoever holds it."""
+        """End the engine at once and for good, whoever holds it."""
+        self._killed = True
         if self._expiry is not None:
             self._expiry.cancel()
         self._unload_wanted.set()
@@ -150,11 +150,14 @@ class Model:
 
     async def _serve(self, engine: EngineProcess) -> None:
         """Stay ready until the engine dies or is wanted no longer, then drain and end it."""
-        if await self._done_before_unload(engine.exited) and not self._unload_wanted.is_set():
+        while not await self._done_before_unload(engine.exited):
+            if self._leases == 0 or self._killed:
+                break
+            self._unload_wanted.clear()  # somebody came just before it would have ended
+        if engine.exited.done() and not self._unload_wanted.is_set():
             self._fail(engine.exited.result())
             return
         self._enter(State.DRAINING)
-        await _first(engine.exited, self._idle)
         await engine.stop()
         self._enter(State.UNLOADED)
 
@@ -165,7 +168,7 @@ class Model:
 
     def _after_life(self, life: asyncio.Task[None]) -> None:
         """A bug must not leave anybody waiting."""
-        if (error := life.exception()) is None:
+        if life.cancelled() or (error := life.exception()) is None:
             return
         _log.error("the life of %s ended in an error", self.entry.id, exc_info=error)
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None

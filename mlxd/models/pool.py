@@ -121,7 +121,7 @@ class Pool:
         Raises:
             EngineDied: one does not.
         """
-        for model in self._models.values():
+        for model in self.models:
             if model.engine is not None:
                 await model.engine.check()
 

@@ -203,6 +203,34 @@ async def test_a_reader_that_stalls_does_not_keep_the_next_model_waiting(
         assert await read(stalled) in ("two three", "three", "")
 
 
+async def test_a_switch_that_nobody_waits_for_any_more_leaves_the_model_in_service(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        running = pool.submit(A, text("la"))
+        await first_delta(running)
+        other = asyncio.create_task(read(pool.submit(B, text("la"))))
+        await asyncio.sleep(0)
+        other.cancel()
+        await asyncio.wait([other])
+        again = pool.submit(A, text("la"))
+        await first_delta(again)
+        await again.aclose()
+        await running.aclose()
+
+
+@pytest.mark.parametrize("turns", range(9))
+async def test_a_request_that_comes_as_the_model_expires_is_answered(
+    launch_fake: LaunchFake, turns: int
+) -> None:
+    config = Config(models=Models(keep_alive=0))
+    async with open_pool(launch_fake(""), config) as pool:
+        for _ in range(3):
+            assert await read(pool.submit(A, text("x"))) == "x"
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
     config = Config(models=Models(keep_alive=0.01))
     async with open_pool(launch_fake(""), config) as pool:
