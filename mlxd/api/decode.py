@@ -76,8 +76,11 @@ def _describe_found(data: bytes, steps: list[str | int]) -> str:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return "something else"  # what follows the field is unreadable besides
-    for step in steps:
-        value = value[step]
+    try:
+        for step in steps:
+            value = value[step]
+    except (LookupError, TypeError):
+        return "something else"  # a key that is there twice: the last one is another value
     return _describe_value(value)
 
 

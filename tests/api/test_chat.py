@@ -218,3 +218,15 @@ def test_an_answer_without_text_is_still_a_message():
 def test_nothing_is_sent_before_the_first_text():
     fold = ChatFold("m", 1, include_usage=False)
     assert fold.stream([Started(1, 9, 0), PrefillProgress(1, 2, 9)]) == b""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"messages":[{"role":1}],"messages":3}',
+        b'{"messages":[{"role":"user"}],"stop":[""],"stop":null}',
+    ],
+)
+def test_a_key_that_is_there_twice_is_a_bad_request(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        decode_body(body)

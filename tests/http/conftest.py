@@ -1,5 +1,6 @@
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -33,12 +34,19 @@ async def serve() -> AsyncIterator[Serve]:
 
 
 @pytest.fixture
-async def serve_unix(tmp_path) -> AsyncIterator[Serve]:
+def unix_socket() -> Iterator[str]:
+    """A path; pytest's own temporary folders are too long for a Unix socket on a Mac."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        yield f"{folder}/d.sock"
+
+
+@pytest.fixture
+async def serve_unix(unix_socket: str) -> AsyncIterator[Serve]:
     """Serve an application on a real Unix socket and give a client of it."""
     async with AsyncExitStack() as stack:
 
         async def start(app: ASGIApp) -> httpx.AsyncClient:
-            path = str(tmp_path / "d.sock")
+            path = unix_socket
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(path)
             await stack.enter_async_context(_running(app, listener))

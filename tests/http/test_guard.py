@@ -35,7 +35,7 @@ async def test_other_names_are_refused(serve, pool, host):
 
 
 async def test_a_request_without_a_host_is_refused_on_tcp_and_welcome_on_the_unix_socket(
-    serve, serve_unix, pool, tmp_path
+    serve, serve_unix, pool, unix_socket
 ):
     context = make_context(pool)
     client = await serve(public_app(context))
@@ -43,7 +43,7 @@ async def test_a_request_without_a_host_is_refused_on_tcp_and_welcome_on_the_uni
     request = b"GET /health HTTP/1.0\r\n\r\n"
     tcp = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     assert await raw_status(*tcp, request) == 403
-    unix = await asyncio.open_unix_connection(str(tmp_path / "d.sock"))
+    unix = await asyncio.open_unix_connection(unix_socket)
     assert await raw_status(*unix, request) == 200
 
 
