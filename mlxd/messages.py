@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -32,10 +32,37 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all: frozen, and encoded as an array without field names."""
 
 
+class ToolUse(Message, frozen=True):
+    """The functions the model may call, as OpenAI's `tools` describes them.
+
+    `choice` "required" makes it call at least one; `name` makes it call that one.
+    """
+
+    functions: list[dict[str, Any]]
+    choice: Literal["auto", "required"] = "auto"
+    name: str | None = None
+    parallel: bool = True
+
+
+class Template(Message, frozen=True):
+    """How a conversation becomes text, where a request says more than the model's own template.
+
+    `source` is a Jinja template instead of the model's, `default` stands in for a missing one,
+    `role_mapping` replaces both with a prefix for each role. `arguments` are for the template.
+    """
+
+    source: str | None = None
+    default: bool = False
+    role_mapping: dict[str, str] | None = None
+    arguments: dict[str, Any] = {}
+
+
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, rendered by the model's chat template in the engine."""
+    """A conversation, rendered by a chat template in the engine."""
 
     messages: list[dict[str, Any]]
+    template: Template = Template()
+    tools: ToolUse | None = None
 
 
 class TextPrompt(Message, frozen=True, tag="text"):
@@ -50,33 +77,80 @@ class TokensPrompt(Message, frozen=True, tag="tokens"):
     tokens: list[int]
 
 
+Prompt = ChatPrompt | TextPrompt | TokensPrompt
+
+
 class Sampling(Message, frozen=True):
-    """How the next token is chosen; `temperature` 0 is greedy, `top_k` 0 and `min_p` 0 are off."""
+    """How the next token is chosen; `temperature` 0 is greedy, the other zeros are off."""
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+
+
+class Penalties(Message, frozen=True):
+    """What makes tokens that were there less likely; 0 is off, a context size of 0 is everything.
+
+    The context sizes count the last tokens of prompt and answer together, as in mlx_lm.
+    """
+
+    repetition_penalty: float = 0.0
+    repetition_context_size: int = 20
+    presence_penalty: float = 0.0
+    presence_context_size: int = 20
+    frequency_penalty: float = 0.0
+    frequency_context_size: int = 20
+
+
+class Grammar(Message, frozen=True):
+    """What the answer must match; `param` is the field of the request that it came from.
+
+    `source` is a JSON schema as a JSON text, a regular expression or a Lark grammar.
+    """
+
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+    param: str
+
+
+class Draft(Message, frozen=True):
+    """The model in the folder `path` guesses `tokens` tokens ahead of the one that answers."""
+
+    path: str
+    tokens: int
 
 
 class GenerateRequest(Message, frozen=True):
     """What every API dialect turns its body into.
 
     `stop` holds texts that end the sequence and are never shown; `seed` None draws a fresh one;
-    `max_tokens` None means as many as the context has room for.
+    `max_tokens` None means as many as the context has room for. `logit_bias` is added to the logits
+    of those token ids. `logprobs` asks for the log-probability of each token and of so many others.
     """
 
-    prompt: ChatPrompt | TextPrompt | TokensPrompt
+    prompt: Prompt
     max_tokens: int | None
     sampling: Sampling
     stop: list[str] = []
     seed: int | None = None
+    penalties: Penalties = Penalties()
+    logit_bias: dict[int, float] = {}
+    logprobs: int | None = None
+    grammar: Grammar | None = None
+    draft: Draft | None = None
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`; sent once, sizes in bytes."""
+    """Load the model in the folder `path`; sent once, sizes in bytes.
+
+    `adapter_path` is a folder with the LoRA weights to apply to it.
+    """
 
     path: str
+    adapter_path: str | None = None
     decode_concurrency: int = 32
     prompt_concurrency: int = 8
     prefill_step_size: int = 2048
@@ -153,26 +227,60 @@ class PrefillProgress(Message, frozen=True, tag=True):
     total: int
 
 
+class TopLogprob(Message, frozen=True):
+    """One token that could have come, and its natural log-probability."""
+
+    id: int
+    text: str
+    bytes: bytes
+    logprob: float
+
+
+class TokenLogprob(Message, frozen=True):
+    """The token that came; `top` holds the likeliest in its place, the likeliest first."""
+
+    token: TopLogprob
+    top: list[TopLogprob]
+
+
 class Delta(Message, frozen=True, tag=True):
-    """More text of the answer."""
+    """More text of the answer, and the log-probabilities of the tokens it is made of, if asked."""
+
+    id: int
+    text: str
+    logprobs: list[TokenLogprob] = []
+
+
+class Reasoning(Message, frozen=True, tag=True):
+    """More text of what the model thinks before it answers."""
 
     id: int
     text: str
 
 
+class ToolCall(Message, frozen=True, tag=True):
+    """A whole call of a function; `arguments` is a JSON text, `call_id` what the model named it."""
+
+    id: int
+    name: str
+    arguments: str
+    call_id: str | None = None
+
+
 class Usage(Message, frozen=True):
-    """Token counts of a finished sequence."""
+    """Token counts of a finished sequence; `reasoning_tokens` are part of `completion_tokens`."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = 0
 
 
 class Finished(Message, frozen=True, tag=True):
     """Terminal: the sequence ended as `reason` says."""
 
     id: int
-    reason: Literal["stop", "length", "abort"]
+    reason: Literal["stop", "length", "tool_calls", "abort"]
     usage: Usage
 
 
@@ -186,7 +294,7 @@ class Failed(Message, frozen=True, tag=True):
 
 
 DaemonMessage = Load | Generate | Abort | Ping | Shutdown
-Event = Started | PrefillProgress | Delta | Finished | Failed
+Event = Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
 EngineMessage = Hello | LoadProgress | Ready | Pong | Fatal | Event
 
 _encoder = msgspec.msgpack.Encoder()

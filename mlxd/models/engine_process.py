@@ -44,8 +44,10 @@ from mlxd.messages import (
     Pong,
     PrefillProgress,
     Ready,
+    Reasoning,
     Shutdown,
     Started,
+    ToolCall,
     decode_engine_frame,
     encode_frame,
 )
@@ -263,7 +265,7 @@ class EngineProcess:
         self._last_heard = asyncio.get_running_loop().time()
         for message in messages:
             match message:
-                case Delta() | Started() | PrefillProgress():
+                case Delta() | Reasoning() | ToolCall() | Started() | PrefillProgress():
                     if (generation := self._open.get(message.id)) is not None:
                         generation.push(message)
                 case Finished():
