@@ -126,7 +126,7 @@ async def test_a_mute_engine_does_not_pass_a_ping() -> None:
     ("script", "reason"),
     [
         ("die-before-hello", "the engine process exited with status 3"),
-        ("wrong-protocol", "it speaks protocol 99, the daemon 1: restart the daemon"),
+        ("wrong-protocol", "it speaks protocol 99, the daemon 2: restart the daemon"),
         ("garbage", "it sent what the daemon cannot read"),
         ("unloadable", "no safetensors found"),
     ],
