@@ -10,7 +10,8 @@
     │   ├── ModelNotFound            404
     │   ├── RouteNotFound            404
     │   ├── MethodNotAllowed         405
-    │   └── BodyTooLarge             413
+    │   ├── BodyTooLarge             413
+    │   └── UnsupportedMediaType     415
     ├── Unavailable              not now, perhaps later
     │   ├── QueueFull                429
     │   ├── Draining                 503
@@ -103,6 +104,13 @@ class BodyTooLarge(RequestError):
 
     status = 413
     code = "body_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is announced as something else than JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
 
 
 class Unavailable(MlxdError):

@@ -295,6 +295,8 @@ class Failed(Message, frozen=True, tag=True):
 
 DaemonMessage = Load | Generate | Abort | Ping | Shutdown
 Event = Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
+ChoiceEvent = tuple[int, Event]
+"""An event of an answer that has several choices, and which one it belongs to, from 0."""
 EngineMessage = Hello | LoadProgress | Ready | Pong | Fatal | Event
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,68 +1,131 @@
 """The chat dialect: POST /v1/chat/completions."""
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any
 
-import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
-from mlxd import messages
 from mlxd.api import unsupported
-from mlxd.api.decode import decode
-from mlxd.api.dialect import CommonFields
-from mlxd.api.reply import Envelope
+from mlxd.api.chat_reply import chat_fold
+from mlxd.api.conversation import (
+    Message,
+    Tool,
+    ToolChoice,
+    check_messages,
+    for_template,
+    tool_use,
+)
+from mlxd.api.decode import check_depth, decode
+from mlxd.api.fields import CommonFields
+from mlxd.api.fold import EventFold
+from mlxd.api.grammar import ResponseFormat, grammar_of, only_one
 from mlxd.config import Generation
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ChatPrompt, Event, Finished, GenerateRequest
+from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
 
-_WHOLE = "chat.completion"
-_CHUNK = "chat.completion.chunk"
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A piece of a message's content; only those of type `text` are for a text model."""
-
-    type: str
-    text: str | None = None
-
-
-class FunctionCall(msgspec.Struct, frozen=True):
-    """A function that the assistant called; `arguments` is a JSON text."""
-
-    name: str
-    arguments: str
-
-
-class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A call the assistant made earlier in the conversation."""
-
-    function: FunctionCall
-    id: str | None = None
-    type: str | None = None
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message of the conversation; what is neither role nor content is for the template."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
-    name: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
-    reasoning_content: str | None = None
+_PART_TYPE = re.compile(r"messages\[\d+\]\.content\[\d+\]\.type")
 
 
 class ChatBody(CommonFields, frozen=True, kw_only=True):
     """The body of a chat request."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: Annotated[
+        list[Message], Meta(min_length=1, description="The conversation up to the answer.")
+    ]
+    tools: Annotated[
+        list[Tool] | None, Meta(description="The functions that the model may call.")
+    ] = None
+    tool_choice: Annotated[
+        ToolChoice | None,
+        Meta(description="Whether it may or has to call one, or which one it has to call."),
+    ] = None
+    parallel_tool_calls: Annotated[
+        bool | None, Meta(description="Whether one answer may hold several calls.")
+    ] = None
+    response_format: Annotated[
+        ResponseFormat | None, Meta(description="What the answer has to match.")
+    ] = None
+    chat_template: Annotated[
+        str | None, Meta(description="A Jinja template to use instead of the model's own.")
+    ] = None
+    chat_template_args: Annotated[
+        dict[str, Any] | None, Meta(description="Arguments for the chat template.")
+    ] = None
+    chat_template_kwargs: Annotated[
+        dict[str, Any] | None, Meta(description="The same; these win where both name one.")
+    ] = None
+    use_default_chat_template: Annotated[
+        bool | None, Meta(description="Use a common template if the model has none.")
+    ] = None
+    role_mapping: Annotated[
+        dict[str, str] | None,
+        Meta(description="A text to put before the messages of each role, instead of a template."),
+    ] = None
+    reasoning_effort: Annotated[
+        str | None,
+        Meta(description="An argument for templates that know it; `none` turns thinking off."),
+    ] = None
+    enable_thinking: Annotated[
+        bool | None, Meta(description="An argument for templates that know it.")
+    ] = None
 
-    def to_request(self, defaults: Generation) -> GenerateRequest:
-        """Give the request for the engine; `defaults` stand in for what was left out."""
-        return self.continuing(ChatPrompt([_for_template(m) for m in self.messages]), defaults)
+    def check(self) -> None:
+        """Check what the types cannot say.
 
-    def fold(self, model: str, created: int) -> "ChatFold":
+        Raises:
+            InvalidRequest: names the field at fault.
+        """
+        super().check()
+        check_messages(self.messages)
+        check_depth(self.chat_template_args, "chat_template_args")
+        check_depth(self.chat_template_kwargs, "chat_template_kwargs")
+        self._grammar(self._tool_use())
+
+    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
+        tools = self._tool_use()
+        prompt = ChatPrompt([for_template(m) for m in self.messages], self._template(), tools)
+        return self.asking([prompt], defaults, self._grammar(tools), draft)
+
+    def fold(self, model: str, created: int) -> EventFold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
-        return ChatFold(model, created, include_usage=self.include_usage)
+        return chat_fold(
+            model,
+            created,
+            choices=self.choices_per_prompt,
+            logprobs=self.wanted_logprobs is not None,
+            include_usage=self.include_usage,
+        )
+
+    def _tool_use(self) -> ToolUse | None:
+        parallel = self.parallel_tool_calls is not False
+        return tool_use(self.tools, self.tool_choice, parallel=parallel)
+
+    def _grammar(self, tools: ToolUse | None) -> Grammar | None:
+        grammar = only_one(grammar_of(self.response_format) + self.grammars())
+        if grammar and tools and (tools.name or tools.choice == "required"):
+            raise InvalidRequest(
+                f"`{grammar.param}`: cannot be combined with a `tool_choice` that asks for a call",
+                param=grammar.param,
+            )
+        return grammar
+
+    def _template(self) -> Template:
+        arguments: dict[str, Any] = {}
+        if self.reasoning_effort:
+            arguments["reasoning_effort"] = self.reasoning_effort
+            if self.reasoning_effort == "none":
+                arguments["enable_thinking"] = False
+        if self.enable_thinking is not None:
+            arguments["enable_thinking"] = self.enable_thinking
+        return Template(
+            source=self.chat_template or None,
+            default=bool(self.use_default_chat_template),
+            role_mapping=self.role_mapping or None,
+            arguments=arguments
+            | (self.chat_template_args or {})
+            | (self.chat_template_kwargs or {}),
+        )
 
 
 def decode_body(data: bytes) -> ChatBody:
@@ -72,114 +135,14 @@ def decode_body(data: bytes) -> ChatBody:
         InvalidRequest: a malformed body, or a bad value.
         UnsupportedParameter: a field we know and cannot honour.
     """
-    body = decode(data, ChatBody)
-    unsupported.refuse_unsupported(data, unsupported.CHAT)
-    for index, message in enumerate(body.messages):
-        _check_content(message, f"messages[{index}].content")
-    return body
-
-
-def _check_content(message: Message, path: str) -> None:
-    if message.content is None and message.role != "assistant":
-        raise InvalidRequest(f"`{path}`: missing", param=path)
-    if not isinstance(message.content, list):
-        return
-    for index, part in enumerate(message.content):
-        param = f"{path}[{index}]"
-        if part.type != "text":
+    try:
+        body = decode(data, ChatBody)
+    except InvalidRequest as error:
+        if error.param and _PART_TYPE.fullmatch(error.param):
             raise InvalidRequest(
-                f"`{param}.type`: the model takes only text", param=f"{param}.type"
-            )
-        if part.text is None:
-            raise InvalidRequest(f"`{param}.text`: missing", param=f"{param}.text")
-
-
-def _for_template(message: Message) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(message)
-    if message.role == "developer":
-        fields["role"] = "system"
-    if isinstance(message.content, list):
-        fields["content"] = "".join(part.text or "" for part in message.content)
-    else:
-        fields["content"] = message.content or ""
-    return fields
-
-
-class Delta(msgspec.Struct, frozen=True, kw_only=True):
-    """What one chunk adds to the answer."""
-
-    role: str | UnsetType = UNSET
-    content: str | UnsetType = UNSET
-
-
-class ChunkChoice(msgspec.Struct, frozen=True):
-    """The only choice of a chunk."""
-
-    index: int
-    delta: Delta
-    logprobs: None = None
-    finish_reason: str | None = None
-
-
-class AnswerMessage(msgspec.Struct, frozen=True):
-    """The whole answer."""
-
-    role: str
-    content: str
-    refusal: None = None
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """The only choice of a whole reply."""
-
-    index: int
-    message: AnswerMessage
-    logprobs: None
-    finish_reason: str | None
-
-
-class ChatFold:
-    """Turns the events of one answer into a chat reply, in chunks or whole."""
-
-    def __init__(self, model: str, created: int, *, include_usage: bool) -> None:
-        self.usage: messages.Usage | None = None
-        self._envelope = Envelope("chatcmpl", model, created, include_usage=include_usage)
-        self._begun = False
-        self._texts: list[str] = []
-        self._finish_reason: str | None = None
-
-    def stream(self, events: list[Event]) -> bytes:
-        """Give the SSE events that `events` make, `[DONE]` included after `Finished`."""
-        pieces = [self._envelope.chunk(_CHUNK, choice) for choice in self._choices(events)]
-        if self.usage is not None:
-            pieces.append(self._envelope.end(_CHUNK, self.usage))
-        return b"".join(pieces)
-
-    def collect(self, events: list[Event]) -> None:
-        """Keep what `events` add to the reply."""
-        for choice in self._choices(events):
-            self._texts.append(choice.delta.content or "")
-            self._finish_reason = choice.finish_reason
-
-    def reply(self) -> bytes:
-        """Give the whole reply as JSON, once `Finished` has been collected."""
-        answer = AnswerMessage("assistant", "".join(self._texts))
-        choice = Choice(0, answer, None, self._finish_reason)
-        return self._envelope.whole(_WHOLE, choice, self.usage)
-
-    def _choices(self, events: list[Event]) -> list[ChunkChoice]:
-        choices: list[ChunkChoice] = []
-        for event in events:
-            if isinstance(event, messages.Delta):
-                self._begin(choices)
-                choices.append(ChunkChoice(0, Delta(content=event.text)))
-            elif isinstance(event, Finished):
-                self._begin(choices)
-                choices.append(ChunkChoice(0, Delta(), finish_reason=event.reason))
-                self.usage = event.usage
-        return choices
-
-    def _begin(self, choices: list[ChunkChoice]) -> None:
-        if not self._begun:
-            self._begun = True
-            choices.append(ChunkChoice(0, Delta(role="assistant", content="")))
+                f"`{error.param}`: the model takes only text", param=error.param
+            ) from None
+        raise
+    unsupported.refuse_unsupported(data, unsupported.CHAT)
+    body.check()
+    return body

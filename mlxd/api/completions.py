@@ -1,32 +1,89 @@
 """The text dialect: POST /v1/completions."""
 
-import msgspec
+from typing import Annotated, Any
 
-from mlxd import messages
+from msgspec import Meta
+
 from mlxd.api import unsupported
+from mlxd.api.completion_reply import completion_fold
 from mlxd.api.decode import decode
-from mlxd.api.dialect import CommonFields, Prompt
-from mlxd.api.reply import Envelope
+from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
+from mlxd.api.fold import EventFold
+from mlxd.api.grammar import only_one
 from mlxd.config import Generation
-from mlxd.errors import InvalidRequest
-from mlxd.messages import Event, Finished, GenerateRequest, TextPrompt, TokensPrompt
+from mlxd.errors import InvalidRequest, UnsupportedParameter
+from mlxd.messages import Draft, GenerateRequest, TextPrompt, TokensPrompt
 
-_KIND = "text_completion"
-_LARGEST_TOKEN = 2**31 - 1
+_TOKEN_IDS_SCHEMA = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": INT32_MAX},
+    "minItems": 1,
+}
+_PROMPT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": MAX_CHOICES,
+        },
+        _TOKEN_IDS_SCHEMA,
+        {"type": "array", "items": _TOKEN_IDS_SCHEMA, "minItems": 1, "maxItems": MAX_CHOICES},
+    ]
+}
 
 
 class CompletionBody(CommonFields, frozen=True, kw_only=True):
-    """The body of a text completion request: `prompt` is a text, or the token ids of one."""
+    """The body of a text completion request."""
 
-    prompt: str | list[int | str]
+    prompt: Annotated[
+        str | list[int | str | list[int]],
+        Meta(
+            description="What to continue: a text or the token ids of one, or a list of either. "
+            f"All prompts together get at most {MAX_CHOICES} answers.",
+            extra_json_schema={EXACTLY: _PROMPT_SCHEMA},
+        ),
+    ]
+    best_of: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
+        Meta(description="Taken only if it is 1 or `n`, which mean the same as leaving it out."),
+    ] = None
 
-    def to_request(self, defaults: Generation) -> GenerateRequest:
-        """Give the request for the engine; `defaults` stand in for what was left out."""
-        return self.continuing(_one_prompt(self.prompt), defaults)
+    def check(self) -> None:
+        """Check what the types cannot say.
 
-    def fold(self, model: str, created: int) -> "CompletionFold":
+        Raises:
+            InvalidRequest: names the field at fault.
+            UnsupportedParameter: `best_of` would change the answer.
+        """
+        super().check()
+        if self.best_of not in (None, 1, self.choices_per_prompt):
+            raise UnsupportedParameter(
+                "`best_of`: not supported with this value; leave it out", param="best_of"
+            )
+        only_one(self.grammars())
+        if (choices := len(_prompts(self.prompt)) * self.choices_per_prompt) > MAX_CHOICES:
+            raise InvalidRequest(
+                f"`prompt`: {choices} answers are asked for, prompts times `n`; "
+                f"at most {MAX_CHOICES} are allowed",
+                param="prompt",
+            )
+
+    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
+        return self.asking(_prompts(self.prompt), defaults, only_one(self.grammars()), draft)
+
+    def fold(self, model: str, created: int) -> EventFold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
-        return CompletionFold(model, created, include_usage=self.include_usage)
+        return completion_fold(
+            model,
+            created,
+            prompts=len(_prompts(self.prompt)),
+            choices_per_prompt=self.choices_per_prompt,
+            logprobs=self.wanted_logprobs is not None,
+            include_usage=self.include_usage,
+        )
 
 
 def decode_body(data: bytes) -> CompletionBody:
@@ -38,74 +95,32 @@ def decode_body(data: bytes) -> CompletionBody:
     """
     body = decode(data, CompletionBody)
     unsupported.refuse_unsupported(data, unsupported.COMPLETION)
-    _one_prompt(body.prompt)
+    body.check()
     return body
 
 
-def _one_prompt(prompt: str | list[int | str]) -> Prompt:
+def _prompts(prompt: str | list[int | str | list[int]]) -> list[Prompt]:
     if isinstance(prompt, str):
-        return TextPrompt(prompt)
-    texts = [item for item in prompt if isinstance(item, str)]
-    tokens = [item for item in prompt if isinstance(item, int)]
-    if texts and tokens:
-        raise InvalidRequest("`prompt`: a list holds either texts or token ids", param="prompt")
-    if len(texts) > 1:
-        raise InvalidRequest(
-            "`prompt`: several prompts in one request are not supported: send one", param="prompt"
-        )
-    if texts:
-        return TextPrompt(texts[0])
-    if not tokens:
+        return [TextPrompt(prompt)]
+    if not prompt:
         raise InvalidRequest("`prompt`: an empty list", param="prompt")
-    for index, token in enumerate(tokens):
-        if not 0 <= token <= _LARGEST_TOKEN:
-            path = f"prompt[{index}]"
-            raise InvalidRequest(f"`{path}`: not a token id", param=path)
-    return TokensPrompt(tokens)
+    kinds = {type(item) for item in prompt}
+    if len(kinds) > 1:
+        raise InvalidRequest(
+            "`prompt`: a list holds either texts, token ids or lists of token ids", param="prompt"
+        )
+    if kinds == {int}:
+        return [_tokens(prompt, "prompt")]
+    return [
+        TextPrompt(item) if isinstance(item, str) else _tokens(item, f"prompt[{index}]")
+        for index, item in enumerate(prompt)
+    ]
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """The only choice, of a chunk as of a whole reply."""
-
-    text: str
-    index: int
-    logprobs: None = None
-    finish_reason: str | None = None
-
-
-class CompletionFold:
-    """Turns the events of one answer into a text completion, in chunks or whole."""
-
-    def __init__(self, model: str, created: int, *, include_usage: bool) -> None:
-        self.usage: messages.Usage | None = None
-        self._envelope = Envelope("cmpl", model, created, include_usage=include_usage)
-        self._texts: list[str] = []
-        self._finish_reason: str | None = None
-
-    def stream(self, events: list[Event]) -> bytes:
-        """Give the SSE events that `events` make, `[DONE]` included after `Finished`."""
-        pieces = [self._envelope.chunk(_KIND, choice) for choice in self._choices(events)]
-        if self.usage is not None:
-            pieces.append(self._envelope.end(_KIND, self.usage))
-        return b"".join(pieces)
-
-    def collect(self, events: list[Event]) -> None:
-        """Keep what `events` add to the reply."""
-        for choice in self._choices(events):
-            self._texts.append(choice.text)
-            self._finish_reason = choice.finish_reason
-
-    def reply(self) -> bytes:
-        """Give the whole reply as JSON, once `Finished` has been collected."""
-        choice = Choice("".join(self._texts), 0, finish_reason=self._finish_reason)
-        return self._envelope.whole(_KIND, choice, self.usage)
-
-    def _choices(self, events: list[Event]) -> list[Choice]:
-        choices: list[Choice] = []
-        for event in events:
-            if isinstance(event, messages.Delta):
-                choices.append(Choice(event.text, 0))
-            elif isinstance(event, Finished):
-                choices.append(Choice("", 0, finish_reason=event.reason))
-                self.usage = event.usage
-        return choices
+def _tokens(ids: Any, path: str) -> TokensPrompt:
+    if not ids:
+        raise InvalidRequest(f"`{path}`: an empty list", param=path)
+    if min(ids) < 0 or max(ids) > INT32_MAX:
+        index = next(i for i, token in enumerate(ids) if not 0 <= token <= INT32_MAX)
+        raise InvalidRequest(f"`{path}[{index}]`: not a token id", param=f"{path}[{index}]")
+    return TokensPrompt(ids)

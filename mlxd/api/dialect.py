@@ -1,43 +1,35 @@
-"""What an API dialect is, and the fields all of them share.
+"""What an API dialect is.
 
-A dialect is one module with a function `decode_body(data) -> Body`. The body knows how to become a
-GenerateRequest, and makes the fold that turns the events of the answer into JSON or SSE.
+A dialect is one module with a function `decode_body(data) -> Body`. The body knows how to become
+one GenerateRequest for each choice, and makes the fold that turns the events of the answer into
+JSON or SSE.
 """
 
-from typing import Annotated, Protocol, TypeVar
-
-import msgspec
-from msgspec import Meta
+from typing import Protocol
 
 from mlxd import messages
 from mlxd.config import Generation
-from mlxd.messages import Event, GenerateRequest, Sampling
-
-_INT32_MAX = 2**31 - 1
-_MAX_STOPS = 16
-
-_TokenCount = Annotated[int, Meta(ge=1, le=_INT32_MAX)]
-_StopText = Annotated[str, Meta(min_length=1)]
-Prompt = messages.ChatPrompt | messages.TextPrompt | messages.TokensPrompt
-_Number = TypeVar("_Number", int, float)
+from mlxd.messages import ChoiceEvent, Draft, GenerateRequest
 
 
 class Fold(Protocol):
     """Turns the events of one answer into its reply, in pieces or whole.
 
-    `usage` is None until `Finished` has come.
+    `usage` is None until every choice has finished.
     """
 
-    usage: messages.Usage | None
+    @property
+    def usage(self) -> messages.Usage | None:
+        """The token counts of all choices together."""
 
-    def stream(self, events: list[Event]) -> bytes:
-        """Give the SSE events that `events` make, `[DONE]` included after `Finished`."""
+    def stream(self, events: list[ChoiceEvent]) -> bytes:
+        """Give the SSE events that `events` make, `[DONE]` included after the last `Finished`."""
 
-    def collect(self, events: list[Event]) -> None:
-        """Keep what `events` add to the reply."""
+    def collect(self, events: list[ChoiceEvent]) -> None:
+        """Keep what `events` add to the reply; a second `Started` begins a choice anew."""
 
     def reply(self) -> bytes:
-        """Give the whole reply as JSON, once `Finished` has been collected."""
+        """Give the whole reply as JSON, once every choice has finished."""
 
 
 class Body(Protocol):
@@ -48,60 +40,23 @@ class Body(Protocol):
         """The model asked for; None for the default."""
 
     @property
+    def draft_model(self) -> str | None:
+        """The model that guesses ahead; None for the configured one."""
+
+    @property
+    def num_draft_tokens(self) -> int | None:
+        """How far it guesses ahead; None for the configured number."""
+
+    @property
+    def adapters(self) -> str | None:
+        """The adapter to apply; None for the configured one."""
+
+    @property
     def stream(self) -> bool | None:
         """Whether the reply comes in pieces."""
 
-    def to_request(self, defaults: Generation) -> GenerateRequest:
-        """Give the request for the engine; `defaults` stand in for what was left out."""
+    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
 
     def fold(self, model: str, created: int) -> Fold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
-
-
-class StreamOptions(msgspec.Struct, frozen=True):
-    """`include_usage` asks for one more chunk, with the token counts."""
-
-    include_usage: bool | None = None
-
-
-class CommonFields(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields every dialect has; None is a field that was left out or null.
-
-    `top_p` 0 and `top_k` 0 or -1 mean off: the first two as in mlx_lm's server, -1 as in vLLM.
-    """
-
-    model: str | None = None
-    max_tokens: _TokenCount | None = None
-    max_completion_tokens: _TokenCount | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=_INT32_MAX)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    stop: _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk of token counts."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    def continuing(self, prompt: Prompt, defaults: Generation) -> GenerateRequest:
-        """Give the request for the engine that asks to continue `prompt`."""
-        return GenerateRequest(
-            prompt=prompt,
-            max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
-            sampling=Sampling(
-                temperature=_first(self.temperature, defaults.temperature),
-                top_p=_first(self.top_p, defaults.top_p) or 1.0,
-                top_k=max(0, _first(self.top_k, defaults.top_k)),
-                min_p=_first(self.min_p, defaults.min_p),
-            ),
-            stop=[self.stop] if isinstance(self.stop, str) else self.stop or [],
-            seed=self.seed,
-        )
-
-
-def _first(given: _Number | None, default: _Number) -> _Number:
-    return default if given is None else given

@@ -1,90 +1,65 @@
-"""Fields of the OpenAI and mlx_lm APIs that change the answer and that we cannot honour yet.
+"""Fields of the OpenAI API that change the answer and that we cannot honour.
 
 Each is refused unless its value is neutral, that is, unless leaving it out would mean the same.
-Fields that only qualify another one here (a penalty's context size, `xtc_threshold`,
-`num_draft_tokens`) need no line of their own: without that other one they mean nothing.
+The neutral values are a JSON schema, of which only what the fields need is understood.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from mlxd.api.decode import decode
 from mlxd.errors import UnsupportedParameter
 
-Neutral = Callable[[Any], bool]
+Schema = dict[str, Any]
+
+_EMPTY: list[Schema] = [
+    {"type": "string", "maxLength": 0},
+    {"type": "array", "maxItems": 0},
+    {"type": "object", "maxProperties": 0},
+]
+_KINDS: dict[str, type] = {"string": str, "array": list, "object": dict}
 
 
-def _empty(value: Any) -> bool:
-    return value in ("", [], {})
-
-
-def _one_of(*neutral: Any) -> Neutral:
-    def is_neutral(value: Any) -> bool:
-        return any(value == n and isinstance(value, bool) == isinstance(n, bool) for n in neutral)
-
-    return is_neutral
-
-
-_COMMON: dict[str, Neutral] = {
-    "adapters": _empty,
-    "draft_model": _one_of("default_model"),
-    "frequency_penalty": _one_of(0),
-    "logit_bias": _empty,
-    "n": _one_of(1),
-    "presence_penalty": _one_of(0),
-    "repetition_penalty": _one_of(0, 1),
-    "top_logprobs": _one_of(0, -1),
-    "xtc_probability": _one_of(0),
+CHAT: Mapping[str, list[Schema]] = {
+    "audio": _EMPTY,
+    "function_call": [{"enum": ["none", "auto"]}],
+    "functions": _EMPTY,
+    "modalities": [{"enum": [["text"], []]}],
+    "prediction": _EMPTY,
+    "verbosity": [{"enum": ["medium"]}],
+    "web_search_options": _EMPTY,
 }
 
-CHAT: Mapping[str, Neutral] = _COMMON | {
-    "audio": _empty,
-    "chat_template": _empty,
-    "chat_template_args": _empty,
-    "chat_template_kwargs": _empty,
-    "function_call": _one_of("none", "auto"),
-    "functions": _empty,
-    "logprobs": _one_of(False),
-    "modalities": _one_of(["text"], []),
-    "prediction": _empty,
-    "reasoning_effort": _empty,
-    "response_format": _one_of({"type": "text"}),
-    "role_mapping": _empty,
-    "tool_choice": _one_of("none", "auto"),
-    "tools": _empty,
-    "use_default_chat_template": _one_of(False),
-    "verbosity": _one_of("medium"),
-    "web_search_options": _empty,
-}
-
-COMPLETION: Mapping[str, Neutral] = _COMMON | {
-    "best_of": _one_of(1),
-    "echo": _one_of(False),
-    "logprobs": _one_of(False),
-    "suffix": _empty,
+COMPLETION: Mapping[str, list[Schema]] = {
+    "echo": [{"enum": [False]}],
+    "suffix": _EMPTY,
 }
 
 
-def refuse_unsupported(data: bytes, fields: Mapping[str, Neutral]) -> None:
-    """Look for `fields` in `data`, a JSON object.
+def refuse_unsupported(data: bytes, fields: Mapping[str, list[Schema]]) -> None:
+    """Look for `fields` in `data`, a decoded JSON object; each has its neutral values' schemas.
 
     Raises:
-        InvalidRequest: `data` cannot be read.
         UnsupportedParameter: for the first one with a value that is neither null nor neutral.
     """
-    given = decode(data, dict[str, msgspec.Raw])
-    for name, is_neutral in fields.items():
-        if name in given and not _is_absent_or(is_neutral, given[name]):
+    given = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    for name, neutral in fields.items():
+        if name in given and not _is_absent_or(neutral, given[name]):
             raise UnsupportedParameter(
                 f"`{name}`: not supported with this value; leave it out", param=name
             )
 
 
-def _is_absent_or(is_neutral: Neutral, value: msgspec.Raw) -> bool:
+def _is_absent_or(neutral: list[Schema], value: msgspec.Raw) -> bool:
     try:
         decoded = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
         return False
-    return decoded is None or is_neutral(decoded)
+    return decoded is None or any(_matches(decoded, schema) for schema in neutral)
+
+
+def _matches(value: Any, schema: Schema) -> bool:
+    if "enum" in schema:
+        return any(type(value) is type(allowed) and value == allowed for allowed in schema["enum"])
+    return isinstance(value, _KINDS[schema["type"]]) and not value

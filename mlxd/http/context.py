@@ -1,12 +1,12 @@
 """What the HTTP side needs of the rest of the daemon, as shapes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from mlxd.api import control
 from mlxd.config import Generation, Server
-from mlxd.messages import Event, GenerateRequest
+from mlxd.messages import ChoiceEvent, GenerateRequest
 from mlxd.models.catalog import Entry
 
 
@@ -32,12 +32,12 @@ class Catalog(Protocol):
 
 
 class Answer(Protocol):
-    """One accepted request: lists of events, the last of which ends with `Finished`.
+    """One accepted request: lists of events, the last of which ends the last choice.
 
     Whatever goes wrong is raised as an MlxdError from the iteration.
     """
 
-    def __aiter__(self) -> AsyncIterator[list[Event]]:
+    def __aiter__(self) -> AsyncIterator[list[ChoiceEvent]]:
         """Iterate over the events, a list at a time."""
 
     @property
@@ -51,8 +51,8 @@ class Answer(Protocol):
 class Pool(Protocol):
     """The models in memory."""
 
-    def submit(self, entry: Entry, request: GenerateRequest) -> Answer:
-        """Accept a request; raises QueueFull or Draining."""
+    def submit(self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool) -> Answer:
+        """Accept a request, one of `requests` for each choice; raises QueueFull or Draining."""
 
     async def healthy(self) -> None:
         """Return when every ready engine can generate; raises an MlxdError when one cannot."""

@@ -8,8 +8,8 @@ from mlxd import __version__
 from mlxd.api import control, models
 from mlxd.api.decode import decode
 from mlxd.errors import MlxdError
+from mlxd.http.body import read_json
 from mlxd.http.context import Context
-from mlxd.http.disconnect import read_body
 from mlxd.http.errors import error_response
 
 
@@ -54,7 +54,7 @@ class Endpoints:
 
     async def control_use(self, request: Request) -> Response:
         """POST /control/v1/use."""
-        body = decode(await read_body(request.receive), control.UseRequest)
+        body = decode(await read_json(request.scope, request.receive), control.UseRequest)
         return _json(await self._context.use(body.model))
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
-from mlxd.messages import Delta, Event, GenerateRequest, PrefillProgress
+from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import Entry
 from mlxd.models.engine_process import Generation
 from mlxd.models.model import State
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 class Answer:
     """The events of a request, in lists as they come; to be read by one task, then closed.
 
-    A request whose engine dies before the first text of its answer is run again, once, on a new
-    engine; its events then begin anew with `Started`.
+    A request whose engine dies is run again, once, on a new engine; its events then begin anew
+    with `Started`. But not one that streams (`stream`) and has shown something of its answer.
     """
 
-    def __init__(self, pool: "Pool", entry: Entry, request: GenerateRequest) -> None:
+    def __init__(
+        self, pool: "Pool", entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool
+    ) -> None:
         self._pool = pool
         self._entry = entry
-        self._request = request
+        self._requests = requests
+        self._stream = stream
         self._held = contextlib.AsyncExitStack()
         self._generation: Generation | None = None
         self._prefill: PrefillProgress | None = None
@@ -32,10 +36,10 @@ class Answer:
         self._answered = self._retried = self._closed = False
 
     def __aiter__(self) -> "Answer":
-        """Iterate over lists of events; none is empty and the last one ends with `Finished`."""
+        """Iterate over lists of events; none is empty and the last one ends the last choice."""
         return self
 
-    async def __anext__(self) -> list[Event]:
+    async def __anext__(self) -> list[ChoiceEvent]:
         """Give what has come.
 
         Raises:
@@ -48,9 +52,9 @@ class Answer:
                 await self._let_go()
                 if self._pool.closed:
                     raise Draining("the daemon is stopping") from None
-                if self._answered or self._retried or isinstance(error, LoadFailed):
+                if self._is_final(error):
                     raise
-                self._retried = True
+                self._retried, self._answered = True, False
                 continue
             if not events:
                 break
@@ -58,6 +62,10 @@ class Answer:
             return events
         await self.aclose()
         raise StopAsyncIteration
+
+    def _is_final(self, error: EngineDied | LoadFailed) -> bool:
+        shown = self._stream and self._answered
+        return shown or self._retried or isinstance(error, LoadFailed)
 
     @property
     def progress(self) -> str:
@@ -77,10 +85,10 @@ class Answer:
         await self._let_go()
         self._pool.forget(self)
 
-    async def _next_events(self) -> list[Event]:
+    async def _next_events(self) -> list[ChoiceEvent]:
         if self._generation is None:
             engine = await self._held.enter_async_context(self._pool.lease(self._entry))
-            self._generation = engine.generate(self._request)
+            self._generation = engine.generate(self._requests)
             self._generation.on_end = self._let_go_of_model
         return await self._generation.next_events()
 
@@ -98,9 +106,9 @@ class Answer:
         held, self._held = self._held, contextlib.AsyncExitStack()
         await held.aclose()
 
-    def _note(self, events: list[Event]) -> None:
-        for event in events:
+    def _note(self, events: list[ChoiceEvent]) -> None:
+        for _, event in events:
             if isinstance(event, PrefillProgress):
                 self._prefill = event
-            elif isinstance(event, Delta):
+            elif not isinstance(event, Started):
                 self._answered, self._prefill = True, None

@@ -27,6 +27,7 @@ from mlxd.errors import (
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
+    ChoiceEvent,
     DaemonMessage,
     Delta,
     EngineMessage,
@@ -72,23 +73,26 @@ def _nothing() -> None:
 class Generation:
     """The events of one request in flight, to be read by one task.
 
-    `on_end` is called once the engine is done with it, even if its events are still to be read.
+    A request has one or more choices, each of them a sequence of the engine; their ids are in a
+    row. `on_end` is called once the engine is done with all of them, even if events are still to
+    be read.
     """
 
-    def __init__(self, request_id: int, abort: Callable[[int], None]) -> None:
-        self._request_id = request_id
+    def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
+        self._first = ids.start
+        self._running = set(ids)
         self._abort = abort
-        self._events: list[Event] = []
+        self._events: list[ChoiceEvent] = []
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: MlxdError | None = None
         self.on_end: Callable[[], None] = _nothing
 
-    async def next_events(self) -> list[Event]:
+    async def next_events(self) -> list[ChoiceEvent]:
         """Wait for events and give all that have come; an empty list means the end.
 
         Raises:
-            MlxdError: when the sequence failed or its engine died.
+            MlxdError: when a sequence failed or the engine died.
         """
         while not self._events:
             if self._error is not None:
@@ -101,16 +105,32 @@ class Generation:
         return events
 
     def close(self) -> None:
-        """Abort the sequence if it has not ended."""
+        """Abort the sequences that have not ended."""
         if not self._ended:
             self.end()
-            self._abort(self._request_id)
+            for sequence in self._running:
+                self._abort(sequence)
 
     def push(self, event: Event) -> None:
         """Take an event from the engine."""
-        self._events.append(event)
+        self._events.append((event.id - self._first, event))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def finish(self, event: Finished) -> None:
+        """Take the last event of one sequence from the engine."""
+        self.push(event)
+        self._running.discard(event.id)
+        if not self._running:
+            self.end()
+
+    def fail(self, sequence: int, error: MlxdError) -> None:
+        """End with `error`, as that sequence has, and abort the others."""
+        self._running.discard(sequence)
+        if not self._ended:
+            self.end(error)
+            for other in self._running:
+                self._abort(other)
 
     def end(self, error: MlxdError | None = None) -> None:
         """End here, with `error` if there is one."""
@@ -192,7 +212,7 @@ class EngineProcess:
 
     @property
     def requests(self) -> int:
-        """How many requests are in flight."""
+        """How many sequences are in flight."""
         return len(self._open)
 
     @property
@@ -200,17 +220,20 @@ class EngineProcess:
         """Whether it can be talked to; False is the beginning of its end."""
         return self._transport is not None
 
-    def generate(self, request: GenerateRequest) -> Generation:
-        """Start a request.
+    def generate(self, requests: Sequence[GenerateRequest]) -> Generation:
+        """Start a request, one sequence for each of its choices.
 
         Raises:
             EngineDied: when the process has ended already.
         """
         if self._transport is None:
             raise EngineDied(self._death())
-        self._last_id += 1
-        generation = self._open[self._last_id] = Generation(self._last_id, self._abort)
-        self._send(Generate(self._last_id, request))
+        ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
+        self._last_id += len(requests)
+        generation = Generation(ids, self._abort)
+        for sequence, request in zip(ids, requests, strict=True):
+            self._open[sequence] = generation
+            self._send(Generate(sequence, request))
         return generation
 
     async def check(self) -> None:
@@ -270,12 +293,11 @@ class EngineProcess:
                         generation.push(message)
                 case Finished():
                     if (generation := self._open.pop(message.id, None)) is not None:
-                        generation.push(message)
-                        generation.end()
+                        generation.finish(message)
                 case Failed():
                     if (generation := self._open.pop(message.id, None)) is not None:
                         error = _FAILURES[message.kind]
-                        generation.end(error(message.message, param=message.param))
+                        generation.fail(message.id, error(message.message, param=message.param))
                 case Pong():
                     self.memory_bytes = message.memory_bytes
                     self._answer_pings(None)

@@ -6,7 +6,7 @@ until the one in memory has finished what it has.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from mlxd.config import Config
 from mlxd.errors import Draining, LoadFailed, QueueFull
@@ -60,8 +60,12 @@ class Pool:
         """How many requests are accepted and have not ended."""
         return len(self._answers)
 
-    def submit(self, entry: Entry, request: GenerateRequest) -> Answer:
+    def submit(
+        self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool = False
+    ) -> Answer:
         """Accept a request; from here on it ends with its answer or with an error.
+
+        It has one of `requests` for each choice; `stream` says that events are shown as they come.
 
         Raises:
             Draining: the daemon is stopping.
@@ -71,7 +75,7 @@ class Pool:
             raise Draining("the daemon is stopping")
         if len(self._answers) >= self._max_queue:
             raise QueueFull(f"{self._max_queue} requests are accepted already (server.max_queue)")
-        answer = Answer(self, entry, request)
+        answer = Answer(self, entry, requests, stream=stream)
         self._answers.add(answer)
         self._empty.clear()
         return answer

@@ -3,28 +3,39 @@ from typing import Any
 
 import pytest
 
-from mlxd.api.chat import ChatFold, decode_body
+from mlxd.api.chat import decode_body
+from mlxd.api.fold import EventFold
 from mlxd.config import Generation
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (
     ChatPrompt,
+    ChoiceEvent,
     Delta,
-    Event,
     Finished,
+    Grammar,
+    Penalties,
     PrefillProgress,
+    Reasoning,
     Sampling,
     Started,
+    Template,
+    TokenLogprob,
+    ToolCall,
+    ToolUse,
+    TopLogprob,
     Usage,
 )
 
 USER = {"role": "user", "content": "Hello"}
 USAGE = Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=2)
-ANSWER: list[list[Event]] = [
-    [Started(1, 9, 4)],
-    [PrefillProgress(1, 5, 5)],
-    [Delta(1, "Good"), Delta(1, " day\n")],
-    [Delta(1, "!"), Finished(1, "stop", USAGE)],
+ANSWER: list[list[ChoiceEvent]] = [
+    [(0, Started(1, 9, 4))],
+    [(0, PrefillProgress(1, 5, 5))],
+    [(0, Delta(1, "Good")), (0, Delta(1, " day\n"))],
+    [(0, Delta(1, "!")), (0, Finished(1, "stop", USAGE))],
 ]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
 def body(*messages: Any, **fields: Any) -> bytes:
@@ -32,7 +43,8 @@ def body(*messages: Any, **fields: Any) -> bytes:
 
 
 def request(*messages: Any, **fields: Any):
-    return decode_body(body(*messages, **fields)).to_request(Generation())
+    (made,) = decode_body(body(*messages, **fields)).to_requests(Generation(), None)
+    return made
 
 
 def template_messages(*messages: Any) -> list[dict[str, Any]]:
@@ -41,8 +53,12 @@ def template_messages(*messages: Any) -> list[dict[str, Any]]:
     return prompt.messages
 
 
-def streamed(fold: ChatFold) -> list[Any]:
-    events = b"".join(fold.stream(events) for events in ANSWER).decode().split("\n\n")
+def new_fold(**fields: Any) -> EventFold:
+    return decode_body(body(**fields)).fold("some/model", 1_700_000_000)
+
+
+def streamed(fold: EventFold, answer: list[list[ChoiceEvent]] = ANSWER) -> list[Any]:
+    events = b"".join(fold.stream(events) for events in answer).decode().split("\n\n")
     assert events.pop() == ""
     data = [event.removeprefix("data: ") for event in events]
     return [json.loads(d) if d != "[DONE]" else d for d in data]
@@ -50,7 +66,7 @@ def streamed(fold: ChatFold) -> list[Any]:
 
 def test_what_is_left_out_comes_from_the_defaults():
     defaults = Generation(max_tokens=7, temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
-    made = decode_body(body()).to_request(defaults)
+    (made,) = decode_body(body()).to_requests(defaults, None)
     assert made.max_tokens == 7
     assert made.sampling == Sampling(temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
     assert (made.stop, made.seed) == ([], None)
@@ -69,14 +85,13 @@ def test_max_completion_tokens_wins():
 
 
 def test_zero_temperature_overrides_a_default():
-    made = decode_body(body(temperature=0)).to_request(Generation(temperature=0.7))
+    (made,) = decode_body(body(temperature=0)).to_requests(Generation(temperature=0.7), None)
     assert made.sampling.temperature == 0
 
 
 @pytest.mark.parametrize("off", [{"top_p": 0}, {"top_k": -1}, {"top_k": 0}])
 def test_off_switches(off):
-    made = decode_body(body(**off)).to_request(Generation())
-    assert made.sampling == Sampling()
+    assert request(**off).sampling == Sampling()
 
 
 def test_one_stop_text_is_a_list_of_one():
@@ -105,9 +120,13 @@ def test_what_is_for_the_template_goes_along_and_the_rest_does_not():
 @pytest.mark.parametrize(
     ("messages", "param", "said"),
     [
-        ([{"role": "wizard", "content": "x"}], "messages[0].role", "system, tool, user"),
+        (
+            [{"role": "wizard", "content": "x"}],
+            "messages[0].role",
+            "one of system, developer, user",
+        ),
         ([USER, {"role": "user"}], "messages[1].content", "missing"),
-        ([{"role": "user", "content": None}], "messages[0].content", "missing"),
+        ([{"role": "user", "content": None}], "messages[0].content", "a list, got null"),
         ([{"role": "user", "content": 5}], "messages[0].content", "a string or a list, got 5"),
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
@@ -116,6 +135,17 @@ def test_what_is_for_the_template_goes_along_and_the_rest_does_not():
         ),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text", "miss"),
         (["hello"], "messages[0]", "expected an object, got a string"),
+        ([{"content": "x"}], "messages[0].role", "missing"),
+        (
+            [
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}],
+                }
+            ],
+            "messages[0].tool_calls[0].function.arguments",
+            "not the text of a JSON object",
+        ),
     ],
 )
 def test_a_bad_message_is_named(messages, param, said):
@@ -141,6 +171,40 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"model": 5}, "model"),
+        ({"n": 0}, "n"),
+        ({"repetition_penalty": -1}, "repetition_penalty"),
+        ({"presence_context_size": -1}, "presence_context_size"),
+        ({"xtc_threshold": 0.6}, "xtc_threshold"),
+        ({"logit_bias": {"x": 1}}, "logit_bias.x"),
+        ({"logit_bias": {"5": "nan"}}, "logit_bias.5"),
+        ({"logit_bias": {"5": True}}, "logit_bias.5"),
+        ({"logit_bias": {"5": 1e300}}, "logit_bias.5"),
+        ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+        ({"role_mapping": {"user": 5}}, "role_mapping"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice.function.name",
+        ),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"guided_regex": "a", "guided_json": {}}, "guided_regex"),
+        ({"guided_json": "[1]"}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        (
+            {
+                "tools": [TOOL],
+                "tool_choice": "required",
+                "response_format": {"type": "json_object"},
+            },
+            "response_format",
+        ),
+        ({"num_draft_tokens": 65}, "num_draft_tokens"),
     ],
 )
 def test_a_bad_field_is_named(fields, param):
@@ -151,7 +215,7 @@ def test_a_bad_field_is_named(fields, param):
 
 def test_a_field_we_cannot_honour_is_refused():
     with pytest.raises(UnsupportedParameter):
-        decode_body(body(tools=[{"type": "function", "function": {"name": "f"}}]))
+        decode_body(body(functions=[{"name": "f"}]))
 
 
 def test_a_whole_reply_is_openais():
@@ -178,12 +242,13 @@ def test_a_whole_reply_is_openais():
             "completion_tokens": 2,
             "total_tokens": 11,
             "prompt_tokens_details": {"cached_tokens": 4},
+            "completion_tokens_details": {"reasoning_tokens": 0},
         },
     }
 
 
 def test_a_stream_is_openais():
-    *chunks, done = streamed(ChatFold("some/model", 1_700_000_000, include_usage=False))
+    *chunks, done = streamed(new_fold())
     assert done == "[DONE]"
     assert [chunk["choices"][0]["delta"] for chunk in chunks] == [
         {"role": "assistant", "content": ""},
@@ -208,16 +273,16 @@ def test_a_stream_with_usage_ends_with_one_more_chunk():
 
 
 def test_an_answer_without_text_is_still_a_message():
-    fold = ChatFold("m", 1, include_usage=False)
-    fold.collect([Started(1, 9, 0), Finished(1, "length", USAGE)])
+    fold = new_fold()
+    fold.collect([(0, Started(1, 9, 0)), (0, Finished(1, "length", USAGE))])
     (choice,) = json.loads(fold.reply())["choices"]
     assert choice["message"]["content"] == ""
     assert choice["finish_reason"] == "length"
 
 
 def test_nothing_is_sent_before_the_first_text():
-    fold = ChatFold("m", 1, include_usage=False)
-    assert fold.stream([Started(1, 9, 0), PrefillProgress(1, 2, 9)]) == b""
+    fold = new_fold()
+    assert fold.stream([(0, Started(1, 9, 0)), (0, PrefillProgress(1, 2, 9))]) == b""
 
 
 @pytest.mark.parametrize(
@@ -230,3 +295,173 @@ def test_nothing_is_sent_before_the_first_text():
 def test_a_key_that_is_there_twice_is_a_bad_request(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode_body(body)
+
+
+def test_every_number_reaches_the_engine():
+    made = request(
+        repetition_penalty=1.3,
+        repetition_context_size=0,
+        presence_penalty=-2,
+        presence_context_size=5,
+        frequency_penalty=0.5,
+        frequency_context_size=7,
+        xtc_probability=0.5,
+        xtc_threshold=0.2,
+        logit_bias={"5": -100, "7": "2.5"},
+    )
+    assert made.penalties == Penalties(1.3, 0, -2.0, 5, 0.5, 7)
+    assert (made.sampling.xtc_probability, made.sampling.xtc_threshold) == (0.5, 0.2)
+    assert made.logit_bias == {5: -100.0, 7: 2.5}
+
+
+@pytest.mark.parametrize("off", [0, 1, None])
+def test_a_repetition_penalty_of_0_or_1_is_off(off):
+    assert request(repetition_penalty=off).penalties == Penalties()
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, None),
+        ({"logprobs": False, "top_logprobs": -1}, None),
+        ({"logprobs": True}, 0),
+        ({"logprobs": True, "top_logprobs": 3}, 3),
+        ({"top_logprobs": 3}, 3),
+        ({"logprobs": 5}, 5),
+        ({"top_logprobs": 0}, None),
+    ],
+)
+def test_how_log_probabilities_are_asked_for(fields, wanted):
+    assert request(**fields).logprobs == wanted
+
+
+def test_templates():
+    made = request(
+        chat_template="{{ x }}",
+        chat_template_args={"a": 1, "b": 1},
+        chat_template_kwargs={"b": 2},
+        use_default_chat_template=True,
+        role_mapping={"user": "U: "},
+        reasoning_effort="none",
+    )
+    arguments = {"reasoning_effort": "none", "enable_thinking": False, "a": 1, "b": 2}
+    assert made.prompt.template == Template("{{ x }}", True, {"user": "U: "}, arguments)
+    assert request(enable_thinking=True).prompt.template.arguments == {"enable_thinking": True}
+    assert request().prompt.template == Template()
+
+
+@pytest.mark.parametrize(
+    ("fields", "use"),
+    [
+        ({}, ToolUse([TOOL])),
+        ({"tool_choice": "auto", "parallel_tool_calls": False}, ToolUse([TOOL], parallel=False)),
+        ({"tool_choice": "required"}, ToolUse([TOOL], "required")),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+            ToolUse([TOOL], name="f"),
+        ),
+        ({"tool_choice": "none"}, None),
+    ],
+)
+def test_tools(fields, use):
+    assert request(tools=[TOOL], **fields).prompt.tools == use
+
+
+def test_an_empty_text_of_arguments_is_an_empty_object():
+    call = {"function": {"name": "f", "arguments": ""}}
+    (message,) = template_messages({"role": "assistant", "tool_calls": [call]})
+    assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_earlier_reasoning_goes_to_the_template(field):
+    (message,) = template_messages({"role": "assistant", "content": "4", field: "2+2"})
+    assert message == {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "grammar"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        (
+            {"response_format": {"type": "json_object"}},
+            Grammar("json_schema", '{"type":"object"}', "response_format"),
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}},
+            Grammar("json_schema", '{"a":1}', "response_format.json_schema.schema"),
+        ),
+        ({"guided_json": '{"a": 1}'}, Grammar("json_schema", '{"a":1}', "guided_json")),
+        ({"guided_regex": "a+"}, Grammar("regex", "a+", "guided_regex")),
+        ({"guided_grammar": "start: A"}, Grammar("lark", "start: A", "guided_grammar")),
+        (
+            {"guided_choice": ["a", 'b"']},
+            Grammar("lark", 'start: "a" | "b\\""', "guided_choice"),
+        ),
+    ],
+)
+def test_what_the_answer_has_to_match(fields, grammar):
+    assert request(**fields).grammar == grammar
+
+
+CALL = ToolCall(1, "f", '{"a":1}')
+THOUGHT: list[list[ChoiceEvent]] = [
+    [(0, Reasoning(1, "hm")), (0, CALL), (0, CALL), (0, Finished(1, "tool_calls", USAGE))]
+]
+
+
+def test_a_whole_reply_with_reasoning_and_calls():
+    fold = new_fold()
+    fold.collect(THOUGHT[0])
+    (choice,) = json.loads(fold.reply())["choices"]
+    message = choice["message"]
+    assert (message["content"], choice["finish_reason"]) == (None, "tool_calls")
+    assert message["reasoning_content"] == message["reasoning"] == "hm"
+    ids = {call.pop("id") for call in message["tool_calls"]}
+    assert len(ids) == 2
+    function = {"name": "f", "arguments": '{"a":1}'}
+    assert message["tool_calls"] == [{"type": "function", "function": function}] * 2
+
+
+def test_a_streamed_call_is_named_first_and_then_given_its_arguments():
+    *chunks, _ = streamed(new_fold(), THOUGHT)
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[1] == {"reasoning_content": "hm", "reasoning": "hm"}
+    calls = [delta["tool_calls"][0] for delta in deltas[2:-1]]
+    assert [call["index"] for call in calls] == [0, 0, 1, 1]
+    assert calls[0]["id"].startswith("call_")
+    assert calls[0]["id"] != calls[2]["id"]
+    assert calls[0]["function"] == {"name": "f", "arguments": ""}
+    assert calls[1] == {"index": 0, "function": {"arguments": '{"a":1}'}}
+
+
+def test_log_probabilities_whole_and_streamed_are_the_same():
+    token = TokenLogprob(TopLogprob(1, "é", "é".encode(), -0.5), [TopLogprob(2, "e", b"e", -1.0)])
+    answer: list[list[ChoiceEvent]] = [
+        [(0, Delta(1, "é", [token])), (0, Finished(1, "stop", USAGE))]
+    ]
+    other = {"token": "e", "logprob": -1.0, "bytes": [101], "id": 2}
+    chosen = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "id": 1, "top_logprobs": [other]}
+    fold = new_fold(logprobs=True, top_logprobs=1)
+    fold.collect(answer[0])
+    (choice,) = json.loads(fold.reply())["choices"]
+    assert choice["logprobs"] == {"content": [chosen], "refusal": None}
+    chunks = streamed(new_fold(logprobs=True, top_logprobs=1, stream=True), answer)
+    assert chunks[1]["choices"][0]["logprobs"] == choice["logprobs"]
+
+
+def test_choices_keep_apart_and_the_stream_ends_after_the_last():
+    fold = new_fold(n=2)
+    first = fold.stream([(1, Delta(2, "b")), (1, Finished(2, "stop", USAGE))])
+    assert b"[DONE]" not in first
+    assert b'"index":1,"delta":{"content":"b"}' in first
+    assert fold.stream([(0, Finished(1, "length", USAGE))]).endswith(b"data: [DONE]\n\n")
+    assert fold.usage == Usage(9, 4, 4)
+
+
+def test_what_began_on_an_engine_that_died_is_not_in_the_reply():
+    fold = new_fold()
+    fold.collect([(0, Started(1, 9, 0)), (0, Delta(1, "half of it"))])
+    fold.collect([(0, Started(2, 9, 0)), (0, Delta(2, "whole")), (0, Finished(2, "stop", USAGE))])
+    assert json.loads(fold.reply())["choices"][0]["message"]["content"] == "whole"

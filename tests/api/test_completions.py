@@ -5,14 +5,32 @@ import pytest
 
 from mlxd.api.completions import decode_body
 from mlxd.config import Generation
-from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import Delta, Event, Finished, Started, TextPrompt, TokensPrompt, Usage
+from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
+from mlxd.messages import (
+    ChoiceEvent,
+    Delta,
+    Finished,
+    Started,
+    TextPrompt,
+    TokenLogprob,
+    TokensPrompt,
+    TopLogprob,
+    Usage,
+)
 
 USAGE = Usage(prompt_tokens=3, cached_tokens=0, completion_tokens=2)
-ANSWER: list[list[Event]] = [
-    [Started(1, 3, 0)],
-    [Delta(1, "once")],
-    [Delta(1, " more"), Finished(1, "length", USAGE)],
+ANSWER: list[list[ChoiceEvent]] = [
+    [(0, Started(1, 3, 0))],
+    [(0, Delta(1, "once"))],
+    [(0, Delta(1, " more")), (0, Finished(1, "length", USAGE))],
+]
+TOP = TopLogprob(5, "o", b"o", -1.0)
+LOGPROBS: list[list[ChoiceEvent]] = [
+    [
+        (0, Delta(1, "on", [TokenLogprob(TopLogprob(1, "on", b"on", -0.5), [TOP])])),
+        (0, Delta(1, "ce", [TokenLogprob(TopLogprob(2, "ce", b"ce", -0.25), [TOP])])),
+    ],
+    [(0, Finished(1, "stop", USAGE))],
 ]
 
 
@@ -23,23 +41,26 @@ def body(prompt: Any = "Say it", **fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("prompt", "meant"),
     [
-        ("Say it", TextPrompt("Say it")),
-        (["Say it"], TextPrompt("Say it")),
-        ([1, 2, 3], TokensPrompt([1, 2, 3])),
+        ("Say it", [TextPrompt("Say it")]),
+        (["Say it", "so"], [TextPrompt("Say it"), TextPrompt("so")]),
+        ([1, 2, 3], [TokensPrompt([1, 2, 3])]),
+        ([[1, 2], [3]], [TokensPrompt([1, 2]), TokensPrompt([3])]),
     ],
 )
 def test_the_forms_of_a_prompt(prompt, meant):
-    assert decode_body(body(prompt)).to_request(Generation()).prompt == meant
+    requests = decode_body(body(prompt)).to_requests(Generation(), None)
+    assert [request.prompt for request in requests] == meant
 
 
 @pytest.mark.parametrize(
     ("prompt", "param", "said"),
     [
-        (["a", "b"], "prompt", "several prompts"),
-        (["a", 1], "prompt", "either texts or token ids"),
+        (["a", 1], "prompt", "either texts, token ids or lists"),
+        (["a"] * 129, "prompt", "129 answers are asked for"),
         ([], "prompt", "an empty list"),
         ([1, -5], "prompt[1]", "not a token id"),
-        ([[1, 2]], "prompt[0]", "got a list of 2"),
+        ([[1], []], "prompt[1]", "an empty list"),
+        ([[1, -2]], "prompt[0][1]", "not a token id"),
         (None, "prompt", "expected a string or a list, got null"),
     ],
 )
@@ -51,7 +72,9 @@ def test_a_bad_prompt_is_named(prompt, param, said):
 
 
 def test_the_common_fields_are_there():
-    made = decode_body(body(max_tokens=3, temperature=0.5, seed=1)).to_request(Generation())
+    (made,) = decode_body(body(max_tokens=3, temperature=0.5, seed=1)).to_requests(
+        Generation(), None
+    )
     assert (made.max_tokens, made.sampling.temperature, made.seed) == (3, 0.5, 1)
 
 
@@ -84,3 +107,54 @@ def test_a_stream_is_openais():
     assert chunks[-1]["choices"][0]["finish_reason"] == "length"
     assert {chunk["usage"] for chunk in chunks} == {None}
     assert (last["choices"], last["usage"]["completion_tokens"]) == ([], 2)
+
+
+def test_each_prompt_gets_n_answers_with_seeds_of_their_own():
+    made = decode_body(body(["a", "b"], n=3, seed=7)).to_requests(Generation(), None)
+    assert [r.prompt.text for r in made if isinstance(r.prompt, TextPrompt)] == list("aaabbb")
+    seeds = [r.seed for r in made]
+    assert seeds[0] == seeds[3] == 7
+    assert len(set(seeds)) == 3
+    unseeded = decode_body(body(n=3)).to_requests(Generation(), None)
+    assert {r.seed for r in unseeded} == {None}
+
+
+def test_a_prompt_is_counted_once_however_many_answers_it_has():
+    fold = decode_body(body(["a", "b"], n=2)).fold("m", 5)
+    for index in (3, 1, 0, 2):
+        assert fold.usage is None
+        fold.collect([(index, Delta(1, f"t{index}")), (index, Finished(1, "stop", USAGE))])
+    reply = json.loads(fold.reply())
+    assert [choice["text"] for choice in reply["choices"]] == ["t0", "t1", "t2", "t3"]
+    assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2, 3]
+    assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (6, 8)
+
+
+def test_log_probabilities_are_lists_with_offsets():
+    fold = decode_body(body(logprobs=1)).fold("m", 5)
+    for events in LOGPROBS:
+        fold.collect(events)
+    (choice,) = json.loads(fold.reply())["choices"]
+    assert choice["logprobs"] == {
+        "tokens": ["on", "ce"],
+        "token_logprobs": [-0.5, -0.25],
+        "top_logprobs": [{"o": -1.0}, {"o": -1.0}],
+        "text_offset": [0, 2],
+    }
+
+
+def test_streamed_log_probabilities_go_on_counting():
+    fold = decode_body(body(logprobs=1, stream=True)).fold("m", 5)
+    events = fold.stream(LOGPROBS[0]).decode().split("\n\n")[:-1]
+    choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
+    assert [choice["logprobs"]["text_offset"] for choice in choices] == [[0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"best_of": 3}, "best_of"), ({"n": 129}, "n"), ({"logprobs": 21}, "logprobs")],
+)
+def test_a_bad_number_of_answers_is_named(fields, param):
+    with pytest.raises(RequestError) as caught:
+        decode_body(body(**fields))
+    assert caught.value.param == param

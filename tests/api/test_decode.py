@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from mlxd.api.decode import decode
+from mlxd.api.decode import check_depth, decode
 from mlxd.errors import InvalidRequest
 
 
@@ -94,3 +94,32 @@ def test_a_bad_field_before_something_unreadable_is_still_one_clear_refusal(rest
 def test_a_refusal_quotes_no_text_of_the_request():
     error = refusal(b'{"pets": [{"name": ["my secret prompt"]}]}')
     assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"pets": [], "pets": [{"name": "Rex"}]}', "pets"),
+        (b'{"pets": [{"name": "Rex"}], "x": {"y": [1, {"z": 1, "z": 2}]}}', "x.y[1].z"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named(body, param):
+    assert refusal(body, dict[str, Any]).param == param
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_what_is_no_number_in_json_is_named(number):
+    assert "NaN and Infinity are no numbers" in refusal(b'{"price": ' + number + b"}").message
+
+
+def test_a_number_that_no_float_can_hold_is_refused():
+    assert refusal(b'{"price": 1e999}').param == "price"
+
+
+def test_depth_is_limited_to_64_levels():
+    value: Any = {}
+    for _ in range(63):
+        value = [value]
+    check_depth(value, "here")
+    with pytest.raises(InvalidRequest, match="`here`: nested deeper than 64 levels"):
+        check_depth([value], "here")

@@ -11,20 +11,20 @@ from mlxd.api import control
 from mlxd.config import Generation, Server
 from mlxd.errors import MlxdError, ModelNotFound
 from mlxd.http.context import Context
-from mlxd.messages import Delta, Event, Finished, GenerateRequest, Started, Usage
+from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Entry
 
-STARTED: list[Event] = [Started(1, 5, 0)]
-FINISHED: list[Event] = [Finished(1, "stop", Usage(5, 0, 2))]
+STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
+FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
 
 
-def text(*pieces: str) -> list[Event]:
-    return [Delta(1, piece) for piece in pieces]
+def text(*pieces: str) -> list[ChoiceEvent]:
+    return [(0, Delta(1, piece)) for piece in pieces]
 
 
-HELLO: list[list[Event]] = [STARTED, text("Hel"), text("lo"), FINISHED]
+HELLO: list[list[ChoiceEvent]] = [STARTED, text("Hel"), text("lo"), FINISHED]
 
-Step = list[Event] | asyncio.Event | Exception
+Step = list[ChoiceEvent] | asyncio.Event | Exception
 
 
 class ScriptedAnswer:
@@ -35,7 +35,7 @@ class ScriptedAnswer:
         self.closed = asyncio.Event()
         self._script = script
 
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+    async def __aiter__(self) -> AsyncIterator[list[ChoiceEvent]]:
         for step in self._script:
             if isinstance(step, Exception):
                 raise step
@@ -57,10 +57,12 @@ class FakePool:
     answers: list[ScriptedAnswer] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def submit(self, entry: Entry, request: GenerateRequest) -> ScriptedAnswer:
+    def submit(
+        self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool
+    ) -> ScriptedAnswer:
         if self.refusal is not None:
             raise self.refusal
-        self.requests.append(request)
+        self.requests += requests
         self.answers.append(ScriptedAnswer(self.script))
         self.submitted.set()
         return self.answers[-1]

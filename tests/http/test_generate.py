@@ -7,7 +7,7 @@ import pytest
 
 from mlxd.errors import ContextLengthExceeded, EngineDied, QueueFull
 from mlxd.http.app import public_app, unix_app
-from mlxd.messages import ChatPrompt, TextPrompt
+from mlxd.messages import ChatPrompt, Draft, TextPrompt
 from tests.http.fakes import make_context
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -49,7 +49,9 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
     [
         ({"messages": [], "model": "none such"}, 400, "messages"),
         (CHAT | {"model": "none such"}, 404, "model"),
-        (CHAT | {"tools": [{}]}, 400, "tools"),
+        (CHAT | {"tools": [{}]}, 400, "tools[0].type"),
+        (CHAT | {"adapters": "mine"}, 400, "adapters"),
+        (CHAT | {"draft_model": "none such"}, 404, "draft_model"),
     ],
 )
 async def test_a_bad_request_never_reaches_the_pool(serve, pool, body, status, param):
@@ -108,3 +110,33 @@ async def test_the_openai_client_chats_and_streams(serve, serve_unix, pool):
         assert seen[-1].usage.completion_tokens == 2
         with pytest.raises(openai.NotFoundError, match="near ones: tiny"):
             await client.completions.create(model="tinny", prompt="x")
+
+
+async def test_a_draft_model_is_found_in_the_catalog(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    for fields in ({"num_draft_tokens": 5}, {}, {"num_draft_tokens": 0}):
+        body = CHAT | {"draft_model": "owner/name"} | fields
+        assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    path = "/models/owner/name"
+    assert [r.draft for r in pool.requests] == [Draft(path, 5), Draft(path, 3), None]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json; charset=utf-8", 200),
+        ("application/vnd.api+json", 200),
+        ("application/x-www-form-urlencoded", 200),
+        ("", 200),
+        ("text/plain", 415),
+        ("multipart/form-data; boundary=x", 415),
+    ],
+)
+async def test_a_body_has_to_be_announced_as_json_or_not_at_all(serve, pool, content_type, status):
+    client = await serve(public_app(make_context(pool)))
+    headers = {"content-type": content_type}
+    content = json.dumps(CHAT)
+    reply = await client.post("/v1/chat/completions", content=content, headers=headers)
+    assert reply.status_code == status
+    if status == 415:
+        assert reply.json()["error"]["code"] == "unsupported_media_type"

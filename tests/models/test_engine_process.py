@@ -11,6 +11,7 @@ import pytest
 from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
 from mlxd.messages import (
     ChatPrompt,
+    ChoiceEvent,
     Delta,
     Event,
     Finished,
@@ -38,12 +39,16 @@ async def running(script: str = "") -> AsyncIterator[EngineProcess]:
             await engine.stop()
 
 
-def text(words: str) -> GenerateRequest:
-    return GenerateRequest(TextPrompt(words), 10, Sampling())
+def text(*prompts: str) -> list[GenerateRequest]:
+    return [GenerateRequest(TextPrompt(words), 10, Sampling()) for words in prompts]
 
 
 async def collect(generation: Generation) -> list[Event]:
-    events: list[Event] = []
+    return [event for _, event in await collect_choices(generation)]
+
+
+async def collect_choices(generation: Generation) -> list[ChoiceEvent]:
+    events: list[ChoiceEvent] = []
     while new := await generation.next_events():
         events += new
     return events
@@ -53,6 +58,29 @@ async def test_an_answer_begins_with_started_and_ends_with_finished() -> None:
     async with running() as engine:
         events = await collect(engine.generate(text("one two")))
         assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
+
+
+async def test_the_choices_of_a_request_come_as_one_generation() -> None:
+    async with running() as engine:
+        events = await collect_choices(engine.generate(text("one two", "three", "four")))
+        for index, words in enumerate((["one", "two"], ["three"], ["four"])):
+            mine = [event for number, event in events if number == index]
+            assert [type(event) for event in mine] == [Started, *[Delta] * len(words), Finished]
+            assert [event.text for event in mine if isinstance(event, Delta)] == words
+        assert engine.requests == 0
+
+
+async def test_a_choice_that_fails_ends_the_others() -> None:
+    async with running("endless") as engine:
+        bad = GenerateRequest(ChatPrompt([]), 10, Sampling())
+        generation = engine.generate([*text("la"), bad, *text("la")])
+        ends: list[None] = []
+        generation.on_end = lambda: ends.append(None)
+        with pytest.raises(InvalidRequest):
+            await collect(generation)
+        while engine.requests:
+            await engine.ping(DEADLINE)
+        assert ends == [None]
 
 
 async def test_requests_share_one_socket_and_keep_apart() -> None:
@@ -73,7 +101,7 @@ async def test_load_reports_progress_and_what_the_engine_says_of_itself() -> Non
 
 async def test_a_refused_request_says_which_field_is_at_fault() -> None:
     async with running() as engine:
-        refused = engine.generate(GenerateRequest(ChatPrompt([]), 10, Sampling()))
+        refused = engine.generate([GenerateRequest(ChatPrompt([]), 10, Sampling())])
         with pytest.raises(InvalidRequest) as caught:
             await collect(refused)
         assert caught.value.param == "messages"
@@ -82,7 +110,7 @@ async def test_a_refused_request_says_which_field_is_at_fault() -> None:
 async def test_close_aborts_once_and_the_terminal_message_still_comes() -> None:
     async with running("endless") as engine:
         generation = engine.generate(text("la"))
-        while not any(isinstance(event, Delta) for event in await generation.next_events()):
+        while not any(isinstance(event, Delta) for _, event in await generation.next_events()):
             pass
         generation.close()
         generation.close()

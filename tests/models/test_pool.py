@@ -11,7 +11,7 @@ import pytest
 
 from mlxd.config import Config, Models, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
-from mlxd.messages import Delta, GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
 from mlxd.models.answer import Answer
 from mlxd.models.model import Launch, State
 from mlxd.models.pool import Pool
@@ -31,15 +31,15 @@ async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterat
         await pool.close()
 
 
-def text(words: str) -> GenerateRequest:
-    return GenerateRequest(TextPrompt(words), 10, Sampling())
+def text(words: str) -> list[GenerateRequest]:
+    return [GenerateRequest(TextPrompt(words), 10, Sampling())]
 
 
 async def read(answer: Answer) -> str:
     words: list[str] = []
     try:
         async for events in answer:
-            words += [event.text for event in events if isinstance(event, Delta)]
+            words += [event.text for _, event in events if isinstance(event, Delta)]
     finally:
         await answer.aclose()
     return " ".join(words)
@@ -47,7 +47,7 @@ async def read(answer: Answer) -> str:
 
 async def first_delta(answer: Answer) -> None:
     async for events in answer:
-        if any(isinstance(event, Delta) for event in events):
+        if any(isinstance(event, Delta) for _, event in events):
             return
 
 
@@ -87,6 +87,25 @@ async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
         assert await read(pool.submit(A, text("still answered"))) == "still answered"
 
 
+async def test_only_what_a_client_has_seen_is_not_run_again(launch_fake: LaunchFake) -> None:
+    async def half_read_on_an_engine_that_dies(*, stream: bool) -> str:
+        async with open_pool(launch_fake("endless")) as pool:
+            answer = pool.submit(A, text("la"), stream=stream)
+            await first_delta(answer)
+            engine = pool.model(A).engine
+            assert engine is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            async for events in answer:
+                if any(isinstance(event, Started) for _, event in events):
+                    await answer.aclose()
+                    return "run again"
+        return "ended"
+
+    assert await half_read_on_an_engine_that_dies(stream=False) == "run again"
+    with pytest.raises(EngineDied):
+        await half_read_on_an_engine_that_dies(stream=True)
+
+
 async def test_an_engine_that_always_dies_ends_in_an_error(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("die-after=0")) as pool:
         with pytest.raises(EngineDied, match="SIGKILL"):
@@ -97,7 +116,7 @@ async def test_an_answer_that_had_begun_ends_with_an_error_and_the_next_gets_a_n
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("endless")) as pool:
-        answer = pool.submit(A, text("la"))
+        answer = pool.submit(A, text("la"), stream=True)
         await first_delta(answer)
         engine = pool.model(A).engine
         assert engine is not None

@@ -1,0 +1,202 @@
+"""The shape of a chat reply: whole, and in chunks."""
+
+import secrets
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from mlxd import messages
+from mlxd.api.fold import Collected, EventFold, FinishReason
+from mlxd.api.reply import Envelope
+from mlxd.messages import Event, Finished, Reasoning, TopLogprob
+
+
+class TokenChance(msgspec.Struct, frozen=True):
+    """One token that could have come; `bytes` are those of its text in UTF-8."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    id: int
+
+
+class ChosenToken(msgspec.Struct, frozen=True):
+    """The token that came, and the likeliest ones in its place."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    id: int
+    top_logprobs: list[TokenChance]
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The natural log-probabilities of the tokens of the content."""
+
+    content: list[ChosenToken]
+    refusal: None = None
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """The function to call; `arguments` is the text of a JSON object."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """A call that the model asks for."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer; `reasoning` says the same as `reasoning_content`."""
+
+    role: Literal["assistant"]
+    content: Annotated[str | None, Meta(description="Null where the model only calls functions.")]
+    refusal: None = None
+    reasoning_content: Annotated[
+        str | UnsetType, Meta(description="What the model thought before it answered.")
+    ] = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One answer of a whole reply."""
+
+    index: int
+    message: AnswerMessage
+    logprobs: Logprobs | None
+    finish_reason: FinishReason | None
+
+
+class FunctionCallDelta(msgspec.Struct, frozen=True):
+    """What a chunk adds to the function of a call."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """What a chunk adds to the call number `index`; the first one names it."""
+
+    index: int
+    function: FunctionCallDelta
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """What one chunk adds to the answer."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct, frozen=True):
+    """One answer's part in a chunk."""
+
+    index: int
+    delta: Delta
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+def chat_fold(
+    model: str, created: int, *, choices: int, logprobs: bool, include_usage: bool
+) -> EventFold:
+    """Give the fold of an answer with so many choices; `created` is unix time."""
+    envelope = Envelope(
+        model,
+        created,
+        id_prefix="chatcmpl",
+        whole="chat.completion",
+        chunk="chat.completion.chunk",
+        include_usage=include_usage,
+    )
+    shapes = [_ChatShape(index, logprobs=logprobs) for index in range(choices)]
+    return EventFold(envelope, shapes, choices_per_prompt=choices)
+
+
+class _ChatShape:
+    def __init__(self, index: int, *, logprobs: bool) -> None:
+        self._index = index
+        self._logprobs = logprobs
+        self._begun = False
+        self._calls = 0
+
+    def chunks(self, event: Event) -> list[ChunkChoice]:
+        match event:
+            case messages.Delta(text=text, logprobs=tokens):
+                chances = _logprobs(tokens) if tokens else None
+                chunks = [ChunkChoice(self._index, Delta(content=text), chances)]
+            case Finished(reason=reason):
+                chunks = [ChunkChoice(self._index, Delta(), None, reason)]
+            case Reasoning(text=text):
+                delta = Delta(reasoning_content=text, reasoning=text)
+                chunks = [ChunkChoice(self._index, delta)]
+            case messages.ToolCall():
+                chunks = [ChunkChoice(self._index, delta) for delta in self._call(event)]
+            case _:
+                return []
+        if not self._begun:
+            self._begun = True
+            chunks.insert(0, ChunkChoice(self._index, Delta(role="assistant", content="")))
+        return chunks
+
+    def whole(self, collected: Collected) -> Choice:
+        reasoning = "".join(collected.reasoning) or UNSET
+        message = AnswerMessage(
+            role="assistant",
+            content="".join(collected.text) or (None if collected.calls else ""),
+            reasoning_content=reasoning,
+            reasoning=reasoning,
+            tool_calls=[
+                ToolCall(_id_of(call), "function", FunctionCall(call.name, call.arguments))
+                for call in collected.calls
+            ]
+            or UNSET,
+        )
+        logprobs = None
+        if self._logprobs:
+            logprobs = _logprobs([token for _, tokens in collected.logprobs for token in tokens])
+        return Choice(self._index, message, logprobs, collected.finish_reason)
+
+    def _call(self, call: messages.ToolCall) -> list[Delta]:
+        number, self._calls = self._calls, self._calls + 1
+        named = FunctionCallDelta("", call.name)
+        return [
+            Delta(tool_calls=[ToolCallDelta(number, named, _id_of(call), "function")]),
+            Delta(tool_calls=[ToolCallDelta(number, FunctionCallDelta(call.arguments))]),
+        ]
+
+
+def _id_of(call: messages.ToolCall) -> str:
+    return call.call_id or f"call_{secrets.token_hex(12)}"
+
+
+def _logprobs(tokens: list[messages.TokenLogprob]) -> Logprobs:
+    return Logprobs(
+        [
+            ChosenToken(
+                token.token.text,
+                token.token.logprob,
+                list(token.token.bytes),
+                token.token.id,
+                [_chance(other) for other in token.top],
+            )
+            for token in tokens
+        ]
+    )
+
+
+def _chance(token: TopLogprob) -> TokenChance:
+    return TokenChance(token.text, token.logprob, list(token.bytes), token.id)

@@ -1,0 +1,106 @@
+"""The shape of a text completion: whole, and in chunks."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from mlxd.api.fold import Collected, EventFold, FinishReason
+from mlxd.api.reply import Envelope
+from mlxd.messages import Delta, Event, Finished, TokenLogprob
+
+
+class Logprobs(msgspec.Struct, frozen=True):
+    """The natural log-probabilities of the tokens, in lists with one element for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: Annotated[
+        list[dict[str, float]] | None,
+        Meta(description="The likeliest tokens in each place; null where none were asked for."),
+    ]
+    text_offset: Annotated[
+        list[int], Meta(description="Where each token begins, in characters of the completion.")
+    ]
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One answer, in a chunk as in a whole reply."""
+
+    text: str
+    index: int
+    logprobs: Logprobs | None = None
+    finish_reason: FinishReason | None = None
+
+
+def completion_fold(
+    model: str,
+    created: int,
+    *,
+    prompts: int,
+    choices_per_prompt: int,
+    logprobs: bool,
+    include_usage: bool,
+) -> EventFold:
+    """Give the fold of the answers to so many prompts; `created` is unix time."""
+    envelope = Envelope(
+        model,
+        created,
+        id_prefix="cmpl",
+        whole="text_completion",
+        chunk="text_completion",
+        include_usage=include_usage,
+    )
+    shapes = [
+        _CompletionShape(index, logprobs=logprobs) for index in range(prompts * choices_per_prompt)
+    ]
+    return EventFold(envelope, shapes, choices_per_prompt)
+
+
+class _CompletionShape:
+    def __init__(self, index: int, *, logprobs: bool) -> None:
+        self._index = index
+        self._logprobs = logprobs
+        self._shown = 0
+
+    def chunks(self, event: Event) -> list[Choice]:
+        match event:
+            case Delta(text=text, logprobs=tokens):
+                logprobs = _logprobs([(text, tokens)], self._shown) if tokens else None
+                self._shown += len(text)
+                return [Choice(text, self._index, logprobs)]
+            case Finished(reason=reason):
+                return [Choice("", self._index, None, reason)]
+            case _:
+                return []
+
+    def whole(self, collected: Collected) -> Choice:
+        logprobs = _logprobs(collected.logprobs, 0) if self._logprobs else None
+        return Choice("".join(collected.text), self._index, logprobs, collected.finish_reason)
+
+
+def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> Logprobs:
+    """Give the log-probabilities of `pieces` of text, before which `shown` characters came."""
+    chosen: list[TokenLogprob] = []
+    offsets: list[int] = []
+    for text, tokens in pieces:
+        begin, shown = shown, shown + len(text)
+        for token in tokens:
+            offsets.append(min(begin, shown))
+            begin += len(token.token.text)
+        chosen += tokens
+    return Logprobs(
+        tokens=[token.token.text for token in chosen],
+        token_logprobs=[token.token.logprob for token in chosen],
+        top_logprobs=[_by_text(token) for token in chosen]
+        if any(token.top for token in chosen)
+        else None,
+        text_offset=offsets,
+    )
+
+
+def _by_text(token: TokenLogprob) -> dict[str, float]:
+    chances: dict[str, float] = {}
+    for other in token.top:
+        chances.setdefault(other.text, other.logprob)  # different tokens may read the same
+    return chances

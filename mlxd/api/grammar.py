@@ -1,0 +1,120 @@
+"""What an answer has to match: OpenAI's `response_format` and vLLM's `guided_…` fields."""
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from mlxd.api.decode import check_depth
+from mlxd.errors import InvalidRequest
+from mlxd.messages import Grammar
+
+_Choice = Annotated[str, Meta(min_length=1)]
+
+
+class TextFormat(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Any text."""
+
+
+class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_object"):
+    """A JSON object."""
+
+
+class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON schema; only `schema` matters to the answer."""
+
+    schema: Annotated[dict[str, Any], Meta(description="The JSON schema.")]
+    name: Annotated[str | None, Meta(description="A name for the schema.")] = None
+    description: Annotated[str | None, Meta(description="What it is for.")] = None
+    strict: Annotated[
+        bool | None, Meta(description="The answer always matches the schema, strict or not.")
+    ] = None
+
+
+class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
+    """JSON that matches a schema."""
+
+    json_schema: NamedSchema
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+
+
+class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
+    """vLLM's ways to say what the answer has to match; one of them at most."""
+
+    guided_json: Annotated[
+        dict[str, Any] | str | None,
+        Meta(description="The answer is JSON that matches this schema, an object or its text."),
+    ] = None
+    guided_regex: Annotated[
+        str | None, Meta(description="The answer matches this regular expression.")
+    ] = None
+    guided_grammar: Annotated[
+        str | None, Meta(description="The answer matches this Lark grammar.")
+    ] = None
+    guided_choice: Annotated[
+        Annotated[list[_Choice], Meta(min_length=1)] | None,
+        Meta(description="The answer is one of these texts."),
+    ] = None
+
+    def grammars(self) -> list[Grammar]:
+        """Give what was asked for, one grammar for each field.
+
+        Raises:
+            InvalidRequest: a schema is not one.
+        """
+        grammars = []
+        if self.guided_json is not None:
+            grammars.append(_schema(self._guided_schema(self.guided_json), "guided_json"))
+        if self.guided_regex is not None:
+            grammars.append(Grammar("regex", self.guided_regex, "guided_regex"))
+        if self.guided_grammar is not None:
+            grammars.append(Grammar("lark", self.guided_grammar, "guided_grammar"))
+        if self.guided_choice is not None:
+            choices = " | ".join(json.dumps(text) for text in self.guided_choice)
+            grammars.append(Grammar("lark", f"start: {choices}", "guided_choice"))
+        return grammars
+
+    def _guided_schema(self, given: dict[str, Any] | str) -> dict[str, Any]:
+        if isinstance(given, dict):
+            return given
+        try:
+            return msgspec.json.decode(given, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError):
+            raise InvalidRequest(
+                "`guided_json`: the text is no JSON object", param="guided_json"
+            ) from None
+
+
+def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
+    """Give the grammar that `response_format` asks for, if it asks for one.
+
+    Raises:
+        InvalidRequest: the schema is nested too deeply.
+    """
+    match response_format:
+        case JsonObjectFormat():
+            return [_schema({"type": "object"}, "response_format")]
+        case JsonSchemaFormat(json_schema=named):
+            return [_schema(named.schema, "response_format.json_schema.schema")]
+        case _:
+            return []
+
+
+def only_one(grammars: list[Grammar]) -> Grammar | None:
+    """Give the only grammar, if there is one.
+
+    Raises:
+        InvalidRequest: there are several.
+    """
+    if len(grammars) > 1:
+        first, second, *_ = (grammar.param for grammar in grammars)
+        raise InvalidRequest(f"`{second}`: cannot be combined with `{first}`", param=second)
+    return grammars[0] if grammars else None
+
+
+def _schema(schema: dict[str, Any], param: str) -> Grammar:
+    check_depth(schema, param)
+    return Grammar("json_schema", msgspec.json.encode(schema).decode(), param)
