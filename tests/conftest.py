@@ -21,6 +21,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def marked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model that has marks for thoughts and for tool calls."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "marked", marked=True)
+
+
+@pytest.fixture(scope="session")
 def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A models folder that holds `smollm2-135m`, as `mlxctl import` makes it."""
     models_dir = tmp_path_factory.mktemp("imported")

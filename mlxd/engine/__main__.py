@@ -7,12 +7,14 @@ import os
 import socket
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from mlxd.engine.channel import Channel
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
     EngineMessage,
+    Failed,
     Fatal,
     Generate,
     Hello,
@@ -24,10 +26,15 @@ from mlxd.messages import (
     Shutdown,
 )
 
+if TYPE_CHECKING:
+    from mlxd.engine.preparation import Prepared
+
+    EngineChannel = Channel[Prepared | Failed]
+
 
 def main() -> None:
     """Run one engine from handshake to shutdown."""
-    channel = Channel(_take_standard_input())
+    channel: EngineChannel = Channel(_take_standard_input())
     _report_crashes_to(channel)
     channel.send([Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid())])
     load = _wait_for_load(channel)
@@ -44,7 +51,7 @@ def _take_standard_input() -> socket.socket:
     return connection
 
 
-def _report_crashes_to(channel: Channel) -> None:
+def _report_crashes_to(channel: "EngineChannel") -> None:
     """Tell the daemon about an exception that ends this process; the traceback is its log's."""
 
     def report(
@@ -56,7 +63,7 @@ def _report_crashes_to(channel: Channel) -> None:
     sys.excepthook = report
 
 
-def _wait_for_load(channel: Channel) -> Load | None:
+def _wait_for_load(channel: "EngineChannel") -> Load | None:
     """Give the model to load, or None when there will be none."""
     while True:
         for message in channel.receive(wait=True):
@@ -66,10 +73,11 @@ def _wait_for_load(channel: Channel) -> Load | None:
                 return None
 
 
-def _serve(channel: Channel, load: Load) -> None:
+def _serve(channel: "EngineChannel", load: Load) -> None:
     """Load the model and answer until `Shutdown`."""
     # Importing MLX and transformers takes a second; the handshake should not wait for it.
     from mlxd.engine.loader import ModelUnusable, load_model, memory_bytes
+    from mlxd.engine.preparation import Prepared, Preparer
     from mlxd.engine.scheduler import Scheduler
 
     def report(fraction: float) -> None:
@@ -80,7 +88,9 @@ def _serve(channel: Channel, load: Load) -> None:
     except ModelUnusable as error:
         channel.send([Fatal(str(error))])
         return
-    scheduler = Scheduler(model, load)
+    preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
+    scheduler = Scheduler(model, load, preparer.grammars.token_bytes)
+    preparer.start(channel.put)
     channel.send([Ready(context_length=model.context_length, memory_bytes=memory_bytes())])
 
     while True:
@@ -88,6 +98,9 @@ def _serve(channel: Channel, load: Load) -> None:
         for message in channel.receive(wait=not scheduler.busy):
             match message:
                 case Generate():
+                    scheduler.expect(message.id)
+                    preparer.submit(message)
+                case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
                 case Abort():
                     events.extend(scheduler.abort(message.id))

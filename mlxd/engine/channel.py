@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -17,9 +18,12 @@ from mlxd.messages import (
 
 _READ_BYTES = 256 * 1024
 
+Local = TypeVar("Local")
+"""What the threads of this process tell each other."""
 
-class Channel:
-    """Messages from and to the daemon.
+
+class Channel(Generic[Local]):
+    """Messages from and to the daemon, and from the engine's own threads to the one that steps.
 
     The process exits as soon as the daemon's end is gone, whatever the other threads are doing:
     an engine never outlives its daemon, not even inside a long prefill.
@@ -27,10 +31,14 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._incoming: SimpleQueue[DaemonMessage] = SimpleQueue()
+        self._incoming: SimpleQueue[DaemonMessage | Local] = SimpleQueue()
         threading.Thread(target=self._read, name="daemon-reader", daemon=True).start()
 
-    def receive(self, *, wait: bool) -> list[DaemonMessage]:
+    def put(self, message: Local) -> None:
+        """Put a message of this process among those of the daemon."""
+        self._incoming.put(message)
+
+    def receive(self, *, wait: bool) -> list[DaemonMessage | Local]:
         """Give every message that has come; with `wait`, sleep until there is one."""
         messages = [self._incoming.get()] if wait else []
         try:

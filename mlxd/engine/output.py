@@ -1,50 +1,281 @@
-"""Tokens to text: detokenised piece by piece, cut at the first stop text."""
+"""Tokens to events: text, reasoning and calls, piece by piece, cut at the first stop text."""
 
-from typing import Any
+from codecs import getincrementaldecoder
+from collections import deque
+from typing import Any, Literal
 
-from mlx_lm.generate import TextStateMachine
+from mlx_lm.generate import TextStateMachine, make_text_state_machine
+
+from mlxd.engine.tools import BadCall, CallReader, ToolFormat
+from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall
+
+NORMAL, REASONING, TOOL = "normal", "reasoning", "tool"
+FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
-class TextOutput:
-    """The text of one sequence.
+class Markup:
+    """How a model marks its thoughts and its calls; made once for all sequences that share it."""
 
-    Text that might be the beginning of a stop text is held back until it is known not to be; a stop
-    text and what follows it is never given out.
+    def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
+        """Take mlx_lm's TokenizerWrapper, and how calls are written where they are expected."""
+        view = _TokenizerView(tokenizer, tools)
+        marked = view.has_thinking or view.has_tool_calling or view.structural_markers
+        plain = not marked and not view.response_transitions
+        self.machine = None if plain else make_text_state_machine(view)
+
+
+class _TokenizerView:
+    """A tokenizer that marks calls as this request has it."""
+
+    def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
+        self._tokenizer = tokenizer
+        self.has_tool_calling = tools is not None
+        self.tool_call_start = tools.start if tools else None
+        self.tool_call_end = tools.end if tools else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+class Output:
+    """What one sequence says.
+
+    Text that might be the beginning of a stop text or of a mark is held back until it is known not
+    to be; a stop text and what follows it is never given out. `stopped` says that the sequence has
+    said its last.
     """
 
-    def __init__(self, tokenizer: Any, stop: list[str], after: int | None = None) -> None:
-        """Begin a text with `stop` texts; with `after` it goes on from that token.
+    def __init__(
+        self,
+        request_id: int,
+        tokenizer: Any,
+        stop: list[str],
+        *,
+        after: int | None = None,
+        markup: Markup | None = None,
+        in_reasoning: bool = False,
+        calls: CallReader | None = None,
+    ) -> None:
+        """Begin an output.
 
-        A text on its own loses the space that its first token may begin with.
+        Args:
+            request_id: whose events they are.
+            tokenizer: mlx_lm's TokenizerWrapper.
+            stop: the texts that end it.
+            after: the token that a text goes on from; a text on its own loses the space that its
+                first token may begin with.
+            markup: how thoughts and calls are marked, None for a text that has no marks.
+            in_reasoning: whether it begins inside a thought.
+            calls: reads the calls, where there may be any.
         """
+        self.stopped = False
+        self.reasoning_tokens = 0
+        self._id = request_id
         self._detokenizer = tokenizer.detokenizer
         if after is not None:
             self._detokenizer.add_token(after)
             _ = self._detokenizer.last_segment  # read, so that it is not given out
-        self._state = None
+        self._stop = None
         if stop:
             # A transition to None ends the text.
-            machine = TextStateMachine({"normal": [(text, None) for text in stop]})
-            self._state = machine.make_state("normal")
-        self.stopped = False
+            self._stop = TextStateMachine({NORMAL: [(text, None) for text in stop]}).make_state()
+        self._marks = None
+        self._state = REASONING if in_reasoning else NORMAL
+        if markup is not None and markup.machine is not None:
+            self._marks = markup.machine.make_state(self._state)
+        self._calls = calls
+        self._call_text: str | None = None
+        self._called = False
+        self._space = _Space(held=calls is not None, dropped=in_reasoning)
+        self._logprobs = _LogprobQueue()
 
-    def add(self, token: int) -> str:
-        """Take the next token; give the text that is certain now, perhaps none."""
+    def add(self, token: int, logprob: TokenLogprob | None = None) -> list[Event]:
+        """Take the next token; give what is certain now, perhaps nothing."""
         self._detokenizer.add_token(token)
-        return self._cut(self._detokenizer.last_segment)
+        text = self._detokenizer.last_segment
+        self._logprobs.add(logprob)
+        before = self._state
+        events = self._give(self._cut(text), last=False)
+        if REASONING in (before, self._state):
+            self.reasoning_tokens += 1
+        return events
 
-    def finish(self) -> str:
+    def finish(self) -> list[Event]:
         """Give what was still held back."""
         self._detokenizer.finalize()
         text = self._cut(self._detokenizer.last_segment)
-        if self._state is None or self.stopped:
-            return text
-        self._state, rest, _ = TextStateMachine.flush(self._state)
-        return text + str(rest)
+        if self._stop is not None and not self.stopped:
+            self._stop, rest, _ = TextStateMachine.flush(self._stop)
+            text += rest
+        return self._give(text, last=True)
+
+    def finish_reason(self, given: FinishReason) -> FinishReason:
+        """Give why the sequence ended, when its batch says `given`."""
+        if self._called and given in ("stop", "tool_calls"):
+            return "tool_calls"
+        return given
 
     def _cut(self, text: str) -> str:
-        if self._state is None or not text:
+        """Give what is certainly no stop text."""
+        if self._stop is None or not text:
             return text
-        self._state, certain, state = TextStateMachine.step(self._state, text)
+        self._stop, certain, state = TextStateMachine.step(self._stop, text)
         self.stopped = state is None
         return str(certain)
+
+    def _give(self, text: str, *, last: bool) -> list[Event]:
+        """Turn text that is certain into events; `last` empties what is held back."""
+        entries = self._logprobs.take(text, stopped=self.stopped, last=last)
+        last = last or self.stopped
+        before = self._state
+        events: list[Event] = []
+        for state, piece in self._split(text, last=last):
+            self._enter(state, events, marked=True)
+            if state == TOOL:
+                self._call_text = (self._call_text or "") + piece
+            elif state == REASONING:
+                self._think(piece, events)
+            elif state == NORMAL:
+                self._say(piece, events)
+            if self.stopped and not last:
+                break  # the one call that was wanted is there
+        if last:
+            self._enter(NORMAL, events, marked=False)
+            if not self._called and (rest := self._space.rest()):
+                events.append(Delta(self._id, rest))
+        if before == self._state == NORMAL:
+            self._attach(entries, events, last=last)
+        return events
+
+    def _split(self, text: str, *, last: bool) -> list[tuple[str, str]]:
+        if self._marks is None:
+            return [(self._state, text)] if text else []
+        segments: list[tuple[str, str]] = []
+        if text:
+            self._marks, segments = TextStateMachine.split(self._marks, text)
+        if last:
+            self._marks, rest, state = TextStateMachine.flush(self._marks)
+            segments.append((state, rest))
+        return segments
+
+    def _enter(self, state: str, events: list[Event], *, marked: bool) -> None:
+        """Go on in another state, to which a mark led or the end of everything."""
+        if self._state == TOOL != state and self._call_text is not None:
+            self._end_call(events, marked=marked)
+        if self._state == REASONING != state:
+            self._space.dropped = True  # models leave blank lines between thought and answer
+        elif self._state != REASONING == state:
+            self._space.dropped = True
+        self._state = state
+
+    def _say(self, text: str, events: list[Event]) -> None:
+        if text := self._space.take(text):
+            events.append(Delta(self._id, text))
+
+    def _think(self, text: str, events: list[Event]) -> None:
+        if self._space.dropped:
+            text = text.lstrip()
+        if text:
+            self._space.dropped = False
+            events.append(Reasoning(self._id, text))
+
+    def _end_call(self, events: list[Event], *, marked: bool) -> None:
+        text, self._call_text = self._call_text or "", None
+        if self._calls is None:
+            return
+        try:
+            calls = self._calls.read(text)
+        except BadCall:
+            self._say(self._calls.as_text(text, ended=marked), events)
+            return
+        self._called = True
+        self._space.drop_held()
+        events.extend(ToolCall(self._id, call.name, call.arguments, call.call_id) for call in calls)
+        if self._calls.only_one:
+            self.stopped = True
+
+    def _attach(self, entries: list[TokenLogprob], events: list[Event], *, last: bool) -> None:
+        """Give log-probabilities out with the text that they belong to."""
+        if not entries:
+            return
+        for place in reversed(range(len(events))):
+            if isinstance(event := events[place], Delta):
+                events[place] = Delta(self._id, event.text, entries)
+                return
+        if last:
+            events.append(Delta(self._id, "", entries))
+        else:
+            self._logprobs.put_back(entries)
+
+
+class _Space:
+    """White space that nobody should see: around thoughts, and before and between calls."""
+
+    def __init__(self, *, held: bool, dropped: bool) -> None:
+        self.dropped = dropped
+        self._held = held
+        self._waiting = ""
+
+    def take(self, text: str) -> str:
+        """Take the next text, give what of it, and of what waited, is certainly to be seen."""
+        if self.dropped:
+            text = text.lstrip()
+            self.dropped = not text
+        if not self._held:
+            return text
+        text = self._waiting + text
+        seen = text.rstrip()
+        self._waiting = text[len(seen) :]
+        return seen
+
+    def drop_held(self) -> None:
+        """Forget what waits."""
+        self._waiting = ""
+
+    def rest(self) -> str:
+        """Give what waits."""
+        return self._waiting
+
+
+class _LogprobQueue:
+    """Log-probabilities of tokens whose text is not certain yet."""
+
+    def __init__(self) -> None:
+        # The detokenizer gives a token's text late, or in one piece with the next one's.
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._begins_with_space = False
+        self._written = 0
+        self._shown = 0
+        self._waiting: deque[tuple[int, int, TokenLogprob]] = deque()
+        self._back: list[TokenLogprob] = []
+
+    def add(self, logprob: TokenLogprob | None) -> None:
+        """Take the entry of the next token, None where nobody asked for it."""
+        if logprob is None:
+            return
+        text = self._decoder.decode(logprob.token.bytes)
+        start = self._written
+        self._begins_with_space |= start == 0 and text.startswith(" ")
+        self._written += len(text)
+        self._waiting.append((start, self._written, logprob))
+
+    def take(self, text: str, *, stopped: bool, last: bool) -> list[TokenLogprob]:
+        """Give the entries of the next text, which is certain now."""
+        if text and self._shown == 0 and self._begins_with_space and not text.startswith(" "):
+            self._shown = 1  # the detokenizer drops a space there
+        self._shown += len(text)
+        entries, self._back = self._back, []
+        while self._waiting:
+            start, end, entry = self._waiting[0]
+            if stopped and start >= self._shown:
+                self._waiting.clear()
+                break
+            if not (last or stopped or end <= self._shown):
+                break
+            self._waiting.popleft()
+            entries.append(entry)
+        return entries
+
+    def put_back(self, entries: list[TokenLogprob]) -> None:
+        """Keep entries for the next time."""
+        self._back = entries

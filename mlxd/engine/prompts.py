@@ -1,11 +1,28 @@
-"""Prompts to tokens: chat templates, plain text, token ids."""
+"""Prompts to tokens: chat templates, role prefixes, plain text, token ids."""
 
+import inspect
+from contextlib import nullcontext
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import TemplateError
 from mlx_lm.server import convert_chat, process_message_content
+from transformers import PreTrainedTokenizerBase
 
-from mlxd.messages import ChatPrompt, TextPrompt, TokensPrompt
+from mlxd.engine.time_limit import TimeLimitReached, time_limit
+from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
+
+_CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_TEMPLATE_SECONDS = 5.0
+_FREE_ARGUMENTS = frozenset({"add_generation_prompt", "continue_final_message", "documents"})
+_LONGEST_UNCHECKED = 65536
+_SHRINKING = 4
+"""By how much a tokenizer's normalisation is trusted to shorten a text at most."""
 
 
 class BadPrompt(Exception):
@@ -16,41 +33,147 @@ class BadPrompt(Exception):
         self.param = param
 
 
-def tokenize(tokenizer: Any, prompt: ChatPrompt | TextPrompt | TokensPrompt) -> list[int]:
-    """Give the token ids of `prompt`, at least one.
-
-    Raises:
-        BadPrompt: when the template refuses the messages, an id is outside the vocabulary, or
-            nothing is left to generate from.
-    """
-    match prompt:
-        case ChatPrompt():
-            tokens, param = _render_chat(tokenizer, prompt.messages), "messages"
-        case TextPrompt():
-            tokens, param = tokenizer.encode(prompt.text), "prompt"
-        case TokensPrompt():
-            tokens, param = _check_ids(tokenizer, prompt.tokens), "prompt"
-    if not tokens:
-        raise BadPrompt("the prompt is empty", param)
-    return tokens
+class PromptTooLong(BadPrompt):
+    """The prompt is longer than the model's context."""
 
 
-def _render_chat(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
+class PromptReader:
+    """Makes prompts into tokens, for one model."""
+
+    def __init__(self, tokenizer: Any, context_length: int = 0) -> None:
+        """Take mlx_lm's TokenizerWrapper, and the context in tokens; 0 is one without a limit."""
+        self._tokenizer = tokenizer
+        self._context_length = context_length
+
+    def read(self, prompt: Prompt, tools: list[dict[str, Any]] | None = None) -> list[int]:
+        """Give the token ids of `prompt`, at least one; `tools` are for the template to tell of.
+
+        Raises:
+            BadPrompt: when the template refuses the messages, an id is outside the vocabulary, or
+                nothing is left to generate from.
+            PromptTooLong: it does not fit into the context with at least one token of answer.
+        """
+        tokenizer = self._tokenizer
+        match prompt:
+            case ChatPrompt():
+                text, param = _render(tokenizer, prompt, tools), "messages"
+                self._check_text(text, param)
+                # A template writes its own special tokens; role prefixes need the tokenizer's.
+                special = not uses_template(tokenizer, prompt.template)
+                tokens = list(tokenizer.encode(text, add_special_tokens=special))
+            case TextPrompt():
+                param = "prompt"
+                self._check_text(prompt.text, param)
+                tokens = tokenizer.encode(prompt.text)
+            case TokensPrompt():
+                tokens, param = _check_ids(tokenizer, prompt.tokens), "prompt"
+        if not tokens:
+            raise BadPrompt("the prompt is empty", param)
+        if self._context_length and len(tokens) >= self._context_length:
+            raise self._too_long(f"{len(tokens)} tokens", param)
+        return tokens
+
+    def _check_text(self, text: str, param: str) -> None:
+        """Refuse what cannot fit before the work of cutting it into tokens."""
+        if not self._context_length or len(text) <= _LONGEST_UNCHECKED:
+            return
+        least = len(text) // (self._longest_token * _SHRINKING)
+        if least > self._context_length:
+            raise self._too_long(f"{len(text)} characters, at least {least} tokens", param)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """How many characters no token has more of, at least 1."""
+        return max(map(len, self._tokenizer.get_vocab()), default=1)
+
+    def _too_long(self, size: str, param: str) -> PromptTooLong:
+        return PromptTooLong(
+            f"the prompt has {size}, the model's context holds {self._context_length} "
+            "with the answer",
+            param,
+        )
+
+
+def uses_template(tokenizer: Any, template: Template) -> bool:
+    """Whether a chat is rendered by a Jinja template, not by prefixes for the roles."""
+    if template.role_mapping is not None:
+        return False
+    return bool(tokenizer.has_chat_template or template.source or template.default)
+
+
+def begins_in_reasoning(tokenizer: Any, tokens: list[int]) -> bool:
+    """Whether the prompt ends inside a thought, which the answer then goes on with."""
+    if tokenizer.response_initial_state:
+        return bool(tokenizer.response_initial_state == "reasoning")
+    if not tokenizer.has_thinking:
+        return False
+    return bool(tokenizer.rfind_think_start(tokens) > tokenizer.rfind_think_end(tokens))
+
+
+def _render(tokenizer: Any, prompt: ChatPrompt, tools: list[Any] | None) -> str:
+    template = prompt.template
+    _check_arguments(template.arguments)
+    param = "chat_template" if template.source else "messages"
+    messages = prompt.messages
     try:
         process_message_content(messages)
-        if not tokenizer.has_chat_template:
-            return list(tokenizer.encode(convert_chat(messages)))
-        return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True))
+        if not uses_template(tokenizer, template):
+            return str(convert_chat(messages, template.role_mapping))
+        # The model's own template is trusted; one that a request brings along is not.
+        with time_limit(_TEMPLATE_SECONDS) if template.source else nullcontext():
+            return _apply(tokenizer, template, messages, tools)
+    except TimeLimitReached:
+        raise BadPrompt(
+            f"the chat template took more than {_TEMPLATE_SECONDS:g} s", param
+        ) from None
     except (
         TemplateError,
-        ValueError,
-        TypeError,
-        LookupError,
+        ArithmeticError,
         AttributeError,
+        LookupError,
+        MemoryError,
         RecursionError,
+        TypeError,
+        ValueError,
     ) as error:
-        reason = " ".join(str(error).split())
-        raise BadPrompt(f"the chat template refused the messages: {reason}", "messages") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadPrompt(f"the chat template refused the messages: {reason}", param) from error
+
+
+def _apply(
+    tokenizer: Any, template: Template, messages: list[dict[str, Any]], tools: list[Any] | None
+) -> str:
+    arguments: dict[str, Any] = {"add_generation_prompt": True, **template.arguments}
+    if arguments.get("continue_final_message"):
+        arguments["add_generation_prompt"] = False
+    source = template.source
+    if source is None and not tokenizer.has_chat_template:
+        source = _CHATML
+    if source is None:
+        return str(
+            tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **arguments)
+        )
+    arguments.setdefault("enable_thinking", tokenizer.has_thinking)
+    # Past the wrapper: a model with a renderer of its own would not look at the template.
+    renderer: PreTrainedTokenizerBase = tokenizer._tokenizer
+    return str(
+        renderer.apply_chat_template(
+            messages, tools=tools, chat_template=source, tokenize=False, **arguments
+        )
+    )
+
+
+@lru_cache
+def _reserved_arguments() -> frozenset[str]:
+    """Give the parameters of transformers' renderer that are no variables of the template."""
+    signature = inspect.signature(PreTrainedTokenizerBase.apply_chat_template)
+    return frozenset(signature.parameters) - _FREE_ARGUMENTS - {"kwargs"} | {"messages"}
+
+
+def _check_arguments(arguments: dict[str, Any]) -> None:
+    for name in arguments:
+        if name in _reserved_arguments():
+            raise BadPrompt(f"{name!r} cannot be set by a request", "chat_template_kwargs")
 
 
 def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
+from mlxd.engine.preparation import Preparer
 from mlxd.engine.scheduler import Scheduler
 from mlxd.messages import (
     Delta,
@@ -25,11 +27,15 @@ class Bench:
     """A scheduler and what it said, by request."""
 
     def __init__(self, model: LoadedModel, **settings: int) -> None:
-        self.scheduler = Scheduler(model, Load("unused", **settings))
+        self._preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
+        token_bytes = self._preparer.grammars.token_bytes
+        self.scheduler = Scheduler(model, Load("unused", **settings), token_bytes)
         self.events: dict[int, list[Event]] = {}
 
     def admit(self, request_id: int, request: GenerateRequest) -> None:
-        self.take(self.scheduler.admit(Generate(request_id, request)))
+        self.scheduler.expect(request_id)
+        prepared = self._preparer.prepare(Generate(request_id, request))
+        self.take(self.scheduler.admit(prepared))
 
     def step(self) -> None:
         self.take(self.scheduler.step())
@@ -54,15 +60,10 @@ class Bench:
         return finished
 
 
-def ask(
-    prompt: str,
-    max_tokens: int | None = 30,
-    *,
-    sampling: Sampling = GREEDY,
-    stop: list[str] | None = None,
-    seed: int | None = None,
-) -> GenerateRequest:
-    return GenerateRequest(TextPrompt(prompt), max_tokens, sampling, stop or [], seed)
+def ask(prompt: str, max_tokens: int | None = 30, **fields: Any) -> GenerateRequest:
+    """Give a request; `fields` are those of GenerateRequest."""
+    fields.setdefault("sampling", GREEDY)
+    return GenerateRequest(TextPrompt(prompt), max_tokens, **fields)
 
 
 @pytest.fixture(scope="session")

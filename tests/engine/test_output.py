@@ -1,4 +1,4 @@
-"""Tokens to text, with the real tokenizer of SmolLM2."""
+"""Tokens to events, with the real tokenizers of SmolLM2 and of the tiny marked model."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from mlxd.engine.output import TextOutput
+from mlxd.engine.output import Markup, Output
+from mlxd.engine.tools import HERMES, CallReader
+from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall, ToolUse, TopLogprob
+
+WEATHER = {"type": "function", "function": {"name": "weather"}}
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +18,30 @@ def tokenizer(smollm2: Path) -> Any:
     return load_tokenizer(smollm2)
 
 
-def write(output: TextOutput, tokens: list[int]) -> list[str]:
-    pieces: list[str] = []
+@pytest.fixture(scope="module")
+def marked(marked_model: Path) -> Any:
+    return load_tokenizer(marked_model)
+
+
+def write(output: Output, tokens: list[int]) -> list[Event]:
+    events: list[Event] = []
     for token in tokens:
-        pieces.append(output.add(token))
+        events += output.add(token)
         if output.stopped:
-            return pieces
-    return [*pieces, output.finish()]
+            return events
+    return events + output.finish()
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def thought(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Reasoning))
+
+
+def called(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.name, event.arguments) for event in events if isinstance(event, ToolCall)]
 
 
 @pytest.mark.parametrize(
@@ -29,15 +50,16 @@ def write(output: TextOutput, tokens: list[int]) -> list[str]:
 def test_the_pieces_make_the_whole_and_no_character_comes_in_halves(
     tokenizer: Any, text: str
 ) -> None:
-    pieces = write(TextOutput(tokenizer, []), tokenizer.encode(text))
-    assert "".join(pieces) == text
-    assert "\N{REPLACEMENT CHARACTER}" not in "".join(pieces)
+    events = write(Output(7, tokenizer, []), tokenizer.encode(text))
+    assert said(events) == text
+    assert all(isinstance(event, Delta) and event.id == 7 for event in events)
+    assert "\N{REPLACEMENT CHARACTER}" not in said(events)
 
 
 def test_text_that_goes_on_from_a_prompt_keeps_its_first_space(tokenizer: Any) -> None:
     prompt, rest = tokenizer.encode("The capital is"), tokenizer.encode(" Paris.")
-    assert "".join(write(TextOutput(tokenizer, [], prompt[-1]), rest)) == " Paris."
-    assert "".join(write(TextOutput(tokenizer, []), rest)) == "Paris."
+    assert said(write(Output(0, tokenizer, [], after=prompt[-1]), rest)) == " Paris."
+    assert said(write(Output(0, tokenizer, []), rest)) == "Paris."
 
 
 @pytest.mark.parametrize(
@@ -55,13 +77,132 @@ def test_a_stop_text_is_found_wherever_it_lies_in_the_tokens(
     tokenizer: Any, stop: list[str], shown: str
 ) -> None:
     tokens = tokenizer.encode("The capital of France is Paris")
-    output = TextOutput(tokenizer, stop)
-    assert "".join(write(output, tokens)) == shown
+    output = Output(0, tokenizer, stop)
+    assert said(write(output, tokens)) == shown
     assert output.stopped == (stop != ["never"])
 
 
 def test_what_might_become_a_stop_text_is_held_back_until_it_is_none(tokenizer: Any) -> None:
-    output = TextOutput(tokenizer, ["\n\nEnd"])
-    newlines = tokenizer.encode("a\n\n")
-    assert "".join(output.add(token) for token in newlines) == "a"
-    assert output.add(tokenizer.encode("b")[0]) == "\n\nb"
+    output = Output(0, tokenizer, ["\n\nEnd"])
+    assert said([event for t in tokenizer.encode("a\n\n") for event in output.add(t)]) == "a"
+    assert said(output.add(tokenizer.encode("b")[0])) == "\n\nb"
+
+
+class Marked:
+    """Writes text with marks."""
+
+    def __init__(self, tokenizer: Any, use: ToolUse | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.markup = Markup(tokenizer, HERMES if use else None)
+        self.calls = CallReader(HERMES, use) if use else None
+
+    def output(self, stop: list[str], **options: Any) -> Output:
+        return Output(0, self.tokenizer, stop, markup=self.markup, calls=self.calls, **options)
+
+    def write(self, text: str, *stop: str, **options: Any) -> tuple[Output, list[Event]]:
+        output = self.output(list(stop), **options)
+        return output, write(output, self.tokenizer.encode(text))
+
+
+def test_a_thought_is_told_apart_from_what_is_said(marked: Any) -> None:
+    output, events = Marked(marked).write("<think>\nhm, 4?\n</think>\n\nIt is 4.")
+    assert thought(events).strip() == "hm, 4?"
+    assert said(events) == "It is 4."
+    assert output.reasoning_tokens == len("\nhm, 4?\n") + 2  # a byte a token, and both marks
+
+
+def test_a_thought_may_have_begun_in_the_prompt(marked: Any) -> None:
+    _, events = Marked(marked).write("hm</think>4", in_reasoning=True)
+    assert (thought(events), said(events)) == ("hm", "4")
+
+
+def test_a_thought_that_never_ends_is_all_there_is(marked: Any) -> None:
+    output, events = Marked(marked).write("hm", in_reasoning=True)
+    assert (thought(events), said(events)) == ("hm", "")
+    assert output.finish_reason("length") == "length"
+
+
+def test_a_stop_text_counts_inside_a_thought_too(marked: Any) -> None:
+    output, events = Marked(marked).write("<think>one two three", "two")
+    assert thought(events).strip() == "one"
+    assert output.stopped
+
+
+def test_calls_are_read_and_no_white_space_around_them_is_said(marked: Any) -> None:
+    call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+    output, events = Marked(marked, ToolUse([WEATHER])).write(f"Let me see.\n\n{call}\n{call}\n")
+    assert called(events) == [("weather", '{"city": "Oslo"}')] * 2
+    assert said(events) == "Let me see."
+    assert output.finish_reason("stop") == "tool_calls"
+
+
+def test_after_the_one_call_that_is_wanted_nothing_more_comes(marked: Any) -> None:
+    call = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+    output, events = Marked(marked, ToolUse([WEATHER], parallel=False)).write(call + call)
+    assert called(events) == [("weather", "{}")]
+    assert output.stopped
+    assert output.finish_reason("stop") == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>no json</tool_call>",
+        '<tool_call>{"name": "weather", "arguments": [1]}</tool_call> then',
+        '<tool_call>{"name": "weather", "argu',
+    ],
+)
+def test_a_call_that_is_none_comes_back_as_it_was_written(marked: Any, text: str) -> None:
+    output, events = Marked(marked, ToolUse([WEATHER])).write(text)
+    assert said(events) == text
+    assert not called(events)
+    assert output.finish_reason("stop") == "stop"
+
+
+def test_without_tools_the_marks_of_a_call_are_text(marked: Any) -> None:
+    text = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
+    assert said(Marked(marked).write(text)[1]) == text
+
+
+def entry(token: int) -> TokenLogprob:
+    return TokenLogprob(TopLogprob(token, chr(token), bytes([token]), -1.0), [])
+
+
+def told(events: list[Event]) -> str:
+    """Give the text of the tokens whose log-probabilities came."""
+    entries = [e for event in events if isinstance(event, Delta) for e in event.logprobs]
+    return "".join(e.token.text for e in entries)
+
+
+def write_scored(output: Output, text: str) -> list[Event]:
+    events: list[Event] = []
+    for byte in text.encode():
+        events += output.add(byte, entry(byte))
+        if output.stopped:
+            return events
+    return events + output.finish()
+
+
+def test_log_probabilities_come_with_their_text(marked: Any) -> None:
+    events = write_scored(Marked(marked).output([]), "hello")
+    assert [told([event]) for event in events] == list("hello")
+
+
+def test_log_probabilities_wait_with_text_that_is_held_back(marked: Any) -> None:
+    events = write_scored(Marked(marked).output(["xyz"]), "a xy b")
+    assert said(events) == told(events) == "a xy b"
+    assert all(told([event]) == said([event]) for event in events)
+
+
+def test_a_stop_text_takes_its_log_probabilities_along(marked: Any) -> None:
+    events = write_scored(Marked(marked).output(["two"]), "one two three")
+    assert said(events) == told(events) == "one "
+
+
+def test_a_character_of_several_tokens_has_all_their_log_probabilities(marked: Any) -> None:
+    output = Marked(marked).output([])
+    raw = "é!".encode()
+    events = [event for byte in raw for event in output.add(byte, entry(byte))] + output.finish()
+    assert said(events) == "é!"
+    entries = [e for event in events if isinstance(event, Delta) for e in event.logprobs]
+    assert b"".join(e.token.bytes for e in entries) == raw

@@ -1,12 +1,15 @@
-"""Prompts to tokens, with the tiny model's tokenizer: one token a byte."""
+"""Prompts to tokens, with the tiny models' tokenizers: one token a byte."""
 
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.prompts import BadPrompt, tokenize
-from mlxd.messages import ChatPrompt, TextPrompt, TokensPrompt
+from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
+from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 USER = {"role": "user", "content": "hi"}
 
@@ -16,14 +19,28 @@ def tokenizer(loaded: LoadedModel) -> Any:
     return loaded.tokenizer
 
 
+@pytest.fixture(scope="module")
+def marked(marked_model: Path) -> Any:
+    """A tokenizer whose template thinks and knows tools."""
+    return load_tokenizer(marked_model)
+
+
+def tokenize(tokenizer: Any, prompt: Prompt) -> list[int]:
+    return PromptReader(tokenizer).read(prompt)
+
+
+def render(tokenizer: Any, template: Template, *messages: dict[str, Any]) -> str:
+    prompt = ChatPrompt([dict(message) for message in messages or [USER]], template)
+    return str(tokenizer.decode(tokenize(tokenizer, prompt)))
+
+
 def test_text_goes_to_the_tokenizer_as_it_is(tokenizer: Any) -> None:
     assert tokenizer.decode(tokenize(tokenizer, TextPrompt("hello"))) == "hello"
 
 
 def test_a_chat_ends_where_the_assistant_begins(tokenizer: Any) -> None:
-    text = tokenizer.decode(tokenize(tokenizer, ChatPrompt([USER])))
-    assert "hi" in text
-    assert text.rstrip().endswith("assistant")
+    text = render(tokenizer, Template())
+    assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_token_ids_go_through(tokenizer: Any) -> None:
@@ -39,25 +56,112 @@ def test_nothing_to_generate_from_is_refused(
     assert caught.value.param == "prompt"
 
 
-def test_a_template_that_refuses_the_messages_says_why(
-    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    template = "{{ raise_exception('roles must alternate') }}"
-    monkeypatch.setattr(tokenizer._tokenizer, "chat_template", template)
-    with pytest.raises(BadPrompt, match="roles must alternate") as caught:
-        tokenize(tokenizer, ChatPrompt([USER]))
-    assert caught.value.param == "messages"
+def test_a_template_of_the_request_replaces_the_models(tokenizer: Any) -> None:
+    template = Template(
+        source="{{ messages[0].content | upper }}, {{ mood }}", arguments={"mood": "ok"}
+    )
+    assert render(tokenizer, template) == "HI, ok"
 
 
-def test_arguments_nested_beyond_reason_are_refused(tokenizer: Any) -> None:
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
-    with pytest.raises(BadPrompt, match="chat template refused"):
-        tokenize(tokenizer, ChatPrompt([{"role": "assistant", "tool_calls": [call]}]))
+def test_arguments_reach_the_models_template(marked: Any) -> None:
+    thinking = render(marked, Template())
+    silent = render(marked, Template(arguments={"enable_thinking": False}))
+    hard = render(marked, Template(arguments={"reasoning_effort": "high"}))
+    assert thinking == silent + "<think>\n"
+    assert "<|im_start|>effort\nhigh<|im_end|>" in hard
+
+
+def test_a_prompt_that_opens_a_thought_is_recognised(marked: Any, tokenizer: Any) -> None:
+    def opened(tokenizer: Any, **arguments: Any) -> bool:
+        prompt = ChatPrompt([dict(USER)], Template(arguments=arguments))
+        return begins_in_reasoning(tokenizer, tokenize(tokenizer, prompt))
+
+    assert opened(marked)
+    assert not opened(marked, enable_thinking=False)
+    assert not opened(tokenizer)
+
+
+def test_a_role_mapping_replaces_the_template_by_prefixes(tokenizer: Any) -> None:
+    mapping = {"user": "Q: ", "assistant": "A:", "stop": "\n"}
+    assert render(tokenizer, Template(role_mapping=mapping)) == "Q: hi\nA:"
 
 
 def test_a_model_without_a_template_gets_a_plain_dialogue(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenizer._tokenizer, "has_chat_template", False)
-    text = tokenizer.decode(tokenize(tokenizer, ChatPrompt([USER])))
-    assert text.startswith("USER: hi")
+    assert render(tokenizer, Template()) == "USER: hi\nASSISTANT:"
+    assert render(tokenizer, Template(role_mapping={"user": "U "})) == "U hi"
+
+
+def test_a_model_without_a_template_may_be_given_the_default_one(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer._tokenizer, "has_chat_template", False)
+    text = render(tokenizer, Template(default=True))
+    assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_the_last_message_can_be_gone_on_with(tokenizer: Any) -> None:
+    template = Template(arguments={"continue_final_message": True})
+    text = render(tokenizer, template, USER, {"role": "assistant", "content": "Well,"})
+    assert text.endswith("<|im_start|>assistant\nWell,")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[7].content }}", "has no element 7"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ cycler.__init__.__globals__ }}", "unsafe"),
+    ],
+)
+def test_a_template_that_fails_or_reaches_out_says_why(
+    tokenizer: Any, source: str, reason: str
+) -> None:
+    with pytest.raises(BadPrompt, match=reason) as caught:
+        render(tokenizer, Template(source=source))
+    assert caught.value.param == "chat_template"
+
+
+def test_a_template_that_does_not_end_is_ended(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.prompts._TEMPLATE_SECONDS", 0.2)
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    began = time.monotonic()
+    with pytest.raises(BadPrompt, match=r"took more than 0\.2 s"):
+        render(tokenizer, Template(source=endless))
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("name", ["tokenize", "return_tensors", "tools", "messages"])
+def test_arguments_of_the_renderer_cannot_be_set(tokenizer: Any, name: str) -> None:
+    with pytest.raises(BadPrompt, match=name) as caught:
+        render(tokenizer, Template(arguments={name: True}))
+    assert caught.value.param == "chat_template_kwargs"
+
+
+def test_arguments_nested_beyond_reason_are_refused(tokenizer: Any) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
+    with pytest.raises(BadPrompt, match="chat template refused"):
+        render(tokenizer, Template(), {"role": "assistant", "tool_calls": [call]})
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [(100, "100 tokens"), (100_000, "100000 characters, at least")]
+)
+def test_a_prompt_beyond_the_context_is_refused(tokenizer: Any, size: int, told: str) -> None:
+    with pytest.raises(PromptTooLong, match=f"{told}.*context holds 100 ") as caught:
+        PromptReader(tokenizer, 100).read(TextPrompt("x" * size))
+    assert caught.value.param == "prompt"
+
+
+def test_a_token_outside_the_vocabulary_is_named(tokenizer: Any) -> None:
+    with pytest.raises(BadPrompt, match="token id 999 is outside") as caught:
+        tokenize(tokenizer, TokensPrompt([1, 999]))
+    assert caught.value.param == "prompt[1]"

@@ -3,14 +3,14 @@
 import mlx.core as mx
 import pytest
 
-from mlxd.engine.sampling import RowGroups, make_row_sampler
+from mlxd.engine.sampling import Row, RowGroups, seed_word
 from mlxd.messages import Sampling
 
 LOGITS = mx.array([[0.0, 3.0, 2.9, -1.0], [5.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
 
 
 def choose(samplings: list[Sampling], position: int, seed: int = 1) -> list[int]:
-    groups = RowGroups([make_row_sampler(sampling, seed) for sampling in samplings])
+    groups = RowGroups([Row(sampling, seed_word(seed)) for sampling in samplings])
     chosen: list[int] = groups.sample(LOGITS, [position] * len(samplings)).tolist()
     return chosen
 
@@ -39,7 +39,7 @@ def test_top_k_top_p_and_min_p_leave_out_the_unlikely(sampling: Sampling) -> Non
 
 def test_the_draws_follow_the_probabilities() -> None:
     wide = mx.broadcast_to(LOGITS[:1], (4000, 4))
-    samplers = [make_row_sampler(Sampling(temperature=1.0), seed) for seed in range(4000)]
+    samplers = [Row(Sampling(temperature=1.0), seed) for seed in range(4000)]
     drawn = RowGroups(samplers).sample(wide, [0] * 4000)
     expected = mx.softmax(LOGITS[0])
     for token in range(4):
@@ -56,3 +56,29 @@ def test_a_seed_fixes_the_draw_at_each_position() -> None:
 
 def test_top_k_beyond_the_vocabulary_is_off() -> None:
     assert choose([Sampling(temperature=1e-3, top_k=1000)] * 3, 0) == [1, 0, 3]
+
+
+@pytest.mark.parametrize(("probability", "leaders"), [(1.0, 0), (0.5, 1)])
+def test_xtc_leaves_out_all_likely_tokens_but_the_least_of_them(
+    probability: float, leaders: int
+) -> None:
+    exclude = Sampling(temperature=0.01, xtc_probability=probability, xtc_threshold=0.2)
+    drawn = {choose([exclude] * 3, position)[0] for position in range(40)}
+    assert drawn == ({2} if leaders == 0 else {1, 2})
+
+
+def test_xtc_draws_for_each_row_alone() -> None:
+    exclude = Sampling(temperature=0.01, xtc_probability=0.5, xtc_threshold=0.2)
+    rows = [Row(exclude, seed) for seed in range(40)]
+    chosen = RowGroups(rows).sample(mx.broadcast_to(LOGITS[:1], (40, 4)), [0] * 40).tolist()
+    assert set(chosen) == {1, 2}
+    assert chosen == [
+        RowGroups([row]).sample(LOGITS[:1], [0]).tolist()[0]  # type: ignore[index]
+        for row in rows
+    ]
+
+
+def test_xtc_keeps_the_tokens_it_is_told_to_keep() -> None:
+    exclude = Sampling(temperature=0.01, xtc_probability=1.0, xtc_threshold=0.2)
+    groups = RowGroups([Row(exclude, 0, kept_by_xtc=(1,))])
+    assert groups.sample(LOGITS[:1], [0]).tolist() == [1]

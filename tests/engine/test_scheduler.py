@@ -189,3 +189,57 @@ def test_token_ids_outside_the_vocabulary_are_refused_by_position(make_bench: Ma
     (failed,) = bench.events[0]
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.param) == ("invalid_request", "prompt[1]")
+
+
+def test_a_prompt_that_is_being_read_is_not_read_a_second_time(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000, prefill_step_size=16)
+    for i in range(4):
+        bench.admit(i, ask("c" * 60, 10, sampling=Sampling(temperature=1.0), seed=i))
+    bench.admit(4, ask("another one", 10))
+    bench.run()
+    cached = [bench.finished(i).usage.cached_tokens for i in range(5)]
+    assert cached == [0, 59, 59, 59, 0]
+    assert bench.text(2) == alone(ask("c" * 60, 10, sampling=Sampling(temperature=1.0), seed=2))
+
+
+def test_who_waits_for_a_prompt_reads_it_when_its_reader_goes(make_bench: MakeBench) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000, prefill_step_size=16)
+    bench.admit(0, ask("c" * 60, 10))
+    bench.admit(1, ask("c" * 60, 10))
+    bench.step()
+    bench.abort(0)
+    bench.run()
+    assert bench.finished(1).usage.completion_tokens == 10
+    assert bench.finished(1).usage.cached_tokens == 0
+
+
+def test_a_request_aborted_while_it_is_prepared_is_never_started(make_bench: MakeBench) -> None:
+    scheduler = make_bench().scheduler
+    scheduler.expect(0)
+    (finished,) = scheduler.abort(0)
+    assert isinstance(finished, Finished)
+    assert finished.reason == "abort"
+    assert scheduler.admit(Failed(0, "invalid_request", "too late")) == []
+    assert scheduler.abort(0) == []
+
+
+def test_one_in_line_can_be_aborted(make_bench: MakeBench) -> None:
+    bench = make_bench(decode_concurrency=1)
+    bench.admit(0, ask("runs", 5))
+    bench.admit(1, ask("waits", 5))
+    bench.abort(1)
+    assert bench.finished(1).reason == "abort"
+    bench.run()
+    assert bench.finished(0).reason == "length"
+
+
+def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:
+    bench = make_bench(decode_concurrency=2, prompt_concurrency=8)
+    for i in range(5):
+        bench.admit(i, ask(f"request {i}", 10))
+        bench.step()
+        running = [e for i in bench.events for e in bench.events[i] if isinstance(e, Started)]
+        assert len(running) <= 2
+    bench.run()

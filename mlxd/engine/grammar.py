@@ -1,0 +1,232 @@
+"""Grammars: what an answer may go on with, as llguidance computes it, laid over the logits."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import llguidance.hf
+import mlx.core as mx
+import numpy as np
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.numpy import fill_next_token_bitmask
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from mlxd.engine.schema_fault import locate
+
+ANSWER = "start: @answer"
+"""The rule of an answer that matches the part named `answer`."""
+
+_BITS = 32
+_ALL = 0xFFFFFFFF
+_KEPT = 64  # compiled grammars
+_SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # without an end, a weak model writes spaces for ever
+
+
+class BadGrammar(Exception):
+    """It cannot be compiled; `param` is the place in the request."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+@dataclass(frozen=True)
+class Part:
+    """A grammar that a rule refers to as `@name`.
+
+    `source` is a JSON schema as a JSON text, a regular expression or a Lark grammar; `param` is
+    where the request has it. A `lenient` schema may say what no grammar can check.
+    """
+
+    name: str
+    kind: Literal["json_schema", "regex", "lark"]
+    source: str
+    param: str
+    lenient: bool = False
+
+
+@dataclass(frozen=True)
+class Thought:
+    """The tokens around a thought, which the grammar of an answer says nothing about.
+
+    `begun` says that the prompt ends inside one; `start` None that none can begin.
+    """
+
+    start: int | None
+    end: tuple[int, ...]
+    begun: bool
+
+
+class Constraint:
+    """What one answer may go on with; `failure` says why that is not known any more."""
+
+    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, thought: Thought | None) -> None:
+        """Take a matcher of this answer's own."""
+        self.failure: str | None = None
+        self._matcher = matcher
+        self._end_tokens = tokenizer.eos_tokens
+        self._words = _words(tokenizer.vocab_size)
+        self._thought_end = thought.end if thought else ()
+        self._thinking = thought is not None and thought.begun
+        self._thought_start = thought.start if thought and not thought.begun else None
+        self._recent: list[int] = []
+
+    def accept(self, token: int) -> None:
+        """Take the token that came."""
+        if self._thinking:
+            self._recent = [*self._recent, token][-len(self._thought_end) :]
+            self._thinking = tuple(self._recent) != self._thought_end
+            return
+        self._thinking = token == self._thought_start
+        self._thought_start = None
+        if not self._thinking and not self._over and not self._matcher.consume_token(token):
+            self._fail()
+
+    def allowed(self) -> NDArray[np.uint32]:
+        """Give one bit for each token of the vocabulary, the lowest of each word first."""
+        bits = np.zeros(self._words, np.uint32)
+        if self._thinking:
+            bits[:] = _ALL
+            for token in self._end_tokens:
+                bits[token // _BITS] &= ~_bit(token)
+            return bits
+        if not self._over:
+            fill_next_token_bitmask(self._matcher, bits[None].view(np.int32))
+            if self._matcher.is_error():
+                self._fail()
+                bits[:] = 0
+        if self._over:
+            for token in self._end_tokens:
+                bits[token // _BITS] |= _bit(token)
+        if self._thought_start is not None:
+            bits[self._thought_start // _BITS] |= _bit(self._thought_start)
+        return bits
+
+    @property
+    def _over(self) -> bool:
+        return self.failure is not None or self._matcher.is_stopped()
+
+    def _fail(self) -> None:
+        self.failure = _reason(self._matcher.get_error())
+
+
+def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
+    """Give what is allowed next, a boolean array (constraints, vocabulary)."""
+    words = np.zeros((len(constraints), _words(vocabulary)), np.uint32)
+    for row, constraint in zip(words, constraints, strict=True):
+        allowed = constraint.allowed()[: row.size]
+        row[: allowed.size] = allowed
+    # Unpacked where the logits are: 32 times less to hand over.
+    bits = (mx.array(words)[:, :, None] >> mx.arange(_BITS, dtype=mx.uint32)) & 1
+    return bits.reshape(len(constraints), -1)[:, :vocabulary].astype(mx.bool_)
+
+
+class Grammars:
+    """Compiles grammars for one model."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
+        """Take mlx_lm's TokenizerWrapper, and the width of the logits."""
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._matcher = lru_cache(_KEPT)(self._compile)
+
+    def compile(
+        self, rule: str, parts: Sequence[Part], thought: Thought | None = None
+    ) -> Constraint:
+        """Give the constraint of one answer.
+
+        Args:
+            rule: a Lark grammar that refers to the parts.
+            parts: the grammars it refers to.
+            thought: what the model may think before, None when it does not.
+
+        Raises:
+            BadGrammar: a part is not valid, or asks for what cannot be checked.
+        """
+        matcher = self._matcher(rule, tuple(parts))
+        return Constraint(matcher.deep_copy(), self._tokens, thought)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Give what a token stands for, b"" where it is outside the vocabulary."""
+        if self._fast is None:
+            text: str = self._tokenizer.decode([token])
+            return text.encode()
+        return self._tokens.decode_bytes([token]) if token < self._tokens.vocab_size else b""
+
+    @property
+    def _fast(self) -> PreTrainedTokenizerFast | None:
+        inner = self._tokenizer._tokenizer
+        return inner if isinstance(inner, PreTrainedTokenizerFast) else None
+
+    @cached_property
+    def _tokens(self) -> LLTokenizer:
+        size = max(self._vocabulary, len(self._tokenizer))
+        ends = sorted(token for token in self._tokenizer.eos_token_ids if token < size)
+        if self._fast is None or not ends:
+            raise BadGrammar("the model's tokenizer cannot be held to a grammar", "model")
+        return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
+
+    def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
+        matcher = LLMatcher(self._tokens, json.dumps({"grammars": grammars}), log_level=0)
+        if not matcher.is_error():
+            return matcher
+        for part in parts:
+            self._check(part)
+        raise BadGrammar(_reason(matcher.get_error()), parts[0].param if parts else "tools")
+
+    def _check(self, part: Part) -> None:
+        """Raise BadGrammar when a part is at fault, with the place in it if that can be found."""
+        if (error := self._complaint(part)) is None:
+            return
+        path = ""
+        if part.kind == "json_schema":
+
+            def complaint(schema: dict[str, Any]) -> str | None:
+                source = json.dumps(schema)
+                return self._complaint(
+                    Part(part.name, "json_schema", source, part.param, part.lenient)
+                )
+
+            path = locate(json.loads(part.source), complaint)
+        raise BadGrammar(error, part.param + path)
+
+    def _complaint(self, part: Part) -> str | None:
+        grammar = json.dumps({"grammars": [_grammar(part)]})
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
+        return _reason(messages[0]) if is_error else None
+
+
+def _grammar(part: Part) -> dict[str, Any]:
+    """Give a part as llguidance has it."""
+    if part.kind == "json_schema":
+        options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
+        return {
+            "name": part.name,
+            "json_schema": {**json.loads(part.source), "x-guidance": options},
+        }
+    source = part.source
+    if part.kind == "regex":
+        (grammar,) = json.loads(LLMatcher.grammar_from_regex(source))["grammars"]
+        source = grammar["lark_grammar"]
+    return {"name": part.name, "lark_grammar": source}
+
+
+def _words(vocabulary: int) -> int:
+    return (vocabulary + _BITS - 1) // _BITS
+
+
+def _bit(token: int) -> np.uint32:
+    return np.uint32(1 << token % _BITS)
+
+
+def _reason(error: str) -> str:
+    """Give what is wrong in one line: llguidance draws pictures of the place, and its own state."""
+    error = error.partition("<state>")[0]
+    lines = [line.strip() for line in error.splitlines()]
+    first = lines[0].removesuffix(" regex parse error:") if lines else "unknown"
+    details = [line for line in lines[1:] if line.startswith("error: ")]
+    return " ".join([first, *details])[:300]

@@ -1,0 +1,67 @@
+"""The log-probabilities of the tokens that came, for the rows that ask for them."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import mlx.core as mx
+
+from mlxd.engine.sampling import Row
+
+LEAST = -9999.0
+"""What stands for the logarithm of 0, which JSON cannot write; OpenAI's number."""
+
+Scored = tuple[int, float]
+"""A token id and its natural log-probability."""
+
+
+class StepLogprobs:
+    """The log-probabilities of one step, computed with it and read once its tokens are known."""
+
+    def __init__(self, logits: mx.array, tokens: mx.array, top: int) -> None:
+        """Take the `logits` (rows, vocabulary), the `tokens` chosen (rows,), how many to tell."""
+        logits = logits.astype(mx.float32)
+        logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        top = min(top, logprobs.shape[-1] - 1)
+        likeliest = mx.argpartition(-logprobs, kth=max(top - 1, 0), axis=-1)[:, :top]
+        ids = mx.concatenate([tokens[:, None].astype(likeliest.dtype), likeliest], axis=-1)
+        self.arrays = [ids, mx.maximum(mx.take_along_axis(logprobs, ids, axis=-1), LEAST)]
+
+    @cached_property
+    def _rows(self) -> list[list[Scored]]:
+        ids: list[list[int]] = self.arrays[0].tolist()  # type: ignore[assignment]
+        values: list[list[float]] = self.arrays[1].tolist()  # type: ignore[assignment]
+        return [list(zip(*row, strict=True)) for row in zip(ids, values, strict=True)]
+
+    def read(self, index: int, top: int) -> tuple[Scored, list[Scored]]:
+        """Give the chosen token of a row, and the `top` likeliest ones, likeliest first."""
+        chosen, *others = self._rows[index]
+        return chosen, sorted(others, key=lambda scored: -scored[1])[:top]
+
+
+class RowLogprobs:
+    """One row of a step; it stays with its sequence while the batch changes."""
+
+    def __init__(self, step: StepLogprobs, index: int, top: int) -> None:
+        self._step = step
+        self._index = index
+        self._top = top
+
+    def read(self) -> tuple[Scored, list[Scored]]:
+        """Give the chosen token and the likeliest ones, likeliest first."""
+        return self._step.read(self._index, self._top)
+
+
+def watch(
+    rows: Sequence[Row], logits: mx.array, tokens: mx.array
+) -> tuple[list[RowLogprobs | None], list[mx.array]]:
+    """Give what each row asks to be told of this step, and the arrays that must be computed."""
+    asking = [index for index, row in enumerate(rows) if row.logprobs is not None]
+    told: list[RowLogprobs | None] = [None] * len(rows)
+    if not asking:
+        return told, []
+    if len(asking) < len(rows):
+        logits, tokens = logits[mx.array(asking)], tokens[mx.array(asking)]
+    step = StepLogprobs(logits, tokens, max(rows[index].logprobs or 0 for index in asking))
+    for place, index in enumerate(asking):
+        told[index] = RowLogprobs(step, place, rows[index].logprobs or 0)
+    return told, step.arrays

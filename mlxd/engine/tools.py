@@ -1,0 +1,178 @@
+"""How a model writes the calls of functions, and what a call in its answer says."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_lm.tool_parsers import json_tools
+
+from mlxd.engine.grammar import Part
+from mlxd.engine.prompts import uses_template
+from mlxd.messages import Template, ToolUse
+
+_PARSER_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What mlx_lm's parsers raise for a call that is not in their form."""
+
+
+class BadCall(Exception):
+    """A text between the marks of a call is none."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a function; `arguments` is the text of a JSON object."""
+
+    name: str
+    arguments: str
+    call_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ToolFormat:
+    """How one family of models writes calls: between the marks `start` and `end`.
+
+    An `end` of "" is the end of the answer. `native` says that the template tells the model about
+    functions, and knows calls and results in the conversation.
+    """
+
+    start: str
+    end: str
+    parse: Callable[[str, Any], Any]
+    native: bool
+
+
+HERMES = ToolFormat(
+    json_tools.tool_call_start,
+    json_tools.tool_call_end,
+    json_tools.parse_tool_call,
+    native=False,
+)
+"""What a model is told to write whose own template knows no functions."""
+
+
+def tool_format(tokenizer: Any, template: Template) -> ToolFormat:
+    """Give how calls are written where a conversation is rendered with `template`."""
+    if tokenizer.has_tool_calling and knows_tools(tokenizer, template):
+        return ToolFormat(
+            tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser, native=True
+        )
+    return HERMES
+
+
+def knows_tools(tokenizer: Any, template: Template) -> bool:
+    """Whether the template that renders a conversation does something with functions."""
+    if not uses_template(tokenizer, template):
+        return False
+    source = template.source or tokenizer.chat_template
+    if source is None:
+        return bool(tokenizer.has_chat_template)  # rendered by code of the model's own
+    sources = source.values() if isinstance(source, dict) else [source]
+    return any(re.search(r"\btools\b", text) for text in sources)
+
+
+class CallReader:
+    """Reads the calls of one answer."""
+
+    def __init__(self, form: ToolFormat, use: ToolUse) -> None:
+        """Take how the calls are written and which there may be."""
+        self.only_one = is_only_one(use)
+        self._form = form
+        self._functions = use.functions
+
+    def read(self, text: str) -> list[Call]:
+        """Give the calls in the text between two marks, at least one.
+
+        Raises:
+            BadCall: there is none, or its arguments are no JSON object.
+        """
+        try:
+            parsed = _parse_json(text) or self._form.parse(text, self._functions)
+            calls = [_call(call) for call in (parsed if isinstance(parsed, list) else [parsed])]
+        except _PARSER_ERRORS as error:
+            raise BadCall(text) from error
+        if not calls:
+            raise BadCall(text)
+        return calls[:1] if self.only_one else calls
+
+    def as_text(self, text: str, *, ended: bool) -> str:
+        """Give what is no call as the model wrote it; `ended` says that the end mark came."""
+        return self._form.start + text + (self._form.end if ended else "")
+
+
+def is_only_one(use: ToolUse) -> bool:
+    """Whether an answer may have one call and no more."""
+    return use.name is not None or not use.parallel
+
+
+def call_rule(
+    form: ToolFormat, encode: Callable[[str], list[int]], use: ToolUse
+) -> tuple[str, list[Part]]:
+    """Give the Lark rule `calls`, which an answer that must call matches, and what it refers to.
+
+    The call is written as JSON between the marks, whatever the family writes by itself: that can be
+    held to the schema of the arguments, and `CallReader` reads it everywhere. The marks are the
+    tokens that `encode` gives, as the model knows them.
+    """
+    start, end = (" ".join(f"<[{token}]>" for token in encode(m)) for m in (form.start, form.end))
+    wanted = [
+        (index, tool["function"])
+        for index, tool in enumerate(use.functions)
+        if use.name in (None, tool["function"]["name"])
+    ]
+    one = " | ".join(f"call_{index}" for index, _ in wanted)
+    lines = [f"one: {one}"]
+    if form.end:
+        lines.append(f'call: {start} "\\n" one "\\n" {end}')
+        lines.append("calls: call" if is_only_one(use) else "calls: call (/\\s{0,2}/ call)*")
+    else:
+        more = "" if is_only_one(use) else ' (", " one)*'
+        lines.append(f'calls: {start} "[" one{more} "]"')
+    for index, function in wanted:
+        head = f'{{"name": {json.dumps(function["name"])}, "arguments": '
+        lines.append(f'call_{index}: {json.dumps(head)} @arguments_{index} "}}"')
+    return "\n".join(lines), [_arguments(index, function) for index, function in wanted]
+
+
+def _arguments(index: int, function: dict[str, Any]) -> Part:
+    schema = function.get("parameters") or {"type": "object", "properties": {}}
+    schema = {"type": "object", **schema}
+    if "properties" in schema:
+        schema.setdefault("additionalProperties", False)
+    return Part(
+        f"arguments_{index}",
+        "json_schema",
+        json.dumps(schema),
+        f"tools[{index}].function.parameters",
+        lenient=not function.get("strict"),
+    )
+
+
+def _parse_json(text: str) -> Any:
+    """Give the call or calls of a text that is JSON, None for another."""
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, list | dict) else None
+
+
+def _call(parsed: dict[str, Any]) -> Call:
+    name, call_id = parsed["name"], parsed.get("id")
+    arguments = parsed.get("arguments", parsed.get("parameters", {}))
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
+        raise TypeError(name)
+    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    return Call(name, text, call_id if isinstance(call_id, str) else None)

@@ -1,0 +1,168 @@
+"""What a request asks of the logits: bias, penalties, log-probabilities; in a batch as alone."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from mlxd.engine.loader import LoadedModel
+from mlxd.messages import (
+    Delta,
+    Failed,
+    GenerateRequest,
+    Penalties,
+    Sampling,
+    TokenLogprob,
+)
+from tests.engine.conftest import Bench, ask
+
+MakeBench = Callable[..., Bench]
+Alone = Callable[[GenerateRequest], str]
+
+
+def told(bench: Bench, request_id: int) -> list[TokenLogprob]:
+    deltas = [event for event in bench.events[request_id] if isinstance(event, Delta)]
+    return [entry for delta in deltas for entry in delta.logprobs]
+
+
+def run(make_bench: MakeBench, *requests: GenerateRequest) -> Bench:
+    bench = make_bench()
+    for request_id, request in enumerate(requests):
+        bench.admit(request_id, request)
+    bench.run()
+    return bench
+
+
+def test_a_bias_forces_a_token_and_forbids_another(alone: Alone) -> None:
+    plain = alone(ask("bias", 8))
+    assert alone(ask("bias", 8, logit_bias={ord("A"): 100.0})) == "A" * 8
+    forbidden = plain[0]
+    assert forbidden not in alone(ask("bias", 8, logit_bias={ord(forbidden): -100.0}))
+
+
+def test_a_bias_outside_the_vocabulary_is_refused_by_its_key(
+    make_bench: MakeBench, loaded: LoadedModel
+) -> None:
+    bench = run(make_bench, ask("bias", 3, logit_bias={loaded.vocabulary: 1.0}))
+    (failed,) = bench.events[0]
+    assert isinstance(failed, Failed)
+    assert failed.param == f"logit_bias.{loaded.vocabulary}"
+
+
+@pytest.mark.parametrize(
+    "penalties",
+    [
+        Penalties(repetition_penalty=50.0),
+        Penalties(presence_penalty=50.0),
+        Penalties(frequency_penalty=50.0),
+    ],
+    ids=["repetition", "presence", "frequency"],
+)
+def test_a_penalty_keeps_tokens_from_coming_again(alone: Alone, penalties: Penalties) -> None:
+    repeating = {ord("A"): 60.0, ord("B"): 50.0, ord("C"): 40.0}
+    plain = ask("again", 3, logit_bias=repeating)
+    penalised = ask("again", 3, logit_bias=repeating, penalties=penalties)
+    assert alone(plain) == "AAA"
+    assert alone(penalised) == "ABC"
+
+
+def test_a_penalty_forgets_what_lies_before_its_context(alone: Alone) -> None:
+    repeating = {ord("A"): 60.0, ord("B"): 50.0}
+    short = Penalties(presence_penalty=50.0, presence_context_size=1)
+    assert alone(ask("again", 4, logit_bias=repeating, penalties=short)) == "ABAB"
+
+
+def test_a_frequency_penalty_grows_with_each_time(alone: Alone) -> None:
+    repeating = {ord("A"): 30.0, ord("B"): 20.0}
+    growing = Penalties(frequency_penalty=4.0)
+    text = alone(ask("again", 4, logit_bias=repeating, penalties=growing))
+    assert text == "AAAB"
+
+
+@pytest.mark.parametrize(
+    ("penalties", "moved_by"),
+    [
+        (Penalties(presence_penalty=1.5), lambda logit: logit - 1.5),
+        (Penalties(frequency_penalty=0.5), lambda logit: logit - 1.0),
+        (
+            Penalties(repetition_penalty=1.3),
+            lambda logit: logit / 1.3 if logit > 0 else logit * 1.3,
+        ),
+    ],
+)
+def test_a_penalty_moves_the_logit_of_what_was_there(
+    make_bench: MakeBench, penalties: Penalties, moved_by: Callable[[float], float]
+) -> None:
+    # In "hh", the prompt, 104 was there twice. The differences of log-probabilities between two
+    # tokens are those of their logits.
+    everything = 256
+    bench = run(
+        make_bench,
+        ask("hh", 1, logprobs=everything, sampling=Sampling()),
+        ask("hh", 1, logprobs=everything, penalties=penalties),
+    )
+    plain, moved = ({other.id: other.logprob for other in told(bench, i)[0].top} for i in (0, 1))
+    others = [token for token in plain if token != ord("h") and token in moved]
+    shift = moved[others[0]] - plain[others[0]]
+    for token in others:
+        assert moved[token] - plain[token] == pytest.approx(shift, abs=1e-3)
+    change = moved[ord("h")] - plain[ord("h")] - shift
+    if penalties.repetition_penalty:
+        assert change < 0
+    else:
+        assert change == pytest.approx(moved_by(0.0), abs=1e-3)
+
+
+def test_log_probabilities_are_of_the_tokens_that_came(make_bench: MakeBench) -> None:
+    bench = run(make_bench, ask("told", 10, logprobs=4))
+    entries = told(bench, 0)
+    assert "".join(entry.token.text for entry in entries) == bench.text(0)
+    assert b"".join(entry.token.bytes for entry in entries) == bench.text(0).encode()
+    for entry in entries:
+        assert entry.token == entry.top[0]  # greedy takes the likeliest
+        values = [other.logprob for other in entry.top]
+        assert len(values) == 4
+        assert values == sorted(values, reverse=True)
+        assert sum(math.exp(value) for value in values) <= 1.0001
+
+
+def test_none_but_the_chosen_one_is_told_when_none_is_asked_for(make_bench: MakeBench) -> None:
+    entries = told(run(make_bench, ask("told", 5, logprobs=0)), 0)
+    assert [entry.top for entry in entries] == [[]] * 5
+
+
+def test_log_probabilities_do_not_depend_on_the_batch(make_bench: MakeBench) -> None:
+    shapes = [(1, 0), (30, 5), (7, 2)]
+    requests = [ask("x" * length, 12, logprobs=count) for length, count in shapes]
+    together = run(make_bench, ask("no interest", 30), *requests)
+    for place, request in enumerate(requests):
+        expected = told(run(make_bench, request), 0)
+        found = told(together, place + 1)
+        assert [e.token.id for e in found] == [e.token.id for e in expected]
+        assert [len(e.top) for e in found] == [len(e.top) for e in expected]
+        assert [e.token.logprob for e in found] == pytest.approx(
+            [e.token.logprob for e in expected], abs=1e-4
+        )
+    assert told(together, 0) == []
+
+
+def test_a_stop_text_takes_its_log_probabilities_along(make_bench: MakeBench, alone: Alone) -> None:
+    whole = alone(ask("stop me", 40))
+    stop = whole[10:13]
+    bench = run(make_bench, ask("stop me", 40, stop=[stop], logprobs=0))
+    assert "".join(entry.token.text for entry in told(bench, 0)) == whole[: whole.index(stop)]
+
+
+def test_mixed_requests_in_one_batch_get_what_each_gets_alone(
+    make_bench: MakeBench, alone: Alone
+) -> None:
+    requests = [
+        ask("plain", 25),
+        ask("biased a little longer", 25, logit_bias={65: 4.0, 66: 4.0}),
+        ask("p", 25, penalties=Penalties(repetition_penalty=1.4, repetition_context_size=8)),
+        ask("hot", 25, sampling=Sampling(temperature=1.0, xtc_probability=0.5), seed=3),
+        ask("told", 25, logprobs=2),
+    ]
+    bench = run(make_bench, *requests)
+    for request_id, request in enumerate(requests):
+        assert bench.text(request_id) == alone(request)

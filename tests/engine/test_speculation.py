@@ -1,0 +1,150 @@
+"""A draft model changes how fast an answer comes, never what it says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from mlxd.messages import (
+    Delta,
+    Draft,
+    Failed,
+    GenerateRequest,
+    Penalties,
+    PrefillProgress,
+    Sampling,
+    Started,
+)
+from scripts.tiny_model import make_tiny_model
+from tests.engine.conftest import Bench, ask
+
+MakeBench = Callable[..., Bench]
+Alone = Callable[[GenerateRequest], str]
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with other weights: most of its guesses are wrong."""
+    return make_tiny_model(tmp_path_factory.mktemp("draft") / "other", seed=1)
+
+
+@pytest.fixture(params=["itself", "another"])
+def draft(request: pytest.FixtureRequest, tiny_model: Path, other: Path) -> Path:
+    return tiny_model if request.param == "itself" else other
+
+
+@pytest.mark.parametrize("guesses", [1, 3, 8])
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        ask("greedy", 40),
+        ask("seeded", 40, sampling=Sampling(temperature=1.0, top_p=0.9), seed=5),
+        ask("penalised", 40, penalties=Penalties(repetition_penalty=1.5, frequency_penalty=0.5)),
+        ask("biased", 40, logit_bias={65: 3.0, 66: 3.0}),
+        ask("stopped", 40, stop=["e"]),
+        ask("w" * 100, 1),
+    ],
+    ids=lambda request: request.prompt.text[:9],
+)
+def test_an_answer_with_a_draft_equals_the_one_without(
+    make_bench: MakeBench, alone: Alone, draft: Path, guesses: int, request_of: GenerateRequest
+) -> None:
+    bench = make_bench()
+    bench.admit(0, with_draft(request_of, draft, guesses))
+    bench.run()
+    assert bench.text(0) == alone(request_of)
+
+
+def test_a_good_draft_saves_steps(make_bench: MakeBench, tiny_model: Path) -> None:
+    bench = make_bench()
+    bench.admit(0, with_draft(ask("fast", 41), tiny_model, 4))
+    steps = 0
+    while bench.scheduler.busy:
+        bench.step()
+        steps += 1
+    assert bench.finished(0).usage.completion_tokens == 41
+    assert steps <= 1 + 41 // 4
+
+
+def test_it_runs_beside_the_batch(make_bench: MakeBench, alone: Alone, draft: Path) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("in the batch", 30))
+    bench.admit(1, with_draft(ask("drafted", 30), draft, 3))
+    bench.admit(2, ask("in the batch too", 30))
+    bench.run()
+    for request_id, prompt in enumerate(["in the batch", "drafted", "in the batch too"]):
+        assert bench.text(request_id) == alone(ask(prompt, 30))
+
+
+def test_a_long_prompt_is_read_in_parts(make_bench: MakeBench, tiny_model: Path) -> None:
+    bench = make_bench(prefill_step_size=16)
+    bench.admit(0, with_draft(ask("p" * 50, 4), tiny_model, 2))
+    bench.run()
+    progress = [e for e in bench.events[0] if isinstance(e, PrefillProgress)]
+    assert [(e.done, e.total) for e in progress] == [(16, 50), (32, 50), (48, 50)]
+
+
+def test_a_second_turn_reuses_what_both_models_computed(
+    make_bench: MakeBench, alone: Alone, draft: Path
+) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000)
+    bench.admit(0, with_draft(ask("turn one", 12), draft, 3))
+    bench.run()
+    second = ask("turn one" + bench.text(0) + "turn two", 12)
+    bench.admit(1, with_draft(second, draft, 3))
+    bench.admit(2, second)
+    bench.run()
+    for request_id in (1, 2):
+        started = bench.events[request_id][0]
+        assert isinstance(started, Started)
+        assert started.cached_tokens > len("turn one")
+        assert bench.text(request_id) == alone(second)
+
+
+def test_log_probabilities_are_those_of_the_model_that_answers(
+    make_bench: MakeBench, draft: Path
+) -> None:
+    plain = ask("told", 12, logprobs=3)
+    bench = make_bench()
+    bench.admit(0, plain)
+    bench.admit(1, with_draft(plain, draft, 3))
+    bench.run()
+    alone, drafted = (told(bench, request_id) for request_id in (0, 1))
+    assert [token for token, _ in alone] == [token for token, _ in drafted]
+    assert [value for _, value in alone] == pytest.approx([v for _, v in drafted], abs=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_it_can_be_aborted_at_any_stage(
+    make_bench: MakeBench, tiny_model: Path, steps: int
+) -> None:
+    bench = make_bench(prefill_step_size=8)
+    bench.admit(0, with_draft(ask("y" * 30, 50), tiny_model, 2))
+    for _ in range(steps):
+        bench.step()
+    bench.abort(0)
+    assert bench.finished(0).reason == "abort"
+    assert not bench.scheduler.busy
+
+
+def test_a_draft_model_with_other_tokens_is_refused(make_bench: MakeBench, smollm2: Path) -> None:
+    bench = make_bench()
+    bench.admit(0, with_draft(ask("hi", 5), smollm2, 2))
+    (failed,) = bench.events[0]
+    assert isinstance(failed, Failed)
+    assert failed.param == "draft_model"
+    assert "other tokens" in failed.message
+
+
+def with_draft(request: GenerateRequest, path: Path, guesses: int) -> GenerateRequest:
+    return structs.replace(request, draft=Draft(str(path), guesses))
+
+
+def told(bench: Bench, request_id: int) -> list[tuple[int, float]]:
+    return [
+        (entry.token.id, entry.token.logprob)
+        for event in bench.events[request_id]
+        if isinstance(event, Delta)
+        for entry in event.logprobs
+    ]

@@ -1,0 +1,171 @@
+"""Calls as families of models write them, and the grammar that makes a model call."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx_lm.tool_parsers import kimi_k2, mistral, qwen3_coder
+from mlx_lm.utils import load_tokenizer
+
+from mlxd.engine.grammar import Grammars
+from mlxd.engine.tools import HERMES, BadCall, Call, CallReader, ToolFormat, call_rule, tool_format
+from mlxd.messages import Template, ToolUse
+from tests.engine.test_grammar import END_TOKENS, VOCABULARY, allowed, write
+
+TOOL_CALL = 261
+
+
+def function(name: str, **properties: Any) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+WEATHER = function("weather", city={"type": "string"})
+TIME = function("time", hours={"type": "integer"})
+
+
+def form(module: Any) -> ToolFormat:
+    start, end = module.tool_call_start, module.tool_call_end
+    return ToolFormat(start, end, module.parse_tool_call, native=True)
+
+
+@pytest.mark.parametrize(
+    ("written_as", "text", "call"),
+    [
+        (HERMES, '{"name": "time", "arguments": {"hours": 3}}', Call("time", '{"hours": 3}')),
+        (HERMES, '{"name": "time", "parameters": {"hours": 3}}', Call("time", '{"hours": 3}')),
+        (HERMES, '{"name": "time", "arguments": "{\\"hours\\": 3}"}', Call("time", '{"hours": 3}')),
+        (HERMES, '{"name": "weather"}', Call("weather", "{}")),
+        (
+            form(qwen3_coder),
+            "\n<function=time>\n<parameter=hours>\n3\n</parameter>\n</function>\n",
+            Call("time", '{"hours": 3}'),
+        ),
+        (form(mistral), 'weather[ARGS]{"city": "Zürich"}', Call("weather", '{"city": "Zürich"}')),
+        (
+            form(kimi_k2),
+            "<|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>"
+            '{"hours": 3}<|tool_call_end|>',
+            Call("time", '{"hours": 3}', "functions.time:0"),
+        ),
+        (
+            form(qwen3_coder),
+            '{"name": "time", "arguments": {"hours": 3}}',
+            Call("time", '{"hours": 3}'),
+        ),
+    ],
+)
+def test_each_family_is_read(written_as: ToolFormat, text: str, call: Call) -> None:
+    assert CallReader(written_as, ToolUse([WEATHER, TIME])).read(text) == [call]
+
+
+def test_one_pair_of_marks_may_have_several_calls() -> None:
+    text = '[{"name": "time", "arguments": {}}, {"name": "weather", "arguments": {}}]'
+    both = ToolUse([WEATHER, TIME])
+    assert [c.name for c in CallReader(form(mistral), both).read(text)] == ["time", "weather"]
+    one = ToolUse([WEATHER, TIME], parallel=False)
+    assert [c.name for c in CallReader(form(mistral), one).read(text)] == ["time"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "weather(Oslo)",
+        "[]",
+        "7",
+        '{"name": 1}',
+        '{"name": "time", "arguments": [1]}',
+        '{"name": "time", "arguments": {"hours": NaN}}',
+        '{"name": "time", "arguments": "x"}',
+    ],
+)
+def test_what_is_no_call_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(BadCall):
+        CallReader(HERMES, ToolUse([TIME])).read(text)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(marked_model: Path) -> Any:
+    return load_tokenizer(marked_model, eos_token_ids=[256, 258])
+
+
+def test_the_family_is_that_of_the_template_in_use(tokenizer: Any) -> None:
+    assert tool_format(tokenizer, Template()).native
+    assert tool_format(tokenizer, Template(source="{{ messages }}")) is HERMES
+    assert tool_format(tokenizer, Template(role_mapping={"bos": ""})) is HERMES
+
+
+def test_a_model_that_knows_no_tools_writes_as_it_is_told(tiny_model: Path) -> None:
+    assert tool_format(load_tokenizer(tiny_model), Template()) is HERMES
+
+
+def rule_for(tokenizer: Any, use: ToolUse, written_as: ToolFormat = HERMES) -> Any:
+    rule, parts = call_rule(written_as, tokenizer.encode, use)
+    return Grammars(tokenizer, VOCABULARY).compile(f"start: calls\n{rule}", parts)
+
+
+def test_a_model_that_must_call_can_do_nothing_else(tokenizer: Any) -> None:
+    constraint = rule_for(tokenizer, ToolUse([WEATHER, TIME], "required"))
+    assert allowed(constraint) == {TOOL_CALL}
+    constraint.accept(TOOL_CALL)
+    write(constraint, '\n{"name": "')
+    assert allowed(constraint) == {ord("w"), ord("t")}
+    write(constraint, 'time", "arguments": {"hours": ')
+    assert ord('"') not in allowed(constraint)
+    write(constraint, "12}}\n")
+    constraint.accept(TOOL_CALL + 1)
+    assert allowed(constraint) > END_TOKENS
+    assert TOOL_CALL in allowed(constraint)
+    assert constraint.failure is None
+
+
+def test_a_named_function_is_called_once(tokenizer: Any) -> None:
+    constraint = rule_for(tokenizer, ToolUse([WEATHER, TIME], name="weather"))
+    constraint.accept(TOOL_CALL)
+    write(constraint, '\n{"name": "weather", "arguments": {"city": "Oslo"}}\n')
+    constraint.accept(TOOL_CALL + 1)
+    assert allowed(constraint) == END_TOKENS
+    assert constraint.failure is None
+
+
+def test_where_the_end_of_a_call_is_the_end_of_the_answer_the_calls_are_a_list(
+    tokenizer: Any,
+) -> None:
+    use = ToolUse([WEATHER, TIME], "required")
+    constraint = rule_for(tokenizer, use, form(mistral))
+    text = (
+        '[{"name": "time", "arguments": {"hours": 1}}, {"name": "time", "arguments": {"hours":2}}]'
+    )
+    write(constraint, "[TOOL_CALLS]" + text)
+    assert allowed(constraint) == END_TOKENS
+    assert len(CallReader(form(mistral), use).read(text)) == 2
+
+
+def test_arguments_have_no_names_but_those_of_the_schema(tokenizer: Any) -> None:
+    constraint = rule_for(tokenizer, ToolUse([function("f")], "required"))
+    constraint.accept(TOOL_CALL)
+    write(constraint, '\n{"name": "f", "arguments": {')
+    assert ord('"') not in allowed(constraint)
+
+
+def test_schemas_keep_their_own_definitions(tokenizer: Any) -> None:
+    def of(kind: str) -> dict[str, Any]:
+        return {"properties": {"x": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"type": kind}}}
+
+    tools = [
+        {"type": "function", "function": {"name": name, "parameters": of(kind)}}
+        for name, kind in [("f", "null"), ("g", "boolean")]
+    ]
+    for name, value in [("f", "null"), ("g", "true")]:
+        constraint = rule_for(tokenizer, ToolUse(tools, "required"))
+        constraint.accept(TOOL_CALL)
+        write(constraint, f'\n{{"name": "{name}", "arguments": {{"x": {value}}}}}')
+
+
+def test_arguments_come_out_as_json_whatever_the_parser_gives() -> None:
+    (call,) = CallReader(HERMES, ToolUse([TIME])).read(
+        '{"name": "time", "arguments": {"a": "\\n"}}'
+    )
+    assert json.loads(call.arguments) == {"a": "\n"}
