@@ -16,9 +16,11 @@ from starlette.types import ASGIApp
 from mlxd import __version__, config, listeners, lock, paths
 from mlxd.api import control
 from mlxd.config import Config
-from mlxd.errors import EngineDied
+from mlxd.config.keys import PER_MODEL, dotted
+from mlxd.errors import EngineDied, LoadFailed, ModelNotFound
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
+from mlxd.http.selection import Selection
 from mlxd.models.catalog import Catalog
 from mlxd.models.model import Model, State
 from mlxd.models.pool import Pool
@@ -55,6 +57,7 @@ class Daemon:
     def __init__(self, settings: Config) -> None:
         self._config = settings
         self._catalog = Catalog(settings.models)
+        self._selection = Selection(self._catalog, settings)
         self._started = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._url = ""
@@ -95,8 +98,7 @@ class Daemon:
         ]
         serving = [loop.create_task(server.serve(sockets)) for server, sockets in servers]
         _log.info("mlxd %s serves %s and %s", __version__, self._url, self._socket)
-        if self._config.models.default and self._catalog.default() is None:
-            _log.warning("the default model %r does not exist", self._config.models.default)
+        self._warn_of_what_is_missing()
 
         await self._stop_asked.wait()
         self._stop_asked.clear()
@@ -106,6 +108,20 @@ class Daemon:
             server.stop()
         await asyncio.gather(*serving)
         _log.info("mlxd has stopped")
+
+    def _warn_of_what_is_missing(self) -> None:
+        """Say early which names of the configuration are those of nothing."""
+        if self._config.models.default and self._catalog.default() is None:
+            _log.warning("the default model %r does not exist", self._config.models.default)
+        entries = {entry.id for entry in self._catalog.entries()}
+        for name in self._config.model:
+            if name not in entries:
+                _log.warning("%s: there is no model with this id", dotted((PER_MODEL, name)))
+                continue
+            try:
+                self._selection.draft(self._selection.model(name))  # which warns by itself
+            except (ModelNotFound, LoadFailed) as error:
+                _log.warning("%s", error.message)
 
     def _on_signal(self) -> None:
         self._stop_asked.set()
@@ -133,12 +149,14 @@ class Daemon:
             config=str(paths.config_file()),
             settings=str(paths.settings_file()),
             models_dir=str(paths.models_dir()),
+            adapters_dir=str(paths.adapters_dir()),
             log=str(paths.log_file()),
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default.id if default else None,
             models=[
                 control.ModelStatus(
                     id=model.entry.id,
+                    adapter=model.entry.adapter.name if model.entry.adapter else None,
                     state=model.state,
                     pid=model.engine.pid if model.engine else None,
                     memory_bytes=model.engine.memory_bytes if model.engine else None,
@@ -156,7 +174,10 @@ class Daemon:
                 await model.engine.ping(_MEMORY_ANSWER_SECONDS)
 
     def _models(self) -> control.ModelList:
-        states = {model.entry.id: str(model.state) for model in self._pool.models}
+        states: dict[str, str] = {}
+        for model in self._pool.models:
+            if model.state is not State.UNLOADED or model.entry.id not in states:
+                states[model.entry.id] = model.state
         default = self._catalog.default()
         return control.ModelList(
             models=[
@@ -179,9 +200,10 @@ class Daemon:
 
         Raises:
             ModelNotFound: there is no such model, and nothing was changed.
+            LoadFailed: its configured adapter does not exist, and nothing was changed.
             ConfigError: settings.toml cannot be written, and nothing was changed.
         """
-        entry = self._catalog.resolve(name)
+        entry = self._selection.model(name)
         config.write_settings({"models.default": entry.id})
         self._catalog.set_default(entry.id)
         self._pool.preload(entry)

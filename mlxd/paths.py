@@ -39,6 +39,11 @@ def models_dir() -> Path:
     return root / "models"
 
 
+def adapters_dir() -> Path:
+    """The folder whose sub-folders are adapters."""
+    return models_dir().with_name("adapters")
+
+
 def log_dir() -> Path:
     """The folder of the daemon's log files."""
     root = home()

@@ -43,6 +43,7 @@ def _status(client: Client) -> Status:
         config=str(paths.config_file()),
         settings=str(paths.settings_file()),
         models_dir=str(paths.models_dir()),
+        adapters_dir=str(paths.adapters_dir()),
         log=str(paths.log_file()),
     )
 
@@ -53,6 +54,7 @@ def _lines(status: Status) -> list[str]:
         ("config", status.config),
         ("settings", status.settings),
         ("models", status.models_dir),
+        ("adapters", status.adapters_dir),
         ("log", status.log),
     ]
     if not status.running:
@@ -72,7 +74,7 @@ def _lines(status: Status) -> list[str]:
 
 def _row(model: ModelStatus) -> tuple[str, ...]:
     return (
-        model.id,
+        f"{model.id} with adapter {model.adapter}" if model.adapter else model.id,
         model.state,
         text.size(model.memory_bytes) if model.memory_bytes is not None else "-",
         str(model.requests),

@@ -19,7 +19,7 @@ from mlxd.api.decode import check_depth, decode
 from mlxd.api.fields import CommonFields
 from mlxd.api.fold import EventFold
 from mlxd.api.grammar import ResponseFormat, grammar_of, only_one
-from mlxd.config import Generation
+from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
 
@@ -81,11 +81,12 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         check_depth(self.chat_template_kwargs, "chat_template_kwargs")
         self._grammar(self._tool_use())
 
-    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
+    def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `settings` stand in for what was left out."""
         tools = self._tool_use()
-        prompt = ChatPrompt([for_template(m) for m in self.messages], self._template(), tools)
-        return self.asking([prompt], defaults, self._grammar(tools), draft)
+        template = self._template(settings)
+        prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
+        return self.asking([prompt], settings.generation, self._grammar(tools), draft)
 
     def fold(self, model: str, created: int) -> EventFold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
@@ -110,8 +111,8 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
             )
         return grammar
 
-    def _template(self) -> Template:
-        arguments: dict[str, Any] = {}
+    def _template(self, settings: ModelSettings) -> Template:
+        arguments = dict(settings.chat_template_args)
         if self.reasoning_effort:
             arguments["reasoning_effort"] = self.reasoning_effort
             if self.reasoning_effort == "none":
@@ -119,7 +120,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         if self.enable_thinking is not None:
             arguments["enable_thinking"] = self.enable_thinking
         return Template(
-            source=self.chat_template or None,
+            source=self.chat_template or settings.chat_template or None,
             default=bool(self.use_default_chat_template),
             role_mapping=self.role_mapping or None,
             arguments=arguments

@@ -10,7 +10,7 @@ from mlxd.api.decode import decode
 from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
 from mlxd.api.fold import EventFold
 from mlxd.api.grammar import only_one
-from mlxd.config import Generation
+from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import Draft, GenerateRequest, TextPrompt, TokensPrompt
 
@@ -70,9 +70,11 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
                 param="prompt",
             )
 
-    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
-        return self.asking(_prompts(self.prompt), defaults, only_one(self.grammars()), draft)
+    def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `settings` stand in for what was left out."""
+        return self.asking(
+            _prompts(self.prompt), settings.generation, only_one(self.grammars()), draft
+        )
 
     def fold(self, model: str, created: int) -> EventFold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""

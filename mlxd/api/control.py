@@ -11,9 +11,13 @@ import msgspec
 
 
 class ModelStatus(msgspec.Struct, kw_only=True):
-    """One model that is, or was lately, in memory. `cause` says why its state is `failed`."""
+    """One model that is, or was lately, in memory, with or without an adapter.
+
+    `cause` says why its state is `failed`.
+    """
 
     id: str
+    adapter: str | None = None
     state: str
     pid: int | None = None
     memory_bytes: int | None = None
@@ -32,6 +36,7 @@ class Status(msgspec.Struct, kw_only=True):
     config: str
     settings: str
     models_dir: str
+    adapters_dir: str
     log: str
     uptime_s: float | None = None
     default_model: str | None = None

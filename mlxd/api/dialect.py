@@ -8,7 +8,7 @@ JSON or SSE.
 from typing import Protocol
 
 from mlxd import messages
-from mlxd.config import Generation
+from mlxd.config import ModelSettings
 from mlxd.messages import ChoiceEvent, Draft, GenerateRequest
 
 
@@ -49,14 +49,14 @@ class Body(Protocol):
 
     @property
     def adapters(self) -> str | None:
-        """The adapter to apply; None for the configured one."""
+        """The adapter to apply; None for the configured one, "" for none."""
 
     @property
     def stream(self) -> bool | None:
         """Whether the reply comes in pieces."""
 
-    def to_requests(self, defaults: Generation, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `defaults` stand in for what was left out."""
+    def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
+        """Give the engine's request for each choice; `settings` stand in for what was left out."""
 
     def fold(self, model: str, created: int) -> Fold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""

@@ -162,16 +162,20 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     draft_model: Annotated[
         str | None,
         Meta(
-            description="A smaller model with the same tokenizer that guesses ahead; "
-            "`default_model` is the configured one."
+            description="A smaller model with the same tokens that guesses ahead; "
+            "`default_model` or nothing is the configured one."
         ),
     ] = None
     num_draft_tokens: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None,
-        Meta(description="How many tokens the draft model guesses ahead; 0 is off."),
+        Meta(description="How many tokens the draft model guesses ahead; 0 does without it."),
     ] = None
     adapters: Annotated[
-        str | None, Meta(description="The name of the adapter to apply to the model.")
+        str | None,
+        Meta(
+            description="The name of an adapter to apply to the model; `default_model` or nothing "
+            "is the configured one, an empty text is none."
+        ),
     ] = None
 
     @property

@@ -22,8 +22,8 @@ from mlxd.config.tree import (
     Engine,
     Generation,
     Log,
-    ModelOverrides,
     Models,
+    ModelSettings,
     Section,
     Server,
 )
@@ -36,7 +36,7 @@ __all__ = [
     "Explained",
     "Generation",
     "Log",
-    "ModelOverrides",
+    "ModelSettings",
     "Models",
     "Section",
     "Server",

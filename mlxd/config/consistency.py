@@ -3,6 +3,8 @@
 import os
 import sys
 
+from mlxd.config.keys import PER_MODEL, dotted
+from mlxd.config.notation import toml_text
 from mlxd.config.tree import Config
 from mlxd.errors import ConfigError
 
@@ -11,8 +13,8 @@ def check(config: Config) -> None:
     """Refuse what would be unsafe or cannot work.
 
     Raises:
-        ConfigError: the daemon would listen beyond this machine without a key, or the path of the
-            Unix socket is too long for the system.
+        ConfigError: the daemon would listen beyond this machine without a key, the path of the
+            Unix socket is too long for the system, or a model is to draft for itself.
     """
     if not config.server.api_key and not _is_loopback(config.server.host):
         raise ConfigError(
@@ -27,6 +29,13 @@ def check(config: Config) -> None:
             f"server.socket: {socket} has {length} bytes, and a Unix socket's path at most "
             f"{limit}: set server.socket or MLXD_HOME to a shorter one"
         )
+    for name, model in config.model.items():
+        draft = model.draft_model
+        if name == config.models.aliases.get(draft, draft):
+            raise ConfigError(
+                f"{dotted((PER_MODEL, name, 'draft_model'))}: {toml_text(draft)} is the model "
+                "itself; name a smaller one with the same tokens"
+            )
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from mlxd.config.notation import Notation, Secret, toml_text
-from mlxd.config.tree import Config, Section
+from mlxd.config.tree import Config, ModelSettings, Section
 
 KeyPath = tuple[str, ...]
 
@@ -75,28 +75,39 @@ class Key(msgspec.Struct, frozen=True):
             raise ValueError(value) from error
 
 
-def _keys() -> Iterator[Key]:
-    tree = Config()
-    for section in msgspec.structs.fields(Config):
-        if not (isinstance(section.type, type) and issubclass(section.type, Section)):
+def _sections(owner: Section) -> dict[str, Section]:
+    fields = {name: getattr(owner, name) for name in owner.__struct_fields__}
+    return {name: value for name, value in fields.items() if isinstance(value, Section)}
+
+
+def _keys(prefix: KeyPath, section: Section) -> Iterator[Key]:
+    for field in msgspec.structs.fields(section):
+        default = getattr(section, field.name)
+        if isinstance(default, Section):
             continue
-        for field in msgspec.structs.fields(section.type):
-            bare, *metadata = get_args(field.type)
-            yield Key(
-                path=(section.name, field.name),
-                type=bare,
-                meta=next(entry for entry in metadata if isinstance(entry, msgspec.Meta)),
-                notation=next((entry for entry in metadata if isinstance(entry, Notation)), None),
-                default=getattr(getattr(tree, section.name), field.name),
-            )
+        bare, *metadata = get_args(field.type)
+        yield Key(
+            path=(*prefix, field.name),
+            type=bare,
+            meta=next(entry for entry in metadata if isinstance(entry, msgspec.Meta)),
+            notation=next((entry for entry in metadata if isinstance(entry, Notation)), None),
+            default=default,
+        )
 
 
-KEYS: dict[KeyPath, Key] = {key.path: key for key in _keys()}
+KEYS: dict[KeyPath, Key] = {
+    key.path: key
+    for name, section in _sections(Config()).items()
+    for key in _keys((name,), section)
+}
 SECTIONS: dict[str, type[Section]] = {
     section: type(getattr(Config(), section)) for section, _ in KEYS
 }
 PER_MODEL = "model"
 """The section of `[model."some/id"]` tables."""
+MODEL_KEYS: dict[KeyPath, Key] = {key.path: key for key in _keys((), ModelSettings())}
+"""The keys of such a table that are its own; it has those of GENERATION too."""
+GENERATION = "generation"
 
 
 def dotted(path: KeyPath) -> str:
@@ -107,14 +118,15 @@ def dotted(path: KeyPath) -> str:
 def find(path: KeyPath) -> Key | None:
     """Give the key at `path`, for one model too; None when there is none."""
     if path[0] == PER_MODEL:
-        return KEYS.get(path[2:]) if len(path) == 4 and path[2] == "generation" else None
+        own = path[2:]
+        return KEYS.get(own) if own[:1] == (GENERATION,) else MODEL_KEYS.get(own)
     return KEYS.get(path)
 
 
 def is_table(path: KeyPath) -> bool:
     """Whether a table of keys, and no value, belongs at `path`."""
     if path[:1] == (PER_MODEL,):
-        return len(path) < 3 or path[2:] == ("generation",)
+        return len(path) < 3 or path[2:] == (GENERATION,)
     return not path or (path[0] in SECTIONS and len(path) == 1)
 
 
@@ -124,7 +136,8 @@ def advice(path: KeyPath) -> str:
     if near is not None:
         return f"did you mean {dotted(near)}?"
     if path[0] == PER_MODEL:
-        return f"{dotted(path[:2])} has generation, with the keys of [generation]"
+        names = ", ".join(map(dotted, MODEL_KEYS))
+        return f"{dotted(path[:2])} has {names}, and {GENERATION} with the keys of [{GENERATION}]"
     if path[0] in SECTIONS:
         names = ", ".join(name for section, name in KEYS if section == path[0])
         return f"[{path[0]}] has {names}"
@@ -140,7 +153,7 @@ def nearest(path: KeyPath) -> KeyPath | None:
     if path[0] == PER_MODEL:
         prefix = path[:2]
         path = path[2:]
-        known = {key: value for key, value in KEYS.items() if key[0] == "generation"}
+        known = MODEL_KEYS | {key: value for key, value in KEYS.items() if key[0] == GENERATION}
     if not path:
         return None
     if len(path) == 1:

@@ -12,9 +12,20 @@ from typing import Any
 import msgspec
 
 from mlxd.config import sources
-from mlxd.config.keys import KEYS, PER_MODEL, SECTIONS, Key, KeyPath, advice, dotted, find, is_table
+from mlxd.config.keys import (
+    GENERATION,
+    KEYS,
+    PER_MODEL,
+    SECTIONS,
+    Key,
+    KeyPath,
+    advice,
+    dotted,
+    find,
+    is_table,
+)
 from mlxd.config.sources import Setting
-from mlxd.config.tree import Config, ModelOverrides
+from mlxd.config.tree import Config, Generation, ModelSettings
 from mlxd.errors import ConfigError
 
 _SHOWN_CHARACTERS = 60
@@ -127,17 +138,25 @@ def _read(settings: Iterable[Setting]) -> dict[KeyPath, _Read]:
 
 def _build(read: Mapping[KeyPath, _Read]) -> Config:
     sections: dict[str, dict[str, object]] = {}
-    models: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[KeyPath, object]] = {}
     for path, setting in read.items():
         if path[0] == PER_MODEL:
-            models.setdefault(path[1], {})[path[3]] = setting.value
+            models.setdefault(path[1], {})[path[2:]] = setting.value
         else:
             sections.setdefault(path[0], {})[path[1]] = setting.value
-    return msgspec.structs.replace(
-        Config(),
-        model={name: ModelOverrides(generation=values) for name, values in models.items()},
-        **{name: SECTIONS[name](**values) for name, values in sections.items()},
+    config = msgspec.structs.replace(
+        Config(), **{name: SECTIONS[name](**values) for name, values in sections.items()}
     )
+    models_settings = {
+        name: _model_settings(config.generation, values) for name, values in models.items()
+    }
+    return msgspec.structs.replace(config, model=models_settings)
+
+
+def _model_settings(base: Generation, values: Mapping[KeyPath, Any]) -> ModelSettings:
+    own = {path[0]: value for path, value in values.items() if path[0] != GENERATION}
+    different = {path[1]: value for path, value in values.items() if path[0] == GENERATION}
+    return ModelSettings(generation=msgspec.structs.replace(base, **different), **own)
 
 
 def _found(key: Key, value: object) -> str:

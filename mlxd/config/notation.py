@@ -5,6 +5,7 @@ them. A key whose text means more than its type says carries a notation of this 
 of its `Annotated` type.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Protocol, runtime_checkable
@@ -29,6 +30,7 @@ _LARGEST_SIZE = 2**63 - 1
 _LONGEST_TIME = 365 * 24 * 3600.0
 _KEY_CHARACTERS = re.compile(r"[!-~]*")
 _SHORTEST_KEY = 8
+_JSON_LEVELS = 16
 
 
 @runtime_checkable
@@ -161,6 +163,25 @@ class Folders(msgspec.Struct, frozen=True):
         return toml_text(value)
 
 
+class Json(msgspec.Struct, frozen=True):
+    """A table of what JSON knows too: no dates, no infinite numbers, no bottomless nesting."""
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, as the end of "expected …"."""
+        return "a table of texts, numbers, truth values, and lists and tables of these"
+
+    def read(self, value: object, folder: Path) -> object:  # noqa: ARG002
+        """Give the table as it is."""
+        if not isinstance(value, dict) or not _is_json(value, _JSON_LEVELS):
+            raise ValueError(value)
+        return value
+
+    def write(self, value: object) -> str:
+        """Give the table as an inline one."""
+        return toml_text(value)
+
+
 class Secret(msgspec.Struct, frozen=True):
     """Text that a program prints nowhere, fit for an HTTP header."""
 
@@ -196,6 +217,15 @@ def toml_text(value: object) -> str:
         pairs = [f"{toml_text(name)} = {toml_text(entry)}" for name, entry in value.items()]
         return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+
+
+def _is_json(value: object, levels: int) -> bool:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return levels > 0 and all(_is_json(entry, levels - 1) for entry in inner)
+    if isinstance(value, int):
+        return -_LARGEST_SIZE <= value <= _LARGEST_SIZE
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _split(text: str) -> tuple[str, str]:

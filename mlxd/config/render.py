@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mlxd.config.keys import KEYS, SECTIONS
+from mlxd.config.keys import KEYS, MODEL_KEYS, SECTIONS, Key
 
 _HEAD = """\
 # The configuration of mlxd. Every key is here with its default, commented out: remove the "#" in
@@ -11,9 +11,12 @@ _HEAD = """\
 # at this file's folder.
 """
 _PER_MODEL = """\
-# For one model, by its id: some keys of [generation] that are different for it.
+# For one model, by its id; each model may have such a table.
 #
 #   [model."some/id"]
+"""
+_PER_MODEL_END = """\
+#   # Keys of [generation] that are different for this model.
 #   generation = { max_tokens = 2048, temperature = 0.7 }
 """
 
@@ -31,4 +34,8 @@ def _blocks() -> Iterator[str]:
             if owner == name:
                 lines += [f"# {key.meta.description}", f"#{key_name} = {key.write(key.default)}"]
         yield "\n".join(lines) + "\n"
-    yield _PER_MODEL
+    yield _PER_MODEL + "".join(map(_example, MODEL_KEYS.values())) + _PER_MODEL_END
+
+
+def _example(key: Key) -> str:
+    return f"#   # {key.meta.description}\n#   {key.path[0]} = {key.write(key.default)}\n"

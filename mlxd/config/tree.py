@@ -1,13 +1,13 @@
 """The whole configuration as one typed, frozen tree: every key, its default and what it does."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.notation import ByteSize, Duration, File, Folders, Secret, Size, Time
+from mlxd.config.notation import ByteSize, Duration, File, Folders, Json, Secret, Size, Time
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -132,10 +132,26 @@ class Log(Section, frozen=True):
     ] = 5
 
 
-class ModelOverrides(Section, frozen=True):
-    """What is different for one model; `generation` holds some keys of `Generation`."""
+class ModelSettings(Section, frozen=True):
+    """What holds for one model; `generation` is [generation] with what is different for it."""
 
-    generation: dict[str, float] = {}
+    adapter: Annotated[
+        str, Meta(description="The adapter that is applied to it; empty is none.")
+    ] = ""
+    draft_model: Annotated[
+        str,
+        Meta(description="A smaller model with the same tokens that guesses ahead; empty is none."),
+    ] = ""
+    num_draft_tokens: Annotated[
+        int, Meta(ge=0, le=64, description="How many tokens a draft model guesses ahead; 0 is off.")
+    ] = 3
+    chat_template: Annotated[
+        str, Meta(description="The text of a Jinja template; empty is the model's own.")
+    ] = ""
+    chat_template_args: Annotated[
+        dict[str, Any], Json(), Meta(description="Arguments for the chat template, by name.")
+    ] = {}
+    generation: Generation = Generation()
 
 
 class Config(Section, frozen=True):
@@ -146,14 +162,11 @@ class Config(Section, frozen=True):
     generation: Generation = Generation()
     engine: Engine = Engine()
     log: Log = Log()
-    model: dict[str, ModelOverrides] = {}
+    model: dict[str, ModelSettings] = {}
 
-    def generation_for(self, model_id: str) -> Generation:
-        """Give [generation] with what `[model."model_id"]` changes in it."""
-        overrides = self.model.get(model_id)
-        if overrides is None:
-            return self.generation
-        return msgspec.structs.replace(self.generation, **overrides.generation)
+    def for_model(self, model_id: str) -> ModelSettings:
+        """Give what holds for a model, which `[model."model_id"]` may say."""
+        return self.model.get(model_id) or ModelSettings(generation=self.generation)
 
     def socket_file(self) -> Path:
         """Give the Unix socket: `server.socket`, or the standard place."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlxd.api import control
-from mlxd.config import Generation, Server
+from mlxd.config import ModelSettings, Server
 from mlxd.messages import ChoiceEvent, GenerateRequest
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import Adapter, Entry
 
 
 class Settings(Protocol):
@@ -17,18 +17,21 @@ class Settings(Protocol):
     def server(self) -> Server:
         """Who may talk to the daemon, and how much is accepted."""
 
-    def generation_for(self, model_id: str) -> Generation:
-        """Give what a request to that model means that leaves a field out."""
+    def for_model(self, model_id: str) -> ModelSettings:
+        """Give what holds for that model, where a request does not say otherwise."""
 
 
 class Catalog(Protocol):
-    """The models on disk."""
+    """The models and adapters on disk."""
 
     def resolve(self, name: str | None) -> Entry:
         """Give the model that `name` means, None being the default; raises ModelNotFound."""
 
     def entries(self) -> list[Entry]:
-        """Give all of them."""
+        """Give all models."""
+
+    def adapter(self, name: str) -> Adapter:
+        """Give the adapter of that name; raises InvalidRequest."""
 
 
 class Answer(Protocol):

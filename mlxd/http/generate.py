@@ -8,16 +8,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, Fold
-from mlxd.errors import ModelNotFound, UnsupportedParameter
+from mlxd.errors import InvalidRequest
 from mlxd.http.body import read_json
 from mlxd.http.context import Answer, Context
 from mlxd.http.disconnect import ClientGone, beside_client
 from mlxd.http.identify import record_of
+from mlxd.http.selection import Selection
 from mlxd.http.sse import Pace, stream
-from mlxd.messages import Draft
-from mlxd.models.catalog import DEFAULT_NAMES
-
-_DRAFT_TOKENS = 3
 
 
 class Generate:
@@ -37,11 +34,13 @@ class Generate:
         """
         record = record_of(scope)
         body = self._decode_body(await read_json(scope, receive))
-        entry = self._context.catalog.resolve(body.model)
+        config = self._context.config
+        selection = Selection(self._context.catalog, config)
+        entry = selection.model(body.model, body.adapters)
         record.model = entry.id
-        _refuse_adapters(body)
-        defaults = self._context.config.generation_for(entry.id)
-        requests = body.to_requests(defaults, self._draft(body))
+        record.adapter = entry.adapter.name if entry.adapter else None
+        draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
+        requests = body.to_requests(config.for_model(entry.id), draft)
         fold = body.fold(entry.id, int(time.time()))
         answer = self._context.pool.submit(entry, requests, stream=bool(body.stream))
         try:
@@ -50,33 +49,14 @@ class Generate:
             else:
                 reply = await _whole(answer, fold, receive)
                 await Response(reply, media_type="application/json")(scope, receive, send)
+        except InvalidRequest as error:
+            selection.blame(error, entry, body.draft_model)
+            raise
         finally:
             await answer.aclose()
             if fold.usage is not None:
                 record.prompt_tokens = fold.usage.prompt_tokens
                 record.completion_tokens = fold.usage.completion_tokens
-
-    def _draft(self, body: Body) -> Draft | None:
-        """Give the draft model that `body` asks for.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
-        tokens = _DRAFT_TOKENS if body.num_draft_tokens is None else body.num_draft_tokens
-        if body.draft_model in (None, *DEFAULT_NAMES) or tokens == 0:
-            return None
-        try:
-            entry = self._context.catalog.resolve(body.draft_model)
-        except ModelNotFound as error:
-            raise ModelNotFound(error.message, param="draft_model") from None
-        return Draft(str(entry.path), tokens)
-
-
-def _refuse_adapters(body: Body) -> None:
-    if body.adapters:
-        raise UnsupportedParameter(
-            "`adapters`: not supported with this value; leave it out", param="adapters"
-        )
 
 
 async def _whole(answer: Answer, fold: Fold, receive: Receive) -> bytes:

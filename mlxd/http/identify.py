@@ -32,6 +32,7 @@ class Record:
     status: int | None = None
     error: str | None = None
     model: str | None = None
+    adapter: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     aborted: bool = False
@@ -82,6 +83,7 @@ def _log_request(scope: Scope, record: Record, seconds: float) -> None:
         f"{name}={value}"
         for name, value in (
             ("model", record.model),
+            ("adapter", record.adapter),
             ("prompt_tokens", record.prompt_tokens),
             ("completion_tokens", record.completion_tokens),
             ("error", record.error),

@@ -1,4 +1,4 @@
-"""The models on disk: which there are, and which one a request means."""
+"""The models and adapters on disk: which there are, and which one a request means."""
 
 import difflib
 import os
@@ -10,14 +10,25 @@ import msgspec
 
 from mlxd import paths
 from mlxd.config import Models
-from mlxd.errors import ModelNotFound
+from mlxd.errors import InvalidRequest, ModelNotFound
 
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
+_ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
+
+
+class Adapter(msgspec.Struct, frozen=True):
+    """Weights on disk that change what a model says, a LoRA or the like."""
+
+    name: str
+    path: Path
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on disk. `created` in Unix seconds, `context_length` in tokens."""
+    """One model on disk, and the adapter to apply to it, if any.
+
+    `created` is in Unix seconds, `context_length` in tokens.
+    """
 
     id: str
     path: Path
@@ -26,6 +37,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     quantization: str | None
     context_length: int | None
+    adapter: Adapter | None = None
+
+    @property
+    def name(self) -> str:
+        """What people read: the id, and the adapter's name."""
+        return f"{self.id} with adapter {self.adapter.name}" if self.adapter else self.id
 
 
 class _ModelConfig(msgspec.Struct):
@@ -93,16 +110,24 @@ class Catalog:
         hint = f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(names)}"
         raise ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
 
+    def adapter(self, name: str) -> Adapter:
+        """Give the adapter `name`, which is never a path.
+
+        Raises:
+            InvalidRequest: there is none of that name; says which there are.
+        """
+        adapters = {adapter.name: adapter for adapter in _adapters()}
+        if (adapter := adapters.get(name)) is not None:
+            return adapter
+        allowed = f"there is {', '.join(adapters)}" if adapters else "none is installed"
+        raise InvalidRequest(f"adapter {name!r} does not exist; {allowed}", param="adapters")
+
     def _folders(self) -> Iterator[Path]:
         for root in (*map(Path, self._config.dirs), paths.models_dir()):
             if (root / "config.json").is_file():
                 yield root
                 continue
-            try:
-                names = sorted(os.listdir(root))
-            except OSError:
-                continue
-            yield from (root / name for name in names if not name.startswith("."))
+            yield from _sub_folders(root)
 
     def _read(self, folder: Path) -> Entry | None:
         """Read a model folder; None when it is not one. Unchanged folders are read once."""
@@ -128,6 +153,22 @@ class Catalog:
         )
         self._known[folder] = (changed, entry)
         return entry
+
+
+def _adapters() -> Iterator[Adapter]:
+    """Give the sub-folders of the adapters directory that mlx_lm could have written, by name."""
+    for folder in _sub_folders(paths.adapters_dir()):
+        if all((folder / file).is_file() for file in _ADAPTER_FILES):
+            yield Adapter(folder.name, folder)
+
+
+def _sub_folders(root: Path) -> list[Path]:
+    """Give what is in `root` and not hidden, by name; nothing when it cannot be read."""
+    try:
+        names = sorted(os.listdir(root))
+    except OSError:
+        return []
+    return [root / name for name in names if not name.startswith(".")]
 
 
 def _quantization(quantization: dict[str, Any] | None) -> str | None:

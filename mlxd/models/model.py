@@ -87,7 +87,7 @@ class Model:
         while self._life is not None and self._is_ending():
             await asyncio.wait([self._life])
         if self._killed:
-            raise LoadFailed(f"{self.entry.id} has been ended for good")
+            raise LoadFailed(f"{self.entry.name} has been ended for good")
         if self._life is None or self._life.done() or self._loaded is None:
             loop = asyncio.get_running_loop()
             self._unload_wanted.clear()
@@ -139,7 +139,7 @@ class Model:
             launch.cancel()
             await asyncio.wait([launch])
             self._enter(State.UNLOADED)
-            raise LoadFailed(f"loading {self.entry.id} was cancelled")
+            raise LoadFailed(f"loading {self.entry.name} was cancelled")
         try:
             engine = launch.result()
         except LoadFailed as error:
@@ -170,7 +170,7 @@ class Model:
         """A bug must not leave anybody waiting."""
         if life.cancelled() or (error := life.exception()) is None:
             return
-        _log.error("the life of %s ended in an error", self.entry.id, exc_info=error)
+        _log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(LoadFailed(self.cause))
@@ -185,9 +185,9 @@ class Model:
 
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"{self.entry.id} cannot go from {self.state} to {state}")
+            raise RuntimeError(f"{self.entry.name} cannot go from {self.state} to {state}")
         self.state = state
-        _log.info("%s is %s%s", self.entry.id, state, f": {self.cause}" if self.cause else "")
+        _log.info("%s is %s%s", self.entry.name, state, f": {self.cause}" if self.cause else "")
 
     def _expire_later(self) -> None:
         if self._keep_alive >= 0 and self._leases == 0 and self.state is State.READY:

@@ -12,7 +12,7 @@ from mlxd.config import Config
 from mlxd.errors import Draining, LoadFailed, QueueFull
 from mlxd.messages import GenerateRequest, Load
 from mlxd.models.answer import Answer
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import Adapter, Entry
 from mlxd.models.engine_process import EngineProcess
 from mlxd.models.model import Launch, Model
 
@@ -23,13 +23,14 @@ def launch_from(config: Config) -> Launch:
     async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
         load = Load(
             path=str(entry.path),
+            adapter_path=str(entry.adapter.path) if entry.adapter else None,
             decode_concurrency=config.engine.decode_concurrency,
             prompt_concurrency=config.engine.prompt_concurrency,
             prefill_step_size=config.engine.prefill_step_size,
             prompt_cache_bytes=config.engine.prompt_cache,
             trust_remote_code=config.engine.trust_remote_code,
         )
-        return await EngineProcess.start(entry.id, load, report)
+        return await EngineProcess.start(entry.name, load, report)
 
     return launch
 
@@ -41,7 +42,7 @@ class Pool:
         self._max_queue = config.server.max_queue
         self._keep_alive = config.models.keep_alive
         self._launch = launch or launch_from(config)
-        self._models: dict[str, Model] = {}
+        self._models: dict[tuple[str, Adapter | None], Model] = {}
         self._current: Model | None = None
         self._turn = asyncio.Lock()
         self._answers: set[Answer] = set()
@@ -81,9 +82,10 @@ class Pool:
         return answer
 
     def model(self, entry: Entry) -> Model:
-        """Give the model of `entry`, known from now on."""
-        if (model := self._models.get(entry.id)) is None or model.entry.path != entry.path:
-            model = self._models[entry.id] = Model(entry, self._launch, self._keep_alive)
+        """Give the model of `entry`, known from now on; with another adapter it is another one."""
+        key = (entry.id, entry.adapter)
+        if (model := self._models.get(key)) is None or model.entry.path != entry.path:
+            model = self._models[key] = Model(entry, self._launch, self._keep_alive)
         return model
 
     @contextlib.asynccontextmanager

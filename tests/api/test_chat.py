@@ -5,7 +5,7 @@ import pytest
 
 from mlxd.api.chat import decode_body
 from mlxd.api.fold import EventFold
-from mlxd.config import Generation
+from mlxd.config import Generation, ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (
     ChatPrompt,
@@ -43,7 +43,7 @@ def body(*messages: Any, **fields: Any) -> bytes:
 
 
 def request(*messages: Any, **fields: Any):
-    (made,) = decode_body(body(*messages, **fields)).to_requests(Generation(), None)
+    (made,) = decode_body(body(*messages, **fields)).to_requests(ModelSettings(), None)
     return made
 
 
@@ -66,7 +66,7 @@ def streamed(fold: EventFold, answer: list[list[ChoiceEvent]] = ANSWER) -> list[
 
 def test_what_is_left_out_comes_from_the_defaults():
     defaults = Generation(max_tokens=7, temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
-    (made,) = decode_body(body()).to_requests(defaults, None)
+    (made,) = decode_body(body()).to_requests(ModelSettings(generation=defaults), None)
     assert made.max_tokens == 7
     assert made.sampling == Sampling(temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
     assert (made.stop, made.seed) == ([], None)
@@ -85,7 +85,8 @@ def test_max_completion_tokens_wins():
 
 
 def test_zero_temperature_overrides_a_default():
-    (made,) = decode_body(body(temperature=0)).to_requests(Generation(temperature=0.7), None)
+    settings = ModelSettings(generation=Generation(temperature=0.7))
+    (made,) = decode_body(body(temperature=0)).to_requests(settings, None)
     assert made.sampling.temperature == 0
 
 
@@ -348,6 +349,21 @@ def test_templates():
     assert made.prompt.template == Template("{{ x }}", True, {"user": "U: "}, arguments)
     assert request(enable_thinking=True).prompt.template.arguments == {"enable_thinking": True}
     assert request().prompt.template == Template()
+
+
+def test_a_request_wins_over_the_template_that_is_configured():
+    settings = ModelSettings(chat_template="{{ y }}", chat_template_args={"a": 1, "b": 2})
+
+    def template(**fields: object) -> Template:
+        (made,) = decode_body(body(**fields)).to_requests(settings, None)
+        assert isinstance(made.prompt, ChatPrompt)
+        return made.prompt.template
+
+    assert template() == Template("{{ y }}", arguments={"a": 1, "b": 2})
+    assert template(chat_template="{{ x }}").source == "{{ x }}"
+    assert template(chat_template_kwargs={"b": 3}).arguments == {"a": 1, "b": 3}
+    assert template(enable_thinking=True).arguments == {"a": 1, "b": 2, "enable_thinking": True}
+    assert settings.chat_template_args == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mlxd.api.completions import decode_body
-from mlxd.config import Generation
+from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 from mlxd.messages import (
     ChoiceEvent,
@@ -48,7 +48,7 @@ def body(prompt: Any = "Say it", **fields: Any) -> bytes:
     ],
 )
 def test_the_forms_of_a_prompt(prompt, meant):
-    requests = decode_body(body(prompt)).to_requests(Generation(), None)
+    requests = decode_body(body(prompt)).to_requests(ModelSettings(), None)
     assert [request.prompt for request in requests] == meant
 
 
@@ -73,7 +73,7 @@ def test_a_bad_prompt_is_named(prompt, param, said):
 
 def test_the_common_fields_are_there():
     (made,) = decode_body(body(max_tokens=3, temperature=0.5, seed=1)).to_requests(
-        Generation(), None
+        ModelSettings(), None
     )
     assert (made.max_tokens, made.sampling.temperature, made.seed) == (3, 0.5, 1)
 
@@ -110,12 +110,12 @@ def test_a_stream_is_openais():
 
 
 def test_each_prompt_gets_n_answers_with_seeds_of_their_own():
-    made = decode_body(body(["a", "b"], n=3, seed=7)).to_requests(Generation(), None)
+    made = decode_body(body(["a", "b"], n=3, seed=7)).to_requests(ModelSettings(), None)
     assert [r.prompt.text for r in made if isinstance(r.prompt, TextPrompt)] == list("aaabbb")
     seeds = [r.seed for r in made]
     assert seeds[0] == seeds[3] == 7
     assert len(set(seeds)) == 3
-    unseeded = decode_body(body(n=3)).to_requests(Generation(), None)
+    unseeded = decode_body(body(n=3)).to_requests(ModelSettings(), None)
     assert {r.seed for r in unseeded} == {None}
 
 

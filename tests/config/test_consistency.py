@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Server, check
+from mlxd.config import Config, Models, ModelSettings, Server, check
 from mlxd.errors import ConfigError
 
 
@@ -38,3 +38,14 @@ def test_the_standard_socket_must_fit_too(home: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MLXD_HOME", "/" + "x" * 120)
     with pytest.raises(ConfigError, match=r"^server\.socket: /x+/run/mlxd\.sock has 135 bytes"):
         check(Config())
+
+
+def test_a_model_does_not_draft_for_itself(home: Path) -> None:
+    big = {"owner/big": ModelSettings(draft_model="same")}
+    check(Config(model=big))
+    with pytest.raises(ConfigError) as caught:
+        check(Config(models=Models(aliases={"same": "owner/big"}), model=big))
+    assert caught.value.message == (
+        'model."owner/big".draft_model: "same" is the model itself; '
+        "name a smaller one with the same tokens"
+    )

@@ -1,8 +1,17 @@
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Explained, explain, load, load_file
+from mlxd.config import (
+    Config,
+    Explained,
+    Generation,
+    ModelSettings,
+    explain,
+    load,
+    load_file,
+)
 from mlxd.config.keys import KEYS
 from mlxd.errors import ConfigError
 
@@ -219,7 +228,27 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "model.x.cake = 1",
-            "model.x.cake: unknown key; model.x has generation, with the keys of [generation]",
+            "model.x.cake: unknown key; model.x has adapter, draft_model, num_draft_tokens, "
+            "chat_template, chat_template_args, and generation with the keys of [generation]",
+        ),
+        (
+            "model.x.draft_modle = 'y'",
+            "model.x.draft_modle: unknown key; did you mean model.x.draft_model?",
+        ),
+        (
+            "model.x.max_tokens = 1",
+            "model.x.max_tokens: unknown key; did you mean model.x.generation.max_tokens?",
+        ),
+        ("model.x = 1", "model.x: found 1, expected a table"),
+        ("model.x.adapter = 1", "model.x.adapter: found 1, expected a string"),
+        (
+            "model.x.num_draft_tokens = 65",
+            "model.x.num_draft_tokens: found 65, expected an integer from 0 to 64",
+        ),
+        (
+            "model.x.chat_template_args.day = 1979-05-27",
+            'model.x.chat_template_args: found {"day":"1979-05-27"}, expected a table of texts, '
+            "numbers, truth values, and lists and tables of these",
         ),
         ("model.x.generation = 1", "model.x.generation: found 1, expected a table"),
         (
@@ -279,12 +308,34 @@ def test_one_model_may_differ_in_generation(home: Path) -> None:
     )
     (home / "settings.toml").write_text('[model."some/id".generation]\nmax_tokens = 10')
     config = load(environ={})
-    special = config.generation_for("some/id")
+    special = config.for_model("some/id").generation
     assert (special.temperature, special.max_tokens, special.top_k) == (0.7, 10, 7)
-    assert config.generation_for("another") == config.generation
+    assert config.for_model("another").generation == config.generation
     rows = explain(environ={})
     assert _row(rows, 'model."some/id".generation.max_tokens') == (10, "settings.toml")
     assert _row(rows, 'model."some/id".generation.temperature') == (0.7, "config.toml")
+
+
+def test_one_model_may_have_an_adapter_a_draft_model_and_a_template(home: Path) -> None:
+    (home / "config.toml").write_text(
+        "[generation]\ntop_k = 7\n"
+        "[model.big]\nadapter = 'pirate'\ndraft_model = 'small'\nnum_draft_tokens = 5\n"
+        "chat_template = '{{ x }}'\nchat_template_args = { x = [1, { y = true }] }\n"
+    )
+    config = load(environ={})
+    assert config.for_model("big") == ModelSettings(
+        adapter="pirate",
+        draft_model="small",
+        num_draft_tokens=5,
+        chat_template="{{ x }}",
+        chat_template_args={"x": [1, {"y": True}]},
+        generation=Generation(top_k=7),
+    )
+    assert config.for_model("another") == ModelSettings(generation=Generation(top_k=7))
+    rows = explain(environ={})
+    assert _row(rows, "model.big.adapter") == ("pirate", "config.toml")
+    text = next(row.text for row in rows if row.key == "model.big.chat_template_args")
+    assert tomllib.loads(f"x = {text}") == {"x": {"x": [1, {"y": True}]}}
 
 
 def test_a_relative_path_starts_at_its_source(

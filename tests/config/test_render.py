@@ -2,7 +2,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from mlxd.config import Config, load, render_default
+from mlxd.config import Config, Generation, ModelSettings, load, render_default
 from mlxd.config.keys import KEYS
 
 
@@ -22,7 +22,10 @@ def test_uncommented_the_default_file_is_every_key_with_its_default(home: Path) 
 def test_the_example_for_one_model_works(home: Path) -> None:
     text = re.sub(r"^#   ", "", render_default(), flags=re.MULTILINE)
     (home / "config.toml").write_text(text)
-    assert load(environ={}).generation_for("some/id").max_tokens == 2048
+    example = load(environ={}).for_model("some/id")
+    assert example == ModelSettings(generation=Generation(max_tokens=2048, temperature=0.7))
+    shown = tomllib.loads(text)["model"]["some/id"]
+    assert set(shown) == set(ModelSettings.__struct_fields__)
 
 
 def test_every_key_says_what_it_does_in_a_line() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from mlxd.api import control
-from mlxd.config import Generation, Server
-from mlxd.errors import MlxdError, ModelNotFound
+from mlxd.config import Generation, ModelSettings, Server
+from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.context import Context
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import Adapter, Entry
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -53,6 +53,7 @@ class FakePool:
     script: Sequence[Step] = field(default_factory=lambda: HELLO)
     refusal: MlxdError | None = None
     illness: MlxdError | None = None
+    entries: list[Entry] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
     answers: list[ScriptedAnswer] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,6 +63,7 @@ class FakePool:
     ) -> ScriptedAnswer:
         if self.refusal is not None:
             raise self.refusal
+        self.entries.append(entry)
         self.requests += requests
         self.answers.append(ScriptedAnswer(self.script))
         self.submitted.set()
@@ -83,26 +85,41 @@ class FakeCatalog:
             return _entry(name)
         raise ModelNotFound(f"no model {name!r}; near ones: tiny", param="model")
 
+    def adapter(self, name: str) -> Adapter:
+        if name == "pirate":
+            return Adapter(name, Path("/adapters/pirate"))
+        raise InvalidRequest(f"no adapter {name!r}; there is pirate", param="adapters")
+
 
 class FakeSettings(msgspec.Struct):
     server: Server
+    model: ModelSettings
 
-    def generation_for(self, model_id: str) -> Generation:
-        return Generation(max_tokens=77)
+    def for_model(self, model_id: str) -> ModelSettings:
+        return self.model
 
 
-def make_context(pool: FakePool, **server: object) -> Context:
+USUAL = ModelSettings(generation=Generation(max_tokens=77))
+
+
+def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object) -> Context:
     """Give a context around `pool`; `server` are keys of the [server] section."""
 
     async def status() -> control.Status:
         return control.Status(
-            running=True, socket="/s", config="/c", settings="/t", models_dir="/m", log="/l"
+            running=True,
+            socket="/s",
+            config="/c",
+            settings="/t",
+            models_dir="/m",
+            adapters_dir="/a",
+            log="/l",
         )
 
     async def use(model: str) -> control.UseReply:
         return control.UseReply(model=FakeCatalog().resolve(model).id, state="loading")
 
-    settings = FakeSettings(msgspec.convert(server, Server))
+    settings = FakeSettings(msgspec.convert(server, Server), model)
     return Context(settings, FakeCatalog(), pool, status, lambda: control.ModelList(models=[]), use)
 
 

@@ -5,7 +5,8 @@ import httpx
 import openai
 import pytest
 
-from mlxd.errors import ContextLengthExceeded, EngineDied, QueueFull
+from mlxd.config import ModelSettings
+from mlxd.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueueFull
 from mlxd.http.app import public_app, unix_app
 from mlxd.messages import ChatPrompt, Draft, TextPrompt
 from tests.http.fakes import make_context
@@ -51,7 +52,10 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
         (CHAT | {"model": "none such"}, 404, "model"),
         (CHAT | {"tools": [{}]}, 400, "tools[0].type"),
         (CHAT | {"adapters": "mine"}, 400, "adapters"),
+        (CHAT | {"adapters": "/adapters/pirate"}, 400, "adapters"),
         (CHAT | {"draft_model": "none such"}, 404, "draft_model"),
+        (CHAT | {"draft_model": "/models/owner/name"}, 404, "draft_model"),
+        (CHAT | {"draft_model": "tiny"}, 400, "draft_model"),
     ],
 )
 async def test_a_bad_request_never_reaches_the_pool(serve, pool, body, status, param):
@@ -119,6 +123,26 @@ async def test_a_draft_model_is_found_in_the_catalog(serve, pool):
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
     path = "/models/owner/name"
     assert [r.draft for r in pool.requests] == [Draft(path, 5), Draft(path, 3), None]
+
+
+async def test_an_adapter_is_found_in_the_catalog(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    reply = await client.post("/v1/chat/completions", json=CHAT | {"adapters": "pirate"})
+    assert (reply.status_code, reply.json()["model"]) == (200, "tiny")
+    await client.post("/v1/chat/completions", json=CHAT)
+    assert [entry.name for entry in pool.entries] == ["tiny with adapter pirate", "tiny"]
+
+
+async def test_the_configured_draft_model_is_to_blame_for_itself(serve, pool):
+    """A client that named no draft model is not told that its request was bad."""
+    settings = ModelSettings(draft_model="owner/name")
+    client = await serve(public_app(make_context(pool, settings)))
+    pool.script = [InvalidRequest("owner/name has other tokens", param="draft_model")]
+    reply = await client.post("/v1/chat/completions", json=CHAT)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "load_failed")
+    assert reply.json()["error"]["message"] == "model.tiny.draft_model: owner/name has other tokens"
+    reply = await client.post("/v1/chat/completions", json=CHAT | {"draft_model": "owner/name"})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "draft_model")
 
 
 @pytest.mark.parametrize(

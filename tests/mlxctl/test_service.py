@@ -217,7 +217,9 @@ def test_stop_counts_the_requests_it_waits_for(
     monkeypatch.setattr(process, "_QUIET_SECONDS", 0.01)
     monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
     model = {"id": "tiny", "state": "ready", "requests": requests}
-    places = dict.fromkeys(("socket", "config", "settings", "models_dir", "log"), "")
+    places = dict.fromkeys(
+        ("socket", "config", "settings", "models_dir", "adapters_dir", "log"), ""
+    )
     daemon.answers(("GET", "/control/v1/status"), {"running": True, "models": [model], **places})
     said: list[str] = []
     with pytest.raises(CommandFailed, match="was killed"):

@@ -25,17 +25,19 @@ RUNNING = {
     "config": "/h/config.toml",
     "settings": "/h/settings.toml",
     "models_dir": "/h/models",
+    "adapters_dir": "/h/adapters",
     "log": "/h/logs/mlxd.log",
     "uptime_s": 192.5,
     "default_model": "tiny",
     "models": [],
 }
 READY = {"id": "tiny", "state": "ready", "pid": 4712, "memory_bytes": 98_000_000, "requests": 2}
+ADAPTED = {**READY, "adapter": "pirate"}
 FAILED = {"id": "b", "state": "failed", "pid": None, "memory_bytes": None, "requests": 0}
 
 
 def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
-    daemon.answers(STATUS, {**RUNNING, "models": [READY, {**FAILED, "cause": "no weights"}]})
+    daemon.answers(STATUS, {**RUNNING, "models": [ADAPTED, {**FAILED, "cause": "no weights"}]})
     done = mlxctl("status")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
@@ -47,16 +49,17 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "config         /h/config.toml",
         "settings       /h/settings.toml",
         "models         /h/models",
+        "adapters       /h/adapters",
         "log            /h/logs/mlxd.log",
         "",
-        "MODEL  STATE   MEMORY  REQUESTS  PID",
-        "tiny   ready   98 MB   2         4712",
-        "b      failed  -       0         -     no weights",
+        "MODEL                     STATE   MEMORY  REQUESTS  PID",
+        "tiny with adapter pirate  ready   98 MB   2         4712",
+        "b                         failed  -       0         -     no weights",
     ]
 
 
 def test_json_is_what_the_daemon_says(daemon: FakeDaemon, mlxctl: Run) -> None:
-    said = {**RUNNING, "models": [{**READY, "cause": None}]}
+    said = {**RUNNING, "models": [{**ADAPTED, "cause": None}]}
     daemon.answers(STATUS, said)
     assert json.loads(mlxctl("status", "--json").stdout) == said
 

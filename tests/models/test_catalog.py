@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import Models
-from mlxd.errors import ModelNotFound
-from mlxd.models.catalog import Catalog
+from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.models.catalog import Adapter, Catalog
 
 
 def add_model(folder: Path, config: object = None) -> Path:
@@ -23,6 +23,13 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The models directory of an empty home."""
     monkeypatch.setenv("MLXD_HOME", str(tmp_path))
     return tmp_path / "models"
+
+
+def add_adapter(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapters.safetensors").write_bytes(b"12345")
+    return folder
 
 
 def ids(catalog: Catalog) -> list[str]:
@@ -119,3 +126,38 @@ def test_without_any_model_it_says_how_to_get_one(models: Path) -> None:
     assert catalog.default() is None
     with pytest.raises(ModelNotFound, match="mlxctl import"):
         catalog.resolve("anything")
+
+
+def test_an_adapter_is_found_by_the_name_of_its_folder(models: Path) -> None:
+    folder = add_adapter(models.parent / "adapters" / "pirate")
+    assert Catalog(Models()).adapter("pirate") == Adapter("pirate", folder)
+    assert ids(Catalog(Models())) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "pirat", ".hidden", "no-weights", "no-config"])
+def test_what_is_no_adapter_is_told_with_what_there_is(models: Path, name: str) -> None:
+    adapters = models.parent / "adapters"
+    add_adapter(adapters / "poet")
+    add_adapter(adapters / "pirate")
+    add_adapter(adapters / ".hidden")
+    (add_adapter(adapters / "no-weights") / "adapters.safetensors").unlink()
+    (add_adapter(adapters / "no-config") / "adapter_config.json").unlink()
+    with pytest.raises(InvalidRequest) as caught:
+        Catalog(Models()).adapter(name)
+    assert caught.value.message == f"adapter {name!r} does not exist; there is pirate, poet"
+    assert caught.value.param == "adapters"
+
+
+def test_the_path_of_an_adapter_is_no_name_of_it(models: Path) -> None:
+    folder = add_adapter(models.parent / "adapters" / "pirate")
+    outside = add_adapter(models.parent / "outside")
+    for name in (str(folder), "../adapters/pirate", "pirate/", "./pirate", "../outside"):
+        with pytest.raises(InvalidRequest, match="there is pirate"):
+            Catalog(Models()).adapter(name)
+    with pytest.raises(InvalidRequest, match="there is pirate"):
+        Catalog(Models()).adapter(str(outside))
+
+
+def test_without_any_adapter_it_says_so(models: Path) -> None:
+    with pytest.raises(InvalidRequest, match="'pirate' does not exist; none is installed"):
+        Catalog(Models()).adapter("pirate")

@@ -6,15 +6,19 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
+import msgspec
 import pytest
 
 from mlxd.config import Config, Models, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
-from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
+from mlxd.messages import Delta, GenerateRequest, Load, Sampling, Started, TextPrompt
 from mlxd.models.answer import Answer
+from mlxd.models.catalog import Adapter
+from mlxd.models.engine_process import EngineProcess
 from mlxd.models.model import Launch, State
-from mlxd.models.pool import Pool
+from mlxd.models.pool import Pool, launch_from
 from tests.models.conftest import make_entry
 
 A, B = make_entry("a"), make_entry("b")
@@ -78,6 +82,38 @@ async def test_another_model_waits_its_turn_and_every_request_is_answered(
         states = sorted([pool.model(A).state, pool.model(B).state])
         assert states == [State.READY, State.UNLOADED]
         assert pool.requests == 0
+
+
+async def test_an_adapter_makes_another_model_of_it(launch_fake: LaunchFake) -> None:
+    adapted = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
+    async with open_pool(launch_fake("")) as pool:
+        assert await read(pool.submit(A, text("plain"))) == "plain"
+        assert await read(pool.submit(adapted, text("ahoy"))) == "ahoy"
+        assert pool.model(adapted) is not pool.model(A)
+        assert (pool.model(A).state, pool.model(adapted).state) == (State.UNLOADED, State.READY)
+        assert await read(pool.submit(A, text("plain again"))) == "plain again"
+        assert (pool.model(A).state, pool.model(adapted).state) == (State.READY, State.UNLOADED)
+
+
+async def test_an_engine_is_told_of_the_model_and_its_adapter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[tuple[str, Load]] = []
+
+    async def start(name: str, load: Load, _report: Callable[[float], None]) -> NoReturn:
+        loads.append((name, load))
+        raise LoadFailed("seen")
+
+    monkeypatch.setattr(EngineProcess, "start", start)
+    adapted = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
+    launch = launch_from(Config())
+    for entry in (A, adapted):
+        with pytest.raises(LoadFailed):
+            await launch(entry, lambda _: None)
+    assert [(name, load.path, load.adapter_path) for name, load in loads] == [
+        ("a", "/models/a", None),
+        ("a with adapter pirate", "/models/a", "/adapters/pirate"),
+    ]
 
 
 async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
