@@ -28,6 +28,7 @@ from mlxd.models.pool import Pool
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MEMORY_ANSWER_SECONDS = 0.05
 _OPEN_FILES = 8192
+_LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, State.READY)
 
 _log = logging.getLogger("mlxd")
 
@@ -174,10 +175,9 @@ class Daemon:
                 await model.engine.ping(_MEMORY_ANSWER_SECONDS)
 
     def _models(self) -> control.ModelList:
-        states: dict[str, str] = {}
-        for model in self._pool.models:
-            if model.state is not State.UNLOADED or model.entry.id not in states:
-                states[model.entry.id] = model.state
+        # With and without its adapters a model may be in several states: the liveliest is shown.
+        by_life = sorted(self._pool.models, key=lambda model: _LIVELINESS.index(model.state))
+        states = {model.entry.id: str(model.state) for model in by_life}
         default = self._catalog.default()
         return control.ModelList(
             models=[
