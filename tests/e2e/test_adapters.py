@@ -1,4 +1,4 @@
-"""Adapters and draft models, on real engines: a LoRA made here for the tiny random model."""
+"""What `[model."ID"]` and a request say of adapters, drafts and templates, on real engines."""
 
 import json
 import shutil
@@ -33,6 +33,10 @@ adapter = "gone"
 [model.mismatched]
 draft_model = "foreign"
 
+[model.terse]
+chat_template = "{{ messages[0].content }}{{ tail }}"
+chat_template_args = { tail = "!" }
+
 [model.nobody]
 num_draft_tokens = 1
 """
@@ -45,7 +49,7 @@ def home(tiny_model: Path) -> Iterator[Path]:
         home = Path(folder)
         models = home / "models"
         models.mkdir()
-        for name in ("tiny", "sailor", "hasty", "forgetful", "bare", "mismatched"):
+        for name in ("tiny", "sailor", "hasty", "forgetful", "bare", "mismatched", "terse"):
             (models / name).symlink_to(tiny_model)
         make_tiny_model(models / "drafter", seed=1)
         make_model_with_one_more_token(models / "foreign", tiny_model)
@@ -235,6 +239,22 @@ def test_a_draft_model_with_other_tokens_is_told_to_whoever_named_it(
 @pytest.mark.parametrize("name", ["gone", "../drafter", "tiny/../drafter", "/drafter"])
 def test_only_names_of_models_reach_the_disk(daemon: DaemonProcess, name: str) -> None:
     assert refused(daemon, draft_model=name)[:2] == (404, "draft_model")
+
+
+def test_a_configured_chat_template_is_used_unless_the_request_says_otherwise(
+    daemon: DaemonProcess,
+) -> None:
+    def chat(**fields: object) -> str:
+        messages = [{"role": "user", "content": "Ahoy"}]
+        body = {"model": "terse", "messages": messages, "max_tokens": 20, **fields}
+        reply = daemon.local.post("/v1/chat/completions", json=body)
+        return reply.json()["choices"][0]["message"]["content"]
+
+    shouted, asked = ask(daemon, prompt=["Ahoy!", "Ahoy?"], max_tokens=20)
+    assert chat() == shouted
+    assert chat(chat_template_kwargs={"tail": "?"}) == asked
+    assert chat(chat_template="Ahoy?") == asked
+    assert chat(model="tiny") not in (shouted, asked)
 
 
 def test_a_table_for_no_model_is_remarked_upon(daemon: DaemonProcess) -> None:
