@@ -79,14 +79,15 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         check_messages(self.messages)
         check_depth(self.chat_template_args, "chat_template_args")
         check_depth(self.chat_template_kwargs, "chat_template_kwargs")
-        self._grammar(self._tool_use())
+        self._tool_use()
+        self._grammar()
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Give the engine's request for each choice; `settings` stand in for what was left out."""
         tools = self._tool_use()
         template = self._template(settings)
         prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
-        return self.asking([prompt], settings.generation, self._grammar(tools), draft)
+        return self.asking([prompt], settings.generation, self._grammar(), draft)
 
     def fold(self, model: str, created: int) -> EventFold:
         """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
@@ -102,14 +103,8 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         parallel = self.parallel_tool_calls is not False
         return tool_use(self.tools, self.tool_choice, parallel=parallel)
 
-    def _grammar(self, tools: ToolUse | None) -> Grammar | None:
-        grammar = only_one(grammar_of(self.response_format) + self.grammars())
-        if grammar and tools and (tools.name or tools.choice == "required"):
-            raise InvalidRequest(
-                f"`{grammar.param}`: cannot be combined with a `tool_choice` that asks for a call",
-                param=grammar.param,
-            )
-        return grammar
+    def _grammar(self) -> Grammar | None:
+        return only_one(grammar_of(self.response_format) + self.grammars())
 
     def _template(self, settings: ModelSettings) -> Template:
         arguments = dict(settings.chat_template_args)

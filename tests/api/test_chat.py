@@ -197,14 +197,6 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"guided_regex": "a", "guided_json": {}}, "guided_regex"),
         ({"guided_json": "[1]"}, "guided_json"),
         ({"guided_choice": []}, "guided_choice"),
-        (
-            {
-                "tools": [TOOL],
-                "tool_choice": "required",
-                "response_format": {"type": "json_object"},
-            },
-            "response_format",
-        ),
         ({"num_draft_tokens": 65}, "num_draft_tokens"),
     ],
 )

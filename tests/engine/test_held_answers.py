@@ -213,6 +213,15 @@ def test_with_tools_a_held_answer_may_be_a_call_or_match(bench: Bench) -> None:
     assert bench.text(1) == ""
 
 
+def test_a_call_that_is_demanded_comes_whatever_the_answer_would_have_to_match(
+    bench: Bench,
+) -> None:
+    bench.admit(0, chat(ToolUse([WEATHER], name="weather"), grammar=held()))
+    bench.run()
+    assert calls(bench, 0)
+    assert bench.text(0) == ""
+
+
 def test_a_schema_of_arguments_that_cannot_be_compiled_is_refused_with_the_place(
     bench: Bench,
 ) -> None:
