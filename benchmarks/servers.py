@@ -94,17 +94,19 @@ def mlx_lm_server(model: Model | None) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def mlxd(model: Model | None, *, default: bool = True) -> Iterator[Server]:
+def mlxd(
+    model: Model | None, *, default: bool = True, checkout: Path | None = None
+) -> Iterator[Server]:
     """`mlxd` on a home of its own that holds `model` and nothing else.
 
     With `default` False the model is there, but not the daemon's default: it is loaded when a
-    request comes.
+    request comes. `checkout` is the folder of other sources than the installed ones.
     """
     port = _free_port()
     # A Unix socket's path must be short, and the temporary folder of macOS is not.
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/tmp") as folder:
         home = Path(folder)
-        command = [sys.executable, "-m", "mlxd", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "mlxd", "--host", "127.0.0.1", "--port", str(port)]
         if model is not None:
             (home / "models").mkdir()
             (home / "models" / model.path.name).symlink_to(model.path)
@@ -112,6 +114,8 @@ def mlxd(model: Model | None, *, default: bool = True) -> Iterator[Server]:
                 command += ["--model", model.path.name]
         environment = model.environment() if model else dict(os.environ)
         environment["MLXD_HOME"] = str(home)
+        if checkout is not None:
+            environment["PYTHONPATH"] = str(checkout)
         with _process(command, environment) as (process, started, log):
             yield Server(port, process.pid, _await_health(process, port, started, log), home)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/serving.py [--model PATH|tiny] [--streams 1,8,32] [--tokens 400] [--rounds 5]
                                  [--servers bare,mlx_lm,mlxd] [--only throughput,join,...]
-                                 [--json FILE] [--quick]
+                                 [--before DIR] [--json FILE] [--quick]
 
 Each server runs alone; the servers take turns in every round, so that a drift of the machine meets
 all of them. benchmarks/README.md says what each scenario measures.
@@ -10,6 +10,7 @@ all of them. benchmarks/README.md says what each scenario measures.
 
 import argparse
 import compileall
+import functools
 import importlib.metadata
 import json
 import os
@@ -43,6 +44,8 @@ class Benchmark:
         self._options = options
         self._model = model
         self._starts = {name: _STARTS[name] for name in options.servers if name in _STARTS}
+        if options.before is not None:
+            self._starts["before"] = functools.partial(servers.mlxd, checkout=options.before)
 
     def run(self) -> Iterator[Tables]:
         """Measure; give tables by name as they become ready."""
@@ -65,16 +68,20 @@ class Benchmark:
             kills = [scenarios.kill_engine(self._model) for _ in range(options.kills)]
             yield {"kill": report.kill(kills)}
 
+    @property
+    def _names(self) -> list[str]:
+        return [*self._options.servers, *(["before"] if self._options.before else [])]
+
     def _rounds(self) -> Tables:
         options = self._options
         texts = scenarios.batches(self._model, options.streams)
         runs: dict[str, dict[int, list[scenarios.Run]]] = {
-            name: {count: [] for count in options.streams} for name in options.servers
+            name: {count: [] for count in options.streams} for name in self._names
         }
         join: dict[str, list[float]] = {name: [] for name in self._starts}
         turns: dict[str, list[tuple[float, float]]] = {name: [] for name in self._starts}
         for number in range(options.rounds):
-            for name in options.servers:
+            for name in self._names:
                 _progress(f"round {number + 1} of {options.rounds}: {name}")
                 if name == "bare":
                     if "throughput" in options.only:
@@ -82,7 +89,7 @@ class Benchmark:
                         for batch, run in zip(texts, batches, strict=True):
                             runs[name][len(batch)].append(run)
                     continue
-                with _STARTS[name](self._model) as server, Client(server.port) as client:
+                with self._starts[name](self._model) as server, Client(server.port) as client:
                     session = scenarios.Session(client, self._model)
                     if "throughput" in options.only:
                         for batch in texts:
@@ -180,6 +187,14 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _checkout(text: str) -> Path:
+    folder = Path(text).resolve()
+    if not (folder / "mlxd" / "__main__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is no checkout of mlxd")
+    compileall.compile_dir(folder / "mlxd", quiet=2)
+    return folder
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="tiny", help="a model folder, or the random one (tiny)")
@@ -192,6 +207,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_names(_SCENARIOS), default=list(_SCENARIOS), help=",".join(_SCENARIOS)
     )
+    parser.add_argument("--before", type=_checkout, help="another checkout of mlxd to compare with")
     parser.add_argument("--json", type=Path, help="write the tables to this file too")
     parser.add_argument("--quick", action="store_true", help="a smoke test: every figure is rough")
     repetitions = {

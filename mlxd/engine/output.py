@@ -83,6 +83,7 @@ class Output:
         self._state = REASONING if in_reasoning else NORMAL
         if markup is not None and markup.machine is not None:
             self._marks = markup.machine.make_state(self._state)
+        self._plain = self._marks is None  # nearly every token of every answer: no detours for it
         self._calls = calls
         self._call_text: str | None = None
         self._called = False
@@ -93,6 +94,9 @@ class Output:
         """Take the next token; give what is certain now, perhaps nothing."""
         self._detokenizer.add_token(token)
         text = self._detokenizer.last_segment
+        if self._plain and logprob is None:
+            text = self._cut(text)
+            return [Delta(self._id, text)] if text else []
         self._logprobs.add(logprob)
         before = self._state
         events = self._give(self._cut(text), last=False)

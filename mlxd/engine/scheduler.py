@@ -250,7 +250,7 @@ class Scheduler:
             happened = sequence.advance(response.token, response.finish_reason, scored)
             if response.finish_reason is not None:
                 self._prompt_cache.keep(response.all_tokens, response.prompt_cache)
-            if happened and isinstance(happened[-1], Finished | Failed):
+            if sequence.ended:
                 if response.finish_reason is None:
                     self._take_out(response.uid)
                 del self._sequences[response.uid], self._uid_of[sequence.request_id]
@@ -281,7 +281,7 @@ class Scheduler:
             elif sequence.completion_tokens + 1 >= speculation.max_tokens:
                 reason = "length"
             events += sequence.advance(token, reason, scored)
-            if events and isinstance(events[-1], Finished | Failed):
+            if sequence.ended:
                 del self._speculating[request_id]
                 self._keep_speculated(speculation)
                 break

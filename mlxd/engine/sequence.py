@@ -9,7 +9,7 @@ from mlxd.messages import Event, Failed, Finished, TokenLogprob, TopLogprob, Usa
 
 
 class Sequence:
-    """A request that is being computed: what came in, what has come out."""
+    """A request that is being computed: what came in, what has come out, whether it has ended."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Sequence:
         self._cached_tokens = cached_tokens
         self._constraint = constraint
         self.completion_tokens = 0
+        self.ended = False
 
     def advance(
         self,
@@ -45,12 +46,13 @@ class Sequence:
         self.completion_tokens += 1
         events: list[Event] = []
         if reason != "stop":
-            events += self._output.add(token, self._logprob(scored))
+            events = self._output.add(token, self._logprob(scored))
         if self._output.stopped:
             reason = "stop"
         elif reason is not None:
             events += self._output.finish()
         if reason is not None:
+            self.ended = True
             events.append(self._ended(self._output.finish_reason(reason)))
         return events
 
