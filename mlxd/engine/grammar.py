@@ -1,9 +1,11 @@
 """Grammars: what an answer may go on with, as llguidance computes it, laid over the logits."""
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import llguidance.hf
@@ -21,6 +23,7 @@ ANSWER = "start: @answer"
 
 _BITS = 32
 _ALL = 0xFFFFFFFF
+_COMPILE_SECONDS = 5.0
 _KEPT = 64  # compiled grammars
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # without an end, a weak model writes spaces for ever
 
@@ -171,12 +174,29 @@ class Grammars:
 
     def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
         grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
-        matcher = LLMatcher(self._tokens, json.dumps({"grammars": grammars}), log_level=0)
+        matcher = self._build(json.dumps({"grammars": grammars}))
+        if matcher is None:
+            where = parts[0].param if len(parts) == 1 else "tools"
+            raise BadGrammar(f"it takes more than {_COMPILE_SECONDS:g} s to compile", where)
         if not matcher.is_error():
             return matcher
         for part in parts:
             self._check(part)
         raise BadGrammar(_reason(matcher.get_error()), parts[0].param if parts else "tools")
+
+    def _build(self, grammar: str) -> LLMatcher | None:
+        """Compile in a thread that is left behind when it takes too long: nothing can end it."""
+        built: SimpleQueue[LLMatcher] = SimpleQueue()
+        tokens = self._tokens
+
+        def build() -> None:
+            built.put(LLMatcher(tokens, grammar, log_level=0))
+
+        threading.Thread(target=build, name="grammar-compiler", daemon=True).start()
+        try:
+            return built.get(timeout=_COMPILE_SECONDS)
+        except Empty:
+            return None
 
     def _check(self, part: Part) -> None:
         """Raise BadGrammar when a part is at fault, with the place in it if that can be found."""

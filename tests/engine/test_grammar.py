@@ -110,6 +110,16 @@ def test_a_schema_that_cannot_be_compiled_is_refused_with_the_place(
     assert "\n" not in str(caught.value)
 
 
+def test_a_schema_that_takes_too_long_to_compile_is_refused(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.grammar._COMPILE_SECONDS", 0.1)
+    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 20)]  # 0.7 s
+    with pytest.raises(BadGrammar, match="takes more than 0.1 s") as caught:
+        grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
+    assert caught.value.param == PARAM
+
+
 def test_what_no_grammar_can_check_may_be_overlooked(grammars: Grammars) -> None:
     source = json.dumps({"type": "array", "uniqueItems": True})
     lenient = Part("answer", "json_schema", source, "tools[0].function.parameters", lenient=True)
