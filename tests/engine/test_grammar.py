@@ -115,7 +115,7 @@ def test_a_schema_that_takes_too_long_to_compile_is_refused(
 ) -> None:
     monkeypatch.setattr("mlxd.engine.grammar._COMPILE_SECONDS", 0.1)
     patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 20)]  # 0.7 s
-    with pytest.raises(BadGrammar, match="takes more than 0.1 s") as caught:
+    with pytest.raises(BadGrammar, match="takes more than") as caught:
         grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
     assert caught.value.param == PARAM
 
