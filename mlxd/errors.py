@@ -20,7 +20,8 @@
     │   ├── GenerationFailed         500, one sequence
     │   └── EngineDied               500, all sequences of one engine
     ├── ConfigError              the configuration is at fault: exit 78
-    └── StartupError             this daemon cannot start here and now: exit 1
+    ├── StartupError             this daemon cannot start here and now: exit 1
+    └── ServingFailed            this daemon cannot go on: exit 1
 
 `mlxd.http.errors` turns them into replies and `mlxd.__main__` into exit statuses; nobody else does.
 """
@@ -165,3 +166,7 @@ class ConfigError(MlxdError):
 
 class StartupError(MlxdError):
     """This daemon cannot start here and now: a port in use, another daemon, no permission."""
+
+
+class ServingFailed(MlxdError):
+    """This daemon cannot go on: one of its servers has ended by itself."""

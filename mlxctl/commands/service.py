@@ -36,16 +36,20 @@ def restart() -> None:
 
 
 def _start(manager: ServiceManager) -> None:
-    running = manager.pid() is not None
-    status = manager.start()
-    verb = "is running already" if running else "has started"
+    before = manager.pid()
+    status = manager.start(_report)
+    verb = "is running already" if status.pid == before else "has started"
     click.echo(f"mlxd {verb} (pid {status.pid}): {status.url}")
 
 
 def _stop(manager: ServiceManager) -> None:
     pid = manager.pid()
-    manager.stop(lambda line: click.echo(line, err=True))
+    manager.stop(_report)
     click.echo(f"mlxd has stopped (pid {pid})")
+
+
+def _report(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _settings_to_stop() -> Config:

@@ -64,7 +64,8 @@ def _lines(status: Status) -> list[str]:
         ("url", status.url or ""),
         ("default model", status.default_model or "none; choose one with: mlxctl use MODEL"),
     ]
-    lines = [f"mlxd {status.version} is running (pid {status.pid}, for {uptime})", ""]
+    does = "stopping" if status.stopping else "running"
+    lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]
     lines += [text.table(facts + places), ""]
     if not status.models:
         return [*lines, "no model in memory"]

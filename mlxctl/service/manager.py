@@ -13,8 +13,10 @@ class ServiceManager(Protocol):
         """Give the daemon's process id, None when none runs."""
         ...
 
-    def start(self) -> Status:
+    def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
+
+        One that is stopping is waited for first; `report` is told what is waited for.
 
         Raises:
             CommandFailed: it does not come up, and the message says why.
@@ -23,6 +25,8 @@ class ServiceManager(Protocol):
 
     def stop(self, report: Callable[[str], None]) -> None:
         """Let running requests finish and end the daemon; `report` is told what is waited for.
+
+        One that is stopping already is only waited for.
 
         Raises:
             NotRunning: there is none.

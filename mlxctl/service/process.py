@@ -37,22 +37,28 @@ class ProcessManager:
         """Give the daemon's process id, None when none runs."""
         return owner(paths.lock_file())
 
-    def start(self) -> Status:
+    def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
+
+        One that is stopping is waited for first; `report` is told what is waited for.
 
         Raises:
             CommandFailed: it does not come up, and the message says why.
         """
         if pid := self.pid():
-            return self._wait_for_other(pid)
+            status = self._wait_for_other(pid)
+            if status is not None and not status.stopping:
+                return status
+            if not self._wait_for_end(pid, self._stop_limit(), report):
+                raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
         process = self._spawn()
         for _ in _until(_START_SECONDS):
             if status := self._answer_of(process.pid):
                 return status
             if (code := process.poll()) is not None:
                 # Of two that start at once, one takes the lock; the other ends and is no failure.
-                if pid := self.pid():
-                    return self._wait_for_other(pid)
+                if (pid := self.pid()) and (status := self._wait_for_other(pid)):
+                    return status
                 raise CommandFailed(_why_it_ended(code))
         process.kill()
         process.wait()
@@ -64,6 +70,8 @@ class ProcessManager:
     def stop(self, report: Callable[[str], None]) -> None:
         """Let running requests finish and end the daemon; `report` is told what is waited for.
 
+        One that is stopping already is only waited for.
+
         Raises:
             NotRunning: there is none.
             CommandFailed: it had to be killed, or cannot be.
@@ -71,12 +79,13 @@ class ProcessManager:
         pid = self.pid()
         if pid is None:
             raise NotRunning("mlxd is not running")
-        _signal(pid, signal.SIGTERM)
-        limit = self._config.server.drain_timeout + _STOP_SECONDS
-        if self._wait_for_end(limit, lambda: report(self._waits_for(pid))):
+        if not self._is_stopping():  # a second signal would cut its requests short
+            _signal(pid, signal.SIGTERM)
+        limit = self._stop_limit()
+        if self._wait_for_end(pid, limit, report):
             return
         _signal(pid, signal.SIGKILL)
-        if self._wait_for_end(_KILL_SECONDS, lambda: None):
+        if self._wait_for_end(pid, _KILL_SECONDS, report):
             raise CommandFailed(f"mlxd (pid {pid}) did not stop within {limit:g} s and was killed")
         raise CommandFailed(f"mlxd (pid {pid}) cannot be killed")
 
@@ -116,24 +125,34 @@ class ProcessManager:
             return None
         return status if status.pid == pid else None
 
-    def _wait_for_other(self, pid: int) -> Status:
+    def _stop_limit(self) -> float:
+        return self._config.server.drain_timeout + _STOP_SECONDS
+
+    def _is_stopping(self) -> bool:
+        try:
+            return self._client.status().stopping
+        except CommandFailed:
+            return False
+
+    def _wait_for_other(self, pid: int) -> Status | None:
+        """Give the status of the daemon `pid` once it answers, None when it has ended."""
         for _ in _until(_START_SECONDS):
             try:
                 return self._client.status()
             except (NotRunning, NoAnswer):
-                if self.pid() is None:
-                    raise CommandFailed(f"mlxd (pid {pid}) has just ended; try again") from None
+                if self.pid() != pid:
+                    return None
         raise NoAnswer(f"mlxd (pid {pid}) runs, but does not answer on {self._client.socket_file}")
 
-    def _wait_for_end(self, seconds: float, report: Callable[[], None]) -> bool:
-        """Wait until no daemon runs and say whether that came to be within `seconds`."""
+    def _wait_for_end(self, pid: int, seconds: float, report: Callable[[str], None]) -> bool:
+        """Wait until the daemon `pid` has ended and say whether it has within `seconds`."""
         reported = time.monotonic() + _QUIET_SECONDS - _REPORT_SECONDS
         for now in _until(seconds):
-            if self.pid() is None:
+            if self.pid() != pid:
                 return True
             if now >= reported + _REPORT_SECONDS:
                 reported = now
-                report()
+                report(self._waits_for(pid))
         return False
 
     def _waits_for(self, pid: int) -> str:

@@ -26,9 +26,13 @@ class ModelStatus(msgspec.Struct, kw_only=True):
 
 
 class Status(msgspec.Struct, kw_only=True):
-    """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL."""
+    """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
+
+    A daemon that is `stopping` lets its requests finish, and accepts none.
+    """
 
     running: bool
+    stopping: bool = False
     pid: int | None = None
     version: str | None = None
     url: str | None = None

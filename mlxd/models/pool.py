@@ -122,11 +122,14 @@ class Pool:
         task.add_done_callback(self._preloads.discard)
 
     async def healthy(self) -> None:
-        """Return when the loop of every ready engine turns.
+        """Return when requests are accepted, and the loop of every ready engine turns.
 
         Raises:
+            Draining: the daemon is stopping.
             EngineDied: one does not.
         """
+        if self._draining:
+            raise Draining("the daemon is stopping")
         for model in self.models:
             if model.engine is not None:
                 await model.engine.check()
@@ -144,6 +147,11 @@ class Pool:
         for task in list(self._preloads):
             task.cancel()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
+
+    @property
+    def draining(self) -> bool:
+        """Whether requests are no longer accepted."""
+        return self._draining
 
     @property
     def closed(self) -> bool:

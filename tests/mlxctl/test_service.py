@@ -1,5 +1,6 @@
 """`mlxctl start`, `stop`, `restart` and `version` with the real daemon."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
@@ -16,6 +18,7 @@ from mlxctl.service import process
 from mlxctl.service.owner import owner
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
+from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.mlxctl.fake_daemon import FakeDaemon
 
@@ -110,6 +113,48 @@ def test_stop_lets_a_running_answer_finish(home: Path, tiny_model: Path, mlxctl:
         assert asking.wait(DEADLINE) == 0
 
 
+def test_one_that_is_stopping_is_waited_for_and_told_of(
+    home: Path, tiny_model: Path, mlxctl: Run
+) -> None:
+    (home / "models").mkdir()
+    (home / "models" / "tiny").symlink_to(tiny_model)
+    mlxctl("start")
+    with contextlib.ExitStack() as stack:
+
+        def begin(*arguments: str) -> "subprocess.Popen[bytes]":
+            return stack.enter_context(
+                subprocess.Popen(
+                    command(*arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                )
+            )
+
+        asking = begin("run", "--max-tokens", "1000", "hi")
+        first = asking.stdout.read(1)
+        before = status(mlxctl)
+        (model,) = before["models"]
+        os.kill(model["pid"], signal.SIGSTOP)  # its answer takes as long as this test needs
+        os.kill(before["pid"], signal.SIGTERM)
+        wait_until(lambda: status(mlxctl)["stopping"], "the daemon is stopping")
+        assert f"is stopping (pid {before['pid']}" in mlxctl("status").stdout
+        assert httpx.get(f"{before['url']}/health").status_code == 503
+        refused = mlxctl("use", "tiny")
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            "mlxctl: the daemon is stopping: choose a model once it has started again\n",
+        )
+
+        starting, stopping = begin("start"), begin("stop")
+        for waiting in (starting, stopping):
+            assert waiting.stderr.readline().decode() == "waiting for 1 running request…\n"
+        os.kill(model["pid"], signal.SIGCONT)
+        assert len(first + asking.stdout.read()) == len(b"\n") + 1000
+        assert stopping.stdout.read().decode() == f"mlxd has stopped (pid {before['pid']})\n"
+        assert starting.stdout.read().startswith(b"mlxd has started (pid ")
+
+
 def test_relative_paths_mean_the_same_to_the_daemon(home: Path, tiny_model: Path) -> None:
     (home / "more").mkdir()
     (home / "more" / "tiny").symlink_to(tiny_model)
@@ -178,7 +223,7 @@ def test_a_daemon_that_does_not_answer_in_time_is_killed(
 ) -> None:
     monkeypatch.setattr(process, "_START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=r"did not answer on .* within 0.01 s and was killed"):
-        ProcessManager(config.load()).start()
+        ProcessManager(config.load()).start(print)
     assert owner(paths.lock_file()) is None
 
 
@@ -187,7 +232,7 @@ def test_start_tells_of_one_that_runs_and_does_not_answer(
 ) -> None:
     monkeypatch.setattr(process, "_START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=rf"mlxd \(pid {stubborn}\) runs, but does not answer"):
-        ProcessManager(config.load()).start()
+        ProcessManager(config.load()).start(print)
 
 
 def test_stop_says_what_it_waits_for_and_kills_in_the_end(

@@ -18,6 +18,7 @@ from tests.mlxctl.fake_daemon import FakeDaemon
 STATUS = ("GET", "/control/v1/status")
 RUNNING = {
     "running": True,
+    "stopping": False,
     "pid": 4711,
     "version": "0.1.0",
     "url": "http://127.0.0.1:8080",

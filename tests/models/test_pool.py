@@ -224,6 +224,8 @@ async def test_drain_lets_running_requests_finish_and_refuses_new_ones(
         assert await running == "one two three"
         with pytest.raises(Draining):
             pool.submit(A, text("x"))
+        with pytest.raises(Draining):
+            await pool.healthy()
 
 
 async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake) -> None:
