@@ -16,6 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mlxd import config
+from mlxd.daemon import Daemon
+from mlxd.errors import ServingFailed
+from mlxd.http.server import Server
 from tests.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
 
 FORBIDDEN = ("mlx", "mlx_lm", "transformers", "huggingface_hub")
@@ -232,6 +236,21 @@ def test_a_port_in_use_is_refused(daemon: DaemonProcess) -> None:
     assert refused.returncode == 1
     assert refused.stderr.strip().endswith("or choose another server.port")
     assert len(refused.stderr.splitlines()) == 1
+
+
+async def test_a_server_that_fails_ends_the_daemon_with_an_error(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_server: Server) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setenv("MLXD_HOME", str(empty_home))
+    monkeypatch.setattr(Server, "main_loop", fail)
+    settings = config.load(flags={"server.port": 0})
+    with pytest.raises(ServingFailed, match="out of order"):
+        await Daemon(settings).live()
+    assert "a server has failed" in caplog.text
+    assert not settings.socket_file().exists()
 
 
 @pytest.mark.parametrize(
