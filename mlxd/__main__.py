@@ -1,5 +1,6 @@
 """The `mlxd` command: the daemon in the foreground, with the flags of `mlx_lm server`."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,8 +67,8 @@ def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> No
 
 def _with_model_folder(settings: Config) -> Config:
     """Let `--model` name a folder, which then joins the catalog under its own name."""
-    folder = Path(settings.models.default).expanduser().absolute()
-    if not settings.models.default or not (folder / "config.json").is_file():
+    folder = Path(os.path.expanduser(settings.models.default)).absolute()
+    if not settings.models.default or not os.path.isfile(folder / "config.json"):
         return settings
     models = replace(
         settings.models, default=folder.name, dirs=[str(folder), *settings.models.dirs]

@@ -30,13 +30,14 @@ from typing import ClassVar
 
 
 class MlxdError(Exception):
-    """Base of all: `message` is one line fit for a user."""
+    """Base of all: `message` is one line fit for a user, and can be encoded whatever it quotes."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     code: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
+        message = message.encode(errors="backslashreplace").decode()
         super().__init__(message)
         self.message = message
         self.param = param

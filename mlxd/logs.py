@@ -4,13 +4,13 @@ import logging
 import logging.handlers
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mlxd.config import Log
 from mlxd.errors import StartupError
 
+_BAD_UNICODE = "backslashreplace"
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -18,7 +18,7 @@ class _JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+        line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -26,7 +26,8 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        encodable = {key: text.encode(errors=_BAD_UNICODE).decode() for key, text in line.items()}
+        return msgspec.json.encode(encodable).decode()
 
 
 def set_up(config: Log, file: Path | None) -> None:
@@ -42,7 +43,11 @@ def set_up(config: Log, file: Path | None) -> None:
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handler = logging.handlers.RotatingFileHandler(
-                file, maxBytes=config.max_size, backupCount=config.keep, encoding="utf-8"
+                file,
+                maxBytes=config.max_size,
+                backupCount=config.keep,
+                encoding="utf-8",
+                errors=_BAD_UNICODE,
             )
         except OSError as error:
             raise StartupError(f"log {file} cannot be written: {error.strerror}") from error

@@ -9,13 +9,28 @@ from pathlib import Path
 
 import platformdirs
 
+from mlxd.errors import ConfigError
+
 _APP = "mlxd"
 
 
 def home() -> Path | None:
-    """The folder `MLXD_HOME` names, absolute; None when it is unset or empty."""
+    """The folder `MLXD_HOME` names, absolute; None when it is unset or empty.
+
+    Raises:
+        ConfigError: it names the home of nobody, or is not UTF-8.
+    """
     value = os.environ.get("MLXD_HOME", "")
-    return Path(value).expanduser().absolute() if value else None
+    if not value:
+        return None
+    folder = os.path.expanduser(value)
+    if folder.startswith("~"):
+        raise ConfigError(f"MLXD_HOME: {value}: there is no such user")
+    try:
+        folder.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"MLXD_HOME: {value}: not UTF-8") from error
+    return Path(folder).absolute()
 
 
 def config_dir() -> Path:

@@ -43,6 +43,16 @@ def test_a_line_of_json_is_an_object_with_the_traceback_in_it(tmp_path: Path) ->
     assert "ValueError: broken" in entry["traceback"]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_is_not_unicode_is_logged_all_the_same(
+    tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.set_up(Log(format=form), tmp_path / "mlxd.log")
+    logging.getLogger("mlxd.test").info("the folder caf\udce9")
+    assert "the folder caf\\" in (tmp_path / "mlxd.log").read_text()
+    assert capsys.readouterr().err == ""
+
+
 def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
     logs.set_up(Log(level="warning"), tmp_path / "mlxd.log")
     logging.getLogger("mlxd.test").info("chatter")

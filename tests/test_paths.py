@@ -4,6 +4,7 @@ import platformdirs
 import pytest
 
 from mlxd import paths
+from mlxd.errors import ConfigError
 
 EVERY = [
     paths.config_file,
@@ -39,6 +40,18 @@ def test_a_relative_home_becomes_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("MLXD_HOME", "~/mlxd")
     assert paths.home() == Path("/home/me/mlxd")
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"), [("~nobody-here/x", "there is no such user"), ("/caf\udce9", "not UTF-8")]
+)
+def test_a_home_that_cannot_be_is_told(
+    monkeypatch: pytest.MonkeyPatch, value: str, fault: str
+) -> None:
+    monkeypatch.setenv("MLXD_HOME", value)
+    with pytest.raises(ConfigError, match=f"MLXD_HOME: .*: {fault}") as caught:
+        paths.home()
+    assert caught.value.message.encode()
 
 
 @pytest.mark.parametrize("value", [None, ""])

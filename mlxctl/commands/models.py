@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from mlxctl import text
+from mlxctl.arguments import model_name
 from mlxctl.client import connect
 from mlxd import paths
 from mlxd.api.control import CatalogModel
@@ -38,7 +39,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", callback=model_name)
 def use(model: str) -> None:
     """Make MODEL the default, now and after a restart, and start loading it."""
     reply = connect().use(model)

@@ -1,7 +1,6 @@
 """`mlxctl run`: ask the model something and show its answer as it comes."""
 
 import contextlib
-import math
 import sys
 import time
 
@@ -9,6 +8,7 @@ import click
 import msgspec
 from msgspec import UNSET
 
+from mlxctl.arguments import finite, unicode_text, unicode_words
 from mlxctl.chat import Chunk, Message, Progress, Request, Usage, ask
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
@@ -27,19 +27,15 @@ class Answer(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
 
 
-def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
 @click.command()
-@click.argument("prompt", nargs=-1)
-@click.option("-m", "--model", help="Ask this model instead of the default one.")
-@click.option("--system", help="A system message to begin with.")
+@click.argument("prompt", nargs=-1, callback=unicode_words)
+@click.option(
+    "-m", "--model", callback=unicode_text, help="Ask this model instead of the default one."
+)
+@click.option("--system", callback=unicode_text, help="A system message to begin with.")
 @click.option("--max-tokens", type=int, help="How long the answer may get.")
 @click.option(
-    "--temperature", type=float, callback=_finite, help="0 always takes the likeliest token."
+    "--temperature", type=float, callback=finite, help="0 always takes the likeliest token."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def run(
@@ -64,7 +60,6 @@ def run(
         max_tokens=UNSET if max_tokens is None else max_tokens,
         temperature=UNSET if temperature is None else temperature,
     )
-    _require_unicode(request)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, show=False))))
     else:
@@ -149,13 +144,6 @@ def _standard_input() -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise CommandFailed(f"standard input is not UTF-8 at byte {error.start}") from error
-
-
-def _require_unicode(request: Request) -> None:
-    try:
-        msgspec.json.encode(request)
-    except UnicodeEncodeError as error:
-        raise _wrong_usage("the command line is not UTF-8.") from error
 
 
 def _wrong_usage(message: str) -> click.UsageError:

@@ -1,7 +1,9 @@
 """The models and adapters on disk: which there are, and which one a request means."""
 
 import difflib
+import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
 _ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
+_MAX_CONFIG_BYTES = 10_000_000
+_MAX_COUNT = 2**53
+
+_log = logging.getLogger("mlxd.models")
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -45,23 +51,17 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id} with adapter {self.adapter.name}" if self.adapter else self.id
 
 
-class _ModelConfig(msgspec.Struct):
-    """The part of a model's config.json that the catalog shows."""
-
-    model_type: str = "unknown"
-    max_position_embeddings: int | None = None
-    quantization: dict[str, Any] | None = None
-
-
 class Catalog:
     """The configured folders, then the models directory, read anew at each question.
 
-    A folder holds models, or is one itself.
+    A folder holds models, or is one itself. What looks like a model and is none is left out, with
+    a remark in the log.
     """
 
     def __init__(self, config: Models) -> None:
         self._config = config
         self._known: dict[Path, tuple[int, Entry]] = {}
+        self._remarks: set[str] = set()
 
     def entries(self) -> list[Entry]:
         """Give every model, by id; where two folders have the same name the first one counts."""
@@ -124,32 +124,50 @@ class Catalog:
 
     def _folders(self) -> Iterator[Path]:
         for root in (*map(Path, self._config.dirs), paths.models_dir()):
-            if (root / "config.json").is_file():
+            if os.path.isfile(root / "config.json"):
                 yield root
                 continue
             yield from _sub_folders(root)
+
+    def _remark(self, folder: Path, fault: str) -> None:
+        """Log, once, why `folder` is no model."""
+        remark = f"{str(folder)!r} is left out: {fault}"
+        if remark not in self._remarks:
+            self._remarks.add(remark)
+            _log.warning("%s", remark)
 
     def _read(self, folder: Path) -> Entry | None:
         """Read a model folder; None when it is not one. Unchanged folders are read once."""
         file = folder / "config.json"
         try:
-            changed = file.stat().st_mtime_ns
+            found = file.stat()
+            changed = found.st_mtime_ns
             if (known := self._known.get(folder)) is not None and known[0] == changed:
                 return known[1]
             weights = [weight.stat().st_size for weight in folder.glob("model*.safetensors")]
-            config = msgspec.json.decode(file.read_bytes(), type=_ModelConfig)
-        except (OSError, msgspec.DecodeError):
+            if not weights:
+                return None
+            if not folder.name.isprintable():
+                self._remark(folder, "its name is not UTF-8, or cannot be printed")
+                return None
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_CONFIG_BYTES:
+                self._remark(folder, "its config.json is no file, or too large")
+                return None
+            config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError) as error:
+            self._remark(folder, f"its config.json is not a JSON object: {error}")
             return None
-        if not weights:
+        except OSError:
             return None
+        architecture = config.get("model_type")
         entry = Entry(
             id=folder.name,
             path=folder,
             created=changed // 1_000_000_000,
             size_bytes=sum(weights),
-            architecture=config.model_type,
-            quantization=_quantization(config.quantization),
-            context_length=config.max_position_embeddings,
+            architecture=architecture if isinstance(architecture, str) else "unknown",
+            quantization=_quantization(config.get("quantization")),
+            context_length=_count(config.get("max_position_embeddings")),
         )
         self._known[folder] = (changed, entry)
         return entry
@@ -158,7 +176,8 @@ class Catalog:
 def _adapters() -> Iterator[Adapter]:
     """Give the sub-folders of the adapters directory that mlx_lm could have written, by name."""
     for folder in _sub_folders(paths.adapters_dir()):
-        if all((folder / file).is_file() for file in _ADAPTER_FILES):
+        known = all(os.path.isfile(folder / file) for file in _ADAPTER_FILES)
+        if known and folder.name.isprintable():
             yield Adapter(folder.name, folder)
 
 
@@ -171,6 +190,13 @@ def _sub_folders(root: Path) -> list[Path]:
     return [root / name for name in names if not name.startswith(".")]
 
 
-def _quantization(quantization: dict[str, Any] | None) -> str | None:
-    bits = (quantization or {}).get("bits")
-    return f"{bits}-bit" if isinstance(bits, int) else None
+def _quantization(quantization: object) -> str | None:
+    bits = _count(quantization.get("bits")) if isinstance(quantization, dict) else None
+    return None if bits is None else f"{bits}-bit"
+
+
+def _count(value: object) -> int | None:
+    """Give what a config.json says, where it is a sensible number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_COUNT:
+        return int(value)
+    return None

@@ -1,5 +1,6 @@
 import pytest
 
+from mlxd.errors import ModelNotFound
 from mlxd.http.app import public_app
 from tests.http.fakes import make_context, text
 
@@ -17,6 +18,14 @@ async def test_an_unknown_path(serve, pool):
             "param": None,
             "code": "not_found",
         }
+
+
+async def test_a_name_that_is_no_unicode(serve, pool):
+    client = await serve(public_app(make_context(pool)))
+    pool.refusal = ModelNotFound("there is no model 'caf\udce9'")
+    reply = await client.post("/v1/chat/completions", json=CHAT)
+    assert reply.status_code == 404
+    assert reply.json()["error"]["message"] == "there is no model 'caf\\udce9'"
 
 
 async def test_a_wrong_method(serve, pool):

@@ -1,6 +1,7 @@
 """Which models there are, and which one a request means."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,59 @@ def test_an_entry_says_what_its_config_says(models: Path) -> None:
         512,
         5,
     )
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
+def test_a_name_that_cannot_be_shown_is_left_out_with_a_remark(
+    models: Path, caplog: pytest.LogCaptureFixture, name: bytes
+) -> None:
+    add_model(models / "a")
+    try:
+        add_model(models / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    catalog = Catalog(Models())
+    assert ids(catalog) == ids(catalog) == ["a"]
+    (remark,) = caplog.messages
+    assert "is left out: its name is not UTF-8, or cannot be printed" in remark
+    assert remark.isprintable()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000, ""])
+def test_a_config_that_is_no_object_is_left_out_with_a_remark(
+    models: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    add_model(models / "a")
+    broken = add_model(models / "broken")
+    (broken / "config.json").write_text(content)
+    assert ids(Catalog(Models())) == ["a"]
+    (remark,) = caplog.messages
+    assert f"{str(broken)!r} is left out: its config.json is not a JSON object" in remark
+
+
+def test_a_config_that_is_no_file_is_never_read(
+    models: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = add_model(models / "a")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    assert ids(Catalog(Models())) == []
+    assert "is left out: its config.json is no file, or too large" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": None, "max_position_embeddings": "many", "quantization": []},
+        {"model_type": 5, "max_position_embeddings": -1, "quantization": {"bits": True}},
+        {"max_position_embeddings": 10**30, "quantization": {"bits": "4"}},
+    ],
+)
+def test_absurd_values_of_a_config_are_not_shown(models: Path, config: object) -> None:
+    add_model(models / "a", config)
+    (entry,) = Catalog(Models()).entries()
+    shown = entry.architecture, entry.context_length, entry.quantization
+    assert shown == ("unknown", None, None)
 
 
 def test_a_model_that_comes_or_goes_is_seen(models: Path) -> None:
