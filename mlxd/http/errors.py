@@ -57,9 +57,11 @@ class ErrorReplies:
             record.aborted = True
             return
         except MlxdError as raised:
-            error = raised
+            # Its frames, which would refer to each other by it, hold the request's body.
+            error = raised.with_traceback(None)
         except Exception as raised:  # noqa: BLE001  a bug of ours still owes the client a reply
             _log_unexpected(raised, record)
+            raised.__traceback__ = None
             error = MlxdError(f"internal error (request {record.request_id})")
         record.error = error.code or type(error).__name__
         if record.status is None:

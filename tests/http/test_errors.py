@@ -1,7 +1,13 @@
+import asyncio
+import gc
+import weakref
+
 import pytest
 
-from mlxd.errors import ModelNotFound
+from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.app import public_app
+from mlxd.http.errors import ErrorReplies
+from mlxd.http.identify import Record
 from tests.http.fakes import make_context, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -56,3 +62,34 @@ async def test_a_bug_of_ours_after_the_first_byte_is_the_last_event(serve, pool)
     assert reply.status_code == 200
     assert '"message":"internal error (request req-' in reply.text.split("\n\n")[-2]
     assert "secret" not in reply.text
+
+
+class Body:
+    """Stands for what a client sent; unlike bytes, it can be watched."""
+
+
+@pytest.mark.parametrize("error", [InvalidRequest, ValueError])
+@pytest.mark.parametrize("in_task", [False, True])
+async def test_a_refused_body_is_forgotten_at_once(error, in_task):
+    bodies = []
+
+    async def refuse(body):
+        raise error("no")
+
+    async def app(scope, receive, send):
+        body = Body()
+        bodies.append(weakref.ref(body))
+        refusing = asyncio.create_task(refuse(body)) if in_task else refuse(body)
+        await refusing
+
+    async def send(message):
+        pass
+
+    record = Record("r1")
+    gc.disable()  # which would free it, sooner or later
+    try:
+        await ErrorReplies(app)({"type": "http", "mlxd.record": record}, send, send)
+        assert record.error is not None
+        assert bodies[0]() is None
+    finally:
+        gc.enable()
