@@ -3,9 +3,11 @@
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted.
 """
 
+import contextlib
 import gc
 import importlib
 import io
+import os
 import sys
 
 import click
@@ -73,10 +75,27 @@ def _run() -> int:
         # click gives the status of `ctx.exit`, or else what the command returns: None.
         return mlxctl.main(prog_name="mlxctl", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         return error.exit_code
     except click.Abort:
         return _EXIT_INTERRUPTED
     except MlxdError as error:
-        click.echo(f"mlxctl: {error.message}", err=True)
+        _complain(error.message)
         return error.exit_status if isinstance(error, CommandFailed) else _EXIT_FAILED
+    except OSError as error:
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _discard_output()
+        return _EXIT_FAILED
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError):  # there is nowhere left to say it
+        click.echo(f"mlxctl: {line}", err=True)
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from trying again, at its end, to write what cannot be written."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)

@@ -24,7 +24,11 @@ def init() -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600, exist_ok=False)
-        file.write_text(configuration.render_default(), encoding="utf-8")
+        try:
+            file.write_text(configuration.render_default(), encoding="utf-8")
+        except OSError:
+            file.unlink()
+            raise
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}")

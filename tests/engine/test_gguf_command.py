@@ -1,5 +1,6 @@
 """`python -m mlxd.engine.gguf`, as `mlxctl import` runs it."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -7,15 +8,18 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from tests.engine.gguf_files import write_model
 
 COMMAND = [sys.executable, "-m", "mlxd.engine.gguf"]
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **environ}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_one_line_says_what_was_made(tmp_path: Path) -> None:
@@ -42,6 +46,25 @@ def test_wrong_usage(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "mlxctl import: error: argument --dtype: invalid choice: 'float64'" in done.stderr
+
+
+def test_a_package_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mlx.py").write_text("raise ImportError('no libmlx here')")
+
+    done = run("model.gguf", "--into", tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert done.returncode == 1
+    assert done.stderr == ("mlxctl import: a package it needs cannot be imported: no libmlx here\n")
+
+
+@pytest.mark.parametrize("name", ["default_model", "-x", "a/b", "caf\u00e9", "a" * 201, "a" * 5000])
+def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    done = run("model.gguf", "--into", tmp_path, f"--name={name}")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"mlxctl import: {name[:40]!r}"[:-1])
+    assert "choose another with --name" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_write_that_fails_is_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:

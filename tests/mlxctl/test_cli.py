@@ -16,6 +16,9 @@ FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "u
 SLOW = {"asyncio", "http.client", "email", "httpx", "rich", "ssl", "subprocess"}
 
 
+NOWHERE = dict.fromkeys(("socket", "config", "settings", "models_dir", "adapters_dir", "log"), "")
+
+
 def imported_by(*arguments: str) -> set[str]:
     """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
     program = (
@@ -118,3 +121,36 @@ def test_what_the_terminal_cannot_show_is_replaced(daemon: FakeDaemon, mlxctl: R
     daemon.streams(chunk("caf\u00e9"), b"data: [DONE]\n\n")
     done = mlxctl("run", "hi", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (0, "caf?\n")
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["status"], ["status", "--json"], ["config", "show"], ["run", "hi"]]
+)
+def test_a_full_disk_is_one_line(daemon: FakeDaemon, arguments: list[str]) -> None:
+    daemon.streams(chunk("one"), b"data: [DONE]\n\n")
+    daemon.answers(("GET", "/control/v1/status"), {"running": True, **NOWHERE})
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            command(*arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (
+            1,
+            "mlxctl: standard output: No space left on device\n",
+        )
+        mute = subprocess.run(command(*arguments), stdin=full, stdout=full, stderr=full)
+        assert mute.returncode == 1
+
+
+def test_a_path_that_is_too_long_is_one_line(home: Path, mlxctl: Run) -> None:
+    done = mlxctl("config", "init", MLXD_HOME=f"/{'a' * 300}")
+    assert done.returncode == 1
+    assert done.stderr.endswith("/config.toml: File name too long\n")
+    assert len(done.stderr.splitlines()) == 1

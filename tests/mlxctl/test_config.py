@@ -1,5 +1,8 @@
 import json
+import resource
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,21 @@ def test_init_writes_a_private_file_once(home: Path) -> None:
 def test_init_says_why_it_cannot_write(home: Path) -> None:
     home.write_text("a file where the folder belongs")
     assert _refusal(_run("init")) == f"{home / 'config.toml'}: cannot be written: File exists"
+
+
+def test_init_leaves_nothing_behind_on_a_full_disk(home: Path) -> None:
+    program = "from mlxctl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "config", "init"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"mlxctl: {home / 'config.toml'}: cannot be written: File too large\n",
+    )
+    assert list(home.iterdir()) == []
 
 
 def test_show_aligns_each_value_with_its_source(home: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mlxd.engine.gguf.importer import import_gguf
 from mlxd.errors import MlxdError
 
 _PROGRAM = "mlxctl import"
@@ -34,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _end)
     try:
+        # Here, so that an installation that lacks something is told of like everything else.
+        from mlxd.engine.gguf.importer import import_gguf
+
         imported = import_gguf(
             options.file,
             options.into,
@@ -43,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     except MlxdError as error:
         _say(error.message)
+        return 1
+    except ImportError as error:
+        _say(f"a package it needs cannot be imported: {error}")
         return 1
     except KeyboardInterrupt:
         _say("interrupted")

@@ -23,7 +23,9 @@ from mlxd.errors import InvalidRequest, MlxdError
 
 Precision: TypeAlias = Literal["keep", "float32", "float16"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")  # a file name has at most 255 bytes
+_NO_NAME = "default_model"  # which means another model in a request
+_SHOWN_CHARACTERS = 40
 _DENSE = {"float32": mx.float32, "float16": mx.float16}
 _TENSORS_A_LINE = 50
 
@@ -71,10 +73,11 @@ def import_gguf(
 
 
 def _target(models_dir: Path, name: str) -> Path:
-    if not _NAME.fullmatch(name):
+    if name == _NO_NAME or not _NAME.fullmatch(name):
+        shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
         raise InvalidRequest(
-            f"{name!r} cannot name a model: a letter or digit, then letters, digits, '.', '_' and "
-            "'-' can; choose another with --name"
+            f"{shown!r} cannot name a model: a letter or digit, then letters, digits, '.', '_' and "
+            f"'-' can, at most 200, but not {_NO_NAME}; choose another with --name"
         )
     target = models_dir / name
     if target.exists():
