@@ -58,11 +58,20 @@ def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> No
         settings = _with_model_folder(config.load(flags=flags))
         config.check(settings)
         logs.set_up(settings.log, log_file)
-        daemon.run(settings)
+        daemon.run(settings, _default_set_by(flags))
     except ConfigError as error:
         _give_up(error, EXIT_CONFIG)
     except MlxdError as error:
         _give_up(error, EXIT_FAILED)
+
+
+def _default_set_by(flags: dict[str, object]) -> str | None:
+    """Give what wins over settings.toml about the default model: a variable, a flag or nothing."""
+    key = "models.default"
+    if key in flags:
+        return "--model"
+    (source,) = (row.source for row in config.explain() if row.key == key)
+    return source if source.startswith("MLXD_") else None
 
 
 def _with_model_folder(settings: Config) -> Config:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlxd import __version__, config, paths
 from mlxd.api import control
-from mlxd.errors import Draining, EngineDied
+from mlxd.errors import Draining, EngineDied, ModelNotFound
 from mlxd.http.selection import Selection
 from mlxd.models.catalog import Catalog
 from mlxd.models.model import Model, State
@@ -19,22 +19,36 @@ _LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, Stat
 
 
 class Control:
-    """The answers of one daemon, which listens on `url` and on the Unix socket `socket_file`."""
+    """The answers of one daemon, which listens on `url` and on the Unix socket `socket_file`.
+
+    `default_set_by` names what wins over settings.toml about the default model, if anything does.
+    """
 
     def __init__(
-        self, catalog: Catalog, selection: Selection, pool: Pool, url: str, socket_file: Path
+        self,
+        catalog: Catalog,
+        selection: Selection,
+        pool: Pool,
+        *,
+        url: str,
+        socket_file: Path,
+        default_set_by: str | None,
     ) -> None:
         self._catalog = catalog
         self._selection = selection
         self._pool = pool
         self._url = url
         self._socket_file = socket_file
+        self._default_set_by = default_set_by
         self._started = time.monotonic()
 
     async def status(self) -> control.Status:
         """Give what runs, and where everything is."""
         await asyncio.gather(*(_refresh_memory(model) for model in self._pool.models))
-        default = self._catalog.default()
+        try:
+            default, fault = self._catalog.resolve(None).id, None
+        except ModelNotFound as error:
+            default, fault = None, error.message
         return control.Status(
             running=True,
             stopping=self._pool.draining,
@@ -48,7 +62,8 @@ class Control:
             adapters_dir=str(paths.adapters_dir()),
             log=str(paths.log_file()),
             uptime_s=round(time.monotonic() - self._started, 3),
-            default_model=default.id if default else None,
+            default_model=default,
+            default_fault=fault,
             models=[_status_of(model) for model in self._pool.models],
         )
 
@@ -90,7 +105,11 @@ class Control:
         self._catalog.set_default(entry.id)
         self._pool.preload(entry)
         ready = self._pool.model(entry).state is State.READY
-        return control.UseReply(model=entry.id, state=State.READY if ready else State.LOADING)
+        return control.UseReply(
+            model=entry.id,
+            state=State.READY if ready else State.LOADING,
+            overridden_by=self._default_set_by,
+        )
 
 
 def _status_of(model: Model) -> control.ModelStatus:

@@ -28,8 +28,10 @@ _LAST_WORDS_SECONDS = 1.0
 _log = logging.getLogger("mlxd")
 
 
-def run(settings: Config) -> None:
+def run(settings: Config, default_set_by: str | None = None) -> None:
     """Serve until a signal says otherwise.
+
+    `default_set_by` names the variable or flag that sets the default model, if one does.
 
     Raises:
         StartupError: nothing was started, and the message says why.
@@ -37,7 +39,7 @@ def run(settings: Config) -> None:
     """
     _allow_many_connections()
     with lock.hold(paths.lock_file()):
-        uvloop.run(Daemon(settings).live())
+        uvloop.run(Daemon(settings, default_set_by).live())
 
 
 def _allow_many_connections() -> None:
@@ -51,8 +53,9 @@ def _allow_many_connections() -> None:
 class Daemon:
     """One daemon: its listeners, its catalog and its pool."""
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: Config, default_set_by: str | None = None) -> None:
         self._config = settings
+        self._default_set_by = default_set_by
         self._catalog = Catalog(settings.models)
         self._selection = Selection(self._catalog, settings)
         self._pool = Pool(settings)
@@ -80,7 +83,14 @@ class Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
         url = _url(tcp[0])
-        control = Control(self._catalog, self._selection, self._pool, url, self._socket)
+        control = Control(
+            self._catalog,
+            self._selection,
+            self._pool,
+            url=url,
+            socket_file=self._socket,
+            default_set_by=self._default_set_by,
+        )
         context = Context(
             config=self._config,
             catalog=self._catalog,

@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 from pathlib import Path
 
 from mlxd.errors import StartupError
@@ -44,12 +45,14 @@ def unix(path: Path) -> socket.socket:
     """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one.
 
     Raises:
-        StartupError: another process listens there, or the path cannot be used.
+        StartupError: another process listens there, something else is there, or the path cannot be
+            used.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.is_socket():
+        if os.path.lexists(path):
+            _refuse_if_no_socket(path)
             _refuse_if_alive(path)
             path.unlink()
         before = os.umask(0o177)
@@ -66,6 +69,11 @@ def unix(path: Path) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+def _refuse_if_no_socket(path: Path) -> None:
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise StartupError(f"{path} exists and is no socket: move it away, or set server.socket")
 
 
 def _refuse_if_alive(path: Path) -> None:

@@ -187,12 +187,21 @@ def test_use_switches_the_default_and_is_remembered(home: Path, tiny_model: Path
     with running_daemon(home) as daemon:
         assert daemon.local.post("/v1/chat/completions", json=chat()).status_code == 404
         reply = daemon.local.post("/control/v1/use", json={"model": "other"})
-        assert reply.json() == {"model": "other", "state": "loading"}
+        assert reply.json() == {"model": "other", "state": "loading", "overridden_by": None}
         assert daemon.local.post("/v1/chat/completions", json=chat()).json()["model"] == "other"
         unknown = daemon.local.post("/control/v1/use", json={"model": "nope"})
         assert unknown.status_code == 404
     with running_daemon(home) as daemon:
         assert daemon.status()["default_model"] == "other"
+
+
+def test_use_says_what_will_win_over_it(home: Path) -> None:
+    use = {"model": "tiny"}
+    with running_daemon(home, "--model", "tiny") as daemon:
+        assert daemon.local.post("/control/v1/use", json=use).json()["overridden_by"] == "--model"
+    with running_daemon(home, MLXD_MODELS__DEFAULT="tiny") as daemon:
+        reply = daemon.local.post("/control/v1/use", json=use).json()
+        assert reply["overridden_by"] == "MLXD_MODELS__DEFAULT"
 
 
 def test_the_model_flag_takes_a_folder(empty_home: Path, tiny_model: Path) -> None:
@@ -205,7 +214,10 @@ def test_a_default_model_that_does_not_exist_is_remarked_upon(home: Path) -> Non
         wait_until(lambda: "the default model 'gone' does not exist" in daemon.log(), "the remark")
         reply = daemon.local.post("/v1/chat/completions", json=chat())
         assert reply.status_code == 404
-        assert "gone" in reply.json()["error"]["message"]
+        message = reply.json()["error"]["message"]
+        assert message == "model 'gone' does not exist; there is tiny"
+        status = daemon.status()
+        assert (status["default_model"], status["default_fault"]) == (None, message)
 
 
 def test_a_low_limit_on_open_files_is_raised(home: Path) -> None:

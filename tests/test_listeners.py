@@ -87,9 +87,14 @@ def test_the_socket_of_a_living_process_is_left_alone(short_tmp: Path) -> None:
 def test_what_is_no_socket_is_not_overwritten(short_tmp: Path) -> None:
     path = short_tmp / "mlxd.sock"
     path.write_text("precious")
-    with pytest.raises(StartupError, match="cannot be made"):
+    with pytest.raises(StartupError, match="exists and is no socket: move it away"):
         listeners.unix(path)
     assert path.read_text() == "precious"
+    link = short_tmp / "link"
+    link.symlink_to(path)
+    with pytest.raises(StartupError, match="is no socket"):
+        listeners.unix(link)
+    assert link.is_symlink()
 
 
 def test_a_path_too_long_for_a_socket_is_one_clear_line(short_tmp: Path) -> None:

@@ -45,6 +45,8 @@ def use(model: str) -> None:
     reply = connect().use(model)
     loading = "" if reply.state == "ready" else ", and is being loaded"
     click.echo(f"{reply.model} is the default model now{loading}")
+    if reply.overridden_by:
+        click.echo(f"mlxctl: {reply.overridden_by} will win over it at the next start", err=True)
 
 
 @click.command("import")

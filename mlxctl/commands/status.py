@@ -62,7 +62,7 @@ def _lines(status: Status) -> list[str]:
     uptime = text.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
-        ("default model", status.default_model or "none; choose one with: mlxctl use MODEL"),
+        ("default model", status.default_model or f"none: {status.default_fault}"),
     ]
     does = "stopping" if status.stopping else "running"
     lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]

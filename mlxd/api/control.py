@@ -28,7 +28,8 @@ class ModelStatus(msgspec.Struct, kw_only=True):
 class Status(msgspec.Struct, kw_only=True):
     """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
 
-    A daemon that is `stopping` lets its requests finish, and accepts none.
+    A daemon that is `stopping` lets its requests finish, and accepts none. `default_fault` says why
+    there is no `default_model`.
     """
 
     running: bool
@@ -44,6 +45,7 @@ class Status(msgspec.Struct, kw_only=True):
     log: str
     uptime_s: float | None = None
     default_model: str | None = None
+    default_fault: str | None = None
     models: list[ModelStatus] = []
 
 
@@ -73,7 +75,8 @@ class UseRequest(msgspec.Struct, kw_only=True):
 
 
 class UseReply(msgspec.Struct, kw_only=True):
-    """The id of the default model now, and its state."""
+    """The id of the default model now, its state, and what will win over it at the next start."""
 
     model: str
     state: str
+    overridden_by: str | None = None

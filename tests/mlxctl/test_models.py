@@ -45,6 +45,8 @@ def test_use_says_what_the_default_is(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert mlxctl("use", "alias").stdout == "tiny is the default model now\n"
     daemon.answers(USE, {"model": "tiny", "state": "loading"})
     assert mlxctl("use", "tiny").stdout == "tiny is the default model now, and is being loaded\n"
+    daemon.answers(USE, {"model": "tiny", "state": "ready", "overridden_by": "--model"})
+    assert mlxctl("use", "tiny").stderr == "mlxctl: --model will win over it at the next start\n"
 
 
 @pytest.mark.parametrize(("name", "fault"), [(b"", b"empty"), (b"caf\xe9", b"not UTF-8")])

@@ -30,6 +30,7 @@ RUNNING = {
     "log": "/h/logs/mlxd.log",
     "uptime_s": 192.5,
     "default_model": "tiny",
+    "default_fault": None,
     "models": [],
 }
 READY = {"id": "tiny", "state": "ready", "pid": 4712, "memory_bytes": 98_000_000, "requests": 2}
@@ -57,6 +58,12 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "tiny with adapter pirate  ready   98 MB   2         4712",
         "b                         failed  -       0         -     no weights",
     ]
+
+
+def test_a_default_model_that_is_missing_is_told(daemon: FakeDaemon, mlxctl: Run) -> None:
+    fault = "model 'gone' does not exist; there is tiny"
+    daemon.answers(STATUS, {**RUNNING, "default_model": None, "default_fault": fault})
+    assert f"default model  none: {fault}" in mlxctl("status").stdout.splitlines()
 
 
 def test_json_is_what_the_daemon_says(daemon: FakeDaemon, mlxctl: Run) -> None:
