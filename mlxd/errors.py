@@ -156,7 +156,7 @@ class GenerationFailed(EngineError):
 
 
 class EngineDied(EngineError):
-    """The engine process ended while it held the request."""
+    """The engine process has ended, or does not answer."""
 
     code = "engine_died"
 

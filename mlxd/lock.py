@@ -1,4 +1,8 @@
-"""One daemon a home: a lock file that is held for the daemon's life and tells its process id."""
+"""One daemon a home: a lock file that is held for the daemon's life and tells its process id.
+
+The file's first line is the process id in decimal; `mlxctl.service.owner` reads it at any time. It
+means something only while the file is locked (flock).
+"""
 
 import contextlib
 import fcntl
@@ -25,12 +29,13 @@ def hold(file: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = os.read(descriptor, 32).decode(errors="replace").strip()
+            owner = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
             raise StartupError(
                 f"another mlxd (pid {owner or 'unknown'}) runs on this home: {file} is locked"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        line = f"{os.getpid()}\n".encode()
+        os.pwrite(descriptor, line, 0)  # before the old line is cut off: a reader always finds one
+        os.ftruncate(descriptor, len(line))
         yield
     finally:
         os.close(descriptor)

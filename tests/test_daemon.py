@@ -55,6 +55,14 @@ def warm(daemon: DaemonProcess) -> None:
     daemon.local.post("/v1/chat/completions", json=chat()).raise_for_status()
 
 
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def endless() -> dict[str, object]:
     return chat(max_tokens=4000, stream=True)
 
@@ -145,8 +153,7 @@ def test_a_signal_lets_what_runs_finish_and_leaves_nothing_behind(
         assert list(lines)[-2] == "data: [DONE]"
     assert daemon.process.wait(30) == 0
     assert not daemon.socket.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert not exists(pid)
 
 
 def test_the_drain_ends_at_its_timeout_with_an_error_that_says_why(home: Path) -> None:
@@ -167,7 +174,7 @@ def test_a_killed_daemon_takes_its_engine_along_and_the_next_start_is_clean(home
         pid = engine_of(daemon)["pid"]
         daemon.stop(signal.SIGKILL)
         assert daemon.socket.exists()
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the engine has ended")
+        wait_until(lambda: not exists(pid), "the engine has ended")
     with running_daemon(home) as daemon:
         assert daemon.local.post("/v1/chat/completions", json=chat()).status_code == 200
 

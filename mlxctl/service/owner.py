@@ -1,4 +1,4 @@
-"""Whose home this is: the process id in the lock file that a daemon holds for its life."""
+"""Whose home this is: the process id in the lock file; `mlxd.lock` says what is in it."""
 
 import fcntl
 import os
@@ -26,8 +26,8 @@ def owner(lock_file: Path) -> int | None:
 
 
 def _parse(content: bytes) -> int | None:
-    text = content.strip()
-    return int(text) if text.isdigit() and int(text) > 0 else None
+    line, newline, _ = content.partition(b"\n")
+    return int(line) if newline and line.isdigit() and int(line) > 0 else None
 
 
 def _exists(pid: int) -> bool:

@@ -37,8 +37,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 class Model:
     """One model: who holds it, and whether its engine runs.
 
-    `_live` is the only writer of `state`; everything else asks (`hold`, `ready`, `release`,
-    `unload`) and waits.
+    `_live` is the only writer of `state`, but for `_after_life` when that fails; everything else
+    asks (`hold`, `ready`, `release`, `unload`) and waits.
     """
 
     def __init__(self, entry: Entry, launch: Launch, keep_alive: float) -> None:
