@@ -177,7 +177,7 @@ class Grammars:
         matcher = self._build(json.dumps({"grammars": grammars}))
         if matcher is None:
             where = parts[0].param if len(parts) == 1 else "tools"
-            raise BadGrammar(f"it takes more than {_COMPILE_SECONDS:g} s to compile", where)
+            raise BadGrammar(f"it takes more than {_COMPILE_SECONDS:g} s", where)
         if not matcher.is_error():
             return matcher
         for part in parts:

@@ -67,8 +67,11 @@ class Preparer:
             return self._prepare(message)
         except PromptTooLong as error:
             return Failed(message.id, "context_length_exceeded", str(error), error.param)
-        except (BadPrompt, BadGrammar) as error:
+        except BadPrompt as error:
             return Failed(message.id, "invalid_request", str(error), error.param)
+        except BadGrammar as error:
+            reason = f"`{error.param}` cannot be compiled: {error}"
+            return Failed(message.id, "invalid_request", reason, error.param)
         except Exception as error:  # noqa: BLE001  it must end neither this thread nor other requests
             # Without the error's text, which may have the user's in it.
             traceback.print_tb(error.__traceback__, file=sys.stderr)

@@ -110,5 +110,7 @@ class Answer:
         for _, event in events:
             if isinstance(event, PrefillProgress):
                 self._prefill = event
-            elif not isinstance(event, Started):
+            elif isinstance(event, Started):
+                self._prefill = PrefillProgress(event.id, event.cached_tokens, event.prompt_tokens)
+            else:
                 self._answered, self._prefill = True, None
