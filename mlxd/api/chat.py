@@ -15,7 +15,7 @@ from mlxd.api.conversation import (
     for_template,
     tool_use,
 )
-from mlxd.api.decode import check_depth, decode
+from mlxd.api.decode import check_free, decode
 from mlxd.api.fields import CommonFields
 from mlxd.api.fold import EventFold
 from mlxd.api.grammar import ResponseFormat, grammar_of, only_one
@@ -77,8 +77,8 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         """
         super().check()
         check_messages(self.messages)
-        check_depth(self.chat_template_args, "chat_template_args")
-        check_depth(self.chat_template_kwargs, "chat_template_kwargs")
+        check_free(self.chat_template_args, "chat_template_args")
+        check_free(self.chat_template_kwargs, "chat_template_kwargs")
         self._tool_use()
         self._grammar()
 

@@ -66,7 +66,7 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
-class Choice(msgspec.Struct, frozen=True):
+class ChatChoice(msgspec.Struct, frozen=True):
     """One answer of a whole reply."""
 
     index: int
@@ -101,7 +101,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 
-class ChunkChoice(msgspec.Struct, frozen=True):
+class ChatChunkChoice(msgspec.Struct, frozen=True):
     """One answer's part in a chunk."""
 
     index: int
@@ -133,26 +133,26 @@ class _ChatShape:
         self._begun = False
         self._calls = 0
 
-    def chunks(self, event: Event) -> list[ChunkChoice]:
+    def chunks(self, event: Event) -> list[ChatChunkChoice]:
         match event:
             case messages.Delta(text=text, logprobs=tokens):
                 chances = _logprobs(tokens) if tokens else None
-                chunks = [ChunkChoice(self._index, Delta(content=text), chances)]
+                chunks = [ChatChunkChoice(self._index, Delta(content=text), chances)]
             case Finished(reason=reason):
-                chunks = [ChunkChoice(self._index, Delta(), None, reason)]
+                chunks = [ChatChunkChoice(self._index, Delta(), None, reason)]
             case Reasoning(text=text):
                 delta = Delta(reasoning_content=text, reasoning=text)
-                chunks = [ChunkChoice(self._index, delta)]
+                chunks = [ChatChunkChoice(self._index, delta)]
             case messages.ToolCall():
-                chunks = [ChunkChoice(self._index, delta) for delta in self._call(event)]
+                chunks = [ChatChunkChoice(self._index, delta) for delta in self._call(event)]
             case _:
                 return []
         if not self._begun:
             self._begun = True
-            chunks.insert(0, ChunkChoice(self._index, Delta(role="assistant", content="")))
+            chunks.insert(0, ChatChunkChoice(self._index, Delta(role="assistant", content="")))
         return chunks
 
-    def whole(self, collected: Collected) -> Choice:
+    def whole(self, collected: Collected) -> ChatChoice:
         reasoning = "".join(collected.reasoning) or UNSET
         message = AnswerMessage(
             role="assistant",
@@ -168,7 +168,7 @@ class _ChatShape:
         logprobs = None
         if self._logprobs:
             logprobs = _logprobs([token for _, tokens in collected.logprobs for token in tokens])
-        return Choice(self._index, message, logprobs, collected.finish_reason)
+        return ChatChoice(self._index, message, logprobs, collected.finish_reason)
 
     def _call(self, call: messages.ToolCall) -> list[Delta]:
         number, self._calls = self._calls, self._calls + 1

@@ -10,7 +10,7 @@ from mlxd.api.reply import Envelope
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
 
-class Logprobs(msgspec.Struct, frozen=True):
+class CompletionLogprobs(msgspec.Struct, frozen=True):
     """The natural log-probabilities of the tokens, in lists with one element for each token."""
 
     tokens: list[str]
@@ -24,12 +24,12 @@ class Logprobs(msgspec.Struct, frozen=True):
     ]
 
 
-class Choice(msgspec.Struct, frozen=True):
+class CompletionChoice(msgspec.Struct, frozen=True):
     """One answer, in a chunk as in a whole reply."""
 
     text: str
     index: int
-    logprobs: Logprobs | None = None
+    logprobs: CompletionLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 
@@ -63,23 +63,25 @@ class _CompletionShape:
         self._logprobs = logprobs
         self._shown = 0
 
-    def chunks(self, event: Event) -> list[Choice]:
+    def chunks(self, event: Event) -> list[CompletionChoice]:
         match event:
             case Delta(text=text, logprobs=tokens):
                 logprobs = _logprobs([(text, tokens)], self._shown) if tokens else None
                 self._shown += len(text)
-                return [Choice(text, self._index, logprobs)]
+                return [CompletionChoice(text, self._index, logprobs)]
             case Finished(reason=reason):
-                return [Choice("", self._index, None, reason)]
+                return [CompletionChoice("", self._index, None, reason)]
             case _:
                 return []
 
-    def whole(self, collected: Collected) -> Choice:
+    def whole(self, collected: Collected) -> CompletionChoice:
         logprobs = _logprobs(collected.logprobs, 0) if self._logprobs else None
-        return Choice("".join(collected.text), self._index, logprobs, collected.finish_reason)
+        return CompletionChoice(
+            "".join(collected.text), self._index, logprobs, collected.finish_reason
+        )
 
 
-def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> Logprobs:
+def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> CompletionLogprobs:
     """Give the log-probabilities of `pieces` of text, before which `shown` characters came."""
     chosen: list[TokenLogprob] = []
     offsets: list[int] = []
@@ -89,7 +91,7 @@ def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> Logpr
             offsets.append(min(begin, shown))
             begin += len(token.token.text)
         chosen += tokens
-    return Logprobs(
+    return CompletionLogprobs(
         tokens=[token.token.text for token in chosen],
         token_logprobs=[token.token.logprob for token in chosen],
         top_logprobs=[_by_text(token) for token in chosen]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_depth
+from mlxd.api.decode import check_free
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
 
@@ -178,7 +178,7 @@ def tool_use(
         InvalidRequest: `choice` asks for a function that there is not, or a schema is too deep.
     """
     for index, tool in enumerate(tools or []):
-        check_depth(tool.function.parameters, f"tools[{index}].function.parameters")
+        check_free(tool.function.parameters, f"tools[{index}].function.parameters")
     name = choice.function.name if isinstance(choice, ChosenTool) else None
     if not tools:
         if name is not None or choice == "required":
@@ -217,7 +217,7 @@ def _check_arguments(text: str, path: str) -> None:
         arguments = msgspec.json.decode(text or "{}", type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest(f"`{path}`: not the text of a JSON object", param=path) from None
-    check_depth(arguments, path)
+    check_free(arguments, path)
 
 
 def _without_nulls(tool: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _BYTE = re.compile(r"\(byte (?P<byte>\d+)\)")
 _NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity", b"-NaN")
 _LARGEST_QUOTED = 10**18
 _MAX_LEVELS = 64
+_INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
 
 def decode(data: bytes, body_type: type[T]) -> T:
@@ -36,7 +37,7 @@ def decode(data: bytes, body_type: type[T]) -> T:
     """
     try:
         text = data.decode()  # msgspec does not look into the strings that it skips
-        body = msgspec.json.decode(data, type=body_type)
+        body = _decode(data, body_type)
         refuse_duplicates(text)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
@@ -49,15 +50,43 @@ def decode(data: bytes, body_type: type[T]) -> T:
     return body
 
 
-def check_depth(value: object, path: str) -> None:
-    """Refuse a value of any shape that is nested deeper than what has to handle it can go.
+def _decode(data: bytes, body_type: type[T]) -> T:
+    """Decode, taking 2.0 for an integer, as JSON Schema does and some languages write it."""
+    try:
+        return msgspec.json.decode(data, type=body_type)
+    except msgspec.ValidationError as error:
+        try:
+            untyped = _with_integers(msgspec.json.decode(data))
+        except (msgspec.DecodeError, RecursionError):
+            raise error from None
+        return msgspec.convert(untyped, body_type)
+
+
+def _with_integers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and _INT_MIN <= value <= _INT_MAX:
+            return int(value)
+        case dict():
+            return {key: _with_integers(inner) for key, inner in value.items()}
+        case list():
+            return [_with_integers(inner) for inner in value]
+        case _:
+            return value
+
+
+def check_free(value: object, path: str) -> None:
+    """Refuse a value of any shape that what has to handle it cannot hold.
 
     Raises:
-        InvalidRequest: `value`, found at `path`, has more than 64 levels.
+        InvalidRequest: `value`, found at `path`, has more than 64 levels, or a whole number of more
+            than 64 bits.
     """
     level = [value]
     for _ in range(_MAX_LEVELS):
-        level = [inner for outer in level for inner in _children(outer)]
+        inside = [inner for outer in level for inner in _children(outer)]
+        if any(map(_is_too_large, inside)):
+            raise InvalidRequest(f"`{path}`: holds a number of more than 64 bits", param=path)
+        level = [inner for inner in inside if isinstance(inner, dict | list)]
         if not level:
             return
     raise InvalidRequest(f"`{path}`: nested deeper than {_MAX_LEVELS} levels", param=path)
@@ -65,10 +94,12 @@ def check_depth(value: object, path: str) -> None:
 
 def _children(value: object) -> list[Any]:
     if isinstance(value, dict):
-        return [item for item in value.values() if isinstance(item, dict | list)]
-    if isinstance(value, list):
-        return [item for item in value if isinstance(item, dict | list)]
-    return []
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _is_too_large(value: object) -> bool:
+    return isinstance(value, int) and not _INT_MIN <= value <= _INT_MAX
 
 
 def _where(reason: str, data: bytes) -> str:

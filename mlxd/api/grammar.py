@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_depth
+from mlxd.api.decode import check_free
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -116,5 +116,5 @@ def only_one(grammars: list[Grammar]) -> Grammar | None:
 
 
 def _schema(schema: dict[str, Any], param: str) -> Grammar:
-    check_depth(schema, param)
+    check_free(schema, param)
     return Grammar("json_schema", msgspec.json.encode(schema).decode(), param)

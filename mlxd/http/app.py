@@ -53,6 +53,7 @@ def _public_routes(context: Context, pace: Pace) -> list[Route]:
         Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/v1/completions", text_endpoint, methods=["POST"]),
+        Route("/openapi.json", endpoints.openapi),
     ]
 
 

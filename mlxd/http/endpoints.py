@@ -44,6 +44,13 @@ class Endpoints:
         entry = self._context.catalog.resolve(request.path_params["id"])
         return _json(models.Model(entry.id, entry.created))
 
+    async def openapi(self, _request: Request) -> Response:
+        """GET /openapi.json."""
+        # Not for daemons that nobody asks: it takes milliseconds to import and make.
+        from mlxd.http.openapi import document
+
+        return Response(msgspec.json.encode(document()), media_type="application/json")
+
     async def control_status(self, _request: Request) -> Response:
         """GET /control/v1/status."""
         return _json(await self._context.status())

@@ -27,15 +27,19 @@ from mlxd.http.identify import Record, record_of
 _log = logging.getLogger(__name__)
 
 
-class _ErrorObject(msgspec.Struct, frozen=True):
+class ErrorObject(msgspec.Struct, frozen=True):
+    """What went wrong; `param` is the path of the field at fault."""
+
     message: str
     type: str
     param: str | None
     code: str | None
 
 
-class _ErrorReply(msgspec.Struct, frozen=True):
-    error: _ErrorObject
+class ErrorReply(msgspec.Struct, frozen=True):
+    """The reply to a request that cannot be answered."""
+
+    error: ErrorObject
 
 
 class ErrorReplies:
@@ -100,8 +104,8 @@ async def http_exception(request: Request, raised: Exception) -> Response:
 
 
 def _encode(error: MlxdError) -> bytes:
-    detail = _ErrorObject(error.message, error.type, error.param, error.code)
-    return msgspec.json.encode(_ErrorReply(detail))
+    detail = ErrorObject(error.message, error.type, error.param, error.code)
+    return msgspec.json.encode(ErrorReply(detail))
 
 
 def _log_unexpected(error: Exception, record: Record) -> None:

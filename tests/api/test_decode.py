@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from mlxd.api.decode import check_depth, decode
+from mlxd.api.decode import check_free, decode
 from mlxd.errors import InvalidRequest
 
 
@@ -30,6 +30,15 @@ def refusal(data: bytes, body_type: type[Any] = Shop) -> InvalidRequest:
 def test_a_good_body_is_typed_and_null_is_an_absent_field():
     shop = decode(b'{"pets": [{"name": "Rex"}], "price": null, "unknown": 1}', Shop)
     assert shop == Shop(pets=[Pet("Rex")])
+
+
+def test_an_integer_may_be_written_as_a_float():
+    shop = decode(b'{"pets": [{"name": "Rex"}], "count": 2.0, "price": 1.0}', Shop)
+    assert (shop.count, shop.price) == (2, 1.0)
+
+
+def test_beside_such_a_number_the_field_at_fault_is_named():
+    assert refusal(b'{"pets": [{"name": "Rex"}], "count": 2.0, "open": 1}').param == "open"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +129,13 @@ def test_depth_is_limited_to_64_levels():
     value: Any = {}
     for _ in range(63):
         value = [value]
-    check_depth(value, "here")
+    check_free(value, "here")
     with pytest.raises(InvalidRequest, match="`here`: nested deeper than 64 levels"):
-        check_depth([value], "here")
+        check_free([value], "here")
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**40])
+def test_numbers_that_no_message_can_hold_are_refused(number: int):
+    check_free({"a": [2**64 - 1, -(2**63), 1e300]}, "here")
+    with pytest.raises(InvalidRequest, match="`here`: holds a number of more than 64 bits"):
+        check_free({"a": [{"b": number}]}, "here")

@@ -1,0 +1,127 @@
+"""What /openapi.json promises, tried with requests that schemathesis makes up from it.
+
+MLXD_EXAMPLES says how many, in all (200).
+"""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import checks
+from schemathesis.generation import GenerationMode
+
+from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+
+EXAMPLES = int(os.environ.get("MLXD_EXAMPLES", "200"))
+VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+SHARES = {
+    ("POST", "/v1/chat/completions", VALID): 0.35,
+    ("POST", "/v1/chat/completions", INVALID): 0.2,
+    ("POST", "/v1/completions", VALID): 0.2,
+    ("POST", "/v1/completions", INVALID): 0.1,
+    ("POST", "/chat/completions", VALID): 0.03,
+    ("POST", "/chat/completions", INVALID): 0.02,
+    ("GET", "/v1/models/{id}", VALID): 0.06,
+    ("GET", "/v1/models", VALID): 0.02,
+    ("GET", "/health", VALID): 0.02,
+}
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def daemon(marked_model: Path) -> Iterator[DaemonProcess]:
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home = Path(folder)
+        (home / "models").mkdir()
+        (home / "models" / "marked").symlink_to(marked_model)
+        with running_daemon(home, "--model", "marked") as daemon:
+            daemon.local.post("/v1/completions", json={"prompt": "x", "max_tokens": 1})
+            yield daemon
+
+
+def soon_answered(body: Any) -> Any:
+    """Give a body that is more often answered, and soon; what is not valid stays as it is."""
+    if not isinstance(body, dict):
+        return body
+    body = dict(body)
+    for name in ("max_tokens", "max_completion_tokens"):
+        if name in body and isinstance(body[name], int) and 8 < body[name] < 2**31:
+            body[name] = 8
+    body.setdefault("max_tokens", 8)
+    if isinstance(choices := body.get("n"), int) and 3 < choices <= 128:
+        body["n"] = 3
+    if "prompt" in body:
+        body["prompt"] = in_vocabulary(body["prompt"])
+    for name in ("model", "draft_model", "adapters"):
+        if isinstance(body.get(name), str) and len(body[name]) % 8 != 1:
+            body[name] = "default_model"  # others do not exist
+    return body
+
+
+def in_vocabulary(prompt: Any) -> Any:
+    if isinstance(prompt, list):
+        return [in_vocabulary(part) for part in prompt]
+    is_token = isinstance(prompt, int) and not isinstance(prompt, bool) and 0 <= prompt < 2**31
+    return prompt % 256 if is_token else prompt
+
+
+@pytest.mark.parametrize(("method", "path", "mode"), SHARES)
+def test_whatever_is_asked_is_answered_as_described(
+    daemon: DaemonProcess, method: str, path: str, mode: GenerationMode
+) -> None:
+    (engine,) = [model["pid"] for model in daemon.status()["models"]]
+    operation = schemathesis.openapi.from_url(f"{daemon.url}/openapi.json")[path][method]
+    statuses: Counter[int] = Counter()
+
+    @settings(
+        max_examples=max(1, round(EXAMPLES * SHARES[method, path, mode])),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+        database=None,
+        derandomize=True,
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case) -> None:
+        case.body = soon_answered(case.body)
+        response = case.call(timeout=DEADLINE)
+        case.validate_response(response, checks=CHECKS)
+        statuses[response.status_code] += 1
+
+    ask()
+    print(method, path, mode.value, dict(statuses))
+    assert statuses[200] if mode is VALID and "{" not in path else sum(statuses.values())
+    assert [model["pid"] for model in daemon.status()["models"]] == [engine]
+    assert daemon.local.get("/health").status_code == 200
+
+
+def test_every_public_route_is_described(daemon: DaemonProcess) -> None:
+    from mlxd.http import app
+
+    document = httpx.get(f"{daemon.url}/openapi.json").json()
+    routes = app._public_routes(None, app._PACE)  # type: ignore[arg-type]
+    paths = {route.path.replace("{id:path}", "{id}") for route in routes}
+    assert set(document["paths"]) == paths - {"/openapi.json"}
+
+
+def test_fields_are_described_as_they_are_decoded(daemon: DaemonProcess) -> None:
+    document = httpx.get(f"{daemon.url}/openapi.json").json()
+    fields = document["components"]["schemas"]["ChatBody"]["properties"]
+    assert all("description" in field for field in fields.values())
+    biases, _ = fields["logit_bias"]["anyOf"]
+    assert biases["propertyNames"] == {"pattern": "^[0-9]{1,9}$"}
+    assert fields["audio"]["description"].startswith("Not supported")
+    assert "x-exactly" not in str(document)
