@@ -16,6 +16,7 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from mlxd.engine.closed_schema import closed
 from mlxd.engine.schema_fault import locate
 
 ANSWER = "start: @answer"
@@ -226,7 +227,7 @@ def _grammar(part: Part) -> dict[str, Any]:
         options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
         return {
             "name": part.name,
-            "json_schema": {**json.loads(part.source), "x-guidance": options},
+            "json_schema": {**closed(json.loads(part.source)), "x-guidance": options},
         }
     source = part.source
     if part.kind == "regex":

@@ -147,8 +147,6 @@ def call_rule(
 def _arguments(index: int, function: dict[str, Any]) -> Part:
     schema = function.get("parameters") or {"type": "object", "properties": {}}
     schema = {"type": "object", **schema}
-    if "properties" in schema:
-        schema.setdefault("additionalProperties", False)
     return Part(
         f"arguments_{index}",
         "json_schema",
