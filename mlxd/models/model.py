@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
@@ -47,6 +48,7 @@ class Model:
         self.cause: str | None = None
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
+        self.idle_since = -math.inf
         self._launch = launch
         self._keep_alive = keep_alive
         self._leases = 0
@@ -76,6 +78,7 @@ class Model:
         self._leases -= 1
         if self._leases == 0:
             self._idle.set()
+            self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
 
     async def ready(self) -> EngineProcess:

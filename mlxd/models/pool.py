@@ -1,7 +1,6 @@
 """The models in memory, and the way of a request through them.
 
-One model is in memory at a time. Whoever needs another waits in line, first come first served,
-until the one in memory has finished what it has.
+One model is in memory at a time; `turns.py` says which.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ from mlxd.models.answer import Answer
 from mlxd.models.catalog import Adapter, Entry
 from mlxd.models.engine_process import EngineProcess
 from mlxd.models.model import Launch, Model
+from mlxd.models.turns import Turns
 
 
 def launch_from(config: Config) -> Launch:
@@ -43,8 +43,7 @@ class Pool:
         self._keep_alive = config.models.keep_alive
         self._launch = launch or launch_from(config)
         self._models: dict[tuple[str, Adapter | None], Model] = {}
-        self._current: Model | None = None
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
         self._answers: set[Answer] = set()
         self._preloads: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
@@ -96,18 +95,12 @@ class Pool:
             LoadFailed: it cannot be loaded.
             Draining: the pool has been closed meanwhile.
         """
-        async with self._turn:
-            model = self.model(entry)
-            if self._current is not None and self._current is not model:
-                await self._current.unload()
-            if self._closed:
-                raise Draining("the daemon is stopping")
-            self._current = model
-            model.hold()
+        model = self.model(entry)
+        await self._turns.take(model)
         try:
             yield await model.ready()
         finally:
-            model.release()
+            self._turns.give_back(model)
 
     def preload(self, entry: Entry) -> None:
         """Bring a model into memory without waiting for it."""
@@ -144,6 +137,7 @@ class Pool:
     async def close(self) -> None:
         """End every engine; what still runs ends with `Draining`."""
         self._draining = self._closed = True
+        self._turns.close()
         for task in list(self._preloads):
             task.cancel()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
