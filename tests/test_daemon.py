@@ -206,6 +206,7 @@ def test_use_says_what_will_win_over_it(home: Path) -> None:
     use = {"model": "tiny"}
     with running_daemon(home, "--model", "tiny") as daemon:
         assert daemon.local.post("/control/v1/use", json=use).json()["overridden_by"] == "--model"
+        daemon.stop()
     with running_daemon(home, MLXD_MODELS__DEFAULT="tiny") as daemon:
         reply = daemon.local.post("/control/v1/use", json=use).json()
         assert reply["overridden_by"] == "MLXD_MODELS__DEFAULT"

@@ -27,7 +27,7 @@ class Endpoints:
         self._context = context
 
     async def health(self, _request: Request) -> Response:
-        """GET /health: 503 when the daemon is stopping, or an engine cannot generate."""
+        """GET /health: 503 when the daemon is stopping, or an engine does not answer."""
         try:
             await self._context.pool.healthy()
         except MlxdError as error:

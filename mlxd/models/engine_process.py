@@ -6,8 +6,6 @@ Every request in flight is a `Generation`. Whatever ends the process fails all o
 
 import asyncio
 import contextlib
-import logging
-import os
 import signal
 import socket
 import sys
@@ -52,18 +50,18 @@ from mlxd.messages import (
     decode_engine_frame,
     encode_frame,
 )
+from mlxd.models.spawn import Spawned, log_output, spawn
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
 _STOP_GRACE = 5.0
 _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
+_LAST_WORDS_SECONDS = 0.5
 _FAILURES: dict[str, type[MlxdError]] = {
     "invalid_request": InvalidRequest,
     "context_length_exceeded": ContextLengthExceeded,
     "generation_failed": GenerationFailed,
 }
-
-_log = logging.getLogger("mlxd.engine")
 
 
 def _nothing() -> None:
@@ -145,25 +143,24 @@ class Generation:
 class EngineProcess:
     """One loaded model. Made by `start`, gone once `exited` is done, which then says how."""
 
-    def __init__(
-        self, name: str, process: asyncio.subprocess.Process, report: Callable[[float], None]
-    ) -> None:
+    def __init__(self, name: str, spawned: Spawned, report: Callable[[float], None]) -> None:
         loop = asyncio.get_running_loop()
-        self.pid = process.pid
+        self.pid = spawned.process.pid
         self.context_length = 0
         self.memory_bytes = 0
         self.exited: asyncio.Future[str] = loop.create_future()
         self._name = name
-        self._process = process
+        self._process = spawned.process
         self._report = report
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, Generation] = {}
         self._last_id = 0
-        self._last_heard = loop.time()
+        self._quiet_since = loop.time()
+        self._disconnected: asyncio.Future[None] = loop.create_future()
         self._loaded: asyncio.Future[None] = loop.create_future()
         self._pongs: list[asyncio.Future[None]] = []
         self._fatal: str | None = None
-        self._watcher = loop.create_task(self._watch())
+        self._watcher = loop.create_task(self._watch(spawned.output))
 
     @classmethod
     async def start(
@@ -184,25 +181,14 @@ class EngineProcess:
         Raises:
             LoadFailed: says why there is no engine. A cancelled start leaves no process behind.
         """
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=asyncio.subprocess.STDOUT,
-                    start_new_session=True,
-                    env=_environment(),
-                )
-            except OSError as error:
-                ours.close()
-                raise LoadFailed(f"no engine process can be started: {error}") from error
-        engine = cls(name, process, report)
+        try:
+            spawned = await spawn(command)
+        except OSError as error:
+            raise LoadFailed(f"no engine process can be started: {error}") from error
+        engine = cls(name, spawned, report)
         try:
             loop = asyncio.get_running_loop()
-            await loop.create_unix_connection(lambda: _Wire(engine), sock=ours)
+            await loop.create_unix_connection(lambda: _Wire(engine), sock=spawned.connection)
             engine._send(load)
             await engine._loaded
         except BaseException:
@@ -231,6 +217,8 @@ class EngineProcess:
         ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
         self._last_id += len(requests)
         generation = Generation(ids, self._abort)
+        if not self._open:
+            self._quiet_since = asyncio.get_running_loop().time()
         for sequence, request in zip(ids, requests, strict=True):
             self._open[sequence] = generation
             self._send(Generate(sequence, request))
@@ -242,9 +230,10 @@ class EngineProcess:
         An engine that has ended passes: the next request gets a new one.
 
         Raises:
-            EngineDied: it is there and does not answer.
+            EngineDied: it is there and has not answered for 5 seconds, nor been heard of for 60
+                where it has work: a step, which cannot be interrupted, may take long.
         """
-        silence = asyncio.get_running_loop().time() - self._last_heard
+        silence = asyncio.get_running_loop().time() - self._quiet_since
         if self._open and silence < _BUSY_SECONDS:
             return
         try:
@@ -285,7 +274,7 @@ class EngineProcess:
 
     def received(self, messages: list[EngineMessage]) -> None:
         """Hand out the messages of one frame."""
-        self._last_heard = asyncio.get_running_loop().time()
+        self._quiet_since = asyncio.get_running_loop().time()
         for message in messages:
             match message:
                 case Delta() | Reasoning() | ToolCall() | Started() | PrefillProgress():
@@ -325,20 +314,18 @@ class EngineProcess:
     def disconnect(self) -> None:
         """The socket is gone; so must the process be soon."""
         self._transport = None
+        self._disconnected.set_result(None)
         asyncio.get_running_loop().call_later(_STOP_GRACE, self._kill)
 
-    async def _watch(self) -> None:
-        """Log what the engine prints until it ends, then tell everyone who waits for it."""
-        stream = self._process.stdout
-        while stream is not None:
-            try:
-                line = await stream.readline()
-            except ValueError:  # longer than asyncio's buffer, which dropped it
-                continue
-            if not line:
-                break
-            _log.info("%s[%d]: %s", self._name, self.pid, line.decode(errors="replace").rstrip())
+    async def _watch(self, output: socket.socket) -> None:
+        """Wait until the process ends and has been heard out, then tell everyone who waits."""
+        logging_output = asyncio.get_running_loop().create_task(
+            log_output(output, f"{self._name}[{self.pid}]")
+        )
         await self._process.wait()
+        # Both end with the process, unless it leaves one behind that has inherited them.
+        await asyncio.wait([logging_output, self._disconnected], timeout=_LAST_WORDS_SECONDS)
+        logging_output.cancel()
         death = self._death()
         if not self._loaded.done():
             self._loaded.set_exception(LoadFailed(f"{self._name} cannot be loaded: {death}"))
@@ -405,15 +392,3 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._engine.disconnect()
-
-
-def _environment() -> dict[str, str]:
-    """An engine reads its model folder and nothing else: no hub, no telemetry."""
-    return {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "TRANSFORMERS_VERBOSITY": "error",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-    }

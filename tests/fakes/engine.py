@@ -7,6 +7,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     die-after=N: kills itself after N deltas
     die-once=FILE: kills itself at the first request, if FILE is absent
     endless: an answer has no end
+    leaves-a-child: at its first answer, one that outlives it and holds its output and socket
 
 An answer is the words of its prompt, one Delta each.
 """
@@ -15,6 +16,7 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -104,6 +106,10 @@ class FakeEngine:
         once = self.script.get("die-once")
         if self.running and once and not Path(once).exists():
             Path(once).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.running and "leaves-a-child" in self.script:
+            os.set_inheritable(self.connection.fileno(), True)
+            subprocess.Popen(["sleep", "600"], close_fds=False)
             os.kill(os.getpid(), signal.SIGKILL)
         for id_, words in list(self.running.items()):
             if str(self.deltas) == self.script.get("die-after"):

@@ -21,6 +21,7 @@ from mlxd.messages import (
     Started,
     TextPrompt,
 )
+from mlxd.models import engine_process
 from mlxd.models.engine_process import EngineProcess, Generation
 from tests.models.conftest import fake_command
 
@@ -148,6 +149,69 @@ async def test_a_mute_engine_does_not_pass_a_ping() -> None:
     async with running("mute") as engine:
         with pytest.raises(TimeoutError):
             await engine.ping(0.05)
+
+
+async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -> None:
+    async with running("leaves-a-child") as engine:
+        try:
+            with pytest.raises(EngineDied, match="SIGKILL"):
+                await collect(engine.generate(text("la")))
+        finally:
+            os.killpg(engine.pid, signal.SIGKILL)
+
+
+async def test_what_an_engine_prints_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(LoadFailed):
+        async with running("die-before-hello"):
+            pass
+    (line,) = (message for message in caplog.messages if message.startswith("fake["))
+    assert line.endswith("]: cannot breathe")
+
+
+async def is_healthy(engine: EngineProcess) -> bool:
+    try:
+        await engine.check()
+    except EngineDied:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_an_engine_that_hangs_does_not_pass_the_check_for_long(
+    monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
+    async with running("endless") as engine:
+        generation = engine.generate(text("la")) if busy else None
+        if generation is not None:
+            await generation.next_events()
+        assert await is_healthy(engine)
+        os.kill(engine.pid, signal.SIGSTOP)
+        try:
+            while await is_healthy(engine):
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+        while not await is_healthy(engine):
+            await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.01)
+    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
+    async with running("mute") as engine:
+        assert not await is_healthy(engine)
+        await asyncio.sleep(engine_process._BUSY_SECONDS)
+        os.kill(engine.pid, signal.SIGSTOP)  # as in the middle of a long step
+        try:
+            engine.generate(text("la"))
+            assert await is_healthy(engine)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
