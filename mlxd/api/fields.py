@@ -95,7 +95,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     xtc_threshold: Annotated[
         Annotated[float, Meta(ge=0, le=0.5)] | None,
-        Meta(description="XTC leaves out all but the last token above this probability."),
+        Meta(description="XTC leaves out all but the last token above this probability (0.1)."),
     ] = None
     repetition_penalty: Annotated[
         Annotated[float, Meta(ge=0, le=100)] | None,
@@ -103,14 +103,19 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     repetition_context_size: Annotated[
         _ContextSize | None,
-        Meta(description="To how many of the last tokens that applies; 0 is all."),
+        Meta(
+            description="To how many of the last tokens `repetition_penalty` applies (20); 0 is "
+            "all."
+        ),
     ] = None
     presence_penalty: Annotated[
         _Penalty | None, Meta(description="Taken from the logits of tokens that were there.")
     ] = None
     presence_context_size: Annotated[
         _ContextSize | None,
-        Meta(description="To how many of the last tokens that applies; 0 is all."),
+        Meta(
+            description="To how many of the last tokens `presence_penalty` applies (20); 0 is all."
+        ),
     ] = None
     frequency_penalty: Annotated[
         _Penalty | None,
@@ -118,7 +123,9 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     frequency_context_size: Annotated[
         _ContextSize | None,
-        Meta(description="To how many of the last tokens that applies; 0 is all."),
+        Meta(
+            description="To how many of the last tokens `frequency_penalty` applies (20); 0 is all."
+        ),
     ] = None
     logit_bias: Annotated[
         dict[str, Any] | None,
@@ -143,7 +150,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     n: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        Meta(description="How many answers to give to each prompt."),
+        Meta(description="How many answers to give to each prompt (1)."),
     ] = None
     stop: Annotated[
         _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None,
@@ -168,7 +175,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     num_draft_tokens: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None,
-        Meta(description="How many tokens the draft model guesses ahead; 0 does without it."),
+        Meta(description="How many tokens the draft model guesses ahead (3); 0 does without it."),
     ] = None
     adapters: Annotated[
         str | None,

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# mlxd from a shell script, over its Unix socket: `socket.sh QUESTION`, or a question on standard input.
+#
+# The socket's file mode is the key: no port, no password. Needs curl and jq.
+set -euo pipefail
+
+fail() {
+    echo "socket.sh: $1" >&2
+    exit 1
+}
+
+for tool in curl jq; do
+    command -v "$tool" >/dev/null || fail "$tool is not installed"
+done
+socket=${MLXD_SOCKET:-$(mlxctl status --json 2>/dev/null | jq --raw-output .socket)} || true
+[ -S "$socket" ] || fail "no mlxd is running (try: mlxctl start)"
+
+# post PATH < body: gives the reply, or fails with the message of the error in it.
+post() {
+    local reply
+    reply=$(curl --silent --show-error --unix-socket "$socket" "http://localhost$1" \
+        --header 'Content-Type: application/json' --data-binary @-) || fail "the daemon is gone"
+    if jq --exit-status 'has("error")' <<<"$reply" >/dev/null; then
+        fail "$(jq --raw-output .error.message <<<"$reply")"
+    fi
+    printf '%s\n' "$reply"
+}
+
+question=${1:-$(cat)}
+
+# jq makes the body, so that nothing in the question needs quoting.
+jq --null-input --arg question "$question" \
+    '{messages: [{role: "user", content: $question}], max_tokens: 60}' |
+    post /v1/chat/completions |
+    jq --raw-output '.choices[0].message.content'
+
+# A schema makes an answer that a script can work with.
+jq --null-input --arg question "Is this a question? $question" \
+    '{messages: [{role: "user", content: $question}], guided_choice: ["yes", "no"]}' |
+    post /v1/chat/completions |
+    jq --raw-output '"a question: " + .choices[0].message.content'

@@ -1,0 +1,99 @@
+"""Write the tables of fields in docs/api.md, from the types that decode them.
+
+    python scripts/api_tables.py [--check]
+
+With `--check` nothing is written, and the exit status is 1 where a table is out of date.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlxd.http.openapi import document
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
+
+_TABLE = re.compile(r"(<!-- fields of (?P<types>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NONE = {"type": "null"}
+
+
+def tables(text: str) -> str:
+    """Give the page `text` with its tables made anew.
+
+    A table stands between the comments `fields of TYPE[, but not of TYPE]` and `end`.
+    """
+    schemas = document()["components"]["schemas"]
+
+    def table(match: re.Match[str]) -> str:
+        name, _, without = match["types"].partition(", but not of ")
+        fields = schemas[name]["properties"]
+        known = schemas[without]["properties"] if without else {}
+        required = schemas[name].get("required", [])
+        rows = [
+            f"| `{field}` | {_kind(schema)} | {_meaning(schema, needed=field in required)} |"
+            for field, schema in sorted(fields.items())
+            if field not in known or _kind(known[field]) != _kind(schema)
+        ]
+        head = ["| field | takes | |", "|---|---|---|"]
+        return match[1] + "\n".join([*head, *rows]) + "\n" + match[3]
+
+    return _TABLE.sub(table, text)
+
+
+def _meaning(schema: dict[str, Any], *, needed: bool) -> str:
+    meaning = schema["description"].replace("\n", " ").replace("|", "\\|")
+    return f"{meaning} Required." if needed else meaning
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """Say in a few words what a schema takes."""
+    if alternatives := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(_kind(one) for one in alternatives if one != _NONE))
+    if "$ref" in schema:
+        return "object"
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return ", ".join(f"`{str(value).lower()}`" for value in values)
+    match schema.get("type"):
+        case "integer" | "number" as kind:
+            return f"{kind}{_range(schema)}"
+        case "array":
+            if schema.get("maxItems") == 0:
+                return "`[]`"
+            return f"list of {_kind(schema.get('items', {})) or 'anything'}"
+        case "string":
+            return '`""`' if schema.get("maxLength") == 0 else "string"
+        case "object":
+            return "`{}`" if schema.get("maxProperties") == 0 else "object"
+        case "boolean":
+            return "true or false"
+        case _:
+            return ""
+
+
+def _range(schema: dict[str, Any]) -> str:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if least is None:
+        return ""
+    if most is None or most >= 2**31 - 1:
+        return f" from {least}" if least > -(2**62) else ""
+    return f" from {least} to {most}"
+
+
+def main() -> int:
+    """The command; gives the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    before = PAGE.read_text(encoding="utf-8")
+    after = tables(before)
+    if options.check:
+        return int(after != before)
+    PAGE.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
