@@ -1,8 +1,9 @@
-"""Models for every test: the tiny random one, and SmolLM2 imported from its GGUF file."""
+"""Models for every test, the tiny random ones and SmolLM2, and a daemon that serves it."""
 
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from scripts.tiny_model import make_tiny_model
+from tests.daemon_process import DaemonProcess, running_daemon
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -41,3 +43,14 @@ def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 def smollm2(smollm2_models_dir: Path) -> Path:
     """The folder of SmolLM2-135M-Instruct, quantised to 4 bits as its GGUF file is."""
     return smollm2_models_dir / "smollm2-135m"
+
+
+@pytest.fixture(scope="session")
+def smollm2_daemon(smollm2: Path) -> Iterator[DaemonProcess]:
+    """A daemon whose default model is SmolLM2, for all tests that only ask it questions."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home = Path(folder)
+        (home / "models").mkdir()
+        (home / "models" / smollm2.name).symlink_to(smollm2)
+        with running_daemon(home, "--model", smollm2.name) as daemon:
+            yield daemon

@@ -3,16 +3,14 @@
 import json
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlxd import errors
 from scripts.api_tables import PAGE, tables
-from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.daemon_process import DEADLINE, DaemonProcess
 
 ADDRESS = "http://127.0.0.1:8080"
 EXAMPLE = re.compile(
@@ -22,14 +20,9 @@ TEXT = PAGE.read_text(encoding="utf-8")
 EXAMPLES = [match.groupdict() for match in EXAMPLE.finditer(TEXT)]
 
 
-@pytest.fixture(scope="module")
-def daemon(smollm2: Path) -> Iterator[DaemonProcess]:
-    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        home = Path(folder)
-        (home / "models").mkdir()
-        (home / "models" / smollm2.name).symlink_to(smollm2)
-        with running_daemon(home, "--model", smollm2.name) as daemon:
-            yield daemon
+@pytest.fixture(scope="session")
+def daemon(smollm2_daemon: DaemonProcess) -> DaemonProcess:
+    return smollm2_daemon
 
 
 def run(command: str, daemon: DaemonProcess) -> str:

@@ -5,27 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.daemon_process import DaemonProcess, running_daemon
+from tests.daemon_process import DaemonProcess
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CLIENT, SCRIPT = EXAMPLES / "openai_client_example.py", EXAMPLES / "socket.sh"
 SECONDS = 240
 
 
-@pytest.fixture(scope="module")
-def daemon(smollm2: Path) -> Iterator[DaemonProcess]:
-    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        home = Path(folder)
-        (home / "models").mkdir()
-        (home / "models" / smollm2.name).symlink_to(smollm2)
-        with running_daemon(home, "--model", smollm2.name) as daemon:
-            yield daemon
+@pytest.fixture(scope="session")
+def daemon(smollm2_daemon: DaemonProcess) -> DaemonProcess:
+    return smollm2_daemon
 
 
 def run(*command: str | Path, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:

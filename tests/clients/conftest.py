@@ -9,16 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemon_process import DaemonProcess, running_daemon
+from tests.daemon_process import DaemonProcess
 
 MODEL = "smollm2-135m"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -29,13 +27,8 @@ INSTALL_SECONDS, ANSWER_SECONDS = 600, 240
 
 
 @pytest.fixture(scope="session")
-def daemon(smollm2: Path) -> Iterator[DaemonProcess]:
-    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        home = Path(folder)
-        (home / "models").mkdir()
-        (home / "models" / MODEL).symlink_to(smollm2)
-        with running_daemon(home, "--model", MODEL) as daemon:
-            yield daemon
+def daemon(smollm2_daemon: DaemonProcess) -> DaemonProcess:
+    return smollm2_daemon
 
 
 class Client:
