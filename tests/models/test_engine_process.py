@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -23,6 +23,7 @@ from mlxd.messages import (
 )
 from mlxd.models import engine_process
 from mlxd.models.engine_process import EngineProcess, Generation
+from mlxd.models.spawn import Spawned, spawn
 from tests.models.conftest import fake_command
 
 DEADLINE = 20
@@ -234,7 +235,14 @@ async def test_a_command_that_does_not_exist_is_a_failed_load() -> None:
         await EngineProcess.start("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
 
 
-async def test_a_cancelled_start_leaves_no_process() -> None:
+async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned: list[Spawned] = []
+
+    async def spawn_and_note(command: Sequence[str]) -> Spawned:
+        spawned.append(await spawn(command))
+        return spawned[-1]
+
+    monkeypatch.setattr(engine_process, "spawn", spawn_and_note)
     loaded_half = asyncio.Event()
     start = asyncio.create_task(
         EngineProcess.start(
@@ -245,5 +253,6 @@ async def test_a_cancelled_start_leaves_no_process() -> None:
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
+    (engine,) = spawned
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(engine.process.pid, os.WNOHANG)
