@@ -99,7 +99,8 @@ def _serve(channel: "EngineChannel", load: Load) -> None:
             match message:
                 case Generate():
                     scheduler.expect(message.id)
-                    preparer.submit(message)
+                    if (prepared := preparer.take(message)) is not None:
+                        events.extend(scheduler.admit(prepared))
                 case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
                 case Abort():

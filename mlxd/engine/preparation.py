@@ -1,7 +1,8 @@
 """What a request needs before it can be computed, done beside the loop that computes.
 
 A template, a long text or a schema takes as long as its author likes; the sequences that run must
-not wait for it. This thread uses no MLX.
+not wait for it, so a thread prepares it, which uses no MLX. The others are not worth a thread: what
+came together should begin together.
 """
 
 import sys
@@ -18,7 +19,18 @@ from mlxd.engine.grammar import ANSWER, BadGrammar, Constraint, Grammars, Part, 
 from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
 from mlxd.engine.tool_prompt import tell
 from mlxd.engine.tools import CallReader, ToolFormat, call_rule, knows_tools, tool_format
-from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Prompt
+from mlxd.messages import (
+    ChatPrompt,
+    Failed,
+    Generate,
+    GenerateRequest,
+    Prompt,
+    TextPrompt,
+    TokensPrompt,
+)
+
+_QUICK_LENGTH = 8192
+"""Characters that are cut into tokens in a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +59,27 @@ class Preparer:
         self._vocabulary = vocabulary
         self._reader = PromptReader(tokenizer, context_length)
         self._line: SimpleQueue[Generate] = SimpleQueue()
+        self._submitted = self._delivered = 0  # each written by one thread
 
     def start(self, deliver: Callable[[Prepared | Failed], None]) -> None:
-        """Begin to prepare what is submitted, in a thread of its own."""
+        """Start the thread for what takes long, which delivers it when it is done."""
 
         def work() -> None:
             while True:
-                deliver(self.prepare(self._line.get()))
+                prepared = self.prepare(self._line.get())
+                self._delivered += 1
+                deliver(prepared)
 
         threading.Thread(target=work, name="preparer", daemon=True).start()
 
-    def submit(self, message: Generate) -> None:
-        """Put a request in line."""
+    def take(self, message: Generate) -> Prepared | Failed | None:
+        """Prepare a request at once, or give None and deliver it later."""
+        # The tokenizer can serve one thread at a time.
+        if self._submitted == self._delivered and _is_quick(message.request):
+            return self.prepare(message)
+        self._submitted += 1
         self._line.put(message)
+        return None
 
     def prepare(self, message: Generate) -> Prepared | Failed:
         """Prepare one request, or say why it cannot be."""
@@ -141,6 +161,20 @@ class Preparer:
                     f"token id {token} is outside the vocabulary of {self._vocabulary}",
                     f"logit_bias.{token}",
                 )
+
+
+def _is_quick(request: GenerateRequest) -> bool:
+    """Whether a request can be prepared within a step without anybody's noticing."""
+    if request.grammar is not None or request.logprobs is not None:
+        return False
+    match request.prompt:
+        case ChatPrompt(messages=messages, template=template, tools=tools):
+            length = sum(len(message["content"]) for message in messages)
+            return length <= _QUICK_LENGTH and template.source is None and tools is None
+        case TextPrompt(text=text):
+            return len(text) <= _QUICK_LENGTH
+        case TokensPrompt():
+            return True
 
 
 def _answer(request: GenerateRequest) -> list[Part]:
