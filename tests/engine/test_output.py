@@ -206,3 +206,17 @@ def test_a_character_of_several_tokens_has_all_their_log_probabilities(marked: A
     assert said(events) == "é!"
     entries = [e for event in events if isinstance(event, Delta) for e in event.logprobs]
     assert b"".join(e.token.bytes for e in entries) == raw
+
+
+def test_the_space_that_a_text_on_its_own_loses_delays_no_log_probability(tokenizer: Any) -> None:
+    output = Output(0, tokenizer, [])
+    events: list[Event] = []
+    for token in tokenizer.encode(" Paris is big"):
+        text = tokenizer.decode([token])
+        events += output.add(token, TokenLogprob(TopLogprob(token, text, text.encode(), -1), []))
+    events += output.finish()
+    assert [(said([e]), told([e])) for e in events] == [
+        ("Paris", " Paris"),
+        (" is", " is"),
+        (" big", " big"),
+    ]
