@@ -24,7 +24,9 @@ class StepLogprobs:
         top = min(top, logprobs.shape[-1] - 1)
         likeliest = mx.argpartition(-logprobs, kth=max(top - 1, 0), axis=-1)[:, :top]
         ids = mx.concatenate([tokens[:, None].astype(likeliest.dtype), likeliest], axis=-1)
-        self.arrays = [ids, mx.maximum(mx.take_along_axis(logprobs, ids, axis=-1), LEAST)]
+        told = mx.take_along_axis(logprobs, ids, axis=-1)
+        # Infinite logits, which a bias or a penalty can make, have no probability.
+        self.arrays = [ids, mx.maximum(mx.where(mx.isnan(told), LEAST, told), LEAST)]
 
     @cached_property
     def _rows(self) -> list[list[Scored]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.logprobs import LEAST
 from mlxd.messages import (
     Delta,
     Failed,
@@ -166,3 +167,13 @@ def test_mixed_requests_in_one_batch_get_what_each_gets_alone(
     bench = run(make_bench, *requests)
     for request_id, request in enumerate(requests):
         assert bench.text(request_id) == alone(request)
+
+
+def test_log_probabilities_are_numbers_whatever_a_penalty_makes_of_the_logits(
+    make_bench: MakeBench,
+) -> None:
+    endless = Penalties(repetition_penalty=1e-300)
+    bench = run(make_bench, ask("again", 4, penalties=endless, logprobs=3))
+    entries = [chance for entry in told(bench, 0) for chance in (entry.token, *entry.top)]
+    assert len(entries) == 16
+    assert all(LEAST <= entry.logprob <= 0 for entry in entries)
