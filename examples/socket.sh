@@ -12,6 +12,8 @@ fail() {
 for tool in curl jq; do
     command -v "$tool" >/dev/null || fail "$tool is not installed"
 done
+[ -n "${MLXD_SOCKET:-}" ] || command -v mlxctl >/dev/null ||
+    fail "mlxctl is not installed; or set MLXD_SOCKET"
 socket=${MLXD_SOCKET:-$(mlxctl status --json 2>/dev/null | jq --raw-output .socket)} || true
 [ -S "$socket" ] || fail "no mlxd is running (try: mlxctl start)"
 
