@@ -9,9 +9,10 @@ Needs `pip install openai`, and a running mlxd with a default model (`mlxctl use
 import argparse
 import json
 import subprocess
+import sys
 
 import httpx
-from openai import OpenAI
+from openai import APIConnectionError, APIStatusError, OpenAI
 from pydantic import BaseModel
 
 MODEL = "default_model"
@@ -29,10 +30,15 @@ def main() -> None:
         client = OpenAI(base_url=options.url, api_key=options.key)
     else:
         client = over_socket(options.socket or socket_of_daemon())
-    chat(client)
-    stream(client)
-    call_a_function(client)
-    fill_a_schema(client)
+    try:
+        chat(client)
+        stream(client)
+        call_a_function(client)
+        fill_a_schema(client)
+    except APIConnectionError:
+        sys.exit("no mlxd answers there (try: mlxctl start)")
+    except APIStatusError as error:
+        sys.exit(error.message)
 
 
 def over_socket(path: str) -> OpenAI:
@@ -44,8 +50,10 @@ def over_socket(path: str) -> OpenAI:
 def socket_of_daemon() -> str:
     """Ask mlxctl where the daemon listens."""
     command = ["mlxctl", "status", "--json"]
-    status = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    path: str = json.loads(status)["socket"]
+    status = subprocess.run(command, capture_output=True, text=True)
+    if status.returncode:
+        sys.exit(status.stderr.strip() or "no mlxd is running (try: mlxctl start)")
+    path: str = json.loads(status.stdout)["socket"]
     return path
 
 

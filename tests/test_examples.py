@@ -46,6 +46,14 @@ def test_the_client_example(daemon: DaemonProcess, over_socket: bool) -> None:
     assert "name=" in said["schema"]
 
 
+@pytest.mark.parametrize("where", [["--socket"], ["--url", "http://127.0.0.1:9/v1"]])
+def test_the_client_example_without_a_daemon(where: list[str], tmp_path: Path) -> None:
+    done = run(sys.executable, CLIENT, *where, home=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "mlxctl start" in line
+
+
 @pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq")
 class TestShellScript:
     def test_it_asks(self, daemon: DaemonProcess) -> None:
