@@ -87,10 +87,10 @@ def node_client(daemon: DaemonProcess) -> Client:
         pytest.skip("there is no Node.js")
     folder = CACHE / "node"
     shutil.copytree(NODE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
-    subprocess.run(
-        [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"],
-        cwd=folder,
-        check=True,
-        timeout=INSTALL_SECONDS,
-    )
+    wanted = (folder / "package.json").read_text()
+    stamp = folder / "installed.json"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(install, cwd=folder, check=True, timeout=INSTALL_SECONDS)
+        stamp.write_text(wanted)
     return Client([node, folder / "client.mjs"], f"{daemon.url}/v1")
