@@ -53,12 +53,12 @@ def test_it_gets_what_matches_a_schema(llm: Llm) -> None:
     assert isinstance(city["capital"], bool)
 
 
-def test_it_offers_functions(llm: Llm, tmp_path: Path) -> None:
+def test_it_calls_functions_and_sends_the_result_back(llm: Llm, tmp_path: Path) -> None:
     functions = tmp_path / "functions.py"
     functions.write_text(
         'def get_weather(city: str) -> str:\n    """Tell the weather in a city."""\n'
         '    return f"It is sunny in {city}."\n'
     )
-    # It leaves the choice to the model, which may answer by itself.
-    answer = llm(*OPTIONS, "--functions", functions, "What is the weather in Paris?")
-    assert "Paris" in answer
+    # It leaves the choice to the model, and one as small as ours calls what it is shown.
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    assert "sunny in Paris" in llm(*OPTIONS, "--functions", functions, f"Repeat this: {call}")

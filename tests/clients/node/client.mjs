@@ -1,7 +1,7 @@
 // The `openai` package for JavaScript, as its documentation has it: node client.mjs URL MODEL
 
 import OpenAI from "openai";
-import { zodResponseFormat } from "openai/helpers/zod";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
 const [baseURL, model] = process.argv.slice(2);
@@ -34,6 +34,22 @@ const called = await client.chat.completions.create({
 });
 const call = called.choices[0].message.tool_calls[0].function;
 
+const withZod = await client.chat.completions.parse({
+  messages: asked,
+  tools: [zodFunction({ name: "get_weather", parameters: z.object({ city: z.string() }) })],
+  tool_choice: "required",
+  parallel_tool_calls: false,
+  ...common,
+});
+
+const streamed = client.chat.completions.stream({
+  messages: asked,
+  tools: [{ type: "function", function: weather }],
+  tool_choice: { type: "function", function: { name: "get_weather" } },
+  ...common,
+});
+const streamedCall = (await streamed.finalMessage()).tool_calls[0].function;
+
 const runner = client.chat.completions.runTools({
   messages: asked,
   tools: [
@@ -51,11 +67,14 @@ const runner = client.chat.completions.runTools({
 });
 const afterTool = await runner.finalFunctionToolCallResult();
 
-const parsed = await client.chat.completions.parse({
+const structured = {
   messages: [{ role: "user", content: "Paris" }],
   response_format: zodResponseFormat(City, "city"),
   ...common,
-});
+};
+const parsed = await client.chat.completions.parse(structured);
+const parsedStream = client.chat.completions.stream(structured);
+const streamedAnswer = await parsedStream.finalChatCompletion();
 
 console.log(
   JSON.stringify({
@@ -64,7 +83,9 @@ console.log(
     usage: answer.usage.completion_tokens,
     stream: pieces,
     tool: [call.name, JSON.parse(call.arguments)],
+    streamed_tool: [streamedCall.name, JSON.parse(streamedCall.arguments)],
+    zod_tool: withZod.choices[0].message.tool_calls[0].function.parsed_arguments,
     after_tool: afterTool,
-    schemas: [parsed.choices[0].message.parsed],
+    schemas: [parsed.choices[0].message.parsed, streamedAnswer.choices[0].message.parsed],
   }),
 );

@@ -1,9 +1,12 @@
 """`litellm`, as its documentation has it: python litellm_client.py URL MODEL."""
 
 import json
+import os
 import sys
 
-from litellm import completion
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks GitHub for prices
+
+from litellm import completion, stream_chunk_builder
 from pydantic import BaseModel
 
 url, model = sys.argv[1:]
@@ -44,10 +47,13 @@ pieces = [
     chunk.choices[0].delta.content or ""
     for chunk in completion(messages=question, stream=True, **common)
 ]
-called = completion(
-    messages=asked, tools=tools, tool_choice="required", parallel_tool_calls=False, **common
-)
-call = called.choices[0].message.tool_calls[0].function
+calling = {"tools": tools, "tool_choice": "required", "parallel_tool_calls": False}
+called = completion(messages=asked, **calling, **common)
+(call,) = called.choices[0].message.tool_calls
+result = {"role": "tool", "tool_call_id": call.id, "content": "It is sunny in Paris."}
+after = completion(messages=[*asked, called.choices[0].message, result], tools=tools, **common)
+streamed = stream_chunk_builder(list(completion(messages=asked, stream=True, **calling, **common)))
+(streamed_call,) = streamed.choices[0].message.tool_calls
 schema = completion(messages=[{"role": "user", "content": "Paris"}], response_format=City, **common)
 print(
     json.dumps(
@@ -55,7 +61,12 @@ print(
             "chat": answer.choices[0].message.content,
             "usage": answer.usage.completion_tokens,
             "stream": pieces,
-            "tool": [call.name, json.loads(call.arguments)],
+            "tool": [call.function.name, json.loads(call.function.arguments)],
+            "streamed_tool": [
+                streamed_call.function.name,
+                json.loads(streamed_call.function.arguments),
+            ],
+            "after_tool": after.choices[0].message.content,
             "finish_reason": called.choices[0].finish_reason,
             "schemas": [json.loads(schema.choices[0].message.content)],
         }
