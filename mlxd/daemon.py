@@ -12,7 +12,7 @@ import uvloop
 from mlxd import __version__, listeners, lock, paths
 from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.control import Control
+from mlxd.control import CatalogControl, Control, MemoryControl, Status
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
@@ -83,21 +83,17 @@ class Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
         url = _url(tcp[0])
-        control = Control(
-            self._catalog,
-            self._selection,
-            self._pool,
-            url=url,
-            socket_file=self._socket,
-            default_set_by=self._default_set_by,
-        )
         context = Context(
             config=self._config,
             catalog=self._catalog,
             pool=self._pool,
-            status=control.status,
-            models=control.models,
-            use=control.use,
+            control=Control(
+                status=Status(self._catalog, self._pool, url=url, socket_file=self._socket),
+                catalog=CatalogControl(self._catalog, self._pool),
+                memory=MemoryControl(
+                    self._catalog, self._selection, self._pool, self._default_set_by
+                ),
+            ),
         )
         servers = [
             (Server(public_app(context)), tcp),

@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 from mlxd.api import chat, completions
 from mlxd.http.context import Context
+from mlxd.http.control import ControlEndpoints
 from mlxd.http.endpoints import Endpoints
 from mlxd.http.errors import ErrorReplies, http_exception
 from mlxd.http.generate import Generate
@@ -24,7 +25,7 @@ def public_app(context: Context, pace: Pace = _PACE) -> Starlette:
 
 def unix_app(context: Context, pace: Pace = _PACE) -> Starlette:
     """Give the application for the Unix socket; `pace` is how patient its streams are."""
-    routes = [*_public_routes(context, pace), *_control_routes(context)]
+    routes = [*_public_routes(context, pace), *ControlEndpoints(context.control).routes()]
     return _app(context, routes, unix=True)
 
 
@@ -54,13 +55,4 @@ def _public_routes(context: Context, pace: Pace) -> list[Route]:
         Route("/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/v1/completions", text_endpoint, methods=["POST"]),
         Route("/openapi.json", endpoints.openapi),
-    ]
-
-
-def _control_routes(context: Context) -> list[Route]:
-    endpoints = Endpoints(context)
-    return [
-        Route("/control/v1/status", endpoints.control_status),
-        Route("/control/v1/models", endpoints.control_models),
-        Route("/control/v1/use", endpoints.control_use, methods=["POST"]),
     ]

@@ -1,6 +1,6 @@
 """What the HTTP side needs of the rest of the daemon, as shapes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,43 @@ class Pool(Protocol):
         """Return when every ready engine can generate; raises an MlxdError when one cannot."""
 
 
+class StatusControl(Protocol):
+    """What runs."""
+
+    async def read(self) -> control.Status:
+        """Give what runs, and where everything is."""
+
+
+class CatalogControl(Protocol):
+    """The models on disk, as a person looks at them."""
+
+    def models(self) -> control.ModelList:
+        """Give every model that can be asked for."""
+
+
+class MemoryControl(Protocol):
+    """The models in memory, as a person moves them."""
+
+    async def use(self, name: str) -> control.UseReply:
+        """Make a model the default; raises an MlxdError when nothing was changed."""
+
+
+class Control(Protocol):
+    """What `mlxctl` asks for, by subject."""
+
+    @property
+    def status(self) -> StatusControl:
+        """What runs."""
+
+    @property
+    def catalog(self) -> CatalogControl:
+        """The models on disk."""
+
+    @property
+    def memory(self) -> MemoryControl:
+        """The models in memory."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Everything an endpoint may use; `config` is read anew for each request."""
@@ -68,6 +105,4 @@ class Context:
     config: Settings
     catalog: Catalog
     pool: Pool
-    status: Callable[[], Awaitable[control.Status]]
-    models: Callable[[], control.ModelList]
-    use: Callable[[str], Awaitable[control.UseReply]]
+    control: Control

@@ -1,14 +1,12 @@
-"""The endpoints that do not generate: health, models, control."""
+"""The endpoints that do not generate: health, models, the description."""
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mlxd import __version__
-from mlxd.api import control, models
-from mlxd.api.decode import decode
+from mlxd.api import models
 from mlxd.errors import MlxdError
-from mlxd.http.body import read_json
 from mlxd.http.context import Context
 from mlxd.http.errors import error_response
 
@@ -32,17 +30,17 @@ class Endpoints:
             await self._context.pool.healthy()
         except MlxdError as error:
             return error_response(error, status=503)
-        return _json(Health("ok", __version__))
+        return json_response(Health("ok", __version__))
 
     async def models(self, _request: Request) -> Response:
         """GET /v1/models."""
         entries = self._context.catalog.entries()
-        return _json(models.ModelList([models.Model(e.id, e.created) for e in entries]))
+        return json_response(models.ModelList([models.Model(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/models/{id}, where the id may hold slashes."""
         entry = self._context.catalog.resolve(request.path_params["id"])
-        return _json(models.Model(entry.id, entry.created))
+        return json_response(models.Model(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:
         """GET /openapi.json."""
@@ -51,19 +49,7 @@ class Endpoints:
 
         return Response(msgspec.json.encode(document()), media_type="application/json")
 
-    async def control_status(self, _request: Request) -> Response:
-        """GET /control/v1/status."""
-        return _json(await self._context.status())
 
-    async def control_models(self, _request: Request) -> Response:
-        """GET /control/v1/models."""
-        return _json(self._context.models())
-
-    async def control_use(self, request: Request) -> Response:
-        """POST /control/v1/use."""
-        body = decode(await read_json(request.scope, request.receive), control.UseRequest)
-        return _json(await self._context.use(body.model))
-
-
-def _json(reply: msgspec.Struct) -> Response:
+def json_response(reply: msgspec.Struct) -> Response:
+    """Give `reply` as JSON."""
     return Response(msgspec.json.encode(reply), media_type="application/json")

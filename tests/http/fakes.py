@@ -99,13 +99,13 @@ class FakeSettings(msgspec.Struct):
         return self.model
 
 
-USUAL = ModelSettings(generation=Generation(max_tokens=77))
+class FakeControl:
+    """All subjects of the control API in one."""
 
+    def __init__(self) -> None:
+        self.status = self.catalog = self.memory = self
 
-def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object) -> Context:
-    """Give a context around `pool`; `server` are keys of the [server] section."""
-
-    async def status() -> control.Status:
+    async def read(self) -> control.Status:
         return control.Status(
             running=True,
             socket="/s",
@@ -116,11 +116,21 @@ def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object)
             log="/l",
         )
 
-    async def use(model: str) -> control.UseReply:
-        return control.UseReply(model=FakeCatalog().resolve(model).id, state="loading")
+    def models(self) -> control.ModelList:
+        return control.ModelList(models=[])
+
+    async def use(self, name: str) -> control.UseReply:
+        return control.UseReply(model=FakeCatalog().resolve(name).id, state="loading")
+
+
+USUAL = ModelSettings(generation=Generation(max_tokens=77))
+
+
+def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object) -> Context:
+    """Give a context around `pool`; `server` are keys of the [server] section."""
 
     settings = FakeSettings(msgspec.convert(server, Server), model)
-    return Context(settings, FakeCatalog(), pool, status, lambda: control.ModelList(models=[]), use)
+    return Context(settings, FakeCatalog(), pool, FakeControl())
 
 
 def _entry(name: str) -> Entry:

@@ -1,0 +1,23 @@
+"""What `mlxctl` asks of the daemon, one module a subject.
+
+status.py    what runs, and where everything is
+catalog.py   the models on disk
+memory.py    the models in memory, and the default one
+"""
+
+from dataclasses import dataclass
+
+from mlxd.control.catalog import CatalogControl
+from mlxd.control.memory import MemoryControl
+from mlxd.control.status import Status
+
+__all__ = ["CatalogControl", "Control", "MemoryControl", "Status"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One of each."""
+
+    status: Status
+    catalog: CatalogControl
+    memory: MemoryControl

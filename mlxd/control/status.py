@@ -1,0 +1,78 @@
+"""What runs, and where everything is."""
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from mlxd import __version__, paths
+from mlxd.api import control
+from mlxd.errors import EngineDied, ModelNotFound
+from mlxd.models.catalog import Catalog
+from mlxd.models.model import Model
+from mlxd.models.pool import Pool
+
+_MEMORY_ANSWER_SECONDS = 0.05
+
+
+class Status:
+    """The status of one daemon, which listens on `url` and on the Unix socket `socket_file`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        pool: Pool,
+        *,
+        url: str,
+        socket_file: Path,
+    ) -> None:
+        self._catalog = catalog
+        self._pool = pool
+        self._url = url
+        self._socket_file = socket_file
+        self._started = time.monotonic()
+
+    async def read(self) -> control.Status:
+        """Give what runs, and where everything is."""
+        await asyncio.gather(*(_refresh_memory(model) for model in self._pool.models))
+        try:
+            default, fault = self._catalog.resolve(None).id, None
+        except ModelNotFound as error:
+            default, fault = None, error.message
+        return control.Status(
+            running=True,
+            stopping=self._pool.draining,
+            pid=os.getpid(),
+            version=__version__,
+            url=self._url,
+            socket=str(self._socket_file),
+            config=str(paths.config_file()),
+            settings=str(paths.settings_file()),
+            models_dir=str(paths.models_dir()),
+            adapters_dir=str(paths.adapters_dir()),
+            log=str(paths.log_file()),
+            uptime_s=round(time.monotonic() - self._started, 3),
+            default_model=default,
+            default_fault=fault,
+            models=[_status_of(model) for model in self._pool.models],
+        )
+
+
+def _status_of(model: Model) -> control.ModelStatus:
+    return control.ModelStatus(
+        id=model.entry.id,
+        adapter=model.entry.adapter.name if model.entry.adapter else None,
+        state=model.state,
+        pid=model.engine.pid if model.engine else None,
+        memory_bytes=model.engine.memory_bytes if model.engine else None,
+        requests=model.leases,
+        cause=model.cause,
+    )
+
+
+async def _refresh_memory(model: Model) -> None:
+    """Ask an engine for its memory; one that is busy keeps the figure it had."""
+    if model.engine is not None:
+        with contextlib.suppress(TimeoutError, EngineDied):
+            await model.engine.ping(_MEMORY_ANSWER_SECONDS)
