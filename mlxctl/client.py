@@ -1,7 +1,7 @@
 """Typed HTTP over the daemon's Unix socket; every failure becomes a line of advice."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,9 @@ _BAD_REQUEST = 400
 _ANSWER_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # a stream that waits says so every few seconds
 
+_DATA = b"data: "
+
+Show = Callable[[control.Progress], None]
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 
 
@@ -28,6 +31,12 @@ class ErrorDetail(msgspec.Struct):
 
 class _ErrorReply(msgspec.Struct):
     error: ErrorDetail
+
+
+class _Event(msgspec.Struct):
+    progress: control.Progress | None = None
+    done: msgspec.Raw = msgspec.Raw()
+    error: ErrorDetail | None = None
 
 
 def connect() -> "Client":
@@ -63,10 +72,20 @@ class Client:
         """Give every model that can be asked for."""
         return self._decode(self._exchange("GET", "/control/v1/models"), control.ModelList)
 
-    def use(self, model: str) -> control.UseReply:
-        """Make `model` the default one."""
-        body = control.UseRequest(model=model)
-        return self._decode(self._exchange("POST", "/control/v1/use", body), control.UseReply)
+    def use(self, model: str, show: Show, *, wait: bool) -> control.UseReply:
+        """Make `model` the default one; `wait` also for the requests of the old one."""
+        body = control.UseRequest(model=model, wait=wait, stream=True)
+        return self._follow("/control/v1/use", body, control.UseReply, show)
+
+    def load(self, model: str | None, keep_alive: str | None, show: Show) -> control.ModelStatus:
+        """Bring `model`, or the default one, into memory."""
+        body = control.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
+        return self._follow("/control/v1/load", body, control.ModelStatus, show)
+
+    def unload(self, model: str | None, show: Show) -> control.UnloadReply:
+        """Take `model`, or all of them, out of memory."""
+        body = control.UnloadRequest(model=model, stream=True)
+        return self._follow("/control/v1/unload", body, control.UnloadReply, show)
 
     @contextlib.contextmanager
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
@@ -79,6 +98,21 @@ class Client:
                 response = stack.enter_context(self._request("POST", path, body, _SILENCE_SECONDS))
                 self._check(response)
             yield self._lines(response)
+
+    def _follow(self, path: str, body: msgspec.Struct, reply: type[_Reply], show: Show) -> _Reply:
+        """POST `body`, call `show` with each Progress, and give what comes of it."""
+        with self.stream(path, body) as lines:
+            for line in lines:
+                if not line.startswith(_DATA):
+                    continue
+                event = self._decode(line.removeprefix(_DATA), _Event)
+                if event.error is not None:
+                    raise RefusedByDaemon(event.error.message)
+                if event.done:
+                    return self._decode(bytes(event.done), reply)
+                if event.progress is not None:
+                    show(event.progress)
+        raise NoAnswer(f"mlxd closed the connection on {self.socket_file}")
 
     def _lines(self, response: http.Response) -> Iterator[bytes]:
         # Not around the whole stream: what fails where the lines are used is another matter.

@@ -15,6 +15,7 @@
     ├── Unavailable              not now, perhaps later
     │   ├── QueueFull                429
     │   ├── Draining                 503
+    │   ├── InsufficientMemory       503
     │   └── LoadFailed               503
     ├── EngineError              an engine is at fault
     │   ├── GenerationFailed         500, one sequence
@@ -136,6 +137,13 @@ class Draining(Unavailable):
 
     code = "draining"
     retry_after = 2
+
+
+class InsufficientMemory(Unavailable):
+    """The model does not fit in memory; the message has the arithmetic."""
+
+    code = "insufficient_memory"
+    retry_after = 60
 
 
 class LoadFailed(Unavailable):

@@ -1,4 +1,4 @@
-"""`mlxctl list`, `use` and `import`: the models on disk."""
+"""`mlxctl list` and `import`: the models on disk."""
 
 import os
 import sys
@@ -8,7 +8,6 @@ import click
 import msgspec
 
 from mlxctl import text
-from mlxctl.arguments import model_name
 from mlxctl.client import connect
 from mlxd import paths
 from mlxd.api.control import CatalogModel
@@ -36,17 +35,6 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
         str(model.context_length or "-"),
         model.state,
     )
-
-
-@click.command()
-@click.argument("model", callback=model_name)
-def use(model: str) -> None:
-    """Make MODEL the default, now and after a restart, and start loading it."""
-    reply = connect().use(model)
-    loading = "" if reply.state == "ready" else ", and is being loaded"
-    click.echo(f"{reply.model} is the default model now{loading}")
-    if reply.overridden_by:
-        click.echo(f"mlxctl: {reply.overridden_by} will win over it at the next start", err=True)
 
 
 @click.command("import")

@@ -12,9 +12,9 @@ from mlxctl.arguments import finite, unicode_text, unicode_words
 from mlxctl.chat import Chunk, Message, Progress, Request, Usage, ask
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
+from mlxctl.progress import ProgressLine
 
 _STDIN = "-"
-_ERASE_LINE = "\r\x1b[K"
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -71,7 +71,7 @@ def _answer(request: Request, *, show: bool) -> Answer:
     began = time.perf_counter()
     answer = Answer()
     texts: list[str] = []
-    progress = _ProgressLine()
+    progress = ProgressLine()
     try:
         with contextlib.closing(ask(connect(), request)) as pieces:
             for piece in pieces:
@@ -102,23 +102,6 @@ def _take(answer: Answer, chunk: Chunk) -> str:
         text += choice.delta.content or ""
         answer.finish_reason = choice.finish_reason or answer.finish_reason
     return text
-
-
-class _ProgressLine:
-    """One line on a terminal that tells how far the daemon is; nothing where there is none."""
-
-    def __init__(self) -> None:
-        self._shown = False
-
-    def show(self, text: str) -> None:
-        if sys.stderr.isatty():
-            self._shown = True
-            click.echo(f"{_ERASE_LINE}{text}", nl=False, err=True)
-
-    def erase(self) -> None:
-        if self._shown:
-            self._shown = False
-            click.echo(_ERASE_LINE, nl=False, err=True)
 
 
 def _question(prompt: tuple[str, ...]) -> str:

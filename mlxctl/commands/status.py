@@ -5,10 +5,11 @@ import msgspec
 
 from mlxctl import text
 from mlxctl.client import Client, connect
+from mlxctl.commands.memory import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.owner import owner
 from mlxd import paths
-from mlxd.api.control import ModelStatus, Status
+from mlxd.api.control import Status
 
 
 @click.command()
@@ -67,18 +68,7 @@ def _lines(status: Status) -> list[str]:
     does = "stopping" if status.stopping else "running"
     lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]
     lines += [text.table(facts + places), ""]
-    if not status.models:
+    models = [model for model in status.models if model.state != "unloaded"]
+    if not models:
         return [*lines, "no model in memory"]
-    header = ("MODEL", "STATE", "MEMORY", "REQUESTS", "PID", "")
-    return [*lines, text.table([header, *map(_row, status.models)])]
-
-
-def _row(model: ModelStatus) -> tuple[str, ...]:
-    return (
-        f"{model.id} with adapter {model.adapter}" if model.adapter else model.id,
-        model.state,
-        text.size(model.memory_bytes) if model.memory_bytes is not None else "-",
-        str(model.requests),
-        str(model.pid or "-"),
-        model.cause or "",
-    )
+    return [*lines, models_table(models)]

@@ -2,7 +2,12 @@
 
     GET  /control/v1/status   → Status
     GET  /control/v1/models   → ModelList
+    POST /control/v1/load     LoadRequest → ModelStatus
+    POST /control/v1/unload   UnloadRequest → UnloadReply
     POST /control/v1/use      UseRequest → UseReply
+
+Where a request says `stream`, its reply comes as server-sent events: `{"progress": Progress}`
+whenever something changes, and at last `{"done": …}` with the reply, or `{"error": …}`.
 
 This module is imported by mlxctl: it stays free of everything but msgspec.
 """
@@ -10,19 +15,34 @@ This module is imported by mlxctl: it stays free of everything but msgspec.
 import msgspec
 
 
+class Crash(msgspec.Struct, kw_only=True):
+    """One end of an engine that nobody wanted; `at` is unix time, `output` its last lines."""
+
+    at: float
+    cause: str
+    output: list[str] = []
+
+
 class ModelStatus(msgspec.Struct, kw_only=True):
     """One model that is, or was lately, in memory, with or without an adapter.
 
-    `cause` says why its state is `failed`.
+    `load_progress` is from 0 to 1, `expires_in_s` None where it stays or is in use. `cause` says
+    why its state is `failed`; `crashes` counts those of the last minutes.
     """
 
     id: str
     adapter: str | None = None
     state: str
+    load_progress: float | None = None
     pid: int | None = None
     memory_bytes: int | None = None
     requests: int = 0
+    tokens_per_second: float | None = None
+    expires_in_s: float | None = None
+    pinned: bool = False
     cause: str | None = None
+    crashes: int = 0
+    last_crash: Crash | None = None
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -46,6 +66,7 @@ class Status(msgspec.Struct, kw_only=True):
     uptime_s: float | None = None
     default_model: str | None = None
     default_fault: str | None = None
+    memory_limit_bytes: int | None = None
     models: list[ModelStatus] = []
 
 
@@ -68,10 +89,42 @@ class ModelList(msgspec.Struct, kw_only=True):
     models: list[CatalogModel]
 
 
+class Progress(msgspec.Struct, kw_only=True):
+    """How far something is: `status` is waiting, loading, draining or ready, `fraction` up to 1."""
+
+    status: str
+    model: str
+    fraction: float | None = None
+    requests: int | None = None
+
+
+class LoadRequest(msgspec.Struct, kw_only=True):
+    """Bring `model`, or the default, into memory; `keep_alive` is as in a chat request."""
+
+    model: str | None = None
+    keep_alive: float | str | None = None
+    stream: bool = False
+
+
+class UnloadRequest(msgspec.Struct, kw_only=True):
+    """Take `model`, or every model, out of memory once its requests have ended."""
+
+    model: str | None = None
+    stream: bool = False
+
+
+class UnloadReply(msgspec.Struct, kw_only=True):
+    """What was in memory and is no longer."""
+
+    models: list[str]
+
+
 class UseRequest(msgspec.Struct, kw_only=True):
-    """Make `model` the default and start loading it."""
+    """Make `model` the default once it is in memory; `wait` for the old one's requests too."""
 
     model: str
+    wait: bool = False
+    stream: bool = False
 
 
 class UseReply(msgspec.Struct, kw_only=True):

@@ -52,6 +52,10 @@ class Body(Protocol):
         """The adapter to apply; None for the configured one, "" for none."""
 
     @property
+    def kept_alive(self) -> float | None:
+        """How many seconds the model stays in memory afterwards, -1 for ever; None as usual."""
+
+    @property
     def stream(self) -> bool | None:
         """Whether the reply comes in pieces."""
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from mlxd import messages
 from mlxd.api.grammar import GuidedFields
+from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
 from mlxd.config import Generation
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Sampling
@@ -185,6 +186,24 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
 
+    keep_alive: Annotated[
+        float | str | None,
+        Meta(
+            description="How long the model stays in memory afterwards: seconds, or a duration "
+            'such as `"10m"`; negative is for ever, 0 not at all.',
+            extra_json_schema={EXACTLY: KEEP_ALIVE_SCHEMA},
+        ),
+    ] = None
+
+    @property
+    def kept_alive(self) -> float | None:
+        """How many seconds the model stays in memory afterwards, -1 for ever; None as usual.
+
+        Raises:
+            InvalidRequest: `keep_alive` is no time.
+        """
+        return keep_alive_seconds(self.keep_alive)
+
     @property
     def include_usage(self) -> bool:
         """Whether a stream ends with a chunk of token counts."""
@@ -218,7 +237,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             InvalidRequest: names the field at fault.
         """
         _biases(self.logit_bias or {})
-        _ = self.wanted_logprobs
+        _ = self.wanted_logprobs, self.kept_alive
 
     def asking(
         self,

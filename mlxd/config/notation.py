@@ -55,17 +55,26 @@ class Notation(Protocol):
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A number of bytes: "32MB" (decimal), "1GiB" (binary) or a bare integer."""
+    """A number of bytes: "32MB" (decimal), "1GiB" (binary) or a bare integer.
+
+    Where it is `automatic`, the empty text, or 0, leaves the choice to the daemon.
+    """
 
     minimum: int = 1
+    automatic: bool = False
 
     @property
     def expected(self) -> str:
         """What is allowed, as the end of "expected …"."""
-        return 'a size such as "32MB" or "1GiB"' + (", or 0" if self.minimum == 0 else " above 0")
+        allowed = 'a size such as "32MB" or "1GiB"'
+        if self.automatic:
+            return allowed + ', or ""'
+        return allowed + (", or 0" if self.minimum == 0 else " above 0")
 
     def read(self, value: object, folder: Path) -> int:  # noqa: ARG002
         """Give the number of bytes; a fraction of a unit must come to whole bytes."""
+        if self.automatic and value == "":
+            return 0
         if isinstance(value, str):
             number, unit = _split(value)
             factor = _UNITS_BY_LOWER_CASE.get(unit.lower() or "b")
@@ -85,24 +94,31 @@ class Size(msgspec.Struct, frozen=True):
     def write(self, value: object) -> str:
         """Give the size in the largest unit that divides it, decimal ones first."""
         if not isinstance(value, int) or value == 0:
-            return str(value)
+            return '""' if self.automatic else str(value)
         unit = next(unit for unit, factor in _UNITS.items() if value % factor == 0)
         return f'"{value // _UNITS[unit]}{unit}"'
 
 
 class Time(msgspec.Struct, frozen=True):
-    """A time in seconds: "30s", "5m", "1h", "250ms" or a bare number; -1 may mean for ever."""
+    """A time in seconds: "30s", "5m", "1h", "250ms" or a bare number; -1 may mean for ever.
+
+    Where it is `optional`, the empty text stands for None.
+    """
 
     forever: bool = False
+    optional: bool = False
 
     @property
     def expected(self) -> str:
         """What is allowed, as the end of "expected …"."""
         allowed = 'a time of at most a year such as "30s", "5m" or "1h"'
-        return allowed + (', or "-1" for ever' if self.forever else "")
+        allowed += ', or "-1" for ever' if self.forever else ""
+        return allowed + (', or ""' if self.optional else "")
 
-    def read(self, value: object, folder: Path) -> float:  # noqa: ARG002
+    def read(self, value: object, folder: Path) -> float | None:  # noqa: ARG002
         """Give the number of seconds, -1 for ever."""
+        if self.optional and value == "":
+            return None
         if self.forever and value in (-1, "-1"):
             return -1.0
         if isinstance(value, str):
@@ -121,6 +137,8 @@ class Time(msgspec.Struct, frozen=True):
 
     def write(self, value: object) -> str:
         """Give the time in the largest unit that divides it."""
+        if value is None:
+            return '""'
         if not isinstance(value, int | float) or value < 0:
             return '"-1"'
         unit = next((unit for unit, factor in _SECONDS.items() if value % factor == 0), "ms")

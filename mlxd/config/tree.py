@@ -7,7 +7,16 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.notation import ByteSize, Duration, File, Folders, Json, Secret, Size, Time
+from mlxd.config.notation import (
+    ByteSize,
+    Duration,
+    File,
+    Folders,
+    Json,
+    Secret,
+    Size,
+    Time,
+)
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -61,6 +70,18 @@ class Models(Section, frozen=True):
         Time(forever=True),
         Meta(description='How long an unused model stays in memory; "-1" is for ever.'),
     ] = 300.0
+    memory_limit: Annotated[
+        int,
+        Size(minimum=0, automatic=True),
+        Meta(description="The memory of all models together; empty is what the machine can spare."),
+    ] = 0
+    max_loaded: Annotated[
+        int, Meta(ge=1, le=1000, description="How many models may be in memory at a time.")
+    ] = 3
+    pinned: Annotated[
+        list[_NonEmpty],
+        Meta(description="Models that, once in memory, stay there and make room for no other."),
+    ] = []
     dirs: Annotated[
         list[str],
         Folders(),
@@ -109,6 +130,24 @@ class Engine(Section, frozen=True):
     prompt_cache: Annotated[
         int, Size(minimum=0), Meta(description="Memory for prompts seen before; 0 is none.")
     ] = 2_000_000_000
+    hang_timeout: Annotated[
+        Duration,
+        Meta(
+            description="How long a working engine may be silent before it is ended; 0 is for ever."
+        ),
+    ] = 30.0
+    max_crashes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="How often a model may crash in five minutes before it is given up; 0 is "
+            "no limit.",
+        ),
+    ] = 3
+    spare: Annotated[
+        bool, Meta(description="Keep an engine without a model waiting, to load the next faster.")
+    ] = False
     trust_remote_code: Annotated[
         bool, Meta(description="Run Python code that a model's folder brings along.")
     ] = False
@@ -135,6 +174,11 @@ class Log(Section, frozen=True):
 class ModelSettings(Section, frozen=True):
     """What holds for one model; `generation` is [generation] with what is different for it."""
 
+    keep_alive: Annotated[
+        float | None,
+        Time(forever=True, optional=True),
+        Meta(description="How long it stays in memory unused; empty is as [models] says."),
+    ] = None
     adapter: Annotated[
         str, Meta(description="The adapter that is applied to it; empty is none.")
     ] = ""

@@ -10,7 +10,7 @@ from mlxd import __version__, paths
 from mlxd.api import control
 from mlxd.errors import EngineDied, ModelNotFound
 from mlxd.models.catalog import Catalog
-from mlxd.models.model import Model
+from mlxd.models.model import Model, State
 from mlxd.models.pool import Pool
 
 _MEMORY_ANSWER_SECONDS = 0.05
@@ -55,19 +55,30 @@ class Status:
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default,
             default_fault=fault,
-            models=[_status_of(model) for model in self._pool.models],
+            memory_limit_bytes=self._pool.room.limit,
+            models=[model_status(model) for model in self._pool.models],
         )
 
 
-def _status_of(model: Model) -> control.ModelStatus:
+def model_status(model: Model) -> control.ModelStatus:
+    """Give what a model is doing."""
+    last = model.crashes.last
     return control.ModelStatus(
         id=model.entry.id,
         adapter=model.entry.adapter.name if model.entry.adapter else None,
         state=model.state,
+        load_progress=round(model.load_progress, 3) if model.state is State.LOADING else None,
         pid=model.engine.pid if model.engine else None,
         memory_bytes=model.engine.memory_bytes if model.engine else None,
         requests=model.leases,
+        tokens_per_second=round(model.engine.tokens_per_second, 1) if model.engine else None,
+        expires_in_s=None if model.expires_in is None else round(model.expires_in, 3),
+        pinned=model.pinned,
         cause=model.cause,
+        crashes=model.crashes.count,
+        last_crash=control.Crash(at=last.at, cause=last.cause, output=last.output)
+        if last
+        else None,
     )
 
 

@@ -1,13 +1,15 @@
 """What the HTTP side needs of the rest of the daemon, as shapes."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from mlxd.api import control
 from mlxd.config import ModelSettings, Server
 from mlxd.messages import ChoiceEvent, GenerateRequest
 from mlxd.models.catalog import Adapter, Entry
+
+Reply = TypeVar("Reply", covariant=True)
 
 
 class Settings(Protocol):
@@ -54,7 +56,14 @@ class Answer(Protocol):
 class Pool(Protocol):
     """The models in memory."""
 
-    def submit(self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool) -> Answer:
+    def submit(
+        self,
+        entry: Entry,
+        requests: Sequence[GenerateRequest],
+        *,
+        stream: bool,
+        keep_alive: float | None,
+    ) -> Answer:
         """Accept a request, one of `requests` for each choice; raises QueueFull or Draining."""
 
     async def healthy(self) -> None:
@@ -75,11 +84,31 @@ class CatalogControl(Protocol):
         """Give every model that can be asked for."""
 
 
+class Work(Protocol[Reply]):
+    """Something that goes on, whoever watches."""
+
+    @property
+    def progress(self) -> Callable[[], control.Progress]:
+        """Give how far it is."""
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it is done, for at most `seconds`; tell whether it is."""
+
+    async def result(self) -> Reply:
+        """Give what comes of it; raises an MlxdError where nothing does."""
+
+
 class MemoryControl(Protocol):
     """The models in memory, as a person moves them."""
 
-    async def use(self, name: str) -> control.UseReply:
-        """Make a model the default; raises an MlxdError when nothing was changed."""
+    def load(self, name: str | None, keep_alive: float | None) -> Work[control.ModelStatus]:
+        """Bring a model into memory."""
+
+    def unload(self, name: str | None) -> Work[control.UnloadReply]:
+        """Take one model, or all, out of memory."""
+
+    def use(self, name: str, *, drained: bool) -> Work[control.UseReply]:
+        """Make a model the default."""
 
 
 class Control(Protocol):

@@ -1,14 +1,25 @@
 """The control API's endpoints, which only the Unix socket has."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from mlxd.api import control
 from mlxd.api.decode import decode
+from mlxd.api.keep_alive import keep_alive_seconds
 from mlxd.http.body import read_json
-from mlxd.http.context import Control
+from mlxd.http.context import Control, Work
 from mlxd.http.endpoints import json_response
+
+_LOOK_SECONDS = 0.1
+_SIGN_SECONDS = 5.0
+
+_Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
 class ControlEndpoints:
@@ -22,6 +33,8 @@ class ControlEndpoints:
         return [
             Route("/control/v1/status", self.status),
             Route("/control/v1/models", self.models),
+            Route("/control/v1/load", self.load, methods=["POST"]),
+            Route("/control/v1/unload", self.unload, methods=["POST"]),
             Route("/control/v1/use", self.use, methods=["POST"]),
         ]
 
@@ -33,7 +46,46 @@ class ControlEndpoints:
         """GET /control/v1/models."""
         return json_response(self._control.catalog.models())
 
+    async def load(self, request: Request) -> Response:
+        """POST /control/v1/load."""
+        body = await _body(request, control.LoadRequest)
+        work = self._control.memory.load(body.model, keep_alive_seconds(body.keep_alive))
+        return await _reply(work, stream=body.stream)
+
+    async def unload(self, request: Request) -> Response:
+        """POST /control/v1/unload."""
+        body = await _body(request, control.UnloadRequest)
+        return await _reply(self._control.memory.unload(body.model), stream=body.stream)
+
     async def use(self, request: Request) -> Response:
         """POST /control/v1/use."""
-        body = decode(await read_json(request.scope, request.receive), control.UseRequest)
-        return json_response(await self._control.memory.use(body.model))
+        body = await _body(request, control.UseRequest)
+        work = self._control.memory.use(body.model, drained=body.wait)
+        return await _reply(work, stream=body.stream)
+
+
+async def _body(request: Request, kind: type[_Body]) -> _Body:
+    return decode(await read_json(request.scope, request.receive), kind)
+
+
+async def _reply(work: Work[msgspec.Struct], *, stream: bool) -> Response:
+    if stream:
+        return StreamingResponse(_events(work), media_type="text/event-stream")
+    return json_response(await work.result())
+
+
+async def _events(work: Work[msgspec.Struct]) -> AsyncIterator[bytes]:
+    """Give a Progress whenever it changes, or as a sign of life, and at last what comes of it."""
+    loop = asyncio.get_running_loop()
+    shown: control.Progress | None = None
+    shown_at = loop.time()
+    while not await work.wait(_LOOK_SECONDS if shown else 0):
+        progress = work.progress()
+        if progress != shown or loop.time() - shown_at >= _SIGN_SECONDS:
+            shown, shown_at = progress, loop.time()
+            yield _event({"progress": progress})
+    yield _event({"done": await work.result()})
+
+
+def _event(data: dict[str, msgspec.Struct]) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(data)

@@ -3,18 +3,30 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, Fold
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InsufficientMemory, InvalidRequest, LoadFailed
 from mlxd.http.body import read_json
 from mlxd.http.context import Answer, Context
 from mlxd.http.disconnect import ClientGone, beside_client
 from mlxd.http.identify import record_of
 from mlxd.http.selection import Selection
-from mlxd.http.sse import Pace, stream
+from mlxd.http.sse import Output, Pace, stream
+from mlxd.models.catalog import Entry
+
+
+@dataclass(frozen=True)
+class _Client:
+    """Who asks; `stream` is where the events of a stream go."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    stream: Output
 
 
 class Generate:
@@ -32,23 +44,40 @@ class Generate:
             ClientGone: the client disconnected before the end.
             MlxdError: there is no answer, or it broke off.
         """
-        record = record_of(scope)
         body = self._decode_body(await read_json(scope, receive))
-        config = self._context.config
-        selection = Selection(self._context.catalog, config)
+        client = _Client(scope, receive, send, Output(send))
+        selection = Selection(self._context.catalog, self._context.config)
         entry = selection.model(body.model, body.adapters)
+        while True:
+            try:
+                await self._answer(body, entry, selection, client)
+                break
+            except (InsufficientMemory, LoadFailed):
+                # It may have been about to become the default, which is another one again.
+                tried, entry = entry, selection.model(body.model, body.adapters)
+                if entry == tried:
+                    raise
+
+    async def _answer(
+        self, body: Body, entry: Entry, selection: Selection, client: _Client
+    ) -> None:
+        record = record_of(client.scope)
         record.model = entry.id
         record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
-        requests = body.to_requests(config.for_model(entry.id), draft)
+        requests = body.to_requests(self._context.config.for_model(entry.id), draft)
         fold = body.fold(entry.id, int(time.time()))
-        answer = self._context.pool.submit(entry, requests, stream=bool(body.stream))
+        answer = self._context.pool.submit(
+            entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive
+        )
         try:
             if body.stream:
-                await stream(answer, fold, receive, send, self._pace)
+                await stream(answer, fold, client.receive, client.stream, self._pace)
             else:
-                reply = await _whole(answer, fold, receive)
-                await Response(reply, media_type="application/json")(scope, receive, send)
+                reply = Response(
+                    await _whole(answer, fold, client.receive), media_type="application/json"
+                )
+                await reply(client.scope, client.receive, client.send)
         except InvalidRequest as error:
             selection.blame(error, entry, body.draft_model)
             raise

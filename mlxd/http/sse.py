@@ -29,14 +29,13 @@ class Pace:
     beat: float = 5.0
 
 
-async def stream(answer: Answer, fold: Fold, receive: Receive, send: Send, pace: Pace) -> None:
-    """Send `answer` as `fold` shapes it, until its end.
+async def stream(answer: Answer, fold: Fold, receive: Receive, out: "Output", pace: Pace) -> None:
+    """Send `answer` to `out` as `fold` shapes it, until its end.
 
     Raises:
         ClientGone: the client disconnected before the end.
         MlxdError: what the answer raised, before or after the first byte was sent.
     """
-    out = _Output(send)
     async with beside_client(receive, _pump(answer, fold, out)) as (pump, gone):
         due = out.last_sent + pace.hold
         while True:
@@ -54,14 +53,14 @@ async def stream(answer: Answer, fold: Fold, receive: Receive, send: Send, pace:
             due = out.last_sent + pace.beat
 
 
-async def _pump(answer: Answer, fold: Fold, out: "_Output") -> None:
+async def _pump(answer: Answer, fold: Fold, out: "Output") -> None:
     async for events in answer:
         if data := fold.stream(events):
             await out.write(data)
     await out.end()
 
 
-class _Output:
+class Output:
     """The client's side of a stream; two tasks write to it, so one lock keeps their order."""
 
     def __init__(self, send: Send) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import Entry
-from mlxd.models.engine_process import Generation
+from mlxd.models.generation import Generation
 from mlxd.models.model import State
 
 if TYPE_CHECKING:
@@ -23,12 +23,19 @@ class Answer:
     """
 
     def __init__(
-        self, pool: "Pool", entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool
+        self,
+        pool: "Pool",
+        entry: Entry,
+        requests: Sequence[GenerateRequest],
+        *,
+        stream: bool,
+        keep_alive: float | None = None,
     ) -> None:
         self._pool = pool
         self._entry = entry
         self._requests = requests
         self._stream = stream
+        self._keep_alive = keep_alive
         self._held = contextlib.AsyncExitStack()
         self._generation: Generation | None = None
         self._prefill: PrefillProgress | None = None
@@ -87,7 +94,9 @@ class Answer:
 
     async def _next_events(self) -> list[ChoiceEvent]:
         if self._generation is None:
-            engine = await self._held.enter_async_context(self._pool.lease(self._entry))
+            engine = await self._held.enter_async_context(
+                self._pool.lease(self._entry, self._keep_alive)
+            )
             self._generation = engine.generate(self._requests)
             self._generation.on_end = self._let_go_of_model
         return await self._generation.next_events()

@@ -28,6 +28,7 @@ class Adapter(msgspec.Struct, frozen=True):
 
     name: str
     path: Path
+    size_bytes: int = 0
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str | None
     context_length: int | None
     adapter: Adapter | None = None
+    cache_bytes: int = 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes in memory: weights, cache and adapter."""
+        adapter = self.adapter.size_bytes if self.adapter else 0
+        return self.size_bytes + self.cache_bytes + adapter
 
     @property
     def name(self) -> str:
@@ -70,6 +78,11 @@ class Catalog:
             if folder.name not in found and (entry := self._read(folder)) is not None:
                 found[folder.name] = entry
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    @property
+    def default_name(self) -> str:
+        """What the default is called; empty where it is the only model there is."""
+        return self._config.default
 
     def set_default(self, name: str) -> None:
         """Make `name` the model that a request means which names none."""

@@ -6,9 +6,12 @@ Every request in flight is a `Generation`. Whatever ends the process fails all o
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -25,11 +28,9 @@ from mlxd.errors import (
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
-    ChoiceEvent,
     DaemonMessage,
     Delta,
     EngineMessage,
-    Event,
     Failed,
     Fatal,
     Finished,
@@ -50,13 +51,18 @@ from mlxd.messages import (
     decode_engine_frame,
     encode_frame,
 )
-from mlxd.models.spawn import Spawned, log_output, spawn
+from mlxd.models.crashes import Crash, EngineCrashed
+from mlxd.models.generation import Generation
+from mlxd.models.prefill import Prefill
+from mlxd.models.spawn import Spawned, read_output, spawn
+from mlxd.models.watchdog import Watchdog
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
 _STOP_GRACE = 5.0
 _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 0.5
+_OUTPUT_LINES = 20
 _FAILURES: dict[str, type[MlxdError]] = {
     "invalid_request": InvalidRequest,
     "context_length_exceeded": ContextLengthExceeded,
@@ -64,103 +70,64 @@ _FAILURES: dict[str, type[MlxdError]] = {
 }
 
 
-def _nothing() -> None:
+_log = logging.getLogger("mlxd.engine")
+
+
+def _nothing(_fraction: float) -> None:
     """Do nothing."""
 
 
-class Generation:
-    """The events of one request in flight, to be read by one task.
+class EngineProcess:
+    """One engine. Spawned without a model, it loads one; gone once `exited` is done.
 
-    A request has one or more choices, each of them a sequence of the engine; their ids are in a
-    row. `on_end` is called once the engine is done with all of them, even if events are still to
-    be read.
+    Made by `start`, or by `spawn` and later `load`; `exited` then says how it ended.
     """
 
-    def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
-        self._first = ids.start
-        self._running = set(ids)
-        self._abort = abort
-        self._events: list[ChoiceEvent] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._ended = False
-        self._error: MlxdError | None = None
-        self.on_end: Callable[[], None] = _nothing
-
-    async def next_events(self) -> list[ChoiceEvent]:
-        """Wait for events and give all that have come; an empty list means the end.
-
-        Raises:
-            MlxdError: when a sequence failed or the engine died.
-        """
-        while not self._events:
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return []
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        events, self._events = self._events, []
-        return events
-
-    def close(self) -> None:
-        """Abort the sequences that have not ended."""
-        if not self._ended:
-            self.end()
-            for sequence in self._running:
-                self._abort(sequence)
-
-    def push(self, event: Event) -> None:
-        """Take an event from the engine."""
-        self._events.append((event.id - self._first, event))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def finish(self, event: Finished) -> None:
-        """Take the last event of one sequence from the engine."""
-        self.push(event)
-        self._running.discard(event.id)
-        if not self._running:
-            self.end()
-
-    def fail(self, sequence: int, error: MlxdError) -> None:
-        """End with `error`, as that sequence has, and abort the others."""
-        self._running.discard(sequence)
-        if not self._ended:
-            self.end(error)
-            for other in self._running:
-                self._abort(other)
-
-    def end(self, error: MlxdError | None = None) -> None:
-        """End here, with `error` if there is one."""
-        if not self._ended:
-            self._ended = True
-            self.on_end()
-        self._error = self._error or error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-class EngineProcess:
-    """One loaded model. Made by `start`, gone once `exited` is done, which then says how."""
-
-    def __init__(self, name: str, spawned: Spawned, report: Callable[[float], None]) -> None:
+    def __init__(self, spawned: Spawned) -> None:
         loop = asyncio.get_running_loop()
         self.pid = spawned.process.pid
         self.context_length = 0
         self.memory_bytes = 0
+        self.tokens_per_second = 0.0
         self.exited: asyncio.Future[str] = loop.create_future()
-        self._name = name
+        self.heard_at = loop.time()
+        self._name = "spare"
         self._process = spawned.process
-        self._report = report
+        self._report: Callable[[float], None] = _nothing
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, Generation] = {}
         self._last_id = 0
-        self._quiet_since = loop.time()
+        self._prefill = Prefill(0)
+        self._watchdog = Watchdog(self, 0)
         self._disconnected: asyncio.Future[None] = loop.create_future()
         self._loaded: asyncio.Future[None] = loop.create_future()
         self._pongs: list[asyncio.Future[None]] = []
+        self._output: deque[str] = deque(maxlen=_OUTPUT_LINES)
         self._fatal: str | None = None
         self._watcher = loop.create_task(self._watch(spawned.output))
+
+    @classmethod
+    async def spawn(cls, command: Sequence[str] = ENGINE_COMMAND) -> "EngineProcess":
+        """Start an engine without a model; it prepares itself meanwhile.
+
+        Args:
+            command: what to run; it finds its end of the socket as standard input.
+
+        Raises:
+            LoadFailed: there can be no process.
+        """
+        try:
+            spawned = await spawn(command)
+        except OSError as error:
+            raise LoadFailed(f"no engine process can be started: {error}") from error
+        engine = cls(spawned)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(lambda: _Wire(engine), sock=spawned.connection)
+        except BaseException:
+            await engine.stop(grace=0)
+            raise
+        return engine
 
     @classmethod
     async def start(
@@ -170,31 +137,57 @@ class EngineProcess:
         report: Callable[[float], None],
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> "EngineProcess":
-        """Spawn an engine and load a model in it.
+        """Spawn an engine and load a model in it; see `spawn` and `load`."""
+        engine = await cls.spawn(command)
+        await engine.load(name, load, report)
+        return engine
+
+    async def load(
+        self,
+        name: str,
+        load: Load,
+        report: Callable[[float], None],
+        hang_timeout: float = 0.0,
+    ) -> None:
+        """Load a model, once.
 
         Args:
             name: the model's id, for the log.
             load: what to load.
             report: called with the fraction of the load that is done.
-            command: what to run; it finds its end of the socket as standard input.
+            hang_timeout: how many seconds of silence, while there is work, end it; 0 is none.
 
         Raises:
-            LoadFailed: says why there is no engine. A cancelled start leaves no process behind.
+            LoadFailed: it cannot be loaded.
+            EngineCrashed: the process has died.
+
+        Whatever is raised, the process has ended then.
         """
+        self._name, self._report = name, report
+        self._prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
+        self._watchdog = Watchdog(self, hang_timeout)
+        self.heard_at = asyncio.get_running_loop().time()
         try:
-            spawned = await spawn(command)
-        except OSError as error:
-            raise LoadFailed(f"no engine process can be started: {error}") from error
-        engine = cls(name, spawned, report)
-        try:
-            loop = asyncio.get_running_loop()
-            await loop.create_unix_connection(lambda: _Wire(engine), sock=spawned.connection)
-            engine._send(load)
-            await engine._loaded
+            self._send(load)
+            self._watchdog.wake()
+            await self._loaded
         except BaseException:
-            await engine.stop(grace=0)
+            await self.stop(grace=0)
             raise
-        return engine
+
+    @property
+    def loading(self) -> bool:
+        """Whether its model is not there yet."""
+        return not self._loaded.done()
+
+    @property
+    def prefill_seconds(self) -> float:
+        """How many seconds its step may take for the prompts it processes."""
+        return self._prefill.step_seconds()
+
+    def crash(self) -> Crash:
+        """Give how it ended, and the last that it said."""
+        return Crash(time.time(), self._death(), list(self._output))
 
     @property
     def requests(self) -> int:
@@ -218,10 +211,11 @@ class EngineProcess:
         self._last_id += len(requests)
         generation = Generation(ids, self._abort)
         if not self._open:
-            self._quiet_since = asyncio.get_running_loop().time()
+            self.heard_at = asyncio.get_running_loop().time()
         for sequence, request in zip(ids, requests, strict=True):
             self._open[sequence] = generation
             self._send(Generate(sequence, request))
+        self._watchdog.wake()
         return generation
 
     async def check(self) -> None:
@@ -233,7 +227,7 @@ class EngineProcess:
             EngineDied: it is there and has not answered for 5 seconds, nor been heard of for 60
                 where it has work: a step, which cannot be interrupted, may take long.
         """
-        silence = asyncio.get_running_loop().time() - self._quiet_since
+        silence = asyncio.get_running_loop().time() - self.heard_at
         if self._open and silence < _BUSY_SECONDS:
             return
         try:
@@ -274,16 +268,20 @@ class EngineProcess:
 
     def received(self, messages: list[EngineMessage]) -> None:
         """Hand out the messages of one frame."""
-        self._quiet_since = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        silence, self.heard_at = now - self.heard_at, now
         for message in messages:
             match message:
                 case Delta() | Reasoning() | ToolCall() | Started() | PrefillProgress():
+                    self._prefill.note(message, silence)
                     if (generation := self._open.get(message.id)) is not None:
                         generation.push(message)
                 case Finished():
+                    self._prefill.note(message, silence)
                     if (generation := self._open.pop(message.id, None)) is not None:
                         generation.finish(message)
                 case Failed():
+                    self._prefill.note(message, silence)
                     if (generation := self._open.pop(message.id, None)) is not None:
                         error = _FAILURES[message.kind]
                         generation.fail(message.id, error(message.message, param=message.param))
@@ -319,22 +317,30 @@ class EngineProcess:
 
     async def _watch(self, output: socket.socket) -> None:
         """Wait until the process ends and has been heard out, then tell everyone who waits."""
-        logging_output = asyncio.get_running_loop().create_task(
-            log_output(output, f"{self._name}[{self.pid}]")
-        )
+        logging_output = asyncio.get_running_loop().create_task(read_output(output, self._said))
         await self._process.wait()
         # Both end with the process, unless it leaves one behind that has inherited them.
         await asyncio.wait([logging_output, self._disconnected], timeout=_LAST_WORDS_SECONDS)
         logging_output.cancel()
+        self._watchdog.sleep()
         death = self._death()
         if not self._loaded.done():
-            self._loaded.set_exception(LoadFailed(f"{self._name} cannot be loaded: {death}"))
+            self._loaded.set_exception(self._load_error(death))
             self._loaded.exception()  # a cancelled load has nobody who retrieves it
         for generation in self._open.values():
             generation.end(EngineDied(death))
         self._open.clear()
         self._answer_pings(EngineDied(death))
         self.exited.set_result(death)
+
+    def _load_error(self, death: str) -> MlxdError:
+        if self._fatal is None:
+            return EngineCrashed(self._name, self.crash())
+        return LoadFailed(f"{self._name} cannot be loaded: {death}")
+
+    def _said(self, line: str) -> None:
+        self._output.append(line)
+        _log.info("%s[%d]: %s", self._name, self.pid, line)
 
     def _answer_pings(self, error: EngineDied | None) -> None:
         for pong in self._pongs:

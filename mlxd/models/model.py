@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-from mlxd.errors import LoadFailed
+import msgspec
+
+from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import Entry
+from mlxd.models.crashes import Crash, Crashes, EngineCrashed
 from mlxd.models.engine_process import EngineProcess
 
 Launch = Callable[[Entry, Callable[[float], None]], Awaitable[EngineProcess]]
@@ -35,22 +38,49 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
+def _nothing(_model: "Model") -> None:
+    """Do nothing."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a model stays in memory: `keep_alive` seconds after its last use, -1 for ever.
+
+    One that is `pinned` stays for ever and makes room for no other. One that has crashed
+    `max_crashes` times in five minutes is not loaded again by itself; 0 is no limit.
+    """
+
+    keep_alive: float = -1.0
+    pinned: bool = False
+    max_crashes: int = 0
+
+
 class Model:
     """One model: who holds it, and whether its engine runs.
 
     `_live` is the only writer of `state`, but for `_after_life` when that fails; everything else
-    asks (`hold`, `ready`, `release`, `unload`) and waits.
+    asks (`hold`, `ready`, `release`, `unload`) and waits. `on_change` is called after each change
+    of the state.
     """
 
-    def __init__(self, entry: Entry, launch: Launch, keep_alive: float) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        launch: Launch,
+        policy: Policy,
+        on_change: Callable[["Model"], None] = _nothing,
+    ) -> None:
         self.entry = entry
+        self.crashes = Crashes(policy.max_crashes)
+        self.pinned = policy.pinned
+        self.measured = 0
         self.state = State.UNLOADED
         self.cause: str | None = None
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
         self.idle_since = -math.inf
         self._launch = launch
-        self._keep_alive = keep_alive
+        self._usual_keep_alive = self._keep_alive = policy.keep_alive
+        self._on_change = on_change
         self._leases = 0
         self._life: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
@@ -65,13 +95,35 @@ class Model:
         """How many hold the model now."""
         return self._leases
 
+    @property
+    def resident(self) -> bool:
+        """Whether it takes memory, or is about to."""
+        return self._leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
+
+    @property
+    def memory(self) -> int:
+        """How many bytes it takes, or will take as far as is known."""
+        if self.engine is not None and self.engine.memory_bytes:
+            return self.engine.memory_bytes
+        return max(self.measured, self.entry.memory_bytes)
+
+    @property
+    def expires_in(self) -> float | None:
+        """In how many seconds it leaves memory if nobody asks for it; None if it does not."""
+        if self._expiry is None:
+            return None
+        return max(0.0, self._expiry.when() - asyncio.get_running_loop().time())
+
+    def keep(self, seconds: float) -> None:
+        """From now on until it has left memory, let it stay so long after its last use."""
+        self._keep_alive = seconds
+        self._expire_later()
+
     def hold(self) -> None:
         """Begin a lease; from here to `release` the model is not unloaded."""
         self._leases += 1
         self._idle.clear()
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._cancel_expiry()
 
     def release(self) -> None:
         """End a lease."""
@@ -85,13 +137,16 @@ class Model:
         """Give the engine to a holder of a lease, loading the model first where needed.
 
         Raises:
-            LoadFailed: it cannot be loaded; the next to ask tries again.
+            LoadFailed: it cannot be loaded; the next to ask tries again, unless its engine has
+                crashed too often.
+            EngineDied: its engine has crashed in the load.
         """
         while self._life is not None and self._is_ending():
             await asyncio.wait([self._life])
         if self._killed:
             raise LoadFailed(f"{self.entry.name} has been ended for good")
         if self._life is None or self._life.done() or self._loaded is None:
+            self.check()
             loop = asyncio.get_running_loop()
             self._unload_wanted.clear()
             self._loaded = loop.create_future()
@@ -106,11 +161,32 @@ class Model:
             self._unload_wanted.set()
             await asyncio.wait([self._life])
 
+    async def idle(self) -> None:
+        """Return when nobody holds it."""
+        await self._idle.wait()
+
+    def expire(self) -> None:
+        """Let it leave memory now, unless somebody holds it."""
+        if self._leases == 0:
+            self._unload_wanted.set()
+
+    def check(self) -> None:
+        """Return when it may be loaded.
+
+        Raises:
+            LoadFailed: it has crashed too often.
+        """
+        if self.crashes.too_many and self.state is State.FAILED:
+            raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
+
+    def forgive(self) -> None:
+        """Let a model be loaded again that has crashed too often."""
+        self.crashes.forgive()
+
     async def kill(self) -> None:
         """End the engine at once and for good, whoever holds it."""
         self._killed = True
-        if self._expiry is not None:
-            self._expiry.cancel()
+        self._cancel_expiry()
         self._unload_wanted.set()
         if self.engine is not None:
             await self.engine.stop(grace=1.0)
@@ -126,14 +202,15 @@ class Model:
         self.load_progress, self.cause = 0.0, None
         try:
             self.engine = await self._load()
-        except LoadFailed as error:
+        except (EngineDied, LoadFailed) as error:
             loaded.set_exception(error)
             loaded.exception()  # nobody may be waiting for it any more
             return
+        self.measured = self.engine.memory_bytes
+        self._enter(State.READY)
         loaded.set_result(self.engine)
         self._expire_later()
         await self._serve(self.engine)
-        self.engine = None
 
     async def _load(self) -> EngineProcess:
         self._enter(State.LOADING)
@@ -144,12 +221,13 @@ class Model:
             self._enter(State.UNLOADED)
             raise LoadFailed(f"loading {self.entry.name} was cancelled")
         try:
-            engine = launch.result()
+            return launch.result()
         except LoadFailed as error:
             self._fail(error.message)
             raise
-        self._enter(State.READY)
-        return engine
+        except EngineCrashed as error:
+            self._crash(error.crash)
+            raise
 
     async def _serve(self, engine: EngineProcess) -> None:
         """Stay ready until the engine dies or is wanted no longer, then drain and end it."""
@@ -158,10 +236,12 @@ class Model:
                 break
             self._unload_wanted.clear()  # somebody came just before it would have ended
         if engine.exited.done() and not self._unload_wanted.is_set():
-            self._fail(engine.exited.result())
+            self.engine = None
+            self._crash(engine.crash())
             return
         self._enter(State.DRAINING)
         await engine.stop()
+        self.engine = None
         self._enter(State.UNLOADED)
 
     async def _done_before_unload(self, future: asyncio.Future[Any]) -> bool:
@@ -175,6 +255,7 @@ class Model:
             return
         _log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
+        self._on_change(self)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(LoadFailed(self.cause))
             self._loaded.exception()
@@ -186,16 +267,39 @@ class Model:
         self.cause = cause
         self._enter(State.FAILED)
 
+    def _crash(self, crash: Crash) -> None:
+        self.crashes.add(crash)
+        cause = crash.cause
+        if self.crashes.too_many:
+            cause += (
+                f"; {self.crashes.count} crashes in 5 minutes are too many (engine.max_crashes): "
+                f"`mlxctl load {self.entry.id}` tries again"
+            )
+        last = "".join(f"\n    {line}" for line in crash.output)
+        _log.error("the engine of %s has crashed: %s%s", self.entry.name, crash.cause, last)
+        self._fail(cause)
+
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"{self.entry.name} cannot go from {self.state} to {state}")
         self.state = state
         _log.info("%s is %s%s", self.entry.name, state, f": {self.cause}" if self.cause else "")
+        if state in (State.UNLOADED, State.FAILED):
+            self._keep_alive = self._usual_keep_alive
+            self._cancel_expiry()
+        self._on_change(self)
 
     def _expire_later(self) -> None:
-        if self._keep_alive >= 0 and self._leases == 0 and self.state is State.READY:
+        self._cancel_expiry()
+        stays = self.pinned or self._keep_alive < 0
+        if not stays and self._leases == 0 and self.state is State.READY:
             loop = asyncio.get_running_loop()
-            self._expiry = loop.call_later(self._keep_alive, self._unload_wanted.set)
+            self._expiry = loop.call_later(self._keep_alive, self.expire)
+
+    def _cancel_expiry(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
 
 
 async def _first(future: asyncio.Future[Any], event: asyncio.Event) -> None:

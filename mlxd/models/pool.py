@@ -1,54 +1,57 @@
-"""The models in memory, and the way of a request through them.
+"""The models in memory, and the way of a request through them; `room.py` says which may be there.
 
-One model is in memory at a time; `turns.py` says which.
+pool      accepts requests, knows every model that was asked for
+room      who is in memory, and who makes room for whom
+model     the states of one, and the task that moves it
+answer    one accepted request
+launch    an engine for a model, from the configuration
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 
 from mlxd.config import Config
-from mlxd.errors import Draining, LoadFailed, QueueFull
-from mlxd.messages import GenerateRequest, Load
+from mlxd.errors import Draining, QueueFull
+from mlxd.messages import GenerateRequest
 from mlxd.models.answer import Answer
 from mlxd.models.catalog import Adapter, Entry
 from mlxd.models.engine_process import EngineProcess
-from mlxd.models.model import Launch, Model
-from mlxd.models.turns import Turns
+from mlxd.models.launch import EngineLauncher
+from mlxd.models.machine import memory_for_models
+from mlxd.models.model import Launch, Model, Policy, State
+from mlxd.models.room import Room
+from mlxd.units import size
 
-
-def launch_from(config: Config) -> Launch:
-    """Give the function that starts an engine for a model as `config` says."""
-
-    async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
-        load = Load(
-            path=str(entry.path),
-            adapter_path=str(entry.adapter.path) if entry.adapter else None,
-            decode_concurrency=config.engine.decode_concurrency,
-            prompt_concurrency=config.engine.prompt_concurrency,
-            prefill_step_size=config.engine.prefill_step_size,
-            prompt_cache_bytes=config.engine.prompt_cache,
-            trust_remote_code=config.engine.trust_remote_code,
-        )
-        return await EngineProcess.start(entry.name, load, report)
-
-    return launch
+_log = logging.getLogger("mlxd.models")
 
 
 class Pool:
-    """Loads models and runs requests on them."""
+    """Loads models and runs requests on them.
+
+    `launch` is how engines are made, from the configuration where it is left out.
+    """
 
     def __init__(self, config: Config, launch: Launch | None = None) -> None:
-        self._max_queue = config.server.max_queue
-        self._keep_alive = config.models.keep_alive
-        self._launch = launch or launch_from(config)
+        self._config = config
+        self._launcher = EngineLauncher(config)
+        self._launch = launch or self._launcher.launch
         self._models: dict[tuple[str, Adapter | None], Model] = {}
-        self._turns = Turns()
+        self.room = Room(
+            self._models.values(),
+            config.models.memory_limit or memory_for_models(),
+            config.models.max_loaded,
+        )
         self._answers: set[Answer] = set()
-        self._preloads: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = self._closed = False
+
+    def open(self) -> None:
+        """Begin: have a spare engine wait, where the configuration asks for one."""
+        _log.info("models may take %s (models.memory_limit)", size(self.room.limit))
+        self._launcher.keep_spare()
 
     @property
     def models(self) -> list[Model]:
@@ -61,11 +64,21 @@ class Pool:
         return len(self._answers)
 
     def submit(
-        self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool = False
+        self,
+        entry: Entry,
+        requests: Sequence[GenerateRequest],
+        *,
+        stream: bool = False,
+        keep_alive: float | None = None,
     ) -> Answer:
         """Accept a request; from here on it ends with its answer or with an error.
 
-        It has one of `requests` for each choice; `stream` says that events are shown as they come.
+        Args:
+            entry: the model.
+            requests: one for each choice.
+            stream: whether events are shown as they come.
+            keep_alive: for how many seconds the model is to stay in memory afterwards, -1 for ever;
+                None leaves that as it is.
 
         Raises:
             Draining: the daemon is stopping.
@@ -73,9 +86,10 @@ class Pool:
         """
         if self._draining:
             raise Draining("the daemon is stopping")
-        if len(self._answers) >= self._max_queue:
-            raise QueueFull(f"{self._max_queue} requests are accepted already (server.max_queue)")
-        answer = Answer(self, entry, requests, stream=stream)
+        limit = self._config.server.max_queue
+        if len(self._answers) >= limit:
+            raise QueueFull(f"{limit} requests are accepted already (server.max_queue)")
+        answer = Answer(self, entry, requests, stream=stream, keep_alive=keep_alive)
         self._answers.add(answer)
         self._empty.clear()
         return answer
@@ -83,36 +97,36 @@ class Pool:
     def model(self, entry: Entry) -> Model:
         """Give the model of `entry`, known from now on; with another adapter it is another one."""
         key = (entry.id, entry.adapter)
-        if (model := self._models.get(key)) is None or model.entry.path != entry.path:
-            model = self._models[key] = Model(entry, self._launch, self._keep_alive)
+        model = self._models.get(key)
+        if model is None or (model.entry != entry and not model.resident):
+            model = Model(entry, self._launch, self._policy(entry), self._on_change)
+            self._models[key] = model
         return model
 
     @contextlib.asynccontextmanager
-    async def lease(self, entry: Entry) -> AsyncIterator[EngineProcess]:
-        """Hold a model in memory, once it is this model's turn.
+    async def lease(
+        self, entry: Entry, keep_alive: float | None = None
+    ) -> AsyncIterator[EngineProcess]:
+        """Hold a model in memory, once there is room for it.
+
+        `keep_alive` is as in `submit`.
 
         Raises:
             LoadFailed: it cannot be loaded.
+            InsufficientMemory: it does not fit.
+            EngineDied: its engine has crashed in the load.
             Draining: the pool has been closed meanwhile.
         """
         model = self.model(entry)
-        await self._turns.take(model)
+        model.check()
+        await self.room.take(model)
         try:
-            yield await model.ready()
+            engine = await model.ready()
+            if keep_alive is not None:
+                model.keep(keep_alive)
+            yield engine
         finally:
-            self._turns.give_back(model)
-
-    def preload(self, entry: Entry) -> None:
-        """Bring a model into memory without waiting for it."""
-
-        async def load() -> None:
-            with contextlib.suppress(LoadFailed):  # the model's state keeps the reason
-                async with self.lease(entry):
-                    pass
-
-        task = asyncio.get_running_loop().create_task(load())
-        self._preloads.add(task)
-        task.add_done_callback(self._preloads.discard)
+            self.room.give_back(model)
 
     async def healthy(self) -> None:
         """Return when requests are accepted, and the loop of every ready engine turns.
@@ -137,9 +151,8 @@ class Pool:
     async def close(self) -> None:
         """End every engine; what still runs ends with `Draining`."""
         self._draining = self._closed = True
-        self._turns.close()
-        for task in list(self._preloads):
-            task.cancel()
+        self.room.close()
+        await self._launcher.close()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
 
     @property
@@ -157,3 +170,18 @@ class Pool:
         self._answers.discard(answer)
         if not self._answers:
             self._empty.set()
+
+    def _policy(self, entry: Entry) -> Policy:
+        models = self._config.models
+        own = self._config.for_model(entry.id).keep_alive
+        return Policy(
+            keep_alive=models.keep_alive if own is None else own,
+            pinned=entry.id in {models.aliases.get(name, name) for name in models.pinned},
+            max_crashes=self._config.engine.max_crashes,
+        )
+
+    def _on_change(self, model: Model) -> None:
+        if model.state is State.READY:
+            self.room.check(model)
+            self._launcher.keep_spare()
+        self.room.changed()

@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-_log = logging.getLogger("mlxd.engine")
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,8 @@ def _pair(
     return our_end, its.enter_context(its_end)
 
 
-async def log_output(output: socket.socket, name: str) -> None:
-    """Log what comes from `output`, line by line and under `name`, until it ends; then close it."""
+async def read_output(output: socket.socket, take: Callable[[str], None]) -> None:
+    """Give `take` each line that comes from `output`, until it ends; then close it."""
     reader, writer = await asyncio.open_unix_connection(sock=output)
     with contextlib.closing(writer):
         while True:
@@ -62,7 +59,7 @@ async def log_output(output: socket.socket, name: str) -> None:
                 continue
             if not line:
                 return
-            _log.info("%s: %s", name, line.decode(errors="replace").rstrip())
+            take(line.decode(errors="replace").rstrip())
 
 
 def _environment() -> dict[str, str]:

@@ -228,8 +228,9 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "model.x.cake = 1",
-            "model.x.cake: unknown key; model.x has adapter, draft_model, num_draft_tokens, "
-            "chat_template, chat_template_args, and generation with the keys of [generation]",
+            "model.x.cake: unknown key; model.x has keep_alive, adapter, draft_model, "
+            "num_draft_tokens, chat_template, chat_template_args, and generation with the keys "
+            "of [generation]",
         ),
         (
             "model.x.draft_modle = 'y'",

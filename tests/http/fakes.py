@@ -59,7 +59,12 @@ class FakePool:
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(
-        self, entry: Entry, requests: Sequence[GenerateRequest], *, stream: bool
+        self,
+        entry: Entry,
+        requests: Sequence[GenerateRequest],
+        *,
+        stream: bool,
+        keep_alive: float | None = None,
     ) -> ScriptedAnswer:
         if self.refusal is not None:
             raise self.refusal
@@ -119,8 +124,24 @@ class FakeControl:
     def models(self) -> control.ModelList:
         return control.ModelList(models=[])
 
-    async def use(self, name: str) -> control.UseReply:
-        return control.UseReply(model=FakeCatalog().resolve(name).id, state="loading")
+    def use(self, name: str, *, drained: bool) -> "DoneWork":
+        return DoneWork(control.UseReply(model=FakeCatalog().resolve(name).id, state="ready"))
+
+
+class DoneWork:
+    """Work that is done at once."""
+
+    def __init__(self, reply: msgspec.Struct) -> None:
+        self.reply = reply
+
+    def progress(self) -> control.Progress:
+        return control.Progress(status="ready", model="tiny")
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        return True
+
+    async def result(self) -> msgspec.Struct:
+        return self.reply
 
 
 USUAL = ModelSettings(generation=Generation(max_tokens=77))

@@ -62,7 +62,7 @@ async def test_control_on_the_unix_socket(serve_unix, pool):
     assert (await client.get("/control/v1/status")).json()["running"] is True
     assert (await client.get("/control/v1/models")).json() == {"models": []}
     used = await client.post("/control/v1/use", json={"model": "tiny"})
-    assert used.json() == {"model": "tiny", "state": "loading", "overridden_by": None}
+    assert used.json() == {"model": "tiny", "state": "ready", "overridden_by": None}
     refused = await client.post("/control/v1/use", json={"model": 5})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
     assert (await client.get("/v1/models")).status_code == 200

@@ -31,24 +31,35 @@ class FakeDaemon:
     version: str = __version__
     replies: dict[tuple[str, str], object] = field(default_factory=dict)
     bodies: list[dict] = field(default_factory=list)
+    asked: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
     def answers(self, route: tuple[str, str], reply: object, status: int = 200) -> None:
         self.replies[route] = (status, json.dumps(reply).encode())
 
-    def streams(self, *pieces: bytes, ends: bool = True, waits: bool = False) -> Stream:
+    def streams(
+        self,
+        *pieces: bytes,
+        ends: bool = True,
+        waits: bool = False,
+        route: tuple[str, str] = CHAT,
+    ) -> Stream:
         stream = Stream(list(pieces), ends)
         if not waits:
             stream.go_on.set()
-        self.replies[CHAT] = stream
+        self.replies[route] = stream
         return stream
+
+
+def event(data: object) -> bytes:
+    """One server-sent event."""
+    return b"data: %b\n\n" % json.dumps(data).encode()
 
 
 def chunk(content: str = "", **fields: object) -> bytes:
     """A piece of an answer as the daemon sends it."""
     choices = [{"index": 0, "delta": {"content": content}, "finish_reason": None}]
-    event = {"id": "x", "model": "tiny", "choices": choices, **fields}
-    return b"data: %b\n\n" % json.dumps(event).encode()
+    return event({"id": "x", "model": "tiny", "choices": choices, **fields})
 
 
 def finish(reason: str = "stop") -> bytes:
@@ -95,6 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.fake.bodies.append(json.loads(body))
+        self.fake.asked.set()
         self._answer()
 
     def log_message(self, *args: object) -> None:
@@ -117,8 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, stream: Stream) -> None:
         self.close_connection = True
-        self._head(200, "transfer-encoding", "chunked")
         try:
+            self._head(200, "transfer-encoding", "chunked")
             for piece in stream.pieces:
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 if not stream.go_on.wait(30):

@@ -10,8 +10,9 @@ import pytest
 from mlxctl import client
 from mlxctl.client import Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
+from mlxd.api.control import Progress
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.mlxctl.fake_daemon import FakeDaemon, event
 
 HEALTH = ("GET", "/health")
 MODELS = ("GET", "/control/v1/models")
@@ -23,10 +24,33 @@ def file(home: Path) -> Path:
     return home / "s"
 
 
+def nothing(_progress: Progress) -> None:
+    pass
+
+
 def test_types_are_decoded_and_encoded(daemon: FakeDaemon) -> None:
-    daemon.answers(USE, {"model": "tiny", "state": "loading", "new_in_a_later_version": 1})
-    assert Client(daemon.socket).use("alias").model == "tiny"
-    assert daemon.bodies == [{"model": "alias"}]
+    done = {"done": {"model": "tiny", "state": "ready", "new_in_a_later_version": 1}}
+    daemon.streams(event(done), route=USE)
+    assert Client(daemon.socket).use("alias", nothing, wait=True).model == "tiny"
+    assert daemon.bodies == [{"model": "alias", "wait": True, "stream": True}]
+
+
+def test_what_is_followed_shows_how_far_it_is(daemon: FakeDaemon) -> None:
+    steps = [{"status": "loading", "model": "tiny", "fraction": part} for part in (0.0, 0.5)]
+    events = [event({"progress": step}) for step in steps]
+    daemon.streams(*events, event({"done": {"model": "tiny", "state": "ready"}}), route=USE)
+    shown: list[float | None] = []
+    Client(daemon.socket).use("tiny", lambda each: shown.append(each.fraction), wait=False)
+    assert shown == [0.0, 0.5]
+
+
+def test_what_is_followed_may_fail_on_the_way(daemon: FakeDaemon) -> None:
+    daemon.streams(event({"error": {"message": "no weights"}}), route=USE)
+    with pytest.raises(RefusedByDaemon, match="no weights"):
+        Client(daemon.socket).use("tiny", nothing, wait=False)
+    daemon.streams(b": nothing comes\n\n", route=USE)
+    with pytest.raises(NoAnswer):
+        Client(daemon.socket).use("tiny", nothing, wait=False)
 
 
 def test_no_socket_is_not_running(file: Path) -> None:
@@ -50,7 +74,7 @@ def test_the_daemons_error_is_its_message(daemon: FakeDaemon) -> None:
     error = {"message": "model 'x' does not exist", "type": "t", "param": None, "code": None}
     daemon.answers(USE, {"error": error}, status=404)
     with pytest.raises(RefusedByDaemon, match=r"^model 'x' does not exist$"):
-        Client(daemon.socket).use("x")
+        Client(daemon.socket).use("x", nothing, wait=False)
 
 
 def test_health_that_is_bad_is_an_error(daemon: FakeDaemon) -> None:
@@ -102,5 +126,5 @@ def test_a_body_that_is_refused_unread_is_answered_all_the_same(file: Path) -> N
         thread = threading.Thread(target=refuse)
         thread.start()
         with pytest.raises(RefusedByDaemon, match="too large"):
-            Client(file).use("x" * 10_000_000)
+            Client(file).use("x" * 10_000_000, nothing, wait=False)
         thread.join()

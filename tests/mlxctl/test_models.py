@@ -1,17 +1,13 @@
-"""`mlxctl list`, `use` and `import`."""
+"""`mlxctl list` and `import`."""
 
 import json
-import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.engine.gguf_files import write_model
-from tests.mlxctl.conftest import Run, command
+from tests.mlxctl.conftest import Run
 from tests.mlxctl.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")
-USE = ("POST", "/control/v1/use")
 
 
 def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl: Run) -> None:
@@ -38,22 +34,6 @@ def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl:
 def test_an_empty_list_tells_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(MODELS, {"models": []})
     assert "mlxctl import FILE.gguf" in mlxctl("list").stdout
-
-
-def test_use_says_what_the_default_is(daemon: FakeDaemon, mlxctl: Run) -> None:
-    daemon.answers(USE, {"model": "tiny", "state": "ready"})
-    assert mlxctl("use", "alias").stdout == "tiny is the default model now\n"
-    daemon.answers(USE, {"model": "tiny", "state": "loading"})
-    assert mlxctl("use", "tiny").stdout == "tiny is the default model now, and is being loaded\n"
-    daemon.answers(USE, {"model": "tiny", "state": "ready", "overridden_by": "--model"})
-    assert mlxctl("use", "tiny").stderr == "mlxctl: --model will win over it at the next start\n"
-
-
-@pytest.mark.parametrize(("name", "fault"), [(b"", b"empty"), (b"caf\xe9", b"not UTF-8")])
-def test_use_refuses_what_names_no_model(daemon: FakeDaemon, name: bytes, fault: bytes) -> None:
-    done = subprocess.run([*command("use"), name], capture_output=True)
-    assert done.returncode == 2
-    assert fault in done.stderr
 
 
 def test_import_makes_a_model_without_a_daemon(home: Path, mlxctl: Run) -> None:

@@ -22,6 +22,7 @@ from mlxd.messages import (
     TextPrompt,
 )
 from mlxd.models import engine_process
+from mlxd.models.crashes import EngineCrashed
 from mlxd.models.engine_process import EngineProcess, Generation
 from mlxd.models.spawn import Spawned, spawn
 from tests.models.conftest import fake_command
@@ -161,13 +162,16 @@ async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -
             os.killpg(engine.pid, signal.SIGKILL)
 
 
-async def test_what_an_engine_prints_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_an_engine_prints_is_logged_and_part_of_its_crash(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level("INFO")
-    with pytest.raises(LoadFailed):
+    with pytest.raises(EngineCrashed, match="exited with status 3") as raised:
         async with running("die-before-hello"):
             pass
     (line,) = (message for message in caplog.messages if message.startswith("fake["))
     assert line.endswith("]: cannot breathe")
+    assert raised.value.crash.output == ["cannot breathe"]
 
 
 async def is_healthy(engine: EngineProcess) -> bool:
@@ -218,7 +222,6 @@ async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("die-before-hello", "the engine process exited with status 3"),
         ("wrong-protocol", "it speaks protocol 99, the daemon 2: restart the daemon"),
         ("garbage", "it sent what the daemon cannot read"),
         ("unloadable", "no safetensors found"),

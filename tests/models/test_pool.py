@@ -6,28 +6,27 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 import pytest
 
 from mlxd.config import Config, Models, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
-from mlxd.messages import Delta, GenerateRequest, Load, Sampling, Started, TextPrompt
+from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
 from mlxd.models.answer import Answer
 from mlxd.models.catalog import Adapter
-from mlxd.models.engine_process import EngineProcess
 from mlxd.models.model import Launch, State
-from mlxd.models.pool import Pool, launch_from
+from mlxd.models.pool import Pool
 from tests.models.conftest import make_entry
 
 A, B = make_entry("a"), make_entry("b")
+ONE_AT_A_TIME = Config(models=Models(max_loaded=1))
 LaunchFake = Callable[[str], Launch]
 
 
 @asynccontextmanager
 async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterator[Pool]:
-    pool = Pool(config or Config(), launch)
+    pool = Pool(config or ONE_AT_A_TIME, launch)
     try:
         async with asyncio.timeout(30):
             yield pool
@@ -93,27 +92,6 @@ async def test_an_adapter_makes_another_model_of_it(launch_fake: LaunchFake) -> 
         assert (pool.model(A).state, pool.model(adapted).state) == (State.UNLOADED, State.READY)
         assert await read(pool.submit(A, text("plain again"))) == "plain again"
         assert (pool.model(A).state, pool.model(adapted).state) == (State.READY, State.UNLOADED)
-
-
-async def test_an_engine_is_told_of_the_model_and_its_adapter(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    loads: list[tuple[str, Load]] = []
-
-    async def start(name: str, load: Load, _report: Callable[[float], None]) -> NoReturn:
-        loads.append((name, load))
-        raise LoadFailed("seen")
-
-    monkeypatch.setattr(EngineProcess, "start", start)
-    adapted = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
-    launch = launch_from(Config())
-    for entry in (A, adapted):
-        with pytest.raises(LoadFailed):
-            await launch(entry, lambda _: None)
-    assert [(name, load.path, load.adapter_path) for name, load in loads] == [
-        ("a", "/models/a", None),
-        ("a with adapter pirate", "/models/a", "/adapters/pirate"),
-    ]
 
 
 async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
@@ -294,12 +272,6 @@ async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFak
         await read(pool.submit(A, text("x")))
         await until(lambda: pool.model(A).state is State.UNLOADED)
         assert await read(pool.submit(A, text("again"))) == "again"
-
-
-async def test_a_preloaded_model_becomes_ready_by_itself(launch_fake: LaunchFake) -> None:
-    async with open_pool(launch_fake("")) as pool:
-        pool.preload(A)
-        await until(lambda: pool.model(A).state is State.READY)
 
 
 async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mlxd.models import turns
+from mlxd.models import room
 from mlxd.models.catalog import Entry
 from mlxd.models.engine_process import EngineProcess
 from mlxd.models.model import Launch, State
@@ -43,8 +43,8 @@ async def test_all_who_wait_for_a_model_get_it_with_its_turn(launch: CountedLaun
 async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
     launch: CountedLaunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "_LINGER", FOR_EVER)
-    monkeypatch.setattr(turns, "_PATIENCE", 0.5)
+    monkeypatch.setattr(room, "_LINGER", FOR_EVER)
+    monkeypatch.setattr(room, "_PATIENCE", 0.5)
     async with open_pool(launch) as pool:
 
         async def ask_again_and_again(entry: Entry) -> None:
@@ -58,8 +58,8 @@ async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
 async def test_a_busy_model_gives_way_to_who_has_waited_long_enough(
     launch: CountedLaunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "_LINGER", FOR_EVER)
-    monkeypatch.setattr(turns, "_PATIENCE", 0.05)
+    monkeypatch.setattr(room, "_LINGER", FOR_EVER)
+    monkeypatch.setattr(room, "_PATIENCE", 0.05)
     async with open_pool(launch) as pool:
 
         async def keep_asking() -> None:

@@ -1,0 +1,39 @@
+"""How long a model stays, as Ollama spells it."""
+
+import re
+
+import pytest
+
+from mlxd.api.keep_alive import FOR_EVER, KEEP_ALIVE_SCHEMA, keep_alive_seconds
+from mlxd.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (None, None),
+        (0, 0),
+        ("0", 0),
+        (300, 300),
+        (2.5, 2.5),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("1.5h", 5400),
+        (-1, FOR_EVER),
+        ("-1", FOR_EVER),
+        ("-5m", FOR_EVER),
+        (1e300, FOR_EVER),
+    ],
+)
+def test_a_time(written: float | str | None, seconds: float | None) -> None:
+    assert keep_alive_seconds(written) == seconds
+    if isinstance(written, str):
+        assert re.search(KEEP_ALIVE_SCHEMA["anyOf"][1]["pattern"], written)
+
+
+@pytest.mark.parametrize("written", ["", "soon", "5 m", "m", "5d", "1h-5m", "5m\n6", "٣s"])
+def test_what_is_no_time_is_refused(written: str) -> None:
+    with pytest.raises(InvalidRequest, match="`keep_alive`: expected a number") as error:
+        keep_alive_seconds(written)
+    assert error.value.param == "keep_alive"
