@@ -13,42 +13,17 @@ import msgspec
 from mlxd import paths
 from mlxd.config import Models
 from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.models.entry import ADAPTER_WEIGHTS, CACHED_TOKENS, Adapter, Entry
+from mlxd.models.model_config import read_config
+
+__all__ = ["DEFAULT_NAMES", "Adapter", "Catalog", "Entry"]
 
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
-_ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
+_ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
 _MAX_CONFIG_BYTES = 10_000_000
-_MAX_COUNT = 2**53
 
 _log = logging.getLogger("mlxd.models")
-
-
-class Adapter(msgspec.Struct, frozen=True):
-    """Weights on disk that change what a model says, a LoRA or the like."""
-
-    name: str
-    path: Path
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on disk, and the adapter to apply to it, if any.
-
-    `created` is in Unix seconds, `context_length` in tokens.
-    """
-
-    id: str
-    path: Path
-    created: int
-    size_bytes: int
-    architecture: str
-    quantization: str | None
-    context_length: int | None
-    adapter: Adapter | None = None
-
-    @property
-    def name(self) -> str:
-        """What people read: the id, and the adapter's name."""
-        return f"{self.id} with adapter {self.adapter.name}" if self.adapter else self.id
 
 
 class Catalog:
@@ -159,15 +134,17 @@ class Catalog:
             return None
         except OSError:
             return None
-        architecture = config.get("model_type")
+        says = read_config(config)
+        tokens = min(says.context_length or CACHED_TOKENS, CACHED_TOKENS)
         entry = Entry(
             id=folder.name,
             path=folder,
             created=changed // 1_000_000_000,
             size_bytes=sum(weights),
-            architecture=architecture if isinstance(architecture, str) else "unknown",
-            quantization=_quantization(config.get("quantization")),
-            context_length=_count(config.get("max_position_embeddings")),
+            architecture=says.architecture or "unknown",
+            quantization=says.quantization,
+            context_length=says.context_length,
+            cache_bytes=tokens * says.token_bytes,
         )
         self._known[folder] = (changed, entry)
         return entry
@@ -188,15 +165,3 @@ def _sub_folders(root: Path) -> list[Path]:
     except OSError:
         return []
     return [root / name for name in names if not name.startswith(".")]
-
-
-def _quantization(quantization: object) -> str | None:
-    bits = _count(quantization.get("bits")) if isinstance(quantization, dict) else None
-    return None if bits is None else f"{bits}-bit"
-
-
-def _count(value: object) -> int | None:
-    """Give what a config.json says, where it is a sensible number."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_COUNT:
-        return int(value)
-    return None
