@@ -1,4 +1,4 @@
-"""What the catalog gives: a model on disk, and the adapter to apply to it."""
+"""What the catalog finds: models on disk, and the adapters to apply to them."""
 
 import os
 from enum import StrEnum
@@ -71,3 +71,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """About what it takes in memory: weights, the adapter's too, and one conversation."""
         adapter = self.adapter.size_bytes if self.adapter else 0
         return self.size_bytes + adapter + self.cache_bytes
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """One folder that should be a model and is none, or not the whole of one.
+
+    `fault` says why. A `stray` is something else than a model that this daemon could run, or was
+    never meant to be one. `created` is in Unix seconds, `size_bytes` that of the weights there are.
+    """
+
+    id: str
+    path: Path
+    created: int
+    size_bytes: int
+    fault: str
+    stray: bool
+    origin: Origin = Origin.MODELS_DIR
+
+
+def folder_name(model_id: str) -> str:
+    """Give the last part of an id, which is the name of the model's folder."""
+    return model_id.rpartition("/")[2]

@@ -27,13 +27,13 @@ _EXPANDED = ("deepseek_v2", "minicpm3")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What counts of a config.json; None and 0 stand for what it does not say sensibly.
+    """What counts of a config.json; None, "" and 0 stand for what it does not say sensibly.
 
     `context_length` is in tokens, `token_bytes` about the size of a token's keys and values in the
     cache. `own_code` says that the folder brings the Python code of its model.
     """
 
-    architecture: str | None
+    architecture: str
     own_code: bool
     quantization: str | None
     context_length: int | None
@@ -44,7 +44,7 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
     """Read the content of a config.json; what describes the text part of a model counts too."""
     architecture = config.get("model_type")
     return ModelConfig(
-        architecture=architecture if isinstance(architecture, str) and architecture else None,
+        architecture=architecture if isinstance(architecture, str) else "",
         own_code=isinstance(config.get("model_file"), str),
         quantization=_quantization(config),
         context_length=_first(config, _CONTEXT),
