@@ -58,7 +58,7 @@ class Damaged(Exception):
 
 
 def read_weights(folder: Path, found: Collection[str]) -> Weights:
-    """Look at the weights of `folder`, which holds `found`; it has none where there are no files."""
+    """Look at the weights of `folder`, which holds `found`; no files means there are none."""
     present = {name for name in found if is_weights(name)}
     try:
         expected = _indexed(folder / INDEX) if INDEX in found else _numbered(present)
