@@ -59,6 +59,20 @@ def adapters_dir() -> Path:
     return models_dir().with_name("adapters")
 
 
+def hub_cache_dir() -> Path | None:
+    """The cache of Hugging Face's own programs, where they find it; None when there is to be none.
+
+    With `MLXD_HOME` it is none but the one that a variable of theirs names.
+    """
+    for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if value := os.environ.get(name):
+            return Path(os.path.expandvars(os.path.expanduser(value))).absolute() / below
+    if home() is not None:
+        return None
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(caches).absolute() / "huggingface" / "hub"
+
+
 def log_dir() -> Path:
     """The folder of the daemon's log files."""
     root = home()

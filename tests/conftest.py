@@ -16,6 +16,15 @@ from tests.daemon_process import DaemonProcess, running_daemon
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_hub_cache() -> Iterator[None]:
+    """Keep the models of this machine's own Hugging Face cache out of the tests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny random model."""

@@ -66,3 +66,34 @@ def test_without_a_home_platformdirs_decides(
     assert paths.models_dir().parent == platformdirs.user_data_path("mlxd", appauthor=False)
     assert paths.log_dir() == platformdirs.user_log_path("mlxd", appauthor=False)
     assert len({path() for path in EVERY}) == len(EVERY)
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/c", "HF_HOME": "/h"}, "/c"),
+        ({"HF_HUB_CACHE": "", "HF_HOME": "/h"}, "/h/hub"),
+        ({"HF_HOME": "~/h"}, "/home/me/h/hub"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
+        ({}, "/home/me/.cache/huggingface/hub"),
+    ],
+)
+def test_the_hubs_cache_is_where_its_own_programs_have_it(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
+) -> None:
+    for name in ("MLXD_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert paths.hub_cache_dir() == Path(folder)
+
+
+def test_a_home_of_its_own_has_the_hubs_cache_only_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert paths.hub_cache_dir() is None
+    monkeypatch.setenv("HF_HOME", "/h")
+    assert paths.hub_cache_dir() == Path("/h/hub")

@@ -2,82 +2,67 @@
 
 import difflib
 import logging
-import os
-import stat
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from mlxd import paths
 from mlxd.config import Models
 from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.models.adapters import adapters
+from mlxd.models.entry import Adapter, Broken, Entry, Origin, folder_name
+from mlxd.models.folder import Folders, Place
+from mlxd.models.hub_cache import snapshots
+from mlxd.models.places import Places
+
+__all__ = ["DEFAULT_NAMES", "Adapter", "Broken", "Catalog", "Entry"]
 
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
-_ADAPTER_FILES = ("adapter_config.json", "adapters.safetensors")
-_MAX_CONFIG_BYTES = 10_000_000
-_MAX_COUNT = 2**53
+_MOST_NAMES = 8
 
 _log = logging.getLogger("mlxd.models")
 
 
-class Adapter(msgspec.Struct, frozen=True):
-    """Weights on disk that change what a model says, a LoRA or the like."""
-
-    name: str
-    path: Path
-    size_bytes: int = 0
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on disk, and the adapter to apply to it, if any.
-
-    `created` is in Unix seconds, `context_length` in tokens.
-    """
-
-    id: str
-    path: Path
-    created: int
-    size_bytes: int
-    architecture: str
-    quantization: str | None
-    context_length: int | None
-    adapter: Adapter | None = None
-    cache_bytes: int = 0
-
-    @property
-    def memory_bytes(self) -> int:
-        """What it takes in memory: weights, cache and adapter."""
-        adapter = self.adapter.size_bytes if self.adapter else 0
-        return self.size_bytes + self.cache_bytes + adapter
-
-    @property
-    def name(self) -> str:
-        """What people read: the id, and the adapter's name."""
-        return f"{self.id} with adapter {self.adapter.name}" if self.adapter else self.id
-
-
 class Catalog:
-    """The configured folders, then the models directory, read anew at each question.
+    """The configured folders, the models directory and the hub's cache, looked at each time.
 
-    A folder holds models, or is one itself. What looks like a model and is none is left out, with
-    a remark in the log.
+    What is unchanged is read once. What should be a model and is none is told with the reason, and
+    never offered.
     """
 
     def __init__(self, config: Models) -> None:
         self._config = config
-        self._known: dict[Path, tuple[int, Entry]] = {}
+        self._places = Places(config.dirs)
+        self._folders = Folders()
         self._remarks: set[str] = set()
 
     def entries(self) -> list[Entry]:
-        """Give every model, by id; where two folders have the same name the first one counts."""
+        """Give every model, by id; where two have the same id the first one counts."""
         found: dict[str, Entry] = {}
-        for folder in self._folders():
-            if folder.name not in found and (entry := self._read(folder)) is not None:
-                found[folder.name] = entry
+        for model in self._read(self._find()):
+            if isinstance(model, Entry):
+                found.setdefault(model.id, model)
+            elif not model.stray:
+                self._remark(model.path, model.fault)
         return sorted(found.values(), key=lambda entry: entry.id)
+
+    def broken(self) -> list[Broken]:
+        """Give what should be a model and is none, by id.
+
+        In the models directory that is everything; elsewhere there may be things for others.
+        """
+        found = (model for model in self._read(self._find()) if isinstance(model, Broken))
+        shown = (model for model in found if _own(model) or not model.stray)
+        return sorted(shown, key=lambda model: (model.id, model.path))
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """What each alias stands for: an id, or the name of a folder."""
+        return self._config.aliases
+
+    def set_aliases(self, aliases: dict[str, str]) -> None:
+        """Make `aliases` the other names of models."""
+        self._config = msgspec.structs.replace(self._config, aliases=aliases)
 
     @property
     def default_name(self) -> str:
@@ -96,32 +81,42 @@ class Catalog:
             return None
 
     def resolve(self, name: str | None) -> Entry:
-        """Give the model that `name` means: an id, an alias, or the default for no name.
+        """Give the model that `name` means: an id, an alias, a folder's name, or no name.
 
-        The default is the configured one, or the only one there is.
+        No name means the default: the configured one, or the only one there is, those in the hub's
+        cache counting only where there is no other.
 
         Raises:
-            ModelNotFound: names the near ones, or says what to do when there is none.
+            ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
+                or there are several, or none at all.
         """
-        entries = {entry.id: entry for entry in self.entries()}
-        if not entries:
-            raise ModelNotFound(
-                "no model is installed: add one with `mlxctl import FILE.gguf`", param="model"
-            )
         if name is None or name in DEFAULT_NAMES:
-            name = self._config.default or (next(iter(entries)) if len(entries) == 1 else "")
-        if not name:
-            raise ModelNotFound(
-                f"no default model is set: name one of {', '.join(entries)}, "
-                "or set it with `mlxctl use MODEL`",
-                param="model",
-            )
-        if (entry := entries.get(self._config.aliases.get(name, name))) is not None:
-            return entry
-        names = [*entries, *self._config.aliases]
-        near = difflib.get_close_matches(name, names, _NEAR_NAMES)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(names)}"
-        raise ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
+            return self._default()
+        model = self.find(name)
+        if isinstance(model, Broken):
+            raise ModelNotFound(f"model {model.id!r} is broken: {model.fault}", param="model")
+        return model
+
+    def find(self, name: str) -> Entry | Broken:
+        """Give the model that `name` means, broken or not, the whole ones first.
+
+        Raises:
+            ModelNotFound: as `resolve` does.
+        """
+        found = self._named(name)
+        best = [model for model in found if isinstance(model, Entry)] or found
+        if not best:
+            raise self._unknown(name)
+        return _only(name, best)
+
+    def find_own(self, name: str) -> Entry | Broken:
+        """Give the model that `name` means, broken or not, the one in the models directory first.
+
+        Raises:
+            ModelNotFound: as `resolve` does.
+        """
+        own = [model for model in self._named(name) if _own(model)]
+        return _only(name, own) if own else self.find(name)
 
     def adapter(self, name: str) -> Adapter:
         """Give the adapter `name`, which is never a path.
@@ -129,87 +124,101 @@ class Catalog:
         Raises:
             InvalidRequest: there is none of that name; says which there are.
         """
-        adapters = {adapter.name: adapter for adapter in _adapters()}
-        if (adapter := adapters.get(name)) is not None:
+        there = {adapter.name: adapter for adapter in adapters()}
+        if (adapter := there.get(name)) is not None:
             return adapter
-        allowed = f"there is {', '.join(adapters)}" if adapters else "none is installed"
+        allowed = f"there is {', '.join(there)}" if there else "none is installed"
         raise InvalidRequest(f"adapter {name!r} does not exist; {allowed}", param="adapters")
 
-    def _folders(self) -> Iterator[Path]:
-        for root in (*map(Path, self._config.dirs), paths.models_dir()):
-            if os.path.isfile(root / "config.json"):
-                yield root
-                continue
-            yield from _sub_folders(root)
+    def _default(self) -> Entry:
+        if self._config.default:
+            return self.resolve(self._config.default)
+        entries = self.entries()
+        if not entries:
+            raise _nothing_installed()
+        own = [entry for entry in entries if entry.origin is not Origin.HUB_CACHE]
+        for only in (own, entries):
+            if len(only) == 1:
+                return only[0]
+        raise ModelNotFound(
+            f"no default model is set: name one of {_listed(entry.id for entry in entries)}, "
+            "or set it with `mlxctl use MODEL`",
+            param="model",
+        )
 
-    def _remark(self, folder: Path, fault: str) -> None:
+    def _named(self, name: str) -> list[Entry | Broken]:
+        """Give what has `name`, or what it is an alias of, as its id, or else as its folder."""
+        name = self._config.aliases.get(name, name)
+        places = [place for place in self._find() if folder_name(place.id) == folder_name(name)]
+        exact = list(self._read(place for place in places if place.id == name))
+        return exact or list(self._read(place for place in places if folder_name(place.id) == name))
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        if not (entries := self.entries()):
+            return _nothing_installed()
+        names = [*(entry.id for entry in entries), *self._config.aliases]
+        near = difflib.get_close_matches(name, names, _NEAR_NAMES)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there is {_listed(names)}"
+        return ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
+
+    def _find(self) -> Iterator[Place]:
+        for place in self._places.find():
+            if place.id.isprintable():
+                yield place
+            else:
+                self._remark(place.folder, "its name is not UTF-8, or cannot be printed")
+
+    def _read(self, places: Iterable[Place]) -> Iterator[Entry | Broken]:
+        for place in places:
+            if place.origin is Origin.HUB_CACHE:
+                model = self._revision(place)
+            else:
+                model = self._folders.read(place)
+            if model is not None:
+                yield model
+
+    def _revision(self, place: Place) -> Entry | Broken | None:
+        """Give the first revision of a repository that is whole, or else the most promising one."""
+        broken: list[Broken] = []
+        for folder in snapshots(place.folder):
+            model = self._folders.read(Place(place.id, folder, place.origin))
+            if isinstance(model, Entry):
+                return model
+            broken += [model] if model else []
+        return min(broken, key=lambda model: model.stray, default=None)
+
+    def _remark(self, folder: object, fault: str) -> None:
         """Log, once, why `folder` is no model."""
         remark = f"{str(folder)!r} is left out: {fault}"
         if remark not in self._remarks:
             self._remarks.add(remark)
             _log.warning("%s", remark)
 
-    def _read(self, folder: Path) -> Entry | None:
-        """Read a model folder; None when it is not one. Unchanged folders are read once."""
-        file = folder / "config.json"
-        try:
-            found = file.stat()
-            changed = found.st_mtime_ns
-            if (known := self._known.get(folder)) is not None and known[0] == changed:
-                return known[1]
-            weights = [weight.stat().st_size for weight in folder.glob("model*.safetensors")]
-            if not weights:
-                return None
-            if not folder.name.isprintable():
-                self._remark(folder, "its name is not UTF-8, or cannot be printed")
-                return None
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_CONFIG_BYTES:
-                self._remark(folder, "its config.json is no file, or too large")
-                return None
-            config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
-            self._remark(folder, f"its config.json is not a JSON object: {error}")
-            return None
-        except OSError:
-            return None
-        architecture = config.get("model_type")
-        entry = Entry(
-            id=folder.name,
-            path=folder,
-            created=changed // 1_000_000_000,
-            size_bytes=sum(weights),
-            architecture=architecture if isinstance(architecture, str) else "unknown",
-            quantization=_quantization(config.get("quantization")),
-            context_length=_count(config.get("max_position_embeddings")),
-        )
-        self._known[folder] = (changed, entry)
-        return entry
+
+def _own(model: Entry | Broken) -> bool:
+    return model.origin is Origin.MODELS_DIR
 
 
-def _adapters() -> Iterator[Adapter]:
-    """Give the sub-folders of the adapters directory that mlx_lm could have written, by name."""
-    for folder in _sub_folders(paths.adapters_dir()):
-        known = all(os.path.isfile(folder / file) for file in _ADAPTER_FILES)
-        if known and folder.name.isprintable():
-            yield Adapter(folder.name, folder)
+def _only(name: str, models: list[Entry] | list[Broken] | list[Entry | Broken]) -> Entry | Broken:
+    """Give the first of `models` where all have one id.
+
+    Raises:
+        ModelNotFound: they have not.
+    """
+    ids = dict.fromkeys(model.id for model in models)
+    if len(ids) > 1:
+        raise ModelNotFound(f"{name!r} may mean {' or '.join(ids)}: name one", param="model")
+    return models[0]
 
 
-def _sub_folders(root: Path) -> list[Path]:
-    """Give what is in `root` and not hidden, by name; nothing when it cannot be read."""
-    try:
-        names = sorted(os.listdir(root))
-    except OSError:
-        return []
-    return [root / name for name in names if not name.startswith(".")]
+def _nothing_installed() -> ModelNotFound:
+    return ModelNotFound(
+        "no model is installed: add one with `mlxctl pull OWNER/NAME` or `mlxctl import FILE.gguf`",
+        param="model",
+    )
 
 
-def _quantization(quantization: object) -> str | None:
-    bits = _count(quantization.get("bits")) if isinstance(quantization, dict) else None
-    return None if bits is None else f"{bits}-bit"
-
-
-def _count(value: object) -> int | None:
-    """Give what a config.json says, where it is a sensible number."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_COUNT:
-        return int(value)
-    return None
+def _listed(names: Iterable[str]) -> str:
+    (*first,) = names
+    more = len(first) - _MOST_NAMES
+    return ", ".join(first[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

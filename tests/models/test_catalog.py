@@ -1,6 +1,5 @@
 """Which models there are, and which one a request means."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,22 +7,8 @@ import pytest
 
 from mlxd.config import Models
 from mlxd.errors import InvalidRequest, ModelNotFound
-from mlxd.models.catalog import Adapter, Catalog
-
-
-def add_model(folder: Path, config: object = None) -> Path:
-    folder.mkdir(parents=True)
-    text = json.dumps({"model_type": "llama"} if config is None else config)
-    (folder / "config.json").write_text(text)
-    (folder / "model.safetensors").write_bytes(b"12345")
-    return folder
-
-
-@pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The models directory of an empty home."""
-    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
-    return tmp_path / "models"
+from mlxd.models.catalog import Adapter, Catalog, Entry
+from tests.fakes.model_folder import LLAMA, add_model, add_to_cache, write_safetensors
 
 
 def add_adapter(folder: Path) -> Path:
@@ -37,29 +22,38 @@ def ids(catalog: Catalog) -> list[str]:
     return [entry.id for entry in catalog.entries()]
 
 
-def test_each_sub_folder_with_a_config_and_weights_is_a_model(models: Path) -> None:
+def test_each_folder_with_a_config_and_weights_is_a_model(models: Path) -> None:
     add_model(models / "b")
     add_model(models / "a")
     add_model(models / ".a.partial")
-    (models / "no-config").mkdir()
+    add_model(models / "owner" / "c")
+    add_model(models / "owner" / ".d.partial")
+    (models / "empty").mkdir()
     (models / "a-file").write_text("")
-    (add_model(models / "no-weights") / "model.safetensors").unlink()
-    (add_model(models / "broken") / "config.json").write_text("{")
-    assert ids(Catalog(Models())) == ["a", "b"]
+    assert ids(Catalog(Models())) == ["a", "b", "owner/c"]
 
 
-def test_an_entry_says_what_its_config_says(models: Path) -> None:
-    add_model(
-        models / "q",
-        {"model_type": "qwen3", "max_position_embeddings": 512, "quantization": {"bits": 4}},
-    )
+def test_an_entry_says_what_its_config_and_weights_say(models: Path) -> None:
+    folder = add_model(models / "q", LLAMA | {"quantization": {"bits": 4}, "dtype": "bfloat16"})
     (entry,) = Catalog(Models()).entries()
-    assert (entry.architecture, entry.quantization, entry.context_length, entry.size_bytes) == (
-        "qwen3",
-        "4-bit",
-        512,
-        5,
+    size = (folder / "model.safetensors").stat().st_size
+    token_bytes = 2 * 2 * 64 * 2
+    assert entry == Entry(
+        id="q",
+        path=folder,
+        created=int((folder / "config.json").stat().st_mtime),
+        size_bytes=size,
+        architecture="llama",
+        quantization="4-bit",
+        context_length=4096,
+        cache_bytes=2048 * token_bytes,
     )
+
+
+def test_weights_that_are_not_quantised_have_a_type(models: Path) -> None:
+    folder = add_model(models / "a", LLAMA | {"dtype": "float16"})
+    write_safetensors(folder / "model.safetensors", {"a": ("U8", [3]), "b": ("F32", [2])})
+    assert Catalog(Models()).resolve("a").quantization == "float32"
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
@@ -78,41 +72,10 @@ def test_a_name_that_cannot_be_shown_is_left_out_with_a_remark(
     assert remark.isprintable()
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000, ""])
-def test_a_config_that_is_no_object_is_left_out_with_a_remark(
-    models: Path, caplog: pytest.LogCaptureFixture, content: str
-) -> None:
-    add_model(models / "a")
-    broken = add_model(models / "broken")
-    (broken / "config.json").write_text(content)
-    assert ids(Catalog(Models())) == ["a"]
-    (remark,) = caplog.messages
-    assert f"{str(broken)!r} is left out: its config.json is not a JSON object" in remark
-
-
-def test_a_config_that_is_no_file_is_never_read(
-    models: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = add_model(models / "a")
-    (folder / "config.json").unlink()
-    os.mkfifo(folder / "config.json")
-    assert ids(Catalog(Models())) == []
-    assert "is left out: its config.json is no file, or too large" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"model_type": None, "max_position_embeddings": "many", "quantization": []},
-        {"model_type": 5, "max_position_embeddings": -1, "quantization": {"bits": True}},
-        {"max_position_embeddings": 10**30, "quantization": {"bits": "4"}},
-    ],
-)
-def test_absurd_values_of_a_config_are_not_shown(models: Path, config: object) -> None:
-    add_model(models / "a", config)
-    (entry,) = Catalog(Models()).entries()
-    shown = entry.architecture, entry.context_length, entry.quantization
-    assert shown == ("unknown", None, None)
+@pytest.mark.parametrize("context", ["many", -1, 10**30, True, None])
+def test_an_absurd_context_is_none(models: Path, context: object) -> None:
+    add_model(models / "a", LLAMA | {"max_position_embeddings": context})
+    assert Catalog(Models()).resolve("a").context_length is None
 
 
 def test_a_model_that_comes_or_goes_is_seen(models: Path) -> None:
@@ -133,10 +96,24 @@ def test_configured_dirs_hold_models_or_are_one(models: Path, tmp_path: Path) ->
     assert ids(Catalog(Models(dirs=dirs))) == ["here", "one", "there"]
 
 
+def test_the_same_id_twice_is_the_first_one(models: Path, tmp_path: Path) -> None:
+    add_model(models / "a")
+    first = add_model(tmp_path / "elsewhere" / "a")
+    (entry,) = Catalog(Models(dirs=[str(tmp_path / "elsewhere")])).entries()
+    assert entry.path == first
+
+
 @pytest.mark.parametrize("name", [None, "", "default_model"])
 def test_no_name_means_the_only_model(models: Path, name: str | None) -> None:
     add_model(models / "only")
     assert Catalog(Models()).resolve(name).id == "only"
+
+
+def test_no_name_means_the_only_model_outside_the_hubs_cache(models: Path, hub_cache: Path) -> None:
+    add_to_cache(hub_cache, "owner/a")
+    assert Catalog(Models()).resolve(None).id == "owner/a"
+    add_model(models / "own")
+    assert Catalog(Models()).resolve(None).id == "own"
 
 
 def test_no_name_means_the_configured_default(models: Path) -> None:
@@ -152,6 +129,25 @@ def test_an_alias_is_a_name(models: Path) -> None:
     add_model(models / "smollm2-135m")
     catalog = Catalog(Models(aliases={"small": "smollm2-135m"}))
     assert catalog.resolve("small").id == "smollm2-135m"
+
+
+def test_the_name_of_a_folder_is_a_name_where_it_is_the_only_one(models: Path) -> None:
+    add_model(models / "owner" / "a")
+    add_model(models / "owner" / "b")
+    catalog = Catalog(Models(aliases={"x": "a"}))
+    assert catalog.resolve("a").id == catalog.resolve("x").id == "owner/a"
+    add_model(models / "other" / "a")
+    with pytest.raises(ModelNotFound, match="'a' may mean other/a or owner/a: name one"):
+        catalog.resolve("a")
+    add_model(models / "a")
+    assert catalog.resolve("a").id == "a"
+
+
+@pytest.mark.parametrize("name", ["../owner/a", "owner/../owner/a", "/owner/a", "x/a", "owner/"])
+def test_a_path_is_no_name(models: Path, name: str) -> None:
+    add_model(models / "owner" / "a")
+    with pytest.raises(ModelNotFound):
+        Catalog(Models()).resolve(name)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +169,13 @@ def test_an_unknown_model_is_told_with_what_there_is(
         Catalog(Models(default=default)).resolve(name)
     assert message in caught.value.message
     assert caught.value.param == "model"
+
+
+def test_of_many_models_only_some_are_told(models: Path) -> None:
+    for number in range(12):
+        add_model(models / f"model-{number:02}")
+    with pytest.raises(ModelNotFound, match=r"there is model-00, .*, model-07 and 4 more"):
+        Catalog(Models()).resolve("zzz")
 
 
 def test_without_any_model_it_says_how_to_get_one(models: Path) -> None:

@@ -1,0 +1,222 @@
+"""What should be a model and is none: told with the reason, never offered."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import Models
+from mlxd.errors import ModelNotFound
+from mlxd.models.catalog import Catalog
+from tests.fakes.model_folder import LLAMA, add_model, add_to_cache, write_safetensors
+
+PART = "model-00002-of-00003.safetensors"
+
+
+def fault(catalog: Catalog) -> str:
+    """The fault of the only folder, which is not offered in any way."""
+    assert catalog.entries() == []
+    (broken,) = catalog.broken()
+    with pytest.raises(ModelNotFound) as caught:
+        catalog.resolve(broken.id)
+    assert caught.value.message == f"model {broken.id!r} is broken: {broken.fault}"
+    return broken.fault
+
+
+def cut_short(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def cut_in_the_header(file: Path) -> None:
+    os.truncate(file, 20)
+
+
+def empty(file: Path) -> None:
+    os.truncate(file, 0)
+
+
+def write_pointer(file: Path) -> None:
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1234\nsize 5\n")
+
+
+def write_text(file: Path) -> None:
+    file.write_text("<html>this is no file of weights</html>")
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (Path.unlink, "is missing"),
+        (empty, "is empty"),
+        (cut_short, "is cut short"),
+        (cut_in_the_header, "is cut short"),
+        (write_pointer, "is only a pointer to it: git lfs pull"),
+        (write_text, "is no safetensors file"),
+    ],
+)
+def test_a_part_that_is_missing_or_damaged_is_named(
+    models: Path, damage: Callable[[Path], None], word: str
+) -> None:
+    damage(add_model(models / "a", parts=3) / PART)
+    assert fault(Catalog(Models())) == (
+        f"partial: 1 of 3 files of weights are not there or damaged: {PART} {word}"
+    )
+
+
+def test_parts_are_missed_without_an_index_too(models: Path) -> None:
+    folder = add_model(models / "a", parts=3)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / PART).unlink()
+    assert f"1 of 3 files of weights are not there or damaged: {PART}" in fault(Catalog(Models()))
+
+
+def test_of_many_missing_parts_two_are_named(models: Path) -> None:
+    for part in sorted(add_model(models / "a", parts=9).glob("*.safetensors"))[1:]:
+        part.unlink()
+    assert fault(Catalog(Models())).endswith(
+        "8 of 9 files of weights are not there or damaged: model-00002-of-00009.safetensors is "
+        "missing, model-00003-of-00009.safetensors is missing, …"
+    )
+
+
+def test_a_single_file_that_is_cut_short(models: Path) -> None:
+    cut_short(add_model(models / "a") / "model.safetensors")
+    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short"
+
+
+@pytest.mark.parametrize("content", ["{", '{"weight_map": []}', '{"weight_map": {"a": "../b"}}'])
+def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
+    (add_model(models / "a") / "model.safetensors.index.json").write_text(content)
+    assert fault(Catalog(Models())).startswith("partial: model.safetensors.index.json ")
+
+
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        (b"[" * 100_000, "is no safetensors file"),
+        (b'{"a": {"data_offsets": [0, "x"]}}', "is no safetensors file"),
+        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', "is cut short"),
+    ],
+)
+def test_a_header_that_cannot_be_true(models: Path, header: bytes, word: str) -> None:
+    file = add_model(models / "a") / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert fault(Catalog(Models())) == f"partial: model.safetensors {word}"
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000, ""])
+def test_a_config_that_is_no_object(
+    models: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    folder = add_model(models / "a")
+    (folder / "config.json").write_text(content)
+    catalog = Catalog(Models())
+    assert fault(catalog).startswith("its config.json is not a JSON object")
+    assert fault(catalog)
+    (remark,) = caplog.messages
+    assert f"{str(folder)!r} is left out: its config.json is not a JSON object" in remark
+
+
+def test_a_config_that_is_no_file_is_never_read(models: Path) -> None:
+    folder = add_model(models / "a")
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    assert fault(Catalog(Models())) == "its config.json is no file, or too large"
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({}, "its config.json has no model_type"),
+        ({"model_type": None, "model_file": "x.py"}, "its config.json has no model_type"),
+        ({"model_type": 5}, "its config.json has no model_type"),
+        ({"model_type": "bert"}, "mlx-lm has no architecture 'bert'"),
+        ({"model_type": "../llama"}, "mlx-lm has no architecture '../llama'"),
+    ],
+)
+def test_a_model_that_cannot_be_run(models: Path, config: object, word: str) -> None:
+    add_model(models / "a", config)
+    assert fault(Catalog(Models())) == word
+
+
+def test_a_model_with_code_of_its_own_is_left_to_the_engine(models: Path) -> None:
+    add_model(models / "a", {"model_type": "mine", "model_file": "mine.py"})
+    assert Catalog(Models()).resolve("a").architecture == "mine"
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        (["README.md"], "it has no config.json"),
+        (["q4.gguf"], "not an MLX model: make one of it with `mlxctl import …/q4.gguf`"),
+        (["config.json", "pytorch_model.bin"], "not an MLX model: its weights are PyTorch's"),
+        (["config.json", "consolidated.safetensors"], "it has no weights: no model*.safetensors"),
+        (["adapters.safetensors", "config.json"], "it is an adapter, and belongs into the"),
+    ],
+)
+def test_something_else_in_the_models_directory_is_told(
+    models: Path, files: list[str], word: str
+) -> None:
+    (models / "a").mkdir(parents=True)
+    for file in files:
+        (models / "a" / file).write_text(json.dumps(LLAMA))
+    assert fault(Catalog(Models())).startswith(word)
+
+
+def test_something_else_is_of_no_interest_in_folders_for_other_things(
+    models: Path, hub_cache: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    (mine / "gguf").mkdir(parents=True)
+    (mine / "gguf" / "q4.gguf").write_text("")
+    add_model(mine / "bert", {"model_type": "bert"})
+    (add_to_cache(hub_cache, "owner/tokenizer") / "model.safetensors").unlink()
+    cut_short(add_model(mine / "cut") / "model.safetensors")
+    (add_to_cache(hub_cache, "owner/part", parts=3) / PART).unlink()
+    catalog = Catalog(Models(dirs=[str(mine)]))
+    assert [model.id for model in catalog.broken()] == ["cut", "owner/part"]
+    with pytest.raises(ModelNotFound, match="'bert' is broken: mlx-lm has no architecture 'bert'"):
+        catalog.resolve("bert")
+
+
+def test_a_whole_model_of_the_same_name_is_preferred(models: Path, hub_cache: Path) -> None:
+    cut_short(add_model(models / "owner" / "a") / "model.safetensors")
+    whole = add_to_cache(hub_cache, "owner/a")
+    catalog = Catalog(Models())
+    assert catalog.resolve("owner/a").path == catalog.resolve("a").path == whole
+    assert [model.path for model in catalog.broken()] == [models / "owner" / "a"]
+    assert catalog.find_own("a").path == models / "owner" / "a"
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_damage_and_repair_are_seen_at_the_next_question(models: Path, settled: bool) -> None:
+    folder = add_model(models / "a", parts=3)
+    if settled:  # long enough ago that what was read is remembered
+        for path in (models, folder, *folder.iterdir()):
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    catalog = Catalog(Models())
+    assert catalog.resolve("a").id == "a"
+    (folder / PART).rename(folder / "away")
+    assert f"{PART} is missing" in fault(catalog)
+    (folder / "away").rename(folder / PART)
+    assert catalog.resolve("a").id == "a"
+    cut_short(folder / PART)
+    assert f"{PART} is cut short" in fault(catalog)
+    write_safetensors(folder / PART, {"layer.1.weight": ("BF16", [4])})
+    assert catalog.resolve("a").id == "a"
+    (folder / "config.json").write_text("{")
+    assert "its config.json is not a JSON object" in fault(catalog)
+
+
+def test_what_is_unchanged_is_read_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = add_model(models / "a")
+    for path in (models, folder, *folder.iterdir()):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    catalog = Catalog(Models())
+    entry = catalog.resolve("a")
+    # Same size, same times: only who reads it again sees that it is no model any more.
+    (folder / "config.json").write_bytes(b"x" * (folder / "config.json").stat().st_size)
+    os.utime(folder / "config.json", (1_700_000_000, 1_700_000_000))
+    assert catalog.resolve("a") == entry
