@@ -16,6 +16,8 @@ from mlxd.models.engine_process import EngineProcess
 
 Launch = Callable[[Entry, Callable[[float], None]], Awaitable[EngineProcess]]
 
+_ENGINE_BYTES = 100_000_000  # what an engine takes besides weights and cache
+
 _log = logging.getLogger("mlxd.models")
 
 
@@ -103,9 +105,10 @@ class Model:
     @property
     def memory(self) -> int:
         """How many bytes it takes, or will take as far as is known."""
-        if self.engine is not None and self.engine.memory_bytes:
-            return self.engine.memory_bytes
-        return max(self.measured, self.entry.memory_bytes)
+        needed = self.entry.memory_bytes
+        if self.engine is not None:
+            return max(self.engine.memory_bytes, needed)
+        return max(self.measured, needed) if self.measured else needed + _ENGINE_BYTES
 
     @property
     def expires_in(self) -> float | None:

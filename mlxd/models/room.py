@@ -24,7 +24,6 @@ from mlxd.units import size
 
 _PATIENCE = 5.0
 _LINGER = 0.2  # what a client takes that asks again as soon as it has its answer
-_ENGINE_BYTES = 100_000_000  # what an engine takes besides weights and cache
 
 _log = logging.getLogger("mlxd.models")
 
@@ -199,7 +198,7 @@ class Room:
     def _fits(self, model: Model, others: list[Model]) -> bool:
         if not others:
             return True
-        together = sum(other.memory for other in others) + max(model.memory, _expected(model))
+        together = sum(other.memory for other in (model, *others))
         return together <= self.limit and len(others) < self._max_loaded
 
     def _arithmetic(self, model: Model) -> str:
@@ -228,11 +227,6 @@ class Room:
 def _refuse(waiter: _Waiter, error: Draining | InsufficientMemory) -> None:
     if not waiter.turn.done():
         waiter.turn.set_exception(error)
-
-
-def _expected(model: Model) -> int:
-    """Give what a model will take that is to be loaded beside others."""
-    return model.measured or model.entry.memory_bytes + _ENGINE_BYTES
 
 
 def _last_to_leave(model: Model) -> tuple[bool, float]:
