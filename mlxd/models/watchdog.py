@@ -68,7 +68,8 @@ class Watchdog:
                 )
                 return
             if silent < allowed / 2:
-                await asyncio.sleep(allowed / 2 - silent)
+                # No longer than that: what is allowed may become less meanwhile.
+                await asyncio.sleep(min(allowed / 2 - silent, self._timeout / 2))
                 continue
             # It may have nothing to say, as while a schema compiles; then it answers.
             with contextlib.suppress(TimeoutError, EngineDied):

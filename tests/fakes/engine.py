@@ -3,6 +3,9 @@
 Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated list of:
 
     die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load: how the start goes wrong
+    die-in-load-once=FILE: kills itself in the load, if FILE is absent
+    memory=N: says that it takes so many bytes
+    prints=LINE: prints a line first
     mute: never answers a Ping
     die-after=N: kills itself after N deltas
     die-once=FILE: kills itself at the first request, if FILE is absent
@@ -56,6 +59,8 @@ class FakeEngine:
         self.connection.sendall(encode_frame(list(messages)))
 
     def run(self) -> None:
+        if line := self.script.get("prints"):
+            print(line, flush=True)
         if "die-before-hello" in self.script:
             print("cannot breathe", flush=True)
             sys.exit(3)
@@ -99,14 +104,19 @@ class FakeEngine:
             self.send(Fatal("no safetensors found"))
             sys.exit(1)
         self.send(LoadProgress(0.5))
+        self.die_once("die-in-load-once")
         if "hang-on-load" not in self.script:
-            self.send(Ready(context_length=128, memory_bytes=1000))
+            memory = int(self.script.get("memory", "1000"))
+            self.send(Ready(context_length=128, memory_bytes=memory))
+
+    def die_once(self, name: str) -> None:
+        if (file := self.script.get(name)) and not Path(file).exists():
+            Path(file).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def step(self) -> None:
-        once = self.script.get("die-once")
-        if self.running and once and not Path(once).exists():
-            Path(once).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.running:
+            self.die_once("die-once")
         if self.running and "leaves-a-child" in self.script:
             os.set_inheritable(self.connection.fileno(), True)
             subprocess.Popen(["sleep", "600"], close_fds=False)

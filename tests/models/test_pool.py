@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlxd.config import Config, Models, Server
+from mlxd.config import Config, Engine, Models, ModelSettings, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
 from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
 from mlxd.models.answer import Answer
@@ -272,6 +272,71 @@ async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFak
         await read(pool.submit(A, text("x")))
         await until(lambda: pool.model(A).state is State.UNLOADED)
         assert await read(pool.submit(A, text("again"))) == "again"
+
+
+async def test_a_request_may_say_how_long_its_model_stays(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        await read(pool.submit(A, text("x"), keep_alive=-1))
+        assert pool.model(A).expires_in is None
+        await read(pool.submit(A, text("x"), keep_alive=90))
+        await read(pool.submit(A, text("x")))
+        assert 80 < (pool.model(A).expires_in or 0) <= 90
+        await read(pool.submit(A, text("x"), keep_alive=0))
+        await until(lambda: pool.model(A).state is State.UNLOADED)
+        await read(pool.submit(A, text("x")))
+        assert 200 < (pool.model(A).expires_in or 0) <= 300
+
+
+async def test_a_model_stays_as_long_as_is_configured_for_it(launch_fake: LaunchFake) -> None:
+    config = Config(model={"a": ModelSettings(keep_alive=50), "b": ModelSettings(keep_alive=-1)})
+    async with open_pool(launch_fake(""), config) as pool:
+        for entry in (A, B):
+            await read(pool.submit(entry, text("x")))
+        assert 40 < (pool.model(A).expires_in or 0) <= 50
+        assert pool.model(B).expires_in is None
+
+
+async def kill_engine(pool: Pool) -> None:
+    engine = pool.model(A).engine
+    assert engine is not None
+    os.kill(engine.pid, signal.SIGABRT)
+    await until(lambda: pool.model(A).state is State.FAILED)
+
+
+async def test_a_model_that_crashes_again_and_again_is_given_up(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("prints=so it ends")) as pool:
+        for _ in range(3):
+            await read(pool.submit(A, text("x")))
+            await kill_engine(pool)
+        with pytest.raises(LoadFailed) as given_up:
+            await read(pool.submit(A, text("x")))
+        assert given_up.value.message == (
+            "a has failed: the engine process was killed by SIGABRT; 3 crashes in 5 minutes are "
+            "too many (engine.max_crashes): `mlxctl load a` tries again"
+        )
+        last = pool.model(A).crashes.last
+        assert last is not None
+        assert last.output == ["so it ends"]
+        pool.model(A).forgive()
+        assert await read(pool.submit(A, text("x"))) == "x"
+
+
+async def test_how_often_a_model_may_crash_is_configurable(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake(""), Config(engine=Engine(max_crashes=0))) as pool:
+        for _ in range(5):
+            assert await read(pool.submit(A, text("x"))) == "x"
+            await kill_engine(pool)
+
+
+async def test_a_crash_in_the_load_is_tried_once_more(
+    launch_fake: LaunchFake, tmp_path: Path
+) -> None:
+    async with open_pool(launch_fake(f"die-in-load-once={tmp_path / 'died'}")) as pool:
+        assert await read(pool.submit(A, text("x"))) == "x"
+        assert pool.model(A).crashes.count == 1
+    async with open_pool(launch_fake("die-before-hello")) as pool:
+        with pytest.raises(EngineDied, match=r"a cannot be loaded: .* exited with status 3"):
+            await read(pool.submit(A, text("x")))
 
 
 async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
