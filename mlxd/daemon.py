@@ -102,6 +102,7 @@ class Daemon:
         serving = [loop.create_task(server.serve(sockets)) for server, sockets in servers]
         _log.info("mlxd %s serves %s and %s", __version__, url, self._socket)
         self._warn_of_what_is_missing()
+        self._pool.open()
 
         stop = loop.create_task(self._stop_asked.wait())
         await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)

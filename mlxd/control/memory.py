@@ -45,7 +45,8 @@ class MemoryControl:
 
         async def load() -> control.ModelStatus:
             async with self._pool.lease(model.entry, keep_alive):
-                return model_status(model)
+                pass
+            return model_status(model)
 
         return Work(load(), _progress(model), self._works)
 
@@ -86,10 +87,10 @@ class MemoryControl:
             LoadFailed: its configured adapter does not exist.
         """
         model = self._model(self._selection.model(name))
-        old = self._default_model()
 
         async def use() -> control.UseReply:
             async with self._switching:
+                old = self._default_model()
                 await self._switch(model, old)
             if drained and old is not None and old is not model:
                 await old.idle()

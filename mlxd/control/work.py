@@ -1,6 +1,7 @@
 """Something the daemon does whoever watches: it goes on when the one who asked for it leaves."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -8,6 +9,8 @@ from mlxd.api import control
 from mlxd.errors import MlxdError
 
 Reply = TypeVar("Reply")
+
+_log = logging.getLogger("mlxd.control")
 
 
 class Work(Generic[Reply]):
@@ -23,7 +26,7 @@ class Work(Generic[Reply]):
         self.task: asyncio.Task[Reply] = asyncio.get_running_loop().create_task(doing)
         kept.add(self.task)
         self.task.add_done_callback(kept.discard)
-        self.task.add_done_callback(_retrieve)
+        self.task.add_done_callback(_log_bug)
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Wait until the task is done, for at most `seconds`; tell whether it is."""
@@ -39,7 +42,8 @@ class Work(Generic[Reply]):
         return await asyncio.shield(self.task)
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """An error that concerns only who asked is no error of the event loop's."""
-    if not task.cancelled() and isinstance(task.exception(), MlxdError):
-        return
+def _log_bug(task: asyncio.Task[Any]) -> None:
+    """Log what is no error of ours to tell: perhaps nobody waits for it any more."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, MlxdError):
+        _log.error("unexpected error in the background", exc_info=error)
