@@ -64,6 +64,7 @@ def _lines(status: Status) -> list[str]:
     facts = [
         ("url", status.url or ""),
         ("default model", status.default_model or f"none: {status.default_fault}"),
+        ("memory limit", text.size(status.memory_limit_bytes or 0)),
     ]
     does = "stopping" if status.stopping else "running"
     lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]

@@ -31,6 +31,7 @@ RUNNING = {
     "uptime_s": 192.5,
     "default_model": "tiny",
     "default_fault": None,
+    "memory_limit_bytes": 18_000_000_000,
     "models": [],
 }
 READY = {"id": "tiny", "state": "ready", "pid": 4712, "memory_bytes": 98_000_000, "requests": 2}
@@ -47,6 +48,7 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "",
         "url            http://127.0.0.1:8080",
         "default model  tiny",
+        "memory limit   18 GB",
         "socket         /h/run/mlxd.sock",
         "config         /h/config.toml",
         "settings       /h/settings.toml",
