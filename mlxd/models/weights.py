@@ -119,8 +119,8 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
         raise Damaged("is no safetensors file") from error
     tensors.pop("__metadata__", None)
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    if _LENGTH_BYTES + length + end > size:
-        raise Damaged("is cut short")
+    if (whole := _LENGTH_BYTES + length + end) > size:
+        raise Damaged(f"is cut short: {size} of {whole} bytes")
     return tensors
 
 

@@ -83,7 +83,7 @@ def test_of_many_missing_parts_two_are_named(models: Path) -> None:
 
 def test_a_single_file_that_is_cut_short(models: Path) -> None:
     cut_short(add_model(models / "a") / "model.safetensors")
-    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short"
+    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short: 74 of 75 bytes"
 
 
 @pytest.mark.parametrize("content", ["{", '{"weight_map": []}', '{"weight_map": {"a": "../b"}}'])
