@@ -61,7 +61,7 @@ class AliasControl:
 
     def _alias(self, name: str, model: str) -> control.Alias:
         try:
-            self._catalog.resolve(model)
+            self._catalog.resolve(name)
         except ModelNotFound:
             return control.Alias(name=name, model=model, exists=False)
         return control.Alias(name=name, model=model)

@@ -115,8 +115,8 @@ class CatalogControl:
         for model in self._pool.models:
             awaited = self._pool.room.awaited(model)
             if model.entry.id == entry.id and (model.resident or awaited):
-                does = "has requests waiting" if awaited else f"is {model.state}"
-                raise ModelInUse(f"{entry.id} {does}: mlxctl unload {entry.id}, then remove it")
+                why = "requests wait for it" if awaited else model.state
+                raise ModelInUse(f"{entry.id} is in use ({why}); first: mlxctl unload {entry.id}")
 
     def _states(self) -> dict[str, State]:
         # With and without its adapters a model may be in several states: the liveliest is shown.
