@@ -50,8 +50,8 @@ def _list(models: list[CatalogModel]) -> None:
     header, *rows = text.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
     click.echo("\n".join([header, *rows[: len(own)]]))
     if cached:
-        click.echo("\nin the Hugging Face cache, read-only:" if own else "")
-        click.echo("\n".join(rows[len(own) :]))
+        gap = "\n" if own else ""
+        click.echo("\n".join([f"{gap}in the Hugging Face cache, read-only:", *rows[len(own) :]]))
 
 
 def _row(model: CatalogModel) -> tuple[str, ...]:

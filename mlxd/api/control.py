@@ -85,7 +85,7 @@ class CatalogModel(msgspec.Struct, kw_only=True):
 
     id: str
     path: str
-    origin: str
+    origin: str = "models directory"
     size_bytes: int
     architecture: str
     quantization: str | None = None

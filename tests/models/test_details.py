@@ -43,10 +43,14 @@ def test_a_layer_may_be_quantised_in_groups_of_its_own(tmp_path: Path) -> None:
     model = small_model()
     plain = get_total_parameters(model)
     own = {"group_size": 32, "bits": 8}
-    nn.quantize(model, 64, 4, class_predicate=lambda path, _: own if path == "lm_head" else True)
+
+    def kind(path: str, layer: nn.Module) -> dict[str, int] | bool:
+        return own if path == "model.embed_tokens" else hasattr(layer, "to_quantized")
+
+    nn.quantize(model, 64, 4, class_predicate=kind)
     file = tmp_path / "model.safetensors"
     mx.save_safetensors(str(file), dict(tree_flatten(model.parameters())))
-    config = {"quantization": {"group_size": 64, "bits": 4, "lm_head": own}}
+    config = {"quantization": {"group_size": 64, "bits": 4, "model.embed_tokens": own}}
     assert count_parameters(read_tensors([file]), config) == plain
 
 
