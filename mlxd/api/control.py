@@ -150,7 +150,7 @@ class ModelDetails(msgspec.Struct, kw_only=True):
 class Removal(msgspec.Struct, kw_only=True):
     """A model that was removed, or would be; a `link` leads to its files, which stay.
 
-    `default` says that it was the default one, `aliases` what else it was called.
+    `default` says that it was chosen as the default, `aliases` what else it was called.
     """
 
     id: str

@@ -102,7 +102,7 @@ class CatalogControl:
             path=str(model.path),
             size_bytes=model.size_bytes,
             link=model.path.is_symlink(),
-            default=model.id == self._default(),
+            default=self._catalog.was_chosen(model.id),
             aliases=self._catalog.aliases_of(model.id),
         )
         if not dry_run:
