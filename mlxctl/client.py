@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -15,6 +16,7 @@ from mlxd.api import control
 
 _BAD_REQUEST = 400
 _ANSWER_SECONDS = 5.0
+_REMOVAL_SECONDS = 120.0  # of many gigabytes, on a slow disk
 _SILENCE_SECONDS = 60.0  # a stream that waits says so every few seconds
 
 _DATA = b"data: "
@@ -69,8 +71,33 @@ class Client:
         return self._decode(self._exchange("GET", "/control/v1/status"), control.Status)
 
     def models(self) -> control.ModelList:
-        """Give every model that can be asked for."""
+        """Give every model that can be asked for, and what is broken."""
         return self._decode(self._exchange("GET", "/control/v1/models"), control.ModelList)
+
+    def show(self, model: str) -> control.ModelDetails:
+        """Give what there is to know of `model`."""
+        reply = self._exchange("GET", f"/control/v1/models/{quote(model)}")
+        return self._decode(reply, control.ModelDetails)
+
+    def remove(self, model: str, *, dry_run: bool = False) -> control.Removal:
+        """Remove `model` from the disk, or with `dry_run` say what would be removed."""
+        path = f"/control/v1/models/{quote(model)}" + ("?dry_run=true" if dry_run else "")
+        reply = self._exchange("DELETE", path, timeout=_REMOVAL_SECONDS)
+        return self._decode(reply, control.Removal)
+
+    def aliases(self) -> control.AliasList:
+        """Give every other name of models."""
+        return self._decode(self._exchange("GET", "/control/v1/aliases"), control.AliasList)
+
+    def set_alias(self, name: str, model: str) -> control.Alias:
+        """Make `name` another name for `model`."""
+        body = control.Alias(name=name, model=model)
+        return self._decode(self._exchange("POST", "/control/v1/aliases", body), control.Alias)
+
+    def remove_alias(self, name: str) -> control.AliasRemoval:
+        """Take an alias out."""
+        reply = self._exchange("DELETE", f"/control/v1/aliases/{quote(name)}")
+        return self._decode(reply, control.AliasRemoval)
 
     def use(self, model: str, show: Show, *, wait: bool) -> control.UseReply:
         """Make `model` the default one; `wait` also for the requests of the old one."""
@@ -119,10 +146,17 @@ class Client:
         with self._explained(_SILENCE_SECONDS):
             yield from response.lines()
 
-    def _exchange(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: msgspec.Struct | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        timeout = _ANSWER_SECONDS if timeout is None else timeout
         with (
-            self._explained(_ANSWER_SECONDS),
-            self._request(method, path, body, _ANSWER_SECONDS) as response,
+            self._explained(timeout),
+            self._request(method, path, body, timeout) as response,
         ):
             self._check(response)
             return response.read()

@@ -4,7 +4,21 @@ from collections.abc import Sequence
 
 from mlxd.units import size
 
-__all__ = ["duration", "size", "table"]
+__all__ = ["count", "duration", "size", "table"]
+
+_THOUSANDS = ("thousand", "million", "billion", "trillion")
+
+
+def count(number: int) -> str:
+    """Give a number of things as "115 thousand", "135 million" or "3.2 billion"."""
+    if number < 1000:
+        return str(number)
+    value = float(number)
+    for unit in _THOUSANDS:
+        value /= 1000
+        if value < 999.5 or unit == _THOUSANDS[-1]:
+            break
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -12,12 +12,13 @@ import uvloop
 from mlxd import __version__, listeners, lock, paths
 from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.control import CatalogControl, Control, MemoryControl, Status
+from mlxd.control import AliasControl, CatalogControl, Control, MemoryControl, Status
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
 from mlxd.http.selection import Selection
 from mlxd.http.server import Server
+from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.pool import Pool
 
@@ -79,6 +80,7 @@ class Daemon:
             await self._serve(tcp, local)
 
     async def _serve(self, tcp: list[socket.socket], local: socket.socket) -> None:
+        removal.sweep()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
@@ -90,6 +92,7 @@ class Daemon:
             control=Control(
                 status=Status(self._catalog, self._pool, url=url, socket_file=self._socket),
                 catalog=CatalogControl(self._catalog, self._pool),
+                aliases=AliasControl(self._catalog),
                 memory=MemoryControl(
                     self._catalog, self._selection, self._pool, self._default_set_by
                 ),

@@ -7,9 +7,11 @@
     │   ├── ContextLengthExceeded    400
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
+    │   ├── NotRemovable             403
     │   ├── ModelNotFound            404
     │   ├── RouteNotFound            404
     │   ├── MethodNotAllowed         405
+    │   ├── ModelInUse               409
     │   ├── BodyTooLarge             413
     │   └── UnsupportedMediaType     415
     ├── Unavailable              not now, perhaps later
@@ -81,6 +83,13 @@ class Forbidden(RequestError):
     code = "forbidden"
 
 
+class NotRemovable(RequestError):
+    """A model that is not ours to remove, or that the file system keeps."""
+
+    status = 403
+    code = "not_removable"
+
+
 class ModelNotFound(RequestError):
     """No such model in the catalog."""
 
@@ -100,6 +109,13 @@ class MethodNotAllowed(RequestError):
 
     status = 405
     code = "method_not_allowed"
+
+
+class ModelInUse(RequestError):
+    """A model that is in memory, or that requests wait for."""
+
+    status = 409
+    code = "model_in_use"
 
 
 class BodyTooLarge(RequestError):

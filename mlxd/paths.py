@@ -44,12 +44,12 @@ def config_file() -> Path:
 
 
 def settings_file() -> Path:
-    """The machine's settings, written by `mlxctl use`."""
+    """The machine's settings, written by `mlxctl use` and `mlxctl alias`."""
     return config_dir() / "settings.toml"
 
 
 def models_dir() -> Path:
-    """The folder whose sub-folders are models."""
+    """The folder of models, as NAME or OWNER/NAME."""
     root = home() or platformdirs.user_data_path(_APP, appauthor=False)
     return root / "models"
 

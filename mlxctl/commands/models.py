@@ -1,40 +1,157 @@
-"""`mlxctl list` and `import`: the models on disk."""
+"""`mlxctl list`, `show`, `rm` and `import`: the models on disk."""
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import click
 import msgspec
 
 from mlxctl import text
+from mlxctl.arguments import model_name
 from mlxctl.client import connect
+from mlxctl.errors import CommandFailed
 from mlxd import paths
-from mlxd.api.control import CatalogModel
+from mlxd.api.control import CatalogModel, ModelDetails
+
+_HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
+_HUB_CACHE = "hub cache"
+_WHERE = {
+    _HUB_CACHE: "the Hugging Face cache, which mlxd only reads",
+    "models.dirs": "a folder of models.dirs, which mlxd only reads",
+}
 
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(*, as_json: bool) -> None:
-    """List the models that can be asked for."""
+    """List the models that can be asked for, and those that are broken."""
     catalog = connect().models()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(catalog)))
-    elif catalog.models:
-        header = ("MODEL", "SIZE", "QUANTISATION", "CONTEXT", "STATE")
-        click.echo(text.table([header, *map(_row, catalog.models)]))
+        return
+    if catalog.models:
+        _list(catalog.models)
     else:
-        click.echo("no models yet; make one of a GGUF file with: mlxctl import FILE.gguf")
+        click.echo(
+            "no models yet; download one with mlxctl pull OWNER/NAME, or make one of a GGUF file "
+            "with mlxctl import FILE.gguf"
+        )
+    if catalog.broken:
+        rows = [(model.id, text.size(model.size_bytes), model.fault) for model in catalog.broken]
+        click.echo(f"\nbroken, and not offered:\n{text.table(rows)}")
+
+
+def _list(models: list[CatalogModel]) -> None:
+    """Print a table, in which those of the hub's cache come last, under a line of their own."""
+    own = [model for model in models if model.origin != _HUB_CACHE]
+    cached = [model for model in models if model.origin == _HUB_CACHE]
+    header, *rows = text.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
+    click.echo("\n".join([header, *rows[: len(own)]]))
+    if cached:
+        gap = "\n" if own else ""
+        click.echo("\n".join([f"{gap}in the Hugging Face cache, read-only:", *rows[len(own) :]]))
 
 
 def _row(model: CatalogModel) -> tuple[str, ...]:
     return (
         f"{model.id} (default)" if model.default else model.id,
         text.size(model.size_bytes),
-        model.quantization or "none",
+        model.quantization or "-",
         str(model.context_length or "-"),
         model.state,
     )
+
+
+@click.command()
+@click.argument("model", callback=model_name)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(model: str, *, as_json: bool) -> None:
+    """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
+    details = connect().show(model)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(details)))
+        return
+    click.echo(f"{details.id} (default)\n" if details.default else f"{details.id}\n")
+    click.echo(text.table([row for row in _facts(details) if row[1]]))
+
+
+def _facts(model: ModelDetails) -> list[tuple[str, str]]:
+    """Give what there is to say, line by line; an empty text where there is nothing."""
+    return [
+        ("broken", model.fault or ""),
+        ("architecture", model.architecture or ""),
+        ("parameters", text.count(model.parameters) if model.parameters else ""),
+        ("quantisation", model.quantization or ""),
+        ("context", f"{model.context_length} tokens" if model.context_length else ""),
+        ("template", _template(model)),
+        ("licence", model.license or ""),
+        ("state", "" if model.fault else model.state),
+        ("memory", _memory(model)),
+        ("aliases", ", ".join(model.aliases)),
+        ("adapters", ", ".join(model.adapters)),
+        ("size", text.size(model.size_bytes)),
+        ("changed", time.strftime("%Y-%m-%d %H:%M", time.localtime(model.created))),
+        ("path", model.path),
+        ("", f"in {_WHERE[model.origin]}" if model.origin in _WHERE else ""),
+    ]
+
+
+def _template(model: ModelDetails) -> str:
+    if model.fault:
+        return ""
+    if model.template is None:
+        return "none"
+    knows = {"tools": model.template.tools, "thinking": model.template.thinking}
+    names = [name for name, known in knows.items() if known]
+    return f"yes, with {' and '.join(names)}" if names else "yes"
+
+
+def _memory(model: ModelDetails) -> str:
+    if model.memory_bytes is None:
+        return ""
+    needed = f"about {text.size(model.memory_bytes)}"
+    if not model.cache_bytes or not model.cached_tokens:
+        return f"{needed}, and that of the conversation"
+    thousand = model.cache_bytes * 1000 // model.cached_tokens
+    return (
+        f"{needed} with {model.cached_tokens} tokens of conversation; "
+        f"{text.size(thousand)} more for each 1000"
+    )
+
+
+@click.command("rm")
+@click.argument("model", callback=model_name)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def remove(model: str, *, yes: bool) -> None:
+    """Remove MODEL from the models directory, for good.
+
+    A model in memory is refused (unload it first), and so is one that is elsewhere: mlxd only reads
+    the Hugging Face cache and the folders of models.dirs.
+    """
+    client = connect()
+    found = client.remove(model, dry_run=True)
+    what = (
+        f"the link {found.path}" if found.link else f"{found.path} ({text.size(found.size_bytes)})"
+    )
+    if not yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
+        if not click.confirm(f"remove {found.id}, {what}?", err=True):
+            raise CommandFailed("nothing was removed")
+    client.remove(found.id)
+    click.echo(f"removed {found.id}, {what}")
+    if found.default:
+        click.echo(
+            "mlxctl: it was the default model; choose another with: mlxctl use MODEL", err=True
+        )
+    for alias in found.aliases:
+        click.echo(
+            f"mlxctl: the alias {alias} stands for nothing now; remove it with: "
+            f"mlxctl alias --rm {alias}",
+            err=True,
+        )
 
 
 @click.command("import")

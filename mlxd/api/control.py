@@ -1,10 +1,15 @@
 """The control API's types, shared with mlxctl: `/control/v1/…`, on the Unix socket only.
 
-    GET  /control/v1/status   → Status
-    GET  /control/v1/models   → ModelList
-    POST /control/v1/load     LoadRequest → ModelStatus
-    POST /control/v1/unload   UnloadRequest → UnloadReply
-    POST /control/v1/use      UseRequest → UseReply
+    GET    /control/v1/status          → Status
+    GET    /control/v1/models          → ModelList
+    GET    /control/v1/models/{id}     → ModelDetails
+    DELETE /control/v1/models/{id}     → Removal; with ?dry_run=true what it would be
+    GET    /control/v1/aliases         → AliasList
+    POST   /control/v1/aliases         Alias → Alias
+    DELETE /control/v1/aliases/{name}  → AliasRemoval
+    POST   /control/v1/load            LoadRequest → ModelStatus
+    POST   /control/v1/unload          UnloadRequest → UnloadReply
+    POST   /control/v1/use             UseRequest → UseReply
 
 Where a request says `stream`, its reply comes as server-sent events: `{"progress": Progress}`
 whenever something changes, and at last `{"done": …}` with the reply, or `{"error": …}`.
@@ -71,10 +76,16 @@ class Status(msgspec.Struct, kw_only=True):
 
 
 class CatalogModel(msgspec.Struct, kw_only=True):
-    """One model on disk; `quantization` is like "4-bit", None for unquantised weights."""
+    """One model on disk.
+
+    `quantization` is like "4-bit", "4/8-bit" where layers differ, or "mxfp4"; for weights that are
+    not quantised their type, like "bfloat16". `origin` is "models directory", "models.dirs" or
+    "hub cache"; mlxd only reads the latter two.
+    """
 
     id: str
     path: str
+    origin: str = "models directory"
     size_bytes: int
     architecture: str
     quantization: str | None = None
@@ -83,10 +94,92 @@ class CatalogModel(msgspec.Struct, kw_only=True):
     default: bool = False
 
 
+class BrokenModel(msgspec.Struct, kw_only=True):
+    """A folder that should be a model and is none; `fault` says why."""
+
+    id: str
+    path: str
+    origin: str
+    size_bytes: int
+    fault: str
+
+
 class ModelList(msgspec.Struct, kw_only=True):
-    """Every model that can be asked for."""
+    """Every model that can be asked for, and what is broken."""
 
     models: list[CatalogModel]
+    broken: list[BrokenModel] = []
+
+
+class Template(msgspec.Struct, kw_only=True):
+    """What a model's chat template has a place for."""
+
+    tools: bool
+    thinking: bool
+
+
+class ModelDetails(msgspec.Struct, kw_only=True):
+    """What `mlxctl show --json` prints.
+
+    Of a broken model, whose `fault` says why, only what every folder has is known. `memory_bytes`
+    is about what it takes with a conversation of `cached_tokens` tokens, of which `cache_bytes` are
+    the conversation's; `template` is None for a model that has none.
+    """
+
+    id: str
+    path: str
+    origin: str
+    size_bytes: int
+    created: int
+    aliases: list[str] = []
+    fault: str | None = None
+    state: str = "unloaded"
+    default: bool = False
+    architecture: str | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    memory_bytes: int | None = None
+    cache_bytes: int | None = None
+    cached_tokens: int | None = None
+    template: Template | None = None
+    license: str | None = None
+    adapters: list[str] = []
+
+
+class Removal(msgspec.Struct, kw_only=True):
+    """A model that was removed, or would be; a `link` leads to its files, which stay.
+
+    `default` says that it was chosen as the default, `aliases` what else it was called.
+    """
+
+    id: str
+    path: str
+    size_bytes: int
+    link: bool = False
+    default: bool = False
+    aliases: list[str] = []
+
+
+class Alias(msgspec.Struct, kw_only=True):
+    """Another name for a model; `exists` says whether there is a model that it stands for."""
+
+    name: str
+    model: str
+    exists: bool = True
+
+
+class AliasList(msgspec.Struct, kw_only=True):
+    """All of them, by name."""
+
+    aliases: list[Alias]
+
+
+class AliasRemoval(msgspec.Struct, kw_only=True):
+    """The alias that is gone; `now` is what config.toml or the environment make of its name."""
+
+    name: str
+    now: str | None = None
 
 
 class Progress(msgspec.Struct, kw_only=True):

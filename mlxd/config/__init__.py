@@ -7,7 +7,7 @@
     merge.py        from the sources to the tree: load, explain
     consistency.py  what does not go together: check
     render.py       the commented config.toml
-    settings.py     writing settings.toml
+    settings.py     reading and writing settings.toml
 
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """
@@ -16,7 +16,7 @@ from mlxd.config.consistency import check
 from mlxd.config.merge import Explained, explain, load, load_file
 from mlxd.config.notation import ByteSize, Duration
 from mlxd.config.render import render_default
-from mlxd.config.settings import write_settings
+from mlxd.config.settings import read_settings, write_settings
 from mlxd.config.tree import (
     Config,
     Engine,
@@ -44,6 +44,7 @@ __all__ = [
     "explain",
     "load",
     "load_file",
+    "read_settings",
     "render_default",
     "write_settings",
 ]

@@ -1,6 +1,7 @@
 """From the sources to the tree: the strongest source of each key wins, every mistake is told.
 
-The order, weakest first: defaults, config.toml, settings.toml, environment, command line.
+The order, weakest first: defaults, config.toml, settings.toml, environment, command line. Of a
+table of names, such as the aliases, each name is a setting of its own; an empty one empties it.
 """
 
 import itertools
@@ -128,12 +129,23 @@ def _read(settings: Iterable[Setting]) -> dict[KeyPath, _Read]:
     mistakes: list[str] = []
     for setting in settings:
         try:
-            read[setting.path] = _Read(read_setting(setting), setting.source.label)
+            found = _Read(read_setting(setting), setting.source.label)
+            read[setting.path] = _merged(read.get(setting.path), found)
         except ConfigError as error:
             mistakes.append(error.message)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return read
+
+
+def _merged(weaker: _Read | None, stronger: _Read) -> _Read:
+    """Give the stronger of two; tables of names are taken together, unless one is to be empty."""
+    if weaker is None or not isinstance(weaker.value, dict) or not isinstance(stronger.value, dict):
+        return stronger
+    if not weaker.value or not stronger.value:
+        return stronger
+    labels = f"{weaker.label}, {stronger.label}"
+    return _Read({**weaker.value, **stronger.value}, labels)
 
 
 def _build(read: Mapping[KeyPath, _Read]) -> Config:

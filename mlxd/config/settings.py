@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlxd import paths
 from mlxd.config.keys import KeyPath
@@ -13,6 +14,8 @@ from mlxd.errors import ConfigError
 
 def write_settings(changes: Mapping[str, object]) -> None:
     """Set the dotted keys of `changes` in settings.toml; a value of None takes the key out.
+
+    A table changes by its names, of which a value of None takes out that one.
 
     The file is replaced in one step, so that a reader or a crash sees the old or the new one.
 
@@ -25,12 +28,32 @@ def write_settings(changes: Mapping[str, object]) -> None:
     for name, value in changes.items():
         section, _, key = name.partition(".")
         path: KeyPath = (section, key)
+        if isinstance(value, Mapping):
+            value = _changed(table.get(section, {}).get(key, {}), value)
         if value is None:
             table.get(section, {}).pop(key, None)
         else:
             read_setting(Setting(path, value, source))
             table.setdefault(section, {})[key] = value
     _replace(file, _toml(table))
+
+
+def read_settings() -> dict[str, Any]:
+    """Give what settings.toml says, as it is written there.
+
+    Raises:
+        ConfigError: as `write_settings` does.
+    """
+    return read_toml(paths.settings_file())
+
+
+def _changed(
+    table: Mapping[str, object], changes: Mapping[str, object]
+) -> dict[str, object] | None:
+    """Give `table` with `changes`; None when nothing is left in it."""
+    return {
+        name: value for name, value in {**table, **changes}.items() if value is not None
+    } or None
 
 
 def _toml(table: Mapping[str, object]) -> bytes:

@@ -85,7 +85,7 @@ class Models(Section, frozen=True):
     dirs: Annotated[
         list[str],
         Folders(),
-        Meta(description="More folders whose sub-folders are models."),
+        Meta(description="More folders of models, which are only read."),
     ] = []
     aliases: Annotated[
         dict[_NonEmpty, _NonEmpty],

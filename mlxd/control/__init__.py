@@ -2,16 +2,18 @@
 
 status.py    what runs, and where everything is
 catalog.py   the models on disk
+aliases.py   their other names
 memory.py    the models in memory, and the default one
 """
 
 from dataclasses import dataclass
 
+from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.memory import MemoryControl
 from mlxd.control.status import Status
 
-__all__ = ["CatalogControl", "Control", "MemoryControl", "Status"]
+__all__ = ["AliasControl", "CatalogControl", "Control", "MemoryControl", "Status"]
 
 
 @dataclass(frozen=True)
@@ -20,4 +22,5 @@ class Control:
 
     status: Status
     catalog: CatalogControl
+    aliases: AliasControl
     memory: MemoryControl

@@ -81,7 +81,26 @@ class CatalogControl(Protocol):
     """The models on disk, as a person looks at them."""
 
     def models(self) -> control.ModelList:
-        """Give every model that can be asked for."""
+        """Give every model that can be asked for, and what is broken."""
+
+    async def show(self, name: str) -> control.ModelDetails:
+        """Give what there is to know of a model, broken or not; raises ModelNotFound."""
+
+    async def remove(self, name: str, *, dry_run: bool) -> control.Removal:
+        """Remove a model, or say what would be; raises an MlxdError when it stays."""
+
+
+class AliasControl(Protocol):
+    """The other names of models."""
+
+    def list(self) -> control.AliasList:
+        """Give every alias."""
+
+    def set(self, name: str, model: str) -> control.Alias:
+        """Make `name` another name for a model; raises an MlxdError when nothing was changed."""
+
+    def remove(self, name: str) -> control.AliasRemoval:
+        """Take an alias out; raises an MlxdError when nothing was changed."""
 
 
 class Work(Protocol[Reply]):
@@ -121,6 +140,10 @@ class Control(Protocol):
     @property
     def catalog(self) -> CatalogControl:
         """The models on disk."""
+
+    @property
+    def aliases(self) -> AliasControl:
+        """The other names of models."""
 
     @property
     def memory(self) -> MemoryControl:

@@ -33,6 +33,11 @@ class ControlEndpoints:
         return [
             Route("/control/v1/status", self.status),
             Route("/control/v1/models", self.models),
+            Route("/control/v1/models/{id:path}", self.model, methods=["GET"]),
+            Route("/control/v1/models/{id:path}", self.remove_model, methods=["DELETE"]),
+            Route("/control/v1/aliases", self.aliases),
+            Route("/control/v1/aliases", self.set_alias, methods=["POST"]),
+            Route("/control/v1/aliases/{name:path}", self.remove_alias, methods=["DELETE"]),
             Route("/control/v1/load", self.load, methods=["POST"]),
             Route("/control/v1/unload", self.unload, methods=["POST"]),
             Route("/control/v1/use", self.use, methods=["POST"]),
@@ -45,6 +50,29 @@ class ControlEndpoints:
     async def models(self, _request: Request) -> Response:
         """GET /control/v1/models."""
         return json_response(self._control.catalog.models())
+
+    async def model(self, request: Request) -> Response:
+        """GET /control/v1/models/{id}, where the id may hold slashes."""
+        return json_response(await self._control.catalog.show(request.path_params["id"]))
+
+    async def remove_model(self, request: Request) -> Response:
+        """DELETE /control/v1/models/{id}; with ?dry_run=true nothing is removed."""
+        dry_run = request.query_params.get("dry_run") == "true"
+        removal = await self._control.catalog.remove(request.path_params["id"], dry_run=dry_run)
+        return json_response(removal)
+
+    async def aliases(self, _request: Request) -> Response:
+        """GET /control/v1/aliases."""
+        return json_response(self._control.aliases.list())
+
+    async def set_alias(self, request: Request) -> Response:
+        """POST /control/v1/aliases."""
+        body = await _body(request, control.Alias)
+        return json_response(self._control.aliases.set(body.name, body.model))
+
+    async def remove_alias(self, request: Request) -> Response:
+        """DELETE /control/v1/aliases/{name}."""
+        return json_response(self._control.aliases.remove(request.path_params["name"]))
 
     async def load(self, request: Request) -> Response:
         """POST /control/v1/load."""

@@ -60,6 +60,10 @@ class Catalog:
         """What each alias stands for: an id, or the name of a folder."""
         return self._config.aliases
 
+    def aliases_of(self, model_id: str) -> list[str]:
+        """Give the aliases of the model with that id, broken or not."""
+        return sorted(alias for alias in self._config.aliases if self._means(alias, model_id))
+
     def set_aliases(self, aliases: dict[str, str]) -> None:
         """Make `aliases` the other names of models."""
         self._config = msgspec.structs.replace(self._config, aliases=aliases)
@@ -72,6 +76,10 @@ class Catalog:
     def set_default(self, name: str) -> None:
         """Make `name` the model that a request means which names none."""
         self._config = msgspec.structs.replace(self._config, default=name)
+
+    def was_chosen(self, model_id: str) -> bool:
+        """Whether the model with that id is the default because it was set, not as the only one."""
+        return self._config.default != "" and self._means(self._config.default, model_id)
 
     def default(self) -> Entry | None:
         """Give the model that a request means which names none; None when that is not clear."""
@@ -130,6 +138,12 @@ class Catalog:
         allowed = f"there is {', '.join(there)}" if there else "none is installed"
         raise InvalidRequest(f"adapter {name!r} does not exist; {allowed}", param="adapters")
 
+    def _means(self, name: str, model_id: str) -> bool:
+        try:
+            return self.find(name).id == model_id
+        except ModelNotFound:
+            return False
+
     def _default(self) -> Entry:
         if self._config.default:
             return self.resolve(self._config.default)
@@ -147,11 +161,13 @@ class Catalog:
         )
 
     def _named(self, name: str) -> list[Entry | Broken]:
-        """Give what has `name`, or what it is an alias of, as its id, or else as its folder."""
-        name = self._config.aliases.get(name, name)
-        places = [place for place in self._find() if folder_name(place.id) == folder_name(name)]
-        exact = list(self._read(place for place in places if place.id == name))
-        return exact or list(self._read(place for place in places if folder_name(place.id) == name))
+        """Give what `name` is the id of, or an alias of, or the name of the folder of."""
+        places = list(self._find())
+        meant = self._config.aliases.get(name, name)
+        for wanted in dict.fromkeys((name, meant)):
+            if exact := list(self._read(place for place in places if place.id == wanted)):
+                return exact
+        return list(self._read(place for place in places if folder_name(place.id) == meant))
 
     def _unknown(self, name: str) -> ModelNotFound:
         if not (entries := self.entries()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 ADAPTER_WEIGHTS = "adapters.safetensors"
-CACHED_TOKENS = 2048
+CACHED_TOKENS = 1024
 
 
 class Origin(StrEnum):
@@ -77,7 +77,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     """One folder that should be a model and is none, or not the whole of one.
 
     `fault` says why. A `stray` is something else than a model that this daemon could run, or was
-    never meant to be one. `created` is in Unix seconds, `size_bytes` that of the weights there are.
+    never meant to be one. `created` is in Unix seconds, `size_bytes` that of all its files.
     """
 
     id: str

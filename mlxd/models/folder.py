@@ -4,7 +4,7 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,14 @@ _PYTORCH = (".bin", ".pt", ".pth")
 # Changes that are nearer together may leave one and the same time on a file.
 _CLOCK_TICK_NS = 2_000_000_000
 
-_Stamp = tuple[int, int, int] | None
+
+class _Stamp(NamedTuple):
+    """What changes when a file does."""
+
+    changed_ns: int
+    size: int
+    inode: int
+    mode: int
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -34,7 +41,7 @@ class _Reading(msgspec.Struct, frozen=True):
     """What was read, and the files it depends on as they were."""
 
     found: Entry | Broken
-    stamps: dict[Path, _Stamp]
+    stamps: dict[Path, _Stamp | None]
 
 
 class Folders:
@@ -74,13 +81,13 @@ class Folders:
                 id=place.id,
                 path=folder,
                 created=0,
-                size_bytes=weights.size_bytes,
+                size_bytes=_total(folder, names),
                 fault=str(error),
                 stray=error.stray,
                 origin=place.origin,
             )
         stamp = stamps[file] or stamps[folder]
-        created = stamp[0] // 1_000_000_000 if stamp else 0
+        created = stamp.changed_ns // 1_000_000_000 if stamp else 0
         return _Reading(msgspec.structs.replace(found, created=created), stamps)
 
     def _model(self, place: Place, names: list[str], weights: Weights) -> Entry:
@@ -152,15 +159,21 @@ def _no_weights(names: list[str]) -> str:
     return "it has no weights: no model*.safetensors"
 
 
-def _stamp(path: Path) -> _Stamp:
-    """Give what changes when a file does; None when it is missing."""
+def _total(folder: Path, names: list[str]) -> int:
+    """Give the size of the files of a folder, but not of the folders in it."""
+    found = (_stamp(folder / name) for name in names)
+    return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.mode))
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """Look at a file; None when it is missing."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
 def _may_change_unseen(reading: _Reading) -> bool:
-    newest = max((stamp[0] for stamp in reading.stamps.values() if stamp), default=0)
+    newest = max((stamp.changed_ns for stamp in reading.stamps.values() if stamp), default=0)
     return newest > time.time_ns() - _CLOCK_TICK_NS

@@ -85,6 +85,10 @@ class Room:
         model.release()
         self._changed.set()
 
+    def awaited(self, model: Model) -> bool:
+        """Whether somebody waits for room for `model`."""
+        return any(waiter.model is model for waiter in self._line)
+
     def changed(self) -> None:
         """Look again: a model has changed its state."""
         self._changed.set()

@@ -26,9 +26,9 @@ _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 class Tensor(msgspec.Struct, frozen=True):
     """One tensor of a header; `data_offsets` are its bytes' begin and end after the header."""
 
-    dtype: str = ""
-    shape: list[int] = []
-    data_offsets: tuple[int, int] = (0, 0)
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
 
     @property
     def size_bytes(self) -> int:
@@ -114,13 +114,14 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     if len(header) < length:
         raise Damaged("is cut short")
     try:
-        tensors = msgspec.json.decode(header, type=dict[str, Tensor])
+        parts = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        parts.pop("__metadata__", None)
+        tensors = {name: msgspec.json.decode(part, type=Tensor) for name, part in parts.items()}
     except (msgspec.DecodeError, RecursionError) as error:
         raise Damaged("is no safetensors file") from error
-    tensors.pop("__metadata__", None)
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    if _LENGTH_BYTES + length + end > size:
-        raise Damaged("is cut short")
+    if (whole := _LENGTH_BYTES + length + end) > size:
+        raise Damaged(f"is cut short: {size} of {whole} bytes")
     return tensors
 
 

@@ -83,6 +83,16 @@ def test_the_environment_is_text(home: Path) -> None:
     assert config.engine.trust_remote_code is True
 
 
+def test_tables_of_names_are_taken_together(home: Path) -> None:
+    (home / "config.toml").write_text('[models.aliases]\na = "x"\nb = "x"')
+    (home / "settings.toml").write_text('[models.aliases]\nb = "y"\nc = "y"')
+    environ = {"MLXD_MODELS__ALIASES": "c=z"}
+    assert load(environ={}).models.aliases == {"a": "x", "b": "y", "c": "y"}
+    assert load(environ=environ).models.aliases == {"a": "x", "b": "y", "c": "z"}
+    (row,) = [row for row in explain(environ=environ) if row.key == "models.aliases"]
+    assert row.source == "config.toml, settings.toml, MLXD_MODELS__ALIASES"
+
+
 def test_an_empty_variable_empties_strings_lists_and_tables(home: Path) -> None:
     (home / "config.toml").write_text(
         '[server]\nallowed_hosts = ["mac.local"]\n[models]\ndefault = "a"\naliases = { b = "a" }'

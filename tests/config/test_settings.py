@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import load, write_settings
+from mlxd.config import load, read_settings, write_settings
 from mlxd.errors import ConfigError
 
 
@@ -16,6 +16,14 @@ def test_a_setting_is_written_and_the_others_are_kept(home: Path) -> None:
     assert (config.models.default, config.models.keep_alive, config.server.port) == ("b", 3600, 0)
     write_settings({"models.default": None, "log.keep": None})
     assert load(environ={}).models.default == ""
+
+
+def test_a_table_changes_by_its_names(home: Path) -> None:
+    write_settings({"models.aliases": {"a": "x", "b": "y"}})
+    write_settings({"models.aliases": {"b": None, "c": "z"}})
+    assert read_settings() == {"models": {"aliases": {"a": "x", "c": "z"}}}
+    write_settings({"models.aliases": {"a": None, "c": None}})
+    assert read_settings() == {"models": {}}
 
 
 def test_the_file_is_the_owners_alone_and_no_other_is_left(tmp_path: Path, home: Path) -> None:

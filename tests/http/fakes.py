@@ -109,6 +109,8 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.status = self.catalog = self.memory = self
+        self.aliases = FakeAliases()
+        self.removed: list[tuple[str, bool]] = []
 
     async def read(self) -> control.Status:
         return control.Status(
@@ -124,8 +126,35 @@ class FakeControl:
     def models(self) -> control.ModelList:
         return control.ModelList(models=[])
 
+    async def show(self, name: str) -> control.ModelDetails:
+        return control.ModelDetails(
+            id=name, path="/m", origin="models directory", size_bytes=1, created=2
+        )
+
+    async def remove(self, name: str, *, dry_run: bool) -> control.Removal:
+        self.removed.append((name, dry_run))
+        return control.Removal(id=name, path="/m", size_bytes=1)
+
     def use(self, name: str, *, drained: bool) -> "DoneWork":
         return DoneWork(control.UseReply(model=FakeCatalog().resolve(name).id, state="ready"))
+
+
+class FakeAliases:
+    def __init__(self) -> None:
+        self.names = {"small": "tiny"}
+
+    def list(self) -> control.AliasList:
+        return control.AliasList(
+            aliases=[control.Alias(name=name, model=model) for name, model in self.names.items()]
+        )
+
+    def set(self, name: str, model: str) -> control.Alias:
+        self.names[name] = model
+        return control.Alias(name=name, model=model)
+
+    def remove(self, name: str) -> control.AliasRemoval:
+        del self.names[name]
+        return control.AliasRemoval(name=name)
 
 
 class DoneWork:

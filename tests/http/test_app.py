@@ -60,7 +60,7 @@ async def test_an_unknown_model(serve, pool):
 async def test_control_on_the_unix_socket(serve_unix, pool):
     client = await serve_unix(unix_app(make_context(pool)))
     assert (await client.get("/control/v1/status")).json()["running"] is True
-    assert (await client.get("/control/v1/models")).json() == {"models": []}
+    assert (await client.get("/control/v1/models")).json() == {"models": [], "broken": []}
     used = await client.post("/control/v1/use", json={"model": "tiny"})
     assert used.json() == {"model": "tiny", "state": "ready", "overridden_by": None}
     refused = await client.post("/control/v1/use", json={"model": 5})
@@ -68,7 +68,37 @@ async def test_control_on_the_unix_socket(serve_unix, pool):
     assert (await client.get("/v1/models")).status_code == 200
 
 
+async def test_models_are_shown_and_removed_by_names_with_slashes(serve_unix, pool):
+    context = make_context(pool)
+    client = await serve_unix(unix_app(context))
+    for path in ("owner/a", "owner%2Fa"):
+        assert (await client.get(f"/control/v1/models/{path}")).json()["id"] == "owner/a"
+    await client.delete("/control/v1/models/owner/a?dry_run=true")
+    assert (await client.delete("/control/v1/models/caf%C3%A9%20%3F")).json()["id"] == "café ?"
+    assert context.control.removed == [("owner/a", True), ("café ?", False)]
+    assert (await client.post("/control/v1/models/owner/a")).status_code == 405
+
+
+async def test_aliases_are_listed_made_and_removed(serve_unix, pool):
+    client = await serve_unix(unix_app(make_context(pool)))
+    alias = {"name": "a/b", "model": "tiny", "exists": True}
+    made = await client.post("/control/v1/aliases", json={"name": "a/b", "model": "tiny"})
+    assert made.json() == alias
+    await client.delete("/control/v1/aliases/small")
+    assert (await client.get("/control/v1/aliases")).json() == {"aliases": [alias]}
+    await client.delete("/control/v1/aliases/a/b")
+    assert (await client.get("/control/v1/aliases")).json() == {"aliases": []}
+    refused = await client.post("/control/v1/aliases", json={"name": "a"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+
+
 async def test_control_is_never_on_tcp(serve, pool):
     client = await serve(public_app(make_context(pool)))
-    for path in ("/control/v1/status", "/control/v1/models", "/control/v1/use"):
+    assert (await client.delete("/control/v1/models/tiny")).status_code == 404
+    for path in (
+        "/control/v1/status",
+        "/control/v1/models",
+        "/control/v1/aliases",
+        "/control/v1/use",
+    ):
         assert (await client.get(path)).status_code == 404

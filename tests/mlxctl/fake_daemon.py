@@ -31,6 +31,7 @@ class FakeDaemon:
     version: str = __version__
     replies: dict[tuple[str, str], object] = field(default_factory=dict)
     bodies: list[dict] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
 
@@ -101,6 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
     fake: FakeDaemon
 
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self.fake.deleted.append(self.path)
         self._answer()
 
     def do_POST(self) -> None:

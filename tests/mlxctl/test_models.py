@@ -1,39 +1,200 @@
-"""`mlxctl list` and `import`."""
+"""`mlxctl list`, `show`, `rm` and `import`."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.engine.gguf_files import write_model
-from tests.mlxctl.conftest import Run
+from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.mlxctl.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")
 
 
-def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl: Run) -> None:
-    small = {
-        "id": "smollm2-135m",
-        "path": "/m/smollm2-135m",
+def model(model_id: str, **fields: object) -> dict[str, object]:
+    usual = {
+        "path": f"/m/{model_id}",
+        "origin": "models directory",
         "size_bytes": 117_000_000,
         "architecture": "llama",
         "quantization": "4-bit",
         "context_length": 2048,
-        "state": "ready",
-        "default": True,
+        "state": "unloaded",
+        "default": False,
     }
-    other = {**small, "id": "b", "quantization": None, "context_length": None, "default": False}
-    daemon.answers(MODELS, {"models": [small, other]})
+    return {"id": model_id, **usual, **fields}
+
+
+def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl: Run) -> None:
+    small = model("smollm2-135m", default=True, state="ready")
+    other = model("b", quantization=None, context_length=None)
+    daemon.answers(MODELS, {"models": [other, small]})
     assert mlxctl("list").stdout.splitlines() == [
-        "MODEL                   SIZE    QUANTISATION  CONTEXT  STATE",
-        "smollm2-135m (default)  117 MB  4-bit         2048     ready",
-        "b                       117 MB  none          -        ready",
+        "MODEL                   SIZE    QUANT  CONTEXT  STATE",
+        "b                       117 MB  -      -        unloaded",
+        "smollm2-135m (default)  117 MB  4-bit  2048     ready",
     ]
-    assert json.loads(mlxctl("list", "--json").stdout)["models"] == [small, other]
+    assert json.loads(mlxctl("list", "--json").stdout) == {"models": [other, small], "broken": []}
+
+
+def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
+    daemon: FakeDaemon, mlxctl: Run
+) -> None:
+    broken = {"id": "cut", "path": "/m/cut", "origin": "models directory", "size_bytes": 5}
+    daemon.answers(
+        MODELS,
+        {
+            "models": [model("owner/a", origin="hub cache"), model("own")],
+            "broken": [{**broken, "fault": "partial: model.safetensors is missing"}],
+        },
+    )
+    assert mlxctl("list").stdout.splitlines() == [
+        "MODEL    SIZE    QUANT  CONTEXT  STATE",
+        "own      117 MB  4-bit  2048     unloaded",
+        "",
+        "in the Hugging Face cache, read-only:",
+        "owner/a  117 MB  4-bit  2048     unloaded",
+        "",
+        "broken, and not offered:",
+        "cut  5 B  partial: model.safetensors is missing",
+    ]
+    daemon.answers(MODELS, {"models": [model("owner/a", origin="hub cache")]})
+    assert mlxctl("list").stdout.splitlines() == [
+        "MODEL    SIZE    QUANT  CONTEXT  STATE",
+        "in the Hugging Face cache, read-only:",
+        "owner/a  117 MB  4-bit  2048     unloaded",
+    ]
+
+
+def test_a_usual_list_fits_a_terminal(daemon: FakeDaemon, mlxctl: Run) -> None:
+    usual = model("mlx-community/Qwen3-4B-Instruct-2507-4bit", context_length=262144)
+    daemon.answers(MODELS, {"models": [usual]})
+    assert max(map(len, mlxctl("list").stdout.splitlines())) <= 80
 
 
 def test_an_empty_list_tells_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(MODELS, {"models": []})
     assert "mlxctl import FILE.gguf" in mlxctl("list").stdout
+
+
+SHOWN = {
+    "id": "owner/a",
+    "path": "/m/owner/a",
+    "origin": "models.dirs",
+    "size_bytes": 1_800_000_000,
+    "created": 1_700_000_000,
+    "aliases": ["x", "y"],
+    "state": "ready",
+    "default": True,
+    "architecture": "llama",
+    "parameters": 3_210_000_000,
+    "quantization": "4-bit",
+    "context_length": 131072,
+    "memory_bytes": 2_034_881_024,
+    "cache_bytes": 234_881_024,
+    "cached_tokens": 2048,
+    "template": {"tools": True, "thinking": False},
+    "license": "llama3.2",
+    "adapters": ["pirate"],
+}
+
+
+def test_show_tells_what_there_is_to_know(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(("GET", "/control/v1/models/a%20b/c"), SHOWN)
+    done = mlxctl("show", "a b/c", TZ="UTC")
+    assert done.stdout.splitlines() == [
+        "owner/a (default)",
+        "",
+        "architecture  llama",
+        "parameters    3.2 billion",
+        "quantisation  4-bit",
+        "context       131072 tokens",
+        "template      yes, with tools",
+        "licence       llama3.2",
+        "state         ready",
+        "memory        about 2.0 GB with 2048 tokens of conversation; 115 MB more for each 1000",
+        "aliases       x, y",
+        "adapters      pirate",
+        "size          1.8 GB",
+        "changed       2023-11-14 22:13",
+        "path          /m/owner/a",
+        "              in a folder of models.dirs, which mlxd only reads",
+    ]
+    daemon.answers(("GET", "/control/v1/models/x"), SHOWN)
+    assert json.loads(mlxctl("show", "--json", "x").stdout) == {**SHOWN, "fault": None}
+
+
+def test_show_says_why_a_model_is_broken(daemon: FakeDaemon, mlxctl: Run) -> None:
+    of_each = ("id", "path", "size_bytes", "created")
+    broken = {key: SHOWN[key] for key in of_each} | {"fault": "partial", "origin": "hub cache"}
+    daemon.answers(("GET", "/control/v1/models/a"), broken)
+    assert mlxctl("show", "a", TZ="UTC").stdout.splitlines() == [
+        "owner/a",
+        "",
+        "broken   partial",
+        "size     1.8 GB",
+        "changed  2023-11-14 22:13",
+        "path     /m/owner/a",
+        "         in the Hugging Face cache, which mlxd only reads",
+    ]
+
+
+REMOVED = {"id": "owner/a", "path": "/m/owner/a", "size_bytes": 1_800_000_000}
+WOULD = ("DELETE", "/control/v1/models/a?dry_run=true")
+REMOVE = ("DELETE", "/control/v1/models/owner/a")
+
+
+def test_rm_says_what_it_removed_and_what_misses_it(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(WOULD, {**REMOVED, "default": True, "aliases": ["x"]})
+    daemon.answers(REMOVE, REMOVED)
+    done = mlxctl("rm", "--yes", "a")
+    assert done.stdout == "removed owner/a, /m/owner/a (1.8 GB)\n"
+    assert done.stderr.splitlines() == [
+        "mlxctl: it was the default model; choose another with: mlxctl use MODEL",
+        "mlxctl: the alias x stands for nothing now; remove it with: mlxctl alias --rm x",
+    ]
+    daemon.answers(WOULD, {**REMOVED, "link": True})
+    assert mlxctl("rm", "-y", "a").stdout == "removed owner/a, the link /m/owner/a\n"
+
+
+def test_rm_removes_nothing_where_nobody_can_be_asked(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(WOULD, REMOVED)
+    done = mlxctl("rm", "a")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "mlxctl: nobody to ask here: mlxctl rm --yes owner/a\n"
+    assert daemon.deleted == [WOULD[1]]
+
+
+@pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)])
+def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -> None:
+    daemon.answers(WOULD, REMOVED)
+    daemon.answers(REMOVE, REMOVED)
+    ours, terminal = os.openpty()
+    try:
+        os.write(ours, answer)
+        done = subprocess.run(
+            command("rm", "a"), stdin=terminal, capture_output=True, text=True, timeout=DEADLINE
+        )
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    assert "remove owner/a, /m/owner/a (1.8 GB)? [y/N]: " in done.stderr
+    assert done.returncode == status
+    assert daemon.deleted == ([WOULD[1]] if status else [WOULD[1], REMOVE[1]])
+    assert ("nothing was removed" in done.stderr) == bool(status)
+
+
+def test_rm_passes_on_why_not(daemon: FakeDaemon, mlxctl: Run) -> None:
+    error = {"error": {"message": "a is in use (ready); first: mlxctl unload a"}}
+    daemon.answers(WOULD, error, status=409)
+    done = mlxctl("rm", "--yes", "a")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "mlxctl: a is in use (ready); first: mlxctl unload a\n",
+    )
 
 
 def test_import_makes_a_model_without_a_daemon(home: Path, mlxctl: Run) -> None:

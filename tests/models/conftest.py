@@ -31,20 +31,6 @@ def make_entry(name: str) -> Entry:
 
 
 @pytest.fixture
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The models directory of an empty home."""
-    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The empty cache of Hugging Face's programs."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-@pytest.fixture
 def launch_fake() -> Callable[[str], Launch]:
     """Give a launch function whose engines follow a script of tests/fakes/engine.py."""
 

@@ -46,7 +46,7 @@ def test_an_entry_says_what_its_config_and_weights_say(models: Path) -> None:
         architecture="llama",
         quantization="4-bit",
         context_length=4096,
-        cache_bytes=2048 * token_bytes,
+        cache_bytes=1024 * token_bytes,
     )
 
 

@@ -50,7 +50,7 @@ def write_text(file: Path) -> None:
     [
         (Path.unlink, "is missing"),
         (empty, "is empty"),
-        (cut_short, "is cut short"),
+        (cut_short, "is cut short: 125 of 126 bytes"),
         (cut_in_the_header, "is cut short"),
         (write_pointer, "is only a pointer to it: git lfs pull"),
         (write_text, "is no safetensors file"),
@@ -83,7 +83,7 @@ def test_of_many_missing_parts_two_are_named(models: Path) -> None:
 
 def test_a_single_file_that_is_cut_short(models: Path) -> None:
     cut_short(add_model(models / "a") / "model.safetensors")
-    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short"
+    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short: 125 of 126 bytes"
 
 
 @pytest.mark.parametrize("content", ["{", '{"weight_map": []}', '{"weight_map": {"a": "../b"}}'])
@@ -97,7 +97,10 @@ def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
     [
         (b"[" * 100_000, "is no safetensors file"),
         (b'{"a": {"data_offsets": [0, "x"]}}', "is no safetensors file"),
-        (b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', "is cut short"),
+        (
+            b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+            "is cut short: 69 of 73 bytes",
+        ),
     ],
 )
 def test_a_header_that_cannot_be_true(models: Path, header: bytes, word: str) -> None:

@@ -20,7 +20,7 @@ def test_an_adapter_that_is_gone_takes_nothing() -> None:
     assert Adapter("gone", Path("/nowhere")).size_bytes == 0
 
 
-def test_the_cache_is_for_2048_tokens_or_the_whole_of_a_shorter_context() -> None:
+def test_the_cache_is_for_1024_tokens_or_the_whole_of_a_shorter_context() -> None:
     entry = make_entry("a")
     lengths = [msgspec.structs.replace(entry, context_length=n) for n in (128, 9000, None)]
-    assert [entry.cached_tokens for entry in lengths] == [128, 2048, 2048]
+    assert [entry.cached_tokens for entry in lengths] == [128, 1024, 1024]

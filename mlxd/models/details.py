@@ -1,0 +1,133 @@
+"""What a person may want to know of a model beyond what the catalog reads of each."""
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxd.models.adapters import adapters, fits
+from mlxd.models.entry import Entry
+from mlxd.models.folder import CONFIG
+from mlxd.models.weights import Tensor, is_weights, read_tensors
+
+_GROUP_SIZE = 64
+_MAX_BYTES = 50_000_000
+_FRONT_MATTER_BYTES = 20_000
+# Marks of templates that let a model think, those that mlx_lm knows and the words of gpt-oss.
+_THINKING = re.compile(
+    r"enable_thinking|reasoning_effort|</?think>|<longcat_think>|<\|think:start\|>"
+    r"|<\|channel>thought|<\|open\|>think<\|sep\|>"
+)
+_TOOLS = re.compile(r"\btools\b")
+# Numbers beside the parameters that say how those were packed.
+_SCALES = (".scales", ".biases", ".global_scale")
+_FOREIGN_SCALES = (".weight_scale", ".weight_scale_inv", ".input_scale")
+
+
+class Template(msgspec.Struct, frozen=True):
+    """What a chat template has a place for."""
+
+    tools: bool
+    thinking: bool
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written in the folder of a model, and which adapters fit it, by name."""
+
+    parameters: int
+    template: Template | None
+    license: str | None
+    adapters: list[str]
+
+
+def read_details(entry: Entry) -> Details:
+    """Read the folder of a model; what it does not say, or says absurdly, is None."""
+    tensors = read_tensors(file for file in entry.path.iterdir() if is_weights(file.name))
+    return Details(
+        parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
+        template=_template(entry.path),
+        license=_license(entry.path),
+        adapters=[adapter.name for adapter in adapters() if fits(adapter, entry, tensors)],
+    )
+
+
+def count_parameters(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
+    """Count the parameters, which in quantised weights are several to a number."""
+    return sum(_parameters(name, tensors, config) for name in tensors)
+
+
+def _parameters(name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
+    module, dot, kind = name.rpartition(".")
+    if name.endswith(_FOREIGN_SCALES):
+        return 0
+    if f"{module}.scales" in tensors and tensors[f"{module}.weight"].dtype == "U32":
+        if dot + kind in _SCALES:
+            return 0
+        if kind == "weight":
+            groups = math.prod(tensors[f"{module}.scales"].shape)
+            return groups * _group_size(module, config)
+    if name.endswith("_scales") and f"{name.removesuffix('scales')}blocks" in tensors:
+        return 0
+    count = math.prod(tensors[name].shape)
+    return 2 * count if name.endswith("_blocks") else count
+
+
+def _group_size(module: str, config: Mapping[str, Any]) -> int:
+    quantization = config.get("quantization")
+    if not isinstance(quantization, dict):
+        return _GROUP_SIZE
+    for says in (quantization.get(module), quantization):
+        if isinstance(says, dict) and isinstance(size := says.get("group_size"), int):
+            return size
+    return _GROUP_SIZE
+
+
+def _template(folder: Path) -> Template | None:
+    text = _read(folder / "chat_template.jinja", _MAX_BYTES)
+    for file in ("chat_template.json", "tokenizer_config.json"):
+        text = text or _text(_json(folder / file).get("chat_template"))
+    if not text:
+        return None
+    return Template(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
+
+
+def _text(template: object) -> str:
+    """Give a template's text, of several that of all together."""
+    if isinstance(template, list):
+        return "\n".join(_text(one.get("template")) for one in template if isinstance(one, dict))
+    return template if isinstance(template, str) else ""
+
+
+def _license(folder: Path) -> str | None:
+    """Give the licence that the front matter of the README names."""
+    begin, *lines = _read(folder / "README.md", _FRONT_MATTER_BYTES).splitlines() or [""]
+    says: dict[str, str] = {}
+    for line in lines if begin.strip() == "---" else ():
+        if line.strip() == "---":
+            break
+        key, _, value = line.partition(":")
+        says[key] = value.strip(" '\"")
+    name = says.get("license", "")
+    name = says.get("license_name") or name if name == "other" else name
+    return name if name and name.isprintable() else None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(_read(file, _MAX_BYTES), type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+
+
+def _read(file: Path, most: int) -> str:
+    """Give the beginning of a text file, at most `most` characters; "" when it cannot be read."""
+    try:
+        if not file.is_file():
+            return ""
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(most)
+    except OSError:
+        return ""

@@ -1,0 +1,142 @@
+"""The models on disk, listed, shown and removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import Models
+from mlxd.control import CatalogControl
+from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
+from mlxd.models.catalog import Catalog
+from mlxd.models.pool import Pool
+from tests.fakes.model_folder import LLAMA, add_model, add_to_cache
+
+
+def link(file: Path, target: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.symlink_to(target)
+
+
+async def test_the_list_tells_whole_and_broken_models_apart(
+    models: Path, control: CatalogControl
+) -> None:
+    add_model(models / "owner" / "a")
+    (add_model(models / "b", parts=2) / "model-00001-of-00002.safetensors").unlink()
+    found = control.models()
+    (whole,) = found.models
+    assert (whole.id, whole.architecture, whole.state) == ("owner/a", "llama", "unloaded")
+    assert (whole.origin, whole.default) == ("models directory", True)
+    (broken,) = found.broken
+    assert (broken.id, broken.path) == ("b", str(models / "b"))
+    assert broken.fault.startswith("partial: 1 of 2 files of weights")
+    assert broken.size_bytes == sum(file.stat().st_size for file in (models / "b").iterdir())
+
+
+async def test_a_model_is_shown_with_what_its_folder_says(
+    models: Path, control: CatalogControl, catalog: Catalog
+) -> None:
+    folder = add_model(models / "owner" / "a", LLAMA | {"torch_dtype": "float32"})
+    template = "{% if tools %}{% endif %}{% if enable_thinking %}<think>{% endif %}"
+    (folder / "chat_template.jinja").write_text(template)
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A")
+    catalog.set_aliases({"x": "a", "y": "owner/a", "z": "b"})
+    shown = await control.show("y")
+    assert (shown.id, shown.parameters, shown.license) == ("owner/a", 4, "mit")
+    assert shown.template is not None
+    assert (shown.template.tools, shown.template.thinking) == (True, True)
+    assert shown.aliases == ["x", "y"]
+    assert shown.cached_tokens == 1024
+    assert shown.cache_bytes == 1024 * 2 * 2 * 64 * 4
+    assert shown.memory_bytes == shown.size_bytes + shown.cache_bytes
+
+
+async def test_a_broken_model_is_shown_with_its_fault(
+    models: Path, control: CatalogControl
+) -> None:
+    (add_model(models / "a") / "config.json").write_text("{")
+    shown = await control.show("a")
+    assert shown.fault is not None
+    assert "its config.json is not a JSON object" in shown.fault
+    assert (shown.architecture, shown.memory_bytes) == (None, None)
+
+
+async def test_a_model_is_removed_whole_or_broken(models: Path, control: CatalogControl) -> None:
+    folder = add_model(models / "owner" / "a")
+    os.truncate(add_model(models / "owner" / "b") / "model.safetensors", 5)
+    size = (folder / "model.safetensors").stat().st_size
+    would = await control.remove("a", dry_run=True)
+    assert folder.is_dir()
+    assert would == await control.remove("owner/a", dry_run=False)
+    assert (would.id, would.path, would.size_bytes) == ("owner/a", str(folder), size)
+    assert os.listdir(models / "owner") == ["b"]
+    await control.remove("owner/b", dry_run=False)
+    assert os.listdir(models) == []
+
+
+async def test_it_is_said_what_named_the_model(
+    models: Path, control: CatalogControl, catalog: Catalog
+) -> None:
+    add_model(models / "a")
+    catalog.set_default("a")
+    catalog.set_aliases({"x": "a"})
+    removed = await control.remove("x", dry_run=False)
+    assert (removed.id, removed.default, removed.aliases) == ("a", True, ["x"])
+    with pytest.raises(ModelNotFound):
+        await control.remove("a", dry_run=False)
+
+
+async def test_of_a_link_only_the_link_is_removed(
+    models: Path, control: CatalogControl, tmp_path: Path
+) -> None:
+    folder = add_model(tmp_path / "elsewhere" / "a")
+    link(models / "a", folder)
+    assert (await control.remove("a", dry_run=False)).link
+    assert os.listdir(models) == []
+    assert (folder / "model.safetensors").is_file()
+
+
+async def test_what_is_in_use_stays(
+    models: Path, control: CatalogControl, catalog: Catalog, pool: Pool
+) -> None:
+    folder = add_model(models / "a")
+    model = pool.model(catalog.resolve("a"))
+    model.hold()
+    with pytest.raises(ModelInUse, match=r"a is in use \(unloaded\); first: mlxctl unload a"):
+        await control.remove("a", dry_run=False)
+    assert folder.is_dir()
+    model.release()
+    await control.remove("a", dry_run=False)
+    assert not folder.exists()
+
+
+async def test_what_is_not_in_the_models_directory_stays(
+    models: Path, hub_cache: Path, pool: Pool, tmp_path: Path
+) -> None:
+    add_to_cache(hub_cache, "owner/cached")
+    add_model(tmp_path / "mine" / "a")
+    elsewhere = add_model(tmp_path / "elsewhere" / "b").parent
+    link(models / "linked", elsewhere)
+    control = CatalogControl(Catalog(Models(dirs=[str(tmp_path / "mine")])), pool)
+    for name, word in {
+        "cached": "the Hugging Face cache, .*: hf cache rm model/owner/cached",
+        "a": f"a folder of models.dirs, .*: {tmp_path}/mine/a",
+        "linked/b": f"behind the link {models}/linked, .*: {elsewhere}/b",
+    }.items():
+        with pytest.raises(NotRemovable, match=word):
+            await control.remove(name, dry_run=False)
+    assert len(control.models().models) == 3
+
+
+async def test_a_folder_that_cannot_be_deleted_is_told(
+    models: Path, control: CatalogControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_model(models / "a")
+
+    def refuse(_folder: Path, _target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(NotRemovable, match="models/a cannot be removed: Permission denied"):
+        await control.remove("a", dry_run=False)
+    assert [model.id for model in control.models().models] == ["a"]

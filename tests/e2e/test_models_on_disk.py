@@ -1,0 +1,122 @@
+"""`mlxctl list`, `show`, `alias` and `rm` with a daemon and real models."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+
+PART = "model.safetensors"
+LISTED = """\
+MODEL         SIZE    QUANT    CONTEXT  STATE
+owner/copied  466 kB  float32  4096     unloaded
+tiny          464 kB  float32  4096     unloaded
+
+in the Hugging Face cache, read-only:
+owner/cached  464 kB  float32  4096     unloaded
+
+broken, and not offered:
+cut  {size}  partial: model.safetensors is cut short: {there} of {whole} bytes
+"""
+
+
+@pytest.fixture
+def home(tiny_model: Path, marked_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Whole models, linked, copied and in the hub's cache, and one that is cut short."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home = Path(folder).resolve()
+        (home / "models").mkdir()
+        (home / "models" / "tiny").symlink_to(tiny_model)
+        shutil.copytree(marked_model, home / "models" / "owner" / "copied")
+        shutil.copytree(tiny_model, home / "models" / "cut")
+        os.truncate(home / "models" / "cut" / PART, 400_000)
+        repository = home / "hub" / "models--owner--cached"
+        shutil.copytree(tiny_model, repository / "snapshots" / "abc")
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("abc")
+        monkeypatch.setenv("HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setenv("MLXD_HOME", str(home))
+        yield home
+
+
+def mlxctl(*arguments: str) -> str:
+    """Give what `mlxctl` prints, on either stream."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlxctl", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+    )
+    return done.stdout
+
+
+def answers(daemon: DaemonProcess, model: str) -> tuple[int, str]:
+    """Ask `model`; give the status and the message of the error, if there is one."""
+    body = {"model": model, "prompt": "x", "max_tokens": 1}
+    reply = daemon.local.post("/v1/completions", json=body)
+    return reply.status_code, reply.json().get("error", {}).get("message", "")
+
+
+def test_what_is_on_the_disk_is_listed_shown_and_asked_for(home: Path, tiny_model: Path) -> None:
+    whole = (tiny_model / PART).stat().st_size
+    size = sum(file.stat().st_size for file in (home / "models" / "cut").iterdir())
+    expected = LISTED.format(size=f"{size // 1000} kB", there=400_000, whole=whole)
+    with running_daemon(home) as daemon:
+        assert mlxctl("list") == expected
+        offered = [model["id"] for model in daemon.local.get("/v1/models").json()["data"]]
+        assert offered == ["owner/cached", "owner/copied", "tiny"]
+        shown = json.loads(mlxctl("show", "copied", "--json"))
+        assert (shown["id"], shown["template"]) == (
+            "owner/copied",
+            {"tools": True, "thinking": True},
+        )
+        for name in ("owner/cached", "cached", "copied", "tiny"):
+            assert answers(daemon, name) == (200, "")
+        status, message = answers(daemon, "cut")
+        assert (status, message.startswith("model 'cut' is broken: partial: ")) == (404, True)
+
+
+def test_an_alias_holds_at_once_and_after_a_restart(home: Path) -> None:
+    (home / "config.toml").write_text('[models.aliases]\nsmall = "tiny"\n')
+    with running_daemon(home) as daemon:
+        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 stands for owner/copied now\n"
+        assert answers(daemon, "gpt-4")[0] == answers(daemon, "small")[0] == 200
+        daemon.stop()
+    with running_daemon(home) as daemon:
+        assert answers(daemon, "gpt-4")[0] == answers(daemon, "small")[0] == 200
+        assert mlxctl("alias", "--rm", "gpt-4") == "removed the alias gpt-4\n"
+        assert answers(daemon, "gpt-4")[0] == 404
+
+
+def test_a_model_is_removed_once_it_is_out_of_memory(home: Path, tiny_model: Path) -> None:
+    models = home / "models"
+    with running_daemon(home) as daemon:
+        assert answers(daemon, "copied")[0] == 200
+        assert "owner/copied is in use (ready); first: mlxctl unload owner/copied" in mlxctl(
+            "rm", "-y", "copied"
+        )
+        mlxctl("unload", "copied")
+        assert "nobody to ask here" in mlxctl("rm", "copied")
+        assert (models / "owner" / "copied" / PART).is_file()
+        assert mlxctl("rm", "-y", "copied").startswith("removed owner/copied, ")
+        assert mlxctl("rm", "-y", "cut").startswith("removed cut, ")
+        assert mlxctl("rm", "-y", "tiny") == f"removed tiny, the link {models}/tiny\n"
+        assert "hf cache rm model/owner/cached" in mlxctl("rm", "-y", "cached")
+        assert answers(daemon, "owner/copied")[0] == 404
+        assert os.listdir(models) == []
+        assert (tiny_model / PART).is_file()
+
+
+def test_what_a_dead_daemon_began_to_remove_is_gone_after_the_next_start(home: Path) -> None:
+    (home / "models" / "cut").rename(home / "models" / ".removed-0123")
+    with running_daemon(home):
+        assert sorted(os.listdir(home / "models")) == ["owner", "tiny"]
