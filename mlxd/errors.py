@@ -10,12 +10,15 @@
     │   ├── ModelNotFound            404
     │   ├── RouteNotFound            404
     │   ├── MethodNotAllowed         405
+    │   ├── PullRefused              400
     │   ├── BodyTooLarge             413
     │   └── UnsupportedMediaType     415
     ├── Unavailable              not now, perhaps later
     │   ├── QueueFull                429
     │   ├── Draining                 503
     │   ├── InsufficientMemory       503
+    │   ├── PullFailed               503
+    │   ├── HubUnreachable           503
     │   └── LoadFailed               503
     ├── EngineError              an engine is at fault
     │   ├── GenerationFailed         500, one sequence
@@ -102,6 +105,12 @@ class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
 
 
+class PullRefused(RequestError):
+    """The hub has no such model for us, or it is none that can run here."""
+
+    code = "pull_refused"
+
+
 class BodyTooLarge(RequestError):
     """The body is over `server.max_body`."""
 
@@ -143,6 +152,20 @@ class InsufficientMemory(Unavailable):
     """The model does not fit in memory; the message has the arithmetic."""
 
     code = "insufficient_memory"
+    retry_after = 60
+
+
+class PullFailed(Unavailable):
+    """A model was not downloaded; somebody has to do something about it first."""
+
+    code = "pull_failed"
+    retry_after = 60
+
+
+class HubUnreachable(Unavailable):
+    """A model was not downloaded: the hub does not answer, or not sensibly."""
+
+    code = "hub_unreachable"
     retry_after = 60
 
 

@@ -3,15 +3,17 @@
 status.py    what runs, and where everything is
 catalog.py   the models on disk
 memory.py    the models in memory, and the default one
+pulls.py     the models on their way from the hub
 """
 
 from dataclasses import dataclass
 
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.memory import MemoryControl
+from mlxd.control.pulls import PullsControl
 from mlxd.control.status import Status
 
-__all__ = ["CatalogControl", "Control", "MemoryControl", "Status"]
+__all__ = ["CatalogControl", "Control", "MemoryControl", "PullsControl", "Status"]
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,4 @@ class Control:
     status: Status
     catalog: CatalogControl
     memory: MemoryControl
+    pulls: PullsControl
