@@ -33,6 +33,7 @@ _COMMANDS = {
     "ps": ("mlxctl.commands.memory:ps", "Show the models in memory."),
     "load": ("mlxctl.commands.memory:load", "Bring a model into memory."),
     "unload": ("mlxctl.commands.memory:unload", "Take a model out of memory."),
+    "pull": ("mlxctl.commands.pull:pull", "Download a model from the hub."),
     "import": ("mlxctl.commands.models:import_model", "Make a model out of a GGUF file."),
     "logs": ("mlxctl.commands.logs:logs", "Show the daemon's log."),
     "config": ("mlxctl.commands.config:config", "Make, find, show and check the configuration."),

@@ -23,6 +23,7 @@ _DATA = b"data: "
 
 Show = Callable[[control.Progress], None]
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
+_Progress = TypeVar("_Progress", bound=msgspec.Struct)
 
 
 class ErrorDetail(msgspec.Struct):
@@ -36,7 +37,7 @@ class _ErrorReply(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    progress: control.Progress | None = None
+    progress: msgspec.Raw = msgspec.Raw()
     done: msgspec.Raw = msgspec.Raw()
     error: ErrorDetail | None = None
 
@@ -102,17 +103,33 @@ class Client:
     def use(self, model: str, show: Show, *, wait: bool) -> control.UseReply:
         """Make `model` the default one; `wait` also for the requests of the old one."""
         body = control.UseRequest(model=model, wait=wait, stream=True)
-        return self._follow("/control/v1/use", body, control.UseReply, show)
+        return self._follow("/control/v1/use", body, control.UseReply, control.Progress, show)
 
     def load(self, model: str | None, keep_alive: str | None, show: Show) -> control.ModelStatus:
         """Bring `model`, or the default one, into memory."""
         body = control.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
-        return self._follow("/control/v1/load", body, control.ModelStatus, show)
+        return self._follow("/control/v1/load", body, control.ModelStatus, control.Progress, show)
 
     def unload(self, model: str | None, show: Show) -> control.UnloadReply:
         """Take `model`, or all of them, out of memory."""
         body = control.UnloadRequest(model=model, stream=True)
-        return self._follow("/control/v1/unload", body, control.UnloadReply, show)
+        return self._follow("/control/v1/unload", body, control.UnloadReply, control.Progress, show)
+
+    def pull(self, model: str, show: Callable[[control.PullStatus], None]) -> control.PullReply:
+        """Download `model`, or watch its download."""
+        body = control.PullRequest(model=model, stream=True)
+        path = "/control/v1/pull"
+        return self._follow(path, body, control.PullReply, control.PullStatus, show)
+
+    def pulls(self) -> control.PullList:
+        """Give the downloads that run, wait or have failed."""
+        return self._decode(self._exchange("GET", "/control/v1/pulls"), control.PullList)
+
+    def cancel_pull(self, model: str) -> control.CancelPullReply:
+        """End the download of `model` and remove what has come of it."""
+        body = control.CancelPullRequest(model=model)
+        path = "/control/v1/pull/cancel"
+        return self._decode(self._exchange("POST", path, body), control.CancelPullReply)
 
     @contextlib.contextmanager
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
@@ -126,8 +143,15 @@ class Client:
                 self._check(response)
             yield self._lines(response)
 
-    def _follow(self, path: str, body: msgspec.Struct, reply: type[_Reply], show: Show) -> _Reply:
-        """POST `body`, call `show` with each Progress, and give what comes of it."""
+    def _follow(
+        self,
+        path: str,
+        body: msgspec.Struct,
+        reply: type[_Reply],
+        progress: type[_Progress],
+        show: Callable[[_Progress], None],
+    ) -> _Reply:
+        """POST `body`, call `show` with each `progress`, and give what comes of it."""
         with self.stream(path, body) as lines:
             for line in lines:
                 if not line.startswith(_DATA):
@@ -137,8 +161,8 @@ class Client:
                     raise RefusedByDaemon(event.error.message)
                 if event.done:
                     return self._decode(bytes(event.done), reply)
-                if event.progress is not None:
-                    show(event.progress)
+                if event.progress:
+                    show(self._decode(bytes(event.progress), progress))
         raise NoAnswer(f"mlxd closed the connection on {self.socket_file}")
 
     def _lines(self, response: http.Response) -> Iterator[bytes]:

@@ -12,7 +12,14 @@ import uvloop
 from mlxd import __version__, listeners, lock, paths
 from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.control import AliasControl, CatalogControl, Control, MemoryControl, Status
+from mlxd.control import (
+    AliasControl,
+    CatalogControl,
+    Control,
+    MemoryControl,
+    PullsControl,
+    Status,
+)
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
@@ -21,6 +28,7 @@ from mlxd.http.server import Server
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.pool import Pool
+from mlxd.models.pull import Pulls
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
@@ -52,7 +60,7 @@ def _allow_many_connections() -> None:
 
 
 class Daemon:
-    """One daemon: its listeners, its catalog and its pool."""
+    """One daemon: its listeners, its catalog, its pool and its downloads."""
 
     def __init__(self, settings: Config, default_set_by: str | None = None) -> None:
         self._config = settings
@@ -60,6 +68,7 @@ class Daemon:
         self._catalog = Catalog(settings.models)
         self._selection = Selection(self._catalog, settings)
         self._pool = Pool(settings)
+        self._pulls = Pulls(paths.models_dir(), self._pool.room.limit)
         self._stop_asked = asyncio.Event()
         self._socket = settings.socket_file()
 
@@ -96,6 +105,7 @@ class Daemon:
                 memory=MemoryControl(
                     self._catalog, self._selection, self._pool, self._default_set_by
                 ),
+                pulls=PullsControl(self._pulls),
             ),
         )
         servers = [
@@ -106,10 +116,12 @@ class Daemon:
         _log.info("mlxd %s serves %s and %s", __version__, url, self._socket)
         self._warn_of_what_is_missing()
         self._pool.open()
+        self._pulls.resume()
 
         stop = loop.create_task(self._stop_asked.wait())
         await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
+        await self._pulls.close()
         grace = _LAST_WORDS_SECONDS
         if not any(task.done() for task in serving):
             grace = max(grace, await self._drain())

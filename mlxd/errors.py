@@ -5,6 +5,7 @@
     │   ├── InvalidRequest           400
     │   ├── UnsupportedParameter     400
     │   ├── ContextLengthExceeded    400
+    │   ├── PullRefused              400
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
     │   ├── NotRemovable             403
@@ -18,6 +19,8 @@
     │   ├── QueueFull                429
     │   ├── Draining                 503
     │   ├── InsufficientMemory       503
+    │   ├── PullFailed               503
+    │   ├── HubUnreachable           503
     │   └── LoadFailed               503
     ├── EngineError              an engine is at fault
     │   ├── GenerationFailed         500, one sequence
@@ -118,6 +121,12 @@ class ModelInUse(RequestError):
     code = "model_in_use"
 
 
+class PullRefused(RequestError):
+    """The hub has no such model for us, or it is none that can run here."""
+
+    code = "pull_refused"
+
+
 class BodyTooLarge(RequestError):
     """The body is over `server.max_body`."""
 
@@ -159,6 +168,20 @@ class InsufficientMemory(Unavailable):
     """The model does not fit in memory; the message has the arithmetic."""
 
     code = "insufficient_memory"
+    retry_after = 60
+
+
+class PullFailed(Unavailable):
+    """A model was not downloaded; somebody has to do something about it first."""
+
+    code = "pull_failed"
+    retry_after = 60
+
+
+class HubUnreachable(Unavailable):
+    """A model was not downloaded: the hub does not answer, or not sensibly."""
+
+    code = "hub_unreachable"
     retry_after = 60
 
 

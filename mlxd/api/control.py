@@ -10,9 +10,13 @@
     POST   /control/v1/load            LoadRequest → ModelStatus
     POST   /control/v1/unload          UnloadRequest → UnloadReply
     POST   /control/v1/use             UseRequest → UseReply
+    GET    /control/v1/pulls           → PullList
+    POST   /control/v1/pull            PullRequest → PullReply, its progress PullStatus
+    POST   /control/v1/pull/cancel     CancelPullRequest → CancelPullReply
 
-Where a request says `stream`, its reply comes as server-sent events: `{"progress": Progress}`
-whenever something changes, and at last `{"done": …}` with the reply, or `{"error": …}`.
+Where a request says `stream`, its reply comes as server-sent events: `{"progress": …}` whenever
+something changes, a Progress unless the list says otherwise, and at last `{"done": …}` with the
+reply, or `{"error": …}`.
 
 This module is imported by mlxctl: it stays free of everything but msgspec.
 """
@@ -226,3 +230,58 @@ class UseReply(msgspec.Struct, kw_only=True):
     model: str
     state: str
     overridden_by: str | None = None
+
+
+class PullRequest(msgspec.Struct, kw_only=True):
+    """Download `model`, which is `OWNER/NAME` or `OWNER/NAME@REVISION`, or join its download."""
+
+    model: str
+    stream: bool = False
+
+
+class PullStatus(msgspec.Struct, kw_only=True):
+    """One download that is not done.
+
+    `state` is queued, asking, downloading, verifying, retrying, stopped or failed; `cause` says why
+    it is one of the last three. `bytes_total` is None until the hub has answered.
+    """
+
+    model: str
+    revision: str
+    state: str
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    bytes_per_second: float | None = None
+    file: str | None = None
+    cause: str | None = None
+
+
+class PullList(msgspec.Struct, kw_only=True):
+    """The downloads that run, wait or have failed."""
+
+    pulls: list[PullStatus]
+
+
+class PullReply(msgspec.Struct, kw_only=True):
+    """A model is in `path`; with `up_to_date` it was there, and is what the hub has."""
+
+    model: str
+    revision: str
+    commit: str
+    path: str
+    size_bytes: int
+    bytes_fetched: int
+    up_to_date: bool
+
+
+class CancelPullRequest(msgspec.Struct, kw_only=True):
+    """End the download of `model` and remove what has come of it."""
+
+    model: str
+
+
+class CancelPullReply(msgspec.Struct, kw_only=True):
+    """What was cancelled, and how much of it had come."""
+
+    model: str
+    bytes_removed: int

@@ -4,6 +4,7 @@ status.py    what runs, and where everything is
 catalog.py   the models on disk
 aliases.py   their other names
 memory.py    the models in memory, and the default one
+pulls.py     the models on their way from the hub
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.memory import MemoryControl
+from mlxd.control.pulls import PullsControl
 from mlxd.control.status import Status
 
-__all__ = ["AliasControl", "CatalogControl", "Control", "MemoryControl", "Status"]
+__all__ = ["AliasControl", "CatalogControl", "Control", "MemoryControl", "PullsControl", "Status"]
 
 
 @dataclass(frozen=True)
@@ -24,3 +26,4 @@ class Control:
     catalog: CatalogControl
     aliases: AliasControl
     memory: MemoryControl
+    pulls: PullsControl

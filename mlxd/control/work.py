@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from mlxd.api import control
+import msgspec
+
 from mlxd.errors import MlxdError
 
 Reply = TypeVar("Reply")
@@ -19,7 +20,7 @@ class Work(Generic[Reply]):
     def __init__(
         self,
         doing: Coroutine[Any, Any, Reply],
-        progress: Callable[[], control.Progress],
+        progress: Callable[[], msgspec.Struct],
         kept: set[asyncio.Task[Any]],
     ) -> None:
         self.progress = progress

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from mlxd.api import control
 from mlxd.config import ModelSettings, Server
 from mlxd.messages import ChoiceEvent, GenerateRequest
@@ -107,7 +109,7 @@ class Work(Protocol[Reply]):
     """Something that goes on, whoever watches."""
 
     @property
-    def progress(self) -> Callable[[], control.Progress]:
+    def progress(self) -> Callable[[], msgspec.Struct]:
         """Give how far it is."""
 
     async def wait(self, seconds: float | None = None) -> bool:
@@ -130,6 +132,19 @@ class MemoryControl(Protocol):
         """Make a model the default."""
 
 
+class PullsControl(Protocol):
+    """The models on their way from the hub."""
+
+    def pull(self, name: str) -> Work[control.PullReply]:
+        """Download a model, or watch its download."""
+
+    def list(self) -> control.PullList:
+        """Give the downloads that run, wait or have failed."""
+
+    async def cancel(self, name: str) -> control.CancelPullReply:
+        """End a download and remove what has come of it."""
+
+
 class Control(Protocol):
     """What `mlxctl` asks for, by subject."""
 
@@ -148,6 +163,10 @@ class Control(Protocol):
     @property
     def memory(self) -> MemoryControl:
         """The models in memory."""
+
+    @property
+    def pulls(self) -> PullsControl:
+        """The models on their way from the hub."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ class ControlEndpoints:
             Route("/control/v1/load", self.load, methods=["POST"]),
             Route("/control/v1/unload", self.unload, methods=["POST"]),
             Route("/control/v1/use", self.use, methods=["POST"]),
+            Route("/control/v1/pulls", self.pulls),
+            Route("/control/v1/pull", self.pull, methods=["POST"]),
+            Route("/control/v1/pull/cancel", self.cancel_pull, methods=["POST"]),
         ]
 
     async def status(self, _request: Request) -> Response:
@@ -91,6 +94,20 @@ class ControlEndpoints:
         work = self._control.memory.use(body.model, drained=body.wait)
         return await _reply(work, stream=body.stream)
 
+    async def pulls(self, _request: Request) -> Response:
+        """GET /control/v1/pulls."""
+        return json_response(self._control.pulls.list())
+
+    async def pull(self, request: Request) -> Response:
+        """POST /control/v1/pull."""
+        body = await _body(request, control.PullRequest)
+        return await _reply(self._control.pulls.pull(body.model), stream=body.stream)
+
+    async def cancel_pull(self, request: Request) -> Response:
+        """POST /control/v1/pull/cancel."""
+        body = await _body(request, control.CancelPullRequest)
+        return json_response(await self._control.pulls.cancel(body.model))
+
 
 async def _body(request: Request, kind: type[_Body]) -> _Body:
     return decode(await read_json(request.scope, request.receive), kind)
@@ -103,9 +120,9 @@ async def _reply(work: Work[msgspec.Struct], *, stream: bool) -> Response:
 
 
 async def _events(work: Work[msgspec.Struct]) -> AsyncIterator[bytes]:
-    """Give a Progress whenever it changes, or as a sign of life, and at last what comes of it."""
+    """Give the progress whenever it changes, or as a sign of life, and at last what comes of it."""
     loop = asyncio.get_running_loop()
-    shown: control.Progress | None = None
+    shown: msgspec.Struct | None = None
     shown_at = loop.time()
     while not await work.wait(_LOOK_SECONDS if shown else 0):
         progress = work.progress()

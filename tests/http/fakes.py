@@ -108,7 +108,7 @@ class FakeControl:
     """All subjects of the control API in one."""
 
     def __init__(self) -> None:
-        self.status = self.catalog = self.memory = self
+        self.status = self.catalog = self.memory = self.pulls = self
         self.aliases = FakeAliases()
         self.removed: list[tuple[str, bool]] = []
 

@@ -1,0 +1,71 @@
+"""Downloading models, as a person watches it."""
+
+import asyncio
+from typing import Any
+
+from mlxd.api import control
+from mlxd.control.work import Work
+from mlxd.hub import reference
+from mlxd.models.pull import Pull, Pulls
+
+
+class PullsControl:
+    """Starts, shows and ends downloads."""
+
+    def __init__(self, pulls: Pulls) -> None:
+        self._pulls = pulls
+        self._watches: set[asyncio.Task[Any]] = set()
+
+    def pull(self, name: str) -> Work[control.PullReply]:
+        """Download a model, or watch the download that is on its way.
+
+        Raises:
+            InvalidRequest: `name` is no name of a repository, or another revision is on its way.
+            Draining: the daemon is stopping.
+            PullFailed: nothing can be written.
+        """
+        pull = self._pulls.start(reference.parse(name))
+        return Work(_finish(pull), lambda: _status(pull), self._watches)
+
+    def list(self) -> control.PullList:
+        """Give the downloads that run, wait or have failed."""
+        return control.PullList(pulls=[_status(pull) for pull in self._pulls.pulls])
+
+    async def cancel(self, name: str) -> control.CancelPullReply:
+        """End a download and remove what has come of it.
+
+        Raises:
+            InvalidRequest: there is none of that name.
+        """
+        repo = reference.parse(name).repo
+        return control.CancelPullReply(model=repo, bytes_removed=await self._pulls.cancel(repo))
+
+
+async def _finish(pull: Pull) -> control.PullReply:
+    done = await pull.result()
+    return control.PullReply(
+        model=pull.reference.repo,
+        revision=pull.reference.revision,
+        commit=done.commit,
+        path=done.path,
+        size_bytes=done.size_bytes,
+        bytes_fetched=done.bytes_fetched,
+        up_to_date=done.up_to_date,
+    )
+
+
+def _status(pull: Pull) -> control.PullStatus:
+    status = control.PullStatus(
+        model=pull.reference.repo, revision=pull.reference.revision, state="queued"
+    )
+    if (progress := pull.progress) is not None:
+        status.state = progress.phase
+        status.bytes_done = progress.bytes_done
+        status.bytes_total = progress.bytes_total
+        status.bytes_per_second = progress.bytes_per_second
+        status.file = progress.file
+        status.cause = progress.note
+    if pull.error is not None:
+        status.state, status.cause, status.bytes_per_second = "failed", pull.error.message, None
+        status.bytes_done = pull.staging.size_bytes()
+    return status

@@ -1,0 +1,165 @@
+"""Asking the model hub about a repository, and what its refusals mean."""
+
+import contextlib
+from collections.abc import Iterator
+
+import httpx2
+import msgspec
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from mlxd.errors import PullFailed, PullRefused
+from mlxd.hub.patience import Interrupted
+from mlxd.hub.reference import Reference
+from mlxd.hub.staging import RepoFile
+
+_HASH_LENGTHS = (40, 64)
+_TRY_AGAIN = (408, 429)
+_SERVER_ERROR = 500
+_OTHER_KINDS = ("dataset", "space")
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A repository at a commit, and every file in it."""
+
+    commit: str
+    files: list[RepoFile]
+
+
+class Repository:
+    """The repository that `reference` names, on the hub that HF_ENDPOINT names."""
+
+    def __init__(self, reference: Reference, silence: float) -> None:
+        self._reference = reference
+        self._silence = silence
+        self._api = HfApi()
+
+    def snapshot(self) -> Snapshot:
+        """Ask what there is.
+
+        Raises:
+            PullRefused: nothing that could be downloaded; the message says what there is instead.
+            PullFailed: this hub cannot be used.
+            Interrupted: it may be another time.
+        """
+        repo = self._reference.repo
+        with self.explained():
+            try:
+                found = self._api.model_info(
+                    repo,
+                    revision=self._reference.revision,
+                    files_metadata=True,
+                    timeout=self._silence,
+                )
+            except RepositoryNotFoundError as error:
+                if not isinstance(error, GatedRepoError) and (kind := self._other_kind()):
+                    raise PullRefused(f"{repo} is a {kind}, not a model") from error
+                raise
+            except (KeyError, TypeError, ValueError) as error:
+                if isinstance(error, HfHubHTTPError):
+                    raise
+                raise PullFailed(f"what answers at {constants.ENDPOINT} is no model hub") from error
+        if found.id != repo:
+            raise PullRefused(f"{repo} is called {found.id} on the hub: mlxctl pull {found.id}")
+        if found.sha is None:
+            raise PullFailed(f"the hub does not say which commit {self._reference} is")
+        files = [
+            RepoFile(
+                sibling.rfilename,
+                sibling.size or 0,
+                sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or "",
+            )
+            for sibling in found.siblings or []
+        ]
+        for file in files:
+            if len(file.hash) not in _HASH_LENGTHS or not file.hash.isalnum():
+                raise PullFailed(f"the hub tells no hash of {file.name}, so it cannot be verified")
+        return Snapshot(found.sha, files)
+
+    def url(self, snapshot: Snapshot, file: RepoFile) -> str:
+        """Give where to get a file."""
+        url: str = hf_hub_url(self._reference.repo, file.name, revision=snapshot.commit)
+        return url
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say in our words what the hub or the way to it raises.
+
+        Raises:
+            PullRefused: as long as things are as they are.
+            PullFailed: as long as nobody does anything about it.
+            Interrupted: it may be otherwise the next time.
+        """
+        repo = self._reference.repo
+        try:
+            yield
+        except GatedRepoError as error:
+            page = f"{constants.ENDPOINT}/{repo}"
+            raise PullRefused(
+                f"{repo} is gated: accept its licence on {page}, then {_give_token()}"
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise PullRefused(
+                f"there is no model {repo} on {constants.ENDPOINT}, or it is private: "
+                f"{_give_token()}"
+            ) from error
+        except RevisionNotFoundError as error:
+            raise PullRefused(f"{repo} has no revision {self._reference.revision!r}") from error
+        except RemoteEntryNotFoundError as error:
+            raise PullFailed(f"{repo} has lost a file meanwhile: pull it again") from error
+        except DisabledRepoError as error:
+            raise PullRefused(f"the hub has disabled {repo}") from error
+        except OfflineModeIsEnabled as error:
+            raise PullFailed(
+                "HF_HUB_OFFLINE is set where mlxd runs: it may not download"
+            ) from error
+        except HfHubHTTPError as error:
+            self._explain_status(error)
+        except httpx2.TransportError as error:
+            raise Interrupted(_transport(error)) from error
+
+    def _explain_status(self, error: HfHubHTTPError) -> None:
+        status = error.response.status_code
+        if status in _TRY_AGAIN or status >= _SERVER_ERROR:
+            raise Interrupted(f"the hub answers with {status}", _asked_for(error)) from error
+        if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+            raise PullRefused(
+                f"the hub does not let us have {self._reference.repo} ({status}): {_give_token()}"
+            ) from error
+        reason = (error.server_message or "").partition("\n")[0]
+        raise PullFailed(f"the hub answers with {status} {reason}".rstrip()) from error
+
+    def _other_kind(self) -> str | None:
+        """Give what there is of that name which is no model."""
+        for kind in _OTHER_KINDS:
+            if self._api.repo_exists(self._reference.repo, repo_type=kind):
+                return kind
+        return None
+
+
+def _give_token() -> str:
+    if get_token() is None:
+        return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
+    return "the token that mlxd has does not allow it; `hf auth login` sets another one"
+
+
+def _transport(error: httpx2.TransportError) -> str:
+    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return f"{constants.ENDPOINT} cannot be reached"
+    if isinstance(error, httpx2.TimeoutException):
+        return "the hub has fallen silent"
+    return "the connection to the hub broke"
+
+
+def _asked_for(error: HfHubHTTPError) -> float | None:
+    """Give the seconds of a Retry-After; a date is not taken for one."""
+    value = error.response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else None

@@ -1,0 +1,149 @@
+"""Which files of a repository make a model, and why it may not be one for us."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxd.errors import PullFailed, PullRefused
+from mlxd.hub.staging import RepoFile
+from mlxd.models.architectures import Architectures
+from mlxd.models.model_config import read_config
+from mlxd.units import size
+
+CONFIG = "config.json"
+_WEIGHTS = "model*.safetensors"
+# What mlx_lm.utils downloads, but for Python code, and the further templates of transformers.
+_NEEDED = (
+    _WEIGHTS,
+    "*.json",
+    "*.jsonl",
+    "*.jinja",
+    "*.tiktoken",
+    "*.txt",
+    "tiktoken.model",
+    "tokenizer.model",
+)
+_TEMPLATES = "additional_chat_templates"
+_TOKENIZERS = ("tokenizer*", "vocab*", "tekken.json", "*tiktoken*")
+_FORMATS = {
+    ".gguf": "GGUF files: download one and make a model of it with `mlxctl import FILE.gguf`",
+    ".bin": "PyTorch weights, no safetensors",
+    ".pt": "PyTorch weights, no safetensors",
+    ".pth": "PyTorch weights, no safetensors",
+    ".onnx": "ONNX weights",
+    ".mlmodel": "Core ML weights",
+    ".h5": "TensorFlow weights",
+    ".msgpack": "Flax weights",
+    ".npz": "weights of an old form, from before safetensors",
+    ".safetensors": f"safetensors, but none called {_WEIGHTS}, which is what mlx-lm loads",
+}
+_FOREIGN_QUANTISATION = ("bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq")
+_SPARE_BYTES = 1_000_000_000
+
+
+def needed(repo: str, files: Sequence[RepoFile]) -> list[RepoFile]:
+    """Give the files that make the model, config.json first and the weights last.
+
+    Raises:
+        PullRefused: they do not make one; says what the repository is instead.
+    """
+    names = {file.name for file in files}
+    chosen = [file for file in files if _is_needed(file.name)]
+    weights = [file for file in chosen if is_weights(file)]
+    if not weights or CONFIG not in names:
+        raise PullRefused(f"{repo} is not an MLX model: {_what_else(names, bool(weights))}")
+    if not any(fnmatchcase(file.name, pattern) for file in chosen for pattern in _TOKENIZERS):
+        raise PullRefused(f"{repo} cannot be used: it has no tokenizer")
+    return sorted(chosen, key=lambda file: (file.name != CONFIG, is_weights(file), file.name))
+
+
+def is_weights(file: RepoFile) -> bool:
+    """Whether mlx_lm takes its weights from it."""
+    return fnmatchcase(file.name, _WEIGHTS)
+
+
+def check_memory(repo: str, files: Iterable[RepoFile], limit: int) -> None:
+    """Check that the weights fit into `limit` bytes of memory.
+
+    Raises:
+        PullRefused: they do not; has the arithmetic.
+    """
+    weights = sum(file.size for file in files if is_weights(file))
+    if weights > limit:
+        raise PullRefused(
+            f"{repo} does not fit in memory: its weights alone are {size(weights)}, and "
+            f"models.memory_limit is {size(limit)}"
+        )
+
+
+def check_disk(repo: str, missing: int, folder: Path) -> None:
+    """Check that `missing` bytes fit on the disk of `folder`, with some to spare.
+
+    Raises:
+        PullFailed: they do not; has the arithmetic.
+    """
+    free = shutil.disk_usage(folder).free
+    if missing + _SPARE_BYTES > free:
+        raise PullFailed(
+            f"{repo} does not fit on the disk: {size(missing)} are to come, {size(_SPARE_BYTES)} "
+            f"should stay free, and {folder} has {size(free)}"
+        )
+
+
+def check_config(repo: str, content: bytes) -> None:
+    """Check that mlx_lm knows the model that a config.json describes.
+
+    Raises:
+        PullRefused: it does not, or there is no telling.
+    """
+    try:
+        config = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PullRefused(f"{repo} cannot be used: its config.json is no JSON object") from error
+    says = read_config(config)
+    if says.own_code:
+        raise PullRefused(
+            f"{repo} needs Python code of its own ({config['model_file']}), which is not downloaded"
+        )
+    if not Architectures().known(says):
+        fault = f"mlx-lm has no architecture {says.architecture!r}"
+        if not says.architecture:
+            fault = "its config.json has no model_type"
+        raise PullRefused(f"{repo} cannot be used: {fault}")
+    method = _quantisation(config)
+    if method in _FOREIGN_QUANTISATION:
+        raise PullRefused(f"{repo} is quantised by {method}, whose weights MLX cannot read")
+
+
+def _is_needed(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    if folder not in ("", _TEMPLATES) or file.startswith(".") or not name.isprintable():
+        return False
+    return any(fnmatchcase(file, pattern) for pattern in _NEEDED)
+
+
+def _what_else(names: set[str], has_weights: bool) -> str:
+    if has_weights:
+        return "it has no config.json"
+    if "model_index.json" in names:
+        return "it is a pipeline that makes images"
+    if "adapter_config.json" in names:
+        return "it is an adapter for a model"
+    found = [what for ending, what in _FORMATS.items() if any(n.endswith(ending) for n in names)]
+    if found:
+        return f"it has {found[0]}"
+    if any(".mlpackage/" in name for name in names):
+        return f"it has {_FORMATS['.mlmodel']}"
+    return "it has no weights" if names else "it is empty"
+
+
+def _quantisation(config: dict[str, Any]) -> str | None:
+    if "quantization" in config:
+        return None
+    says = config.get("quantization_config")
+    method = says.get("quant_method") if isinstance(says, dict) else None
+    return method if isinstance(method, str) else None

@@ -1,0 +1,258 @@
+"""A model hub on this machine: as much of the hub's HTTP API as a download needs, with faults.
+
+Like the real one it tells a file's size and hashes, sends large files (`*.safetensors`) from
+another host, and has ranges. `sent` counts the bytes of bodies that left it, by file.
+"""
+
+import hashlib
+import json
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+MAIN = "main"
+INFO = "the repository itself"  # where a fault concerns no file
+_STEP = 1 << 16
+
+
+@dataclass
+class Break:
+    """Sends so many bytes of the body, and closes the connection."""
+
+    after: int
+
+
+@dataclass
+class Hold:
+    """Sends so many bytes of the body, and no more until it may go on."""
+
+    after: int
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Wrong:
+    """Sends other bytes, as many as there should be."""
+
+
+@dataclass
+class Refuse:
+    """Answers with a status, and perhaps a reason as the hub spells it."""
+
+    status: int
+    code: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class NoRanges:
+    """Sends the whole file, whatever part of it was asked for."""
+
+
+Fault = Break | Hold | Wrong | Refuse | NoRanges
+
+
+@dataclass
+class Repo:
+    """A repository: its commits by hash, and its branches and tags."""
+
+    kind: str = "models"
+    gated: bool = False
+    called: str = ""  # its name on the hub, if it has been renamed
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)  # what it says, where that is not so
+
+    def commit(self, files: Mapping[str, bytes], revision: str = MAIN) -> str:
+        """Put `files` on a branch, and give the commit."""
+        commit = hashlib.sha1(repr((len(self.commits), sorted(files))).encode()).hexdigest()
+        self.commits[commit] = dict(files)
+        self.revisions[revision] = commit
+        return commit
+
+    def at(self, revision: str) -> str | None:
+        return revision if revision in self.commits else self.revisions.get(revision)
+
+
+@dataclass
+class FakeHub:
+    """`faults` are used up one by one, each by one answer about that file."""
+
+    url: str
+    other_host: str
+    token: str = ""  # that it wants
+    repos: dict[str, Repo] = field(default_factory=lambda: defaultdict(Repo))
+    faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
+    sent: Counter[str] = field(default_factory=Counter)
+    asked: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)  # tokens that reached the other host
+
+    def fails(self, file: str, *faults: Fault) -> None:
+        self.faults[file].extend(faults)
+
+    def fault(self, file: str) -> Fault | None:
+        return self.faults[file].popleft() if self.faults[file] else None
+
+
+@contextmanager
+def fake_hub() -> Iterator[FakeHub]:
+    """Run one until the block ends."""
+
+    class Handler(_Handler):
+        pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        port = server.server_address[1]
+        hub = FakeHub(f"http://127.0.0.1:{port}", f"http://localhost:{port}")
+        Handler.hub = hub
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield hub
+        finally:
+            for faults in hub.faults.values():
+                faults.clear()
+            server.shutdown()
+            thread.join()
+
+
+def is_large(name: str) -> bool:
+    return name.endswith(".safetensors")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: FakeHub
+
+    def do_HEAD(self) -> None:
+        self._route()
+
+    def do_GET(self) -> None:
+        self._route()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def _route(self) -> None:
+        path = urlsplit(self.path).path.removeprefix("/")
+        self.hub.asked.append(f"{self.command} /{path}")
+        if path.startswith("api/"):
+            self._info(*path.removeprefix("api/").partition("/")[::2])
+        elif path.startswith("cdn/"):
+            if token := self.headers.get("authorization"):
+                self.hub.leaked.append(token)
+            repo, _, rest = path.removeprefix("cdn/").partition("/at/")
+            commit, _, name = rest.partition("/")
+            self._file(name, self.hub.repos[repo].commits[commit][name])
+        elif "/resolve/" in path:
+            repo, _, rest = path.partition("/resolve/")
+            revision, _, name = rest.partition("/")
+            self._resolve(repo, unquote(revision), unquote(name))
+        else:
+            self._refuse(Refuse(404))
+
+    def _known(self, name: str, kind: str) -> Repo | None:
+        """Give the repository, or refuse as the hub does: it does not tell who may not know."""
+        repo = self.hub.repos.get(name)
+        token = self.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.hub.token and token and token != self.hub.token:
+            message = {"X-Error-Message": "Invalid credentials in Authorization header"}
+            self._refuse(Refuse(401, headers=message))
+        elif repo is None or repo.kind != kind or (self.hub.token and token != self.hub.token):
+            self._refuse(Refuse(404, "RepoNotFound") if token else Refuse(401))
+        else:
+            return repo
+        return None
+
+    def _info(self, kind: str, rest: str) -> None:
+        name, _, revision = rest.partition("/revision/")
+        if isinstance(fault := self.hub.fault(INFO), Refuse):
+            self._refuse(fault)
+        elif (repo := self._known(name, kind)) is None:
+            pass
+        elif (commit := repo.at(unquote(revision) or MAIN)) is None:
+            self._refuse(Refuse(404, "RevisionNotFound"))
+        else:
+            files = repo.commits[commit].items()
+            siblings = [_sibling(file, data, repo.sizes.get(file)) for file, data in files]
+            reply = {"id": repo.called or name, "sha": commit, "siblings": siblings}
+            self._send(200, json.dumps(reply).encode(), {"Content-Type": "application/json"})
+
+    def _resolve(self, name: str, revision: str, file: str) -> None:
+        if (repo := self._known(name, "models")) is None:
+            return
+        if repo.gated:
+            self._refuse(Refuse(403, "GatedRepo"))
+        elif (commit := repo.at(revision)) is None:
+            self._refuse(Refuse(404, "RevisionNotFound"))
+        elif file not in repo.commits[commit]:
+            self._refuse(Refuse(404, "EntryNotFound"))
+        elif is_large(file):
+            location = f"{self.hub.other_host}/cdn/{name}/at/{commit}/{file}"
+            self._send(302, b"", {"Location": location, "X-Repo-Commit": commit})
+        else:
+            self._file(file, repo.commits[commit][file])
+
+    def _file(self, name: str, content: bytes) -> None:
+        fault = self.hub.fault(name)
+        if isinstance(fault, Refuse):
+            self._refuse(fault)
+            return
+        start = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        status, headers = 206, {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        if isinstance(fault, NoRanges) or "range" not in self.headers:
+            status, headers, start = 200, {}, 0
+        body = content[start:]
+        if isinstance(fault, Wrong):
+            body = bytes(byte ^ 1 for byte in body)
+        self._head(status, len(body), headers)
+        end = fault.after if isinstance(fault, Break | Hold) else len(body)
+        self._write(name, body[:end])
+        if isinstance(fault, Hold):
+            fault.go_on.wait(60)
+            self._write(name, body[end:])
+        if isinstance(fault, Break):
+            self.close_connection = True
+
+    def _write(self, name: str, body: bytes) -> None:
+        if self.command == "HEAD":
+            return
+        try:
+            for at in range(0, len(body), _STEP):
+                self.wfile.write(body[at : at + _STEP])
+                self.hub.sent[name] += len(body[at : at + _STEP])
+        except ConnectionError:
+            self.close_connection = True
+
+    def _refuse(self, fault: Refuse) -> None:
+        headers = {**fault.headers, **({"X-Error-Code": fault.code} if fault.code else {})}
+        self._send(fault.status, b"", headers)
+
+    def _send(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self._head(status, len(body), headers)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _head(self, status: int, length: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+
+def _sibling(name: str, content: bytes, said: int | None) -> dict[str, object]:
+    size = len(content) if said is None else said
+    sibling: dict[str, object] = {
+        "rfilename": name,
+        "size": size,
+        "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+    }
+    if is_large(name):
+        sha256 = hashlib.sha256(content).hexdigest()
+        sibling["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 134}
+    return sibling
