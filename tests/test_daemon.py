@@ -194,7 +194,7 @@ def test_use_switches_the_default_and_is_remembered(home: Path, tiny_model: Path
     with running_daemon(home) as daemon:
         assert daemon.local.post("/v1/chat/completions", json=chat()).status_code == 404
         reply = daemon.local.post("/control/v1/use", json={"model": "other"})
-        assert reply.json() == {"model": "other", "state": "loading", "overridden_by": None}
+        assert reply.json() == {"model": "other", "state": "ready", "overridden_by": None}
         assert daemon.local.post("/v1/chat/completions", json=chat()).json()["model"] == "other"
         unknown = daemon.local.post("/control/v1/use", json={"model": "nope"})
         assert unknown.status_code == 404
