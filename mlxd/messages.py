@@ -6,8 +6,10 @@ events of every sequence in the batch.
 
 The rules, each with a test in tests/test_messages.py or tests/models/test_engine_process.py:
 
-1. The engine speaks first: `Hello`. The daemon answers with `Load`; `LoadProgress` and one `Ready`
-   (or one `Fatal`) follow. `Generate` is sent only after `Ready`.
+1. The engine speaks first: `Hello`, and `Warm` once it has imported what it needs. The daemon sends
+   one `Load`, at once or much later, or none; until then the engine waits and takes no time of a
+   processor. `LoadProgress`, which never falls, and one `Ready` (or one `Fatal`) follow. `Generate`
+   is sent only after `Ready`, `Ping` at any time.
 2. Each `Generate` gets exactly one terminal message, `Finished` or `Failed`, aborted ones included.
 3. `Abort` is idempotent, and harmless for an id that has ended.
 4. End of file becomes `EngineDied` for every open request.
@@ -23,7 +25,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -186,6 +188,12 @@ class Hello(Message, frozen=True, tag=True):
     pid: int
 
 
+class Warm(Message, frozen=True, tag=True):
+    """All is imported; the model can be loaded at once. `memory_bytes` as in `Pong`."""
+
+    memory_bytes: int
+
+
 class LoadProgress(Message, frozen=True, tag=True):
     """How far the load is, from 0 to 1."""
 
@@ -193,14 +201,19 @@ class LoadProgress(Message, frozen=True, tag=True):
 
 
 class Ready(Message, frozen=True, tag=True):
-    """The model is loaded; `context_length` in tokens, 0 when the model does not say."""
+    """The model is loaded; `context_length` in tokens, 0 when the model does not say.
+
+    `memory_bytes` as in `Pong`; `device_memory_bytes` is what all processes together should take of
+    the GPU's memory, as Metal recommends, 0 where there is no Metal.
+    """
 
     context_length: int
     memory_bytes: int
+    device_memory_bytes: int = 0
 
 
 class Pong(Message, frozen=True, tag=True):
-    """The loop turns; `memory_bytes` is what MLX holds now."""
+    """The loop turns; `memory_bytes` is what the process takes of the machine's memory now."""
 
     memory_bytes: int
 
@@ -297,7 +310,7 @@ DaemonMessage = Load | Generate | Abort | Ping | Shutdown
 Event = Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
 ChoiceEvent = tuple[int, Event]
 """An event of an answer that has several choices, and which one it belongs to, from 0."""
-EngineMessage = Hello | LoadProgress | Ready | Pong | Fatal | Event
+EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event
 
 _encoder = msgspec.msgpack.Encoder()
 _daemon_decoder = msgspec.msgpack.Decoder(list[DaemonMessage])

@@ -1,45 +1,35 @@
 """`python -m mlxd.engine`: one model, served over the socket that is this process's standard input.
 
-Reads top-down: shake hands, load, then turn the loop until the daemon says so or goes away.
+This is its beginning: shake hands, then import what takes long; `serving.py` is the rest.
 """
 
+import faulthandler
+import gc
 import os
 import socket
 import sys
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mlxd.engine.channel import Channel
-from mlxd.messages import (
-    PROTOCOL_VERSION,
-    Abort,
-    EngineMessage,
-    Failed,
-    Fatal,
-    Generate,
-    Hello,
-    Load,
-    LoadProgress,
-    Ping,
-    Pong,
-    Ready,
-    Shutdown,
-)
-
-if TYPE_CHECKING:
-    from mlxd.engine.preparation import Prepared
-
-    EngineChannel = Channel[Prepared | Failed]
+from mlxd.engine.read_ahead import reading_ahead
+from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello, Load
 
 
 def main() -> None:
     """Run one engine from handshake to shutdown."""
-    channel: EngineChannel = Channel(_take_standard_input())
+    faulthandler.enable(all_threads=False)  # Metal ends a process by abort(); say where it was
+    # What is imported and loaded stays, so looking for garbage in it is time lost.
+    gc.disable()
+    channel: Channel[Any] = Channel(_take_standard_input())
     _report_crashes_to(channel)
     channel.send([Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid())])
-    load = _wait_for_load(channel)
-    if load is not None:
-        _serve(channel, load)
+    first = channel.receive_one(wait=False)
+    with reading_ahead(Path(first.path) if isinstance(first, Load) else None):
+        # This brings MLX and transformers, which takes a second; the handshake cannot wait for it.
+        from mlxd.engine.serving import serve
+    serve(channel, first)
 
 
 def _take_standard_input() -> socket.socket:
@@ -51,7 +41,7 @@ def _take_standard_input() -> socket.socket:
     return connection
 
 
-def _report_crashes_to(channel: "EngineChannel") -> None:
+def _report_crashes_to(channel: Channel[Any]) -> None:
     """Tell the daemon about an exception that ends this process; the traceback is its log's."""
 
     def report(
@@ -61,57 +51,6 @@ def _report_crashes_to(channel: "EngineChannel") -> None:
         channel.send([Fatal(f"{kind.__name__}: {error}")])
 
     sys.excepthook = report
-
-
-def _wait_for_load(channel: "EngineChannel") -> Load | None:
-    """Give the model to load, or None when there will be none."""
-    while True:
-        for message in channel.receive(wait=True):
-            if isinstance(message, Load):
-                return message
-            if isinstance(message, Shutdown):
-                return None
-
-
-def _serve(channel: "EngineChannel", load: Load) -> None:
-    """Load the model and answer until `Shutdown`."""
-    # Importing MLX and transformers takes a second; the handshake should not wait for it.
-    from mlxd.engine.loader import ModelUnusable, load_model, memory_bytes
-    from mlxd.engine.preparation import Prepared, Preparer
-    from mlxd.engine.scheduler import Scheduler
-
-    def report(fraction: float) -> None:
-        channel.send([LoadProgress(fraction)])
-
-    try:
-        model = load_model(load, report)
-    except ModelUnusable as error:
-        channel.send([Fatal(str(error))])
-        return
-    preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
-    scheduler = Scheduler(model, load, preparer.grammars.token_bytes)
-    preparer.start(channel.put)
-    channel.send([Ready(context_length=model.context_length, memory_bytes=memory_bytes())])
-
-    while True:
-        events: list[EngineMessage] = []
-        for message in channel.receive(wait=not scheduler.busy):
-            match message:
-                case Generate():
-                    scheduler.expect(message.id)
-                    if (prepared := preparer.take(message)) is not None:
-                        events.extend(scheduler.admit(prepared))
-                case Prepared() | Failed():
-                    events.extend(scheduler.admit(message))
-                case Abort():
-                    events.extend(scheduler.abort(message.id))
-                case Ping():
-                    events.append(Pong(memory_bytes=memory_bytes()))
-                case Shutdown():
-                    return
-        events.extend(scheduler.step())
-        if events:
-            channel.send(events)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,13 @@ class Channel(Generic[Local]):
         except Empty:
             return messages
 
+    def receive_one(self, *, wait: bool) -> DaemonMessage | Local | None:
+        """Give the next message alone; without `wait`, None when there is none."""
+        try:
+            return self._incoming.get(block=wait)
+        except Empty:
+            return None
+
     def send(self, messages: list[EngineMessage]) -> None:
         """Send `messages` as one frame."""
         try:

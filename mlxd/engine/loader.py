@@ -1,7 +1,8 @@
 """A model folder in memory: weights, tokenizer, and what the scheduler needs to know of them."""
 
-import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.messages import Load
 
-_EVAL_BYTES = 256 * 1024 * 1024
+_IMPORTED, _WEIGHTS = 0.05, 0.9
+"""The shares of a load that are done before it begins, and that reading the weights takes."""
+_PARTS = 100
+_SMALLEST_PART_BYTES = 16 * 1024 * 1024
 _CONTEXT_KEYS = (
     "max_position_embeddings",
     "model_max_length",
@@ -42,20 +46,27 @@ class LoadedModel:
 
 
 def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
-    """Load what `load` names, calling `report` with the fraction of the weights that are in memory.
+    """Load what `load` names, calling `report` with the fraction of the work that is done.
 
     Raises:
-        ModelUnusable: when the folder holds no model that this engine can serve, or the adapter is
-            none for it.
+        ModelUnusable: when the folder holds no model that this engine can serve, the adapter is
+            none for it, or there is not the memory for it.
     """
-    model, tokenizer, config = _read(Path(load.path), trust_remote_code=load.trust_remote_code)
-    if load.adapter_path is not None:
-        model = _adapt(model, load.adapter_path)
-    if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-        raise ModelUnusable("its cache cannot be batched, which this version needs")
-    for fraction in _materialize(model):
-        report(fraction)
-    return LoadedModel(model, tokenizer, _context_length(config), _vocabulary(config, tokenizer))
+    path = Path(load.path)
+    report(_IMPORTED)
+    model, config = _read_model(path, trust_remote_code=load.trust_remote_code)
+    with ThreadPoolExecutor(1) as beside:
+        # A large vocabulary takes as long as the weights, and needs no MLX.
+        tokenizer = beside.submit(_read_tokenizer, path, config, load.trust_remote_code)
+        if load.adapter_path is not None:
+            model = _adapt(model, load.adapter_path)
+        if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
+            raise ModelUnusable("its cache cannot be batched, which this version needs")
+        for fraction in _materialize(model):
+            report(_IMPORTED + _WEIGHTS * fraction)
+    vocabulary = _vocabulary(config, tokenizer.result())
+    report(1.0)
+    return LoadedModel(model, tokenizer.result(), _context_length(config), vocabulary)
 
 
 def load_draft(path: Path, tokenizer: Any) -> Any:
@@ -64,58 +75,72 @@ def load_draft(path: Path, tokenizer: Any) -> Any:
     Raises:
         ModelUnusable: the folder holds no model, or one with other tokens.
     """
-    draft, draft_tokenizer, _ = _read(path, trust_remote_code=False)
+    draft, config = _read_model(path, trust_remote_code=False)
+    draft_tokenizer = _read_tokenizer(path, config, trust_remote_code=False)
     if draft_tokenizer.get_vocab() != tokenizer.get_vocab():
         raise ModelUnusable(f"{path.name} has other tokens than the model it is to draft for")
-    mx.eval(draft.parameters())
+    with _faults_explained():
+        mx.eval(draft.parameters())
     return draft
 
 
-def _read(path: Path, *, trust_remote_code: bool) -> tuple[Any, Any, dict[str, Any]]:
-    """Give model, tokenizer and config of a folder; the weights come into memory when used."""
+@contextmanager
+def _faults_explained(subject: str = "") -> Iterator[None]:
+    """Raise ModelUnusable for what mlx_lm and MLX raise about files; `subject` comes before it."""
     try:
+        yield
+    except MemoryError as error:
+        raise ModelUnusable(f"{subject}there is not enough memory for it") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelUnusable(subject + _one_line(error)) from error
+
+
+def _read_model(path: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
+    """Give model and config of a folder; the weights come into memory when used."""
+    with _faults_explained():
         model, config = utils.load_model(path, lazy=True, trust_remote_code=trust_remote_code)
-        tokenizer = utils.load_tokenizer(
+    return model, config
+
+
+def _read_tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> Any:
+    """Give mlx_lm's TokenizerWrapper for a folder; for any thread, since it uses no MLX."""
+    with _faults_explained():
+        return utils.load_tokenizer(
             path,
             {"trust_remote_code": trust_remote_code},
             eos_token_ids=config.get("eos_token_id"),
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ModelUnusable(_one_line(error)) from error
-    return model, tokenizer, config
 
 
 def _adapt(model: Any, adapter_path: str) -> Any:
     """Put LoRA weights on a model, as mlx_lm wrote them."""
-    try:
+    with _faults_explained(f"the adapter {Path(adapter_path).name} is none for it: "):
         adapted = utils.load_adapters(model, adapter_path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        name = Path(adapter_path).name
-        raise ModelUnusable(f"the adapter {name} is none for it: {_one_line(error)}") from error
     adapted.eval()
     return adapted
 
 
-def memory_bytes() -> int:
-    """What MLX holds in this process, its free buffers included."""
-    return int(mx.get_active_memory() + mx.get_cache_memory())
-
-
 def _materialize(model: Any) -> Iterator[float]:
-    """Bring the lazily loaded weights into memory, giving the fraction done after each part."""
+    """Bring the lazily loaded weights into memory, giving the fraction done after each part.
+
+    There are up to a hundred parts, and no more than make sense for so many bytes.
+    """
     parameters = [array for _, array in tree_flatten(model.parameters())]
     total = sum(array.nbytes for array in parameters) or 1
+    part_bytes = max(_SMALLEST_PART_BYTES, total // _PARTS)
     done = pending_bytes = 0
     pending: list[mx.array] = []
     for array in parameters:
         pending.append(array)
         pending_bytes += array.nbytes
-        if pending_bytes >= _EVAL_BYTES:
-            mx.eval(pending)
+        if pending_bytes >= part_bytes:
+            with _faults_explained():
+                mx.eval(pending)
             done += pending_bytes
             pending, pending_bytes = [], 0
             yield done / total
-    mx.eval(pending)
+    with _faults_explained():
+        mx.eval(pending)
     yield 1.0
 
 

@@ -118,7 +118,8 @@ class Scheduler:
             events += self._step_batch()
         for request_id in list(self._speculating):
             events += self._step_speculation(request_id)
-        return events
+        # Who starts is told before the next step, whose part of a prompt may take long.
+        return events + self._start_waiting()
 
     def _start_waiting(self) -> list[Event]:
         """Start those in line for whom there is a place, but no prompt a second time at once."""

@@ -48,6 +48,7 @@ from mlxd.messages import (
     Shutdown,
     Started,
     ToolCall,
+    Warm,
     decode_engine_frame,
     encode_frame,
 )
@@ -88,6 +89,7 @@ class EngineProcess:
         self.pid = spawned.process.pid
         self.context_length = 0
         self.memory_bytes = 0
+        self.device_memory_bytes = 0
         self.tokens_per_second = 0.0
         self.exited: asyncio.Future[str] = loop.create_future()
         self.heard_at = loop.time()
@@ -285,6 +287,8 @@ class EngineProcess:
                     if (generation := self._open.pop(message.id, None)) is not None:
                         error = _FAILURES[message.kind]
                         generation.fail(message.id, error(message.message, param=message.param))
+                case Warm():
+                    self.memory_bytes = message.memory_bytes
                 case Pong():
                     self.memory_bytes = message.memory_bytes
                     self._answer_pings(None)
@@ -299,6 +303,7 @@ class EngineProcess:
                 case Ready() if self._fatal is None:
                     self.context_length = message.context_length
                     self.memory_bytes = message.memory_bytes
+                    self.device_memory_bytes = message.device_memory_bytes
                     if not self._loaded.done():
                         self._loaded.set_result(None)
                 case Fatal():

@@ -1,10 +1,8 @@
 """`python -m mlxd.engine` as a process, spoken to over its socket."""
 
-import socket
-import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,12 +10,10 @@ import pytest
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
-    DaemonMessage,
     Delta,
     EngineMessage,
     Fatal,
     Finished,
-    FrameSplitter,
     Generate,
     GenerateRequest,
     Hello,
@@ -25,53 +21,17 @@ from mlxd.messages import (
     LoadProgress,
     Ping,
     Pong,
+    PrefillProgress,
     Ready,
     Sampling,
     Shutdown,
-    TextPrompt,
-    decode_engine_frame,
-    encode_frame,
+    Started,
+    TokensPrompt,
+    Warm,
 )
+from tests.engine.engine_process import DEADLINE, Engine, endless, engine_process
 
-DEADLINE = 30
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
-
-
-class Engine:
-    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
-        self.process = process
-        self.connection = connection
-        self._splitter = FrameSplitter()
-        self._messages: list[EngineMessage] = []
-
-    def send(self, *messages: DaemonMessage) -> None:
-        self.connection.sendall(encode_frame(list(messages)))
-
-    def receive(self) -> EngineMessage:
-        while not self._messages:
-            data = self.connection.recv(65536)
-            assert data, "the engine closed its end"
-            for payload in self._splitter.feed(data):
-                self._messages += decode_engine_frame(payload)
-        return self._messages.pop(0)
-
-    def receive_until(self, kind: type[EngineMessage]) -> EngineMessage:
-        while not isinstance(message := self.receive(), kind):
-            pass
-        return message
-
-
-@contextmanager
-def engine_process() -> Iterator[Engine]:
-    ours, theirs = socket.socketpair()
-    ours.settimeout(DEADLINE)
-    process = subprocess.Popen([sys.executable, "-P", "-m", "mlxd.engine"], stdin=theirs)
-    theirs.close()
-    with ours, process:
-        try:
-            yield Engine(process, ours)
-        finally:
-            process.kill()
 
 
 @pytest.fixture
@@ -82,20 +42,67 @@ def ready(tiny_model: Path) -> Iterator[Engine]:
         yield engine
 
 
-def endless(request_id: int) -> Generate:
-    return Generate(request_id, GenerateRequest(TextPrompt("go"), None, Sampling()))
-
-
-def test_the_handshake_is_hello_progress_ready(tiny_model: Path) -> None:
+def test_the_handshake_is_hello_warm_progress_ready(tiny_model: Path) -> None:
     with engine_process() as engine:
-        hello = engine.receive()
-        assert hello == Hello(PROTOCOL_VERSION, engine.process.pid)
         engine.send(Load(str(tiny_model)))
-        assert engine.receive() == LoadProgress(1.0)
-        ready = engine.receive()
-        assert isinstance(ready, Ready)
-        assert ready.context_length == 4096
-        assert ready.memory_bytes > 0
+        messages = [engine.receive()]
+        while not isinstance(messages[-1], Ready):
+            messages.append(engine.receive())
+    hello, warm, *progress, ready = messages
+    assert hello == Hello(PROTOCOL_VERSION, engine.process.pid)
+    assert isinstance(warm, Warm)
+    fractions = [message.fraction for message in progress if isinstance(message, LoadProgress)]
+    assert len(fractions) == len(progress)
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < fractions[-1] == 1
+    assert isinstance(ready, Ready)
+    assert ready.context_length == 4096
+    assert ready.memory_bytes > warm.memory_bytes
+    assert ready.device_memory_bytes >= 0
+
+
+def test_an_engine_waits_for_its_model_and_says_what_it_takes(tiny_model: Path) -> None:
+    with engine_process() as engine:
+        warm = engine.receive_until(Warm)
+        engine.send(Ping())
+        assert engine.receive_until(Pong).memory_bytes >= warm.memory_bytes / 2
+        engine.send(Load(str(tiny_model)), Ping())
+        assert engine.receive_until(Ready).context_length == 4096
+        assert isinstance(engine.receive(), Pong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_an_engine_that_waits_takes_no_time_of_a_processor() -> None:
+    with engine_process() as engine:
+        engine.send(Ping())
+        engine.receive_until(Pong)
+        before = engine.wakeups()
+        time.sleep(1)
+        assert engine.wakeups() - before < 5  # it may have been on its way to sleep
+
+
+def test_an_engine_that_waits_ends_when_it_is_told_to() -> None:
+    with engine_process() as engine:
+        engine.receive_until(Warm)
+        engine.send(Shutdown())
+        assert engine.process.wait(DEADLINE) == 0
+
+
+def test_a_ping_is_answered_between_the_steps_of_a_long_prompt(tiny_model: Path) -> None:
+    with engine_process() as engine:
+        engine.send(Load(str(tiny_model), prefill_step_size=256))
+        engine.receive_until(Ready)
+        prompt = TokensPrompt([65] * 4000)
+        engine.send(Generate(1, GenerateRequest(prompt, 1, Sampling())))
+        order: list[type[EngineMessage]] = []
+        while Delta not in order:
+            message = engine.receive()
+            order.append(type(message))
+            if isinstance(message, Started | PrefillProgress):
+                engine.send(Ping())
+        assert order[0] is Started
+        assert order.count(PrefillProgress) == 16
+        assert order.count(Pong) >= 15
 
 
 def test_every_generate_gets_exactly_one_terminal_message(ready: Engine) -> None:
@@ -149,7 +156,6 @@ def test_a_folder_that_is_no_model_is_fatal_and_says_why(
     with engine_process() as engine:
         engine.send(Load(str(tmp_path)))
         fatal = engine.receive_until(Fatal)
-        assert isinstance(fatal, Fatal)
         assert reason in fatal.message
         assert "\n" not in fatal.message
         engine.process.wait(DEADLINE)

@@ -43,6 +43,7 @@ from mlxd.messages import (
     Started,
     TextPrompt,
     Usage,
+    Warm,
     decode_daemon_frame,
     encode_frame,
 )
@@ -67,7 +68,7 @@ class FakeEngine:
         if "garbage" in self.script:
             self.connection.sendall(b"\x00\x00\x00\x01\xc1")
         version = 99 if "wrong-protocol" in self.script else PROTOCOL_VERSION
-        self.send(Hello(version, os.getpid()))
+        self.send(Hello(version, os.getpid()), Warm(500))
         splitter = FrameSplitter()
         with selectors.DefaultSelector() as selector:
             selector.register(self.connection, selectors.EVENT_READ)

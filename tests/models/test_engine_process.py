@@ -10,6 +10,7 @@ import pytest
 
 from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
 from mlxd.messages import (
+    PROTOCOL_VERSION,
     ChatPrompt,
     ChoiceEvent,
     Delta,
@@ -222,7 +223,10 @@ async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("wrong-protocol", "it speaks protocol 99, the daemon 2: restart the daemon"),
+        (
+            "wrong-protocol",
+            f"it speaks protocol 99, the daemon {PROTOCOL_VERSION}: restart the daemon",
+        ),
         ("garbage", "it sent what the daemon cannot read"),
         ("unloadable", "no safetensors found"),
     ],

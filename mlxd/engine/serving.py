@@ -1,0 +1,83 @@
+"""An engine's life once everything is imported: wait for a model, load it, answer."""
+
+import gc
+
+from mlxd.engine.channel import Channel
+from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
+from mlxd.engine.memory import device_memory_bytes, memory_bytes
+from mlxd.engine.preparation import Prepared, Preparer
+from mlxd.engine.scheduler import Scheduler
+from mlxd.messages import (
+    Abort,
+    DaemonMessage,
+    EngineMessage,
+    Failed,
+    Fatal,
+    Generate,
+    Load,
+    LoadProgress,
+    Ping,
+    Pong,
+    Ready,
+    Shutdown,
+    Warm,
+)
+
+EngineMail = Channel[Prepared | Failed]
+
+
+def serve(channel: EngineMail, first: DaemonMessage | Prepared | Failed | None) -> None:
+    """Answer until `Shutdown`; `first` is the message that came while this was imported, if any."""
+    channel.send([Warm(memory_bytes())])
+    if (load := _wait_for_load(channel, first)) is None:
+        return
+    try:
+        model = load_model(load, lambda fraction: channel.send([LoadProgress(fraction)]))
+    except ModelUnusable as error:
+        channel.send([Fatal(str(error))])
+        return
+    _answer(channel, model, load)
+
+
+def _wait_for_load(
+    channel: EngineMail, message: DaemonMessage | Prepared | Failed | None
+) -> Load | None:
+    """Give the model to load, or None when there will be none."""
+    while not isinstance(message, Load):
+        match message:
+            case Ping():
+                channel.send([Pong(memory_bytes())])
+            case Shutdown():
+                return None
+        message = channel.receive_one(wait=True)
+    return message
+
+
+def _answer(channel: EngineMail, model: LoadedModel, load: Load) -> None:
+    preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
+    scheduler = Scheduler(model, load, preparer.grammars.token_bytes)
+    preparer.start(channel.put)
+    # What is there now stays: to look for garbage in it would only hold up a step.
+    gc.freeze()
+    gc.enable()
+    channel.send([Ready(model.context_length, memory_bytes(), device_memory_bytes())])
+    while True:
+        events: list[EngineMessage] = []  # told before a step, which may take long
+        for message in channel.receive(wait=not scheduler.busy):
+            match message:
+                case Generate():
+                    scheduler.expect(message.id)
+                    if (prepared := preparer.take(message)) is not None:
+                        events.extend(scheduler.admit(prepared))
+                case Prepared() | Failed():
+                    events.extend(scheduler.admit(message))
+                case Abort():
+                    events.extend(scheduler.abort(message.id))
+                case Ping():
+                    events.append(Pong(memory_bytes()))
+                case Shutdown():
+                    return
+        if events:
+            channel.send(events)
+        if happened := scheduler.step():
+            channel.send([*happened])

@@ -1,0 +1,74 @@
+"""A real engine process, spoken to over its socket as the daemon does."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from mlxd.messages import (
+    DaemonMessage,
+    EngineMessage,
+    FrameSplitter,
+    Generate,
+    GenerateRequest,
+    Sampling,
+    TextPrompt,
+    decode_engine_frame,
+    encode_frame,
+)
+
+DEADLINE = 30
+Kind = TypeVar("Kind", bound=EngineMessage)
+ENGINE = (sys.executable, "-P", "-m", "mlxd.engine")
+
+
+class Engine:
+    """The process, and our end of its socket."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: socket.socket) -> None:
+        self.process = process
+        self.connection = connection
+        self._splitter = FrameSplitter()
+        self._messages: list[EngineMessage] = []
+
+    def send(self, *messages: DaemonMessage) -> None:
+        self.connection.sendall(encode_frame(list(messages)))
+
+    def receive(self) -> EngineMessage:
+        while not self._messages:
+            data = self.connection.recv(65536)
+            assert data, "the engine closed its end"
+            for payload in self._splitter.feed(data):
+                self._messages += decode_engine_frame(payload)
+        return self._messages.pop(0)
+
+    def receive_until(self, kind: type[Kind]) -> Kind:
+        while not isinstance(message := self.receive(), kind):
+            pass
+        return message
+
+    def wakeups(self) -> int:
+        """Give how often its threads have waited for something so far (Linux)."""
+        statuses = Path(f"/proc/{self.process.pid}/task").glob("*/status")
+        lines = [line for status in statuses for line in status.read_text().splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
+
+
+@contextmanager
+def engine_process() -> Iterator[Engine]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(DEADLINE)
+    process = subprocess.Popen(ENGINE, stdin=theirs)
+    theirs.close()
+    with ours, process:
+        try:
+            yield Engine(process, ours)
+        finally:
+            process.kill()
+
+
+def endless(request_id: int) -> Generate:
+    return Generate(request_id, GenerateRequest(TextPrompt("go"), None, Sampling()))

@@ -1,0 +1,131 @@
+"""Engines that end, and those that must not go on: real ones, seen as the daemon sees them."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mlxd.errors import EngineDied
+from mlxd.messages import GenerateRequest, Load, Sampling, TextPrompt, TokensPrompt
+from mlxd.models.engine_process import ENGINE_COMMAND, EngineProcess
+from mlxd.models.generation import Generation
+from tests.engine.engine_process import DEADLINE
+
+FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
+ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())
+ABORT = """
+def abort(self):
+    os.write(2, b"-[MTLCommandBuffer] failed assertion\\n")
+    ctypes.CDLL(None).abort()
+"""
+RAISE = """
+def abort(self):
+    raise RuntimeError("[METAL] Command buffer execution failed")
+"""
+
+
+@asynccontextmanager
+async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
+    """Run an engine whose steps are `fault`'s function `abort`, if there is one."""
+    command = list(ENGINE_COMMAND)
+    if fault:
+        lines = [
+            "import ctypes, os",
+            "from mlxd.engine.__main__ import main",
+            "from mlxd.engine.scheduler import Scheduler",
+            fault,
+            "Scheduler._step_batch = abort",
+            "main()",
+        ]
+        command = [sys.executable, "-P", "-c", "\n".join(lines)]
+    async with asyncio.timeout(DEADLINE):
+        engine = await EngineProcess.start("it", Load(str(model)), lambda _: None, command)
+        try:
+            yield engine
+        finally:
+            await engine.stop(grace=0)
+
+
+async def read_all(generation: Generation) -> None:
+    while await generation.next_events():
+        pass
+
+
+async def end_of(engine: EngineProcess, *requests: GenerateRequest) -> str:
+    """Ask, and wait for the engine to end over it; give what the asker is told."""
+    with pytest.raises(EngineDied) as caught:
+        await read_all(engine.generate(requests or [ENDLESS]))
+    return caught.value.message
+
+
+async def test_an_engine_that_is_killed_takes_its_sequences_along(tiny_model: Path) -> None:
+    async with running(tiny_model) as engine:
+        generation = engine.generate([ENDLESS])
+        await generation.next_events()
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="killed by SIGKILL"):
+            await read_all(generation)
+
+
+async def test_an_abort_in_native_code_leaves_its_last_words_and_its_place(
+    tiny_model: Path,
+) -> None:
+    async with running(tiny_model, ABORT) as engine:
+        assert "killed by SIGABRT" in await end_of(engine)
+        output = engine.crash().output
+        assert "-[MTLCommandBuffer] failed assertion" in output
+        assert any("in abort" in line for line in output)
+
+
+async def test_an_exception_in_a_step_is_told_and_its_traceback_kept(tiny_model: Path) -> None:
+    async with running(tiny_model, RAISE) as engine:
+        expected = "RuntimeError: [METAL] Command buffer execution failed"
+        assert await end_of(engine) == expected
+        await engine.exited
+        assert engine.crash().output[-1] == expected
+
+
+needs_prlimit = pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+
+
+@needs_prlimit
+@pytest.mark.parametrize("megabytes", [1, 20, 100])
+async def test_a_step_without_memory_ends_the_engine_and_does_not_hang(
+    tiny_model: Path, megabytes: int
+) -> None:
+    async with running(tiny_model) as engine:
+        _leave_only(engine.pid, megabytes)
+        prompts = [TokensPrompt([65 + row] * 4000) for row in range(8)]
+        await end_of(engine, *[GenerateRequest(prompt, 3, Sampling()) for prompt in prompts])
+        assert await engine.exited
+
+
+@pytest.mark.parametrize("moment", ["Hello", "Warm", "LoadProgress", "Ready", "Started"])
+def test_an_engine_does_not_outlive_its_daemon(smollm2: Path, moment: str) -> None:
+    # Warm is when it waits for a model; after Started it reads a prompt, in one step of minutes.
+    models = [] if moment == "Warm" else [str(smollm2)]
+    command = [sys.executable, str(FAKE_DAEMON), *models]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout is not None
+        while daemon.stdout.readline().strip() != moment:
+            assert daemon.poll() is None
+        daemon.kill()
+        killed_at = time.monotonic()
+        daemon.stdout.read()  # it ends when the engine, which has it too, has ended
+        assert time.monotonic() - killed_at < 2
+
+
+def _leave_only(pid: int, megabytes: int) -> None:
+    """Let a process take no more than so much beyond what it has."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    size = next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
+    limit = size * 1024 + megabytes * 1024 * 1024
+    resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))

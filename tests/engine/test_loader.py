@@ -1,0 +1,73 @@
+"""Folders to models in memory: how far it is, and what cannot be served."""
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from mlxd.engine import loader
+from mlxd.engine.loader import ModelUnusable, load_model
+from mlxd.messages import Load
+
+
+def progress_of(model: Path) -> list[float]:
+    fractions: list[float] = []
+    load_model(Load(str(model)), fractions.append)
+    return fractions
+
+
+def test_progress_follows_the_weights_and_never_falls(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_SMALLEST_PART_BYTES", 1)
+    fractions = progress_of(tiny_model)
+    assert len(fractions) >= 15
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert max(after - before for before, after in pairwise(fractions)) < 0.2
+
+
+def test_progress_is_what_is_in_memory(tmp_path: Path, tiny_model: Path) -> None:
+    """A model of 68 MB, half of which is its embedding."""
+    wide = _widened(tiny_model, tmp_path / "wide", vocabulary=130_000)
+    seen: list[tuple[float, int]] = []
+    before = mx.get_active_memory()
+    load_model(Load(str(wide)), lambda share: seen.append((share, mx.get_active_memory() - before)))
+    total = seen[-1][1]
+    assert total > 60_000_000
+    for share, held in seen[1:-1]:
+        assert held / total == pytest.approx((share - 0.05) / 0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_weights_that_are_cut_off_are_no_model(
+    tmp_path: Path, tiny_model: Path, kept: float
+) -> None:
+    broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
+    weights = broken / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(ModelUnusable) as caught:
+        progress_of(broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_tokenizer_is_no_model(tmp_path: Path, tiny_model: Path) -> None:
+    broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
+    (broken / "tokenizer.json").write_text('{"model": {"type": "no-such-type"}}')
+    with pytest.raises(ModelUnusable):
+        progress_of(broken)
+
+
+def _widened(model: Path, path: Path, *, vocabulary: int) -> Path:
+    shutil.copytree(model, path)
+    weights = mx.load(str(model / "model.safetensors"))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        weights[name] = mx.zeros((vocabulary, weights[name].shape[1]))
+    mx.save_safetensors(str(path / "model.safetensors"), weights)
+    config = json.loads((model / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "vocab_size": vocabulary}))
+    return path
