@@ -213,9 +213,13 @@ class Ready(Message, frozen=True, tag=True):
 
 
 class Pong(Message, frozen=True, tag=True):
-    """The loop turns; `memory_bytes` is what the process takes of the machine's memory now."""
+    """The loop turns; `memory_bytes` is what the process takes of the machine's memory now.
+
+    `tokens_per_second` is how fast it has generated in the last seconds.
+    """
 
     memory_bytes: int
+    tokens_per_second: float = 0.0
 
 
 class Fatal(Message, frozen=True, tag=True):

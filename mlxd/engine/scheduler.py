@@ -17,6 +17,7 @@ from mlxd.engine.prompt_cache import MODEL, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
+from mlxd.engine.speed import Speed
 from mlxd.engine.tools import ToolFormat
 from mlxd.messages import (
     ChatPrompt,
@@ -51,6 +52,7 @@ class Scheduler:
 
     def __init__(self, model: LoadedModel, load: Load, token_bytes: Callable[[int], bytes]) -> None:
         """Take a model, how to run it, and what gives the bytes of a token."""
+        self.speed = Speed()
         self._model = model
         self._tokenizer = model.tokenizer
         self._token_bytes = token_bytes
@@ -240,6 +242,8 @@ class Scheduler:
 
     def _step_batch(self) -> list[Event]:
         prompt_responses, responses = self._batch.next()
+        if responses:
+            self.speed.add(len(responses))
         events: list[Event] = []
         for part in prompt_responses:
             done, total = part.progress
@@ -281,6 +285,7 @@ class Scheduler:
                 reason = "stop"
             elif sequence.completion_tokens + 1 >= speculation.max_tokens:
                 reason = "length"
+            self.speed.add(1)
             events += sequence.advance(token, reason, scored)
             if sequence.ended:
                 del self._speculating[request_id]

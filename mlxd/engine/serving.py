@@ -74,7 +74,7 @@ def _answer(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                 case Abort():
                     events.extend(scheduler.abort(message.id))
                 case Ping():
-                    events.append(Pong(memory_bytes()))
+                    events.append(Pong(memory_bytes(), scheduler.speed.per_second()))
                 case Shutdown():
                     return
         if events:

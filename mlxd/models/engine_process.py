@@ -291,6 +291,7 @@ class EngineProcess:
                     self.memory_bytes = message.memory_bytes
                 case Pong():
                     self.memory_bytes = message.memory_bytes
+                    self.tokens_per_second = message.tokens_per_second
                     self._answer_pings(None)
                 case LoadProgress():
                     self._report(message.fraction)

@@ -181,7 +181,10 @@ class Pool:
         )
 
     def _on_change(self, model: Model) -> None:
-        if model.state is State.READY:
+        if model.state is State.READY and model.engine is not None:
+            if not self._config.models.memory_limit:
+                # Metal knows better than the daemon, which has none, could reckon.
+                self.room.limit = model.engine.device_memory_bytes or self.room.limit
             self.room.check(model)
             self._launcher.keep_spare()
         self.room.changed()

@@ -4,7 +4,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
 
     die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load: how the start goes wrong
     die-in-load-once=FILE: kills itself in the load, if FILE is absent
-    memory=N: says that it takes so many bytes
+    memory=N, device=N: says that it takes, and that the device has, so many bytes
     prints=LINE: prints a line first
     mute: never answers a Ping
     die-after=N: kills itself after N deltas
@@ -108,7 +108,8 @@ class FakeEngine:
         self.die_once("die-in-load-once")
         if "hang-on-load" not in self.script:
             memory = int(self.script.get("memory", "1000"))
-            self.send(Ready(context_length=128, memory_bytes=memory))
+            device = int(self.script.get("device", "0"))
+            self.send(Ready(128, memory, device))
 
     def die_once(self, name: str) -> None:
         if (file := self.script.get(name)) and not Path(file).exists():

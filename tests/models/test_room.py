@@ -161,6 +161,15 @@ async def test_a_model_that_is_larger_than_thought_makes_idle_ones_leave(
         assert in_memory(pool) == {"a"}
 
 
+async def test_what_the_device_recommends_is_the_limit_unless_one_is_configured(
+    launch_fake: LaunchFake,
+) -> None:
+    for limit, expected in ((0, 7 * 10**9), (10**12, 10**12)):
+        async with open_pool(launch_fake("device=7000000000"), limited(limit)) as pool:
+            await read(pool.submit(A, text("x")))
+            assert pool.room.limit == expected
+
+
 async def test_emptying_waits_for_those_who_hold_the_model(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless")) as pool:
         busy = pool.submit(A, text("la"))
