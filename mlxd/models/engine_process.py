@@ -64,6 +64,7 @@ _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 0.5
 _OUTPUT_LINES = 20
+_REFRESH_SECONDS = 1.0
 _FAILURES: dict[str, type[MlxdError]] = {
     "invalid_request": InvalidRequest,
     "context_length_exceeded": ContextLengthExceeded,
@@ -74,7 +75,7 @@ _FAILURES: dict[str, type[MlxdError]] = {
 _log = logging.getLogger("mlxd.engine")
 
 
-def _nothing(_fraction: float) -> None:
+def _nothing(*_: object) -> None:
     """Do nothing."""
 
 
@@ -91,6 +92,7 @@ class EngineProcess:
         self.memory_bytes = 0
         self.device_memory_bytes = 0
         self.tokens_per_second = 0.0
+        self.on_figures: Callable[[], None] = _nothing
         self.exited: asyncio.Future[str] = loop.create_future()
         self.heard_at = loop.time()
         self._name = "spare"
@@ -99,6 +101,7 @@ class EngineProcess:
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, Generation] = {}
         self._last_id = 0
+        self._refreshed_at = 0.0
         self._prefill = Prefill(0)
         self._watchdog = Watchdog(self, 0)
         self._disconnected: asyncio.Future[None] = loop.create_future()
@@ -253,6 +256,16 @@ class EngineProcess:
         async with asyncio.timeout(seconds):
             await pong
 
+    def refresh(self) -> None:
+        """Ask for its figures, without waiting, unless that was done a moment ago.
+
+        `on_figures` is called when they have come.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._refreshed_at > _REFRESH_SECONDS:
+            self._refreshed_at = now
+            self._send(Ping())
+
     async def stop(self, grace: float = _STOP_GRACE) -> None:
         """End the process: politely, then after `grace` seconds for certain."""
         self._fatal = self._fatal or "the engine was stopped"
@@ -292,6 +305,7 @@ class EngineProcess:
                 case Pong():
                     self.memory_bytes = message.memory_bytes
                     self.tokens_per_second = message.tokens_per_second
+                    self.on_figures()
                     self._answer_pings(None)
                 case LoadProgress():
                     self._report(message.fraction)

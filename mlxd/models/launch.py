@@ -9,15 +9,20 @@ from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 from mlxd.models.catalog import Entry
 from mlxd.models.engine_process import EngineProcess
+from mlxd.models.room import Room
 
 _log = logging.getLogger("mlxd.models")
 
 
 class EngineLauncher:
-    """Makes engines; with `engine.spare` one waits that has imported all it needs."""
+    """Makes engines for what `room` has memory for.
 
-    def __init__(self, config: Config) -> None:
+    With `engine.spare` one waits that has imported all it needs.
+    """
+
+    def __init__(self, config: Config, room: Room) -> None:
         self._config = config.engine
+        self._room = room
         self.spare: EngineProcess | None = None
         self._spawning: asyncio.Task[None] | None = None
         self._closed = False
@@ -37,7 +42,7 @@ class EngineLauncher:
             decode_concurrency=self._config.decode_concurrency,
             prompt_concurrency=self._config.prompt_concurrency,
             prefill_step_size=self._config.prefill_step_size,
-            prompt_cache_bytes=self._config.prompt_cache,
+            prompt_cache_bytes=min(self._config.prompt_cache, self._room.left_beside(entry)),
             trust_remote_code=self._config.trust_remote_code,
         )
         await engine.load(entry.name, load, report, self._config.hang_timeout)

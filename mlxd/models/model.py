@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -40,8 +40,14 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-def _nothing(_model: "Model") -> None:
-    """Do nothing."""
+class Observer(Protocol):
+    """Who wants to know of changes."""
+
+    def state_changed(self, model: "Model") -> None:
+        """Take note of the state a model is in."""
+
+    def memory_changed(self, model: "Model") -> None:
+        """Take note of the memory a model takes."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +66,7 @@ class Model:
     """One model: who holds it, and whether its engine runs.
 
     `_live` is the only writer of `state`, but for `_after_life` when that fails; everything else
-    asks (`hold`, `ready`, `release`, `unload`) and waits. `on_change` is called after each change
-    of the state.
+    asks (`hold`, `ready`, `release`, `unload`) and waits.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class Model:
         entry: Entry,
         launch: Launch,
         policy: Policy,
-        on_change: Callable[["Model"], None] = _nothing,
+        observer: Observer,
     ) -> None:
         self.entry = entry
         self.crashes = Crashes(policy.max_crashes)
@@ -82,7 +87,7 @@ class Model:
         self.idle_since = -math.inf
         self._launch = launch
         self._usual_keep_alive = self._keep_alive = policy.keep_alive
-        self._on_change = on_change
+        self._observer = observer
         self._leases = 0
         self._life: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
@@ -135,6 +140,8 @@ class Model:
             self._idle.set()
             self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
+            if self.engine is not None:
+                self.engine.refresh()
 
     async def ready(self) -> EngineProcess:
         """Give the engine to a holder of a lease, loading the model first where needed.
@@ -209,7 +216,8 @@ class Model:
             loaded.set_exception(error)
             loaded.exception()  # nobody may be waiting for it any more
             return
-        self.measured = self.engine.memory_bytes
+        self._note_memory()
+        self.engine.on_figures = self._note_memory
         self._enter(State.READY)
         loaded.set_result(self.engine)
         self._expire_later()
@@ -258,10 +266,15 @@ class Model:
             return
         _log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
-        self._on_change(self)
+        self._observer.state_changed(self)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(LoadFailed(self.cause))
             self._loaded.exception()
+
+    def _note_memory(self) -> None:
+        if self.engine is not None:
+            self.measured = self.engine.memory_bytes
+            self._observer.memory_changed(self)
 
     def _report(self, fraction: float) -> None:
         self.load_progress = fraction
@@ -290,7 +303,7 @@ class Model:
         if state in (State.UNLOADED, State.FAILED):
             self._keep_alive = self._usual_keep_alive
             self._cancel_expiry()
-        self._on_change(self)
+        self._observer.state_changed(self)
 
     def _expire_later(self) -> None:
         self._cancel_expiry()

@@ -35,14 +35,14 @@ class Pool:
 
     def __init__(self, config: Config, launch: Launch | None = None) -> None:
         self._config = config
-        self._launcher = EngineLauncher(config)
-        self._launch = launch or self._launcher.launch
         self._models: dict[tuple[str, Adapter | None], Model] = {}
         self.room = Room(
             self._models.values(),
             config.models.memory_limit or memory_for_models(),
             config.models.max_loaded,
         )
+        self._launcher = EngineLauncher(config, self.room)
+        self._launch = launch or self._launcher.launch
         self._answers: set[Answer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -99,7 +99,7 @@ class Pool:
         key = (entry.id, entry.adapter)
         model = self._models.get(key)
         if model is None or (model.entry != entry and not model.resident):
-            model = Model(entry, self._launch, self._policy(entry), self._on_change)
+            model = Model(entry, self._launch, self._policy(entry), self)
             self._models[key] = model
         return model
 
@@ -180,11 +180,16 @@ class Pool:
             max_crashes=self._config.engine.max_crashes,
         )
 
-    def _on_change(self, model: Model) -> None:
+    def state_changed(self, model: Model) -> None:
+        """See to what follows from a model's new state."""
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
                 # Metal knows better than the daemon, which has none, could reckon.
                 self.room.limit = model.engine.device_memory_bytes or self.room.limit
-            self.room.check(model)
+            self.room.warn_of(model)
             self._launcher.keep_spare()
         self.room.changed()
+
+    def memory_changed(self, model: Model) -> None:
+        """See to what follows from what a model takes."""
+        self.room.check(model)

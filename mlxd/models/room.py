@@ -19,6 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
+from mlxd.models.entry import Entry
 from mlxd.models.model import Model
 from mlxd.units import size
 
@@ -106,13 +107,20 @@ class Room:
             self._changed.set()
 
     def check(self, model: Model) -> None:
-        """Take idle models out of memory where `model`, now loaded, is larger than was thought."""
+        """Take idle models out of memory where `model` is larger than was thought."""
         for victim in self._victims(model) or ():
             if victim.leases == 0 and victim not in self._leaving:
                 _log.info("%s makes room: %s", victim.entry.name, self._sum(model))
                 victim.expire()
+
+    def warn_of(self, model: Model) -> None:
+        """Say where `model`, now loaded, takes more by itself than all models may."""
         if model.memory > self.limit:
             _log.warning("%s takes more than the limit: %s", model.entry.name, self._sum(model))
+
+    def left_beside(self, entry: Entry) -> int:
+        """Give how many bytes the limit leaves to a model beyond what it needs."""
+        return max(0, self.limit - entry.memory_bytes)
 
     def must_leave(self, model: Model, other: Model) -> bool:
         """Whether `model`, which is in memory, would have to leave for `other`."""

@@ -6,6 +6,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     die-in-load-once=FILE: kills itself in the load, if FILE is absent
     memory=N, device=N: says that it takes, and that the device has, so many bytes
     prints=LINE: prints a line first
+    grows=N: says, when asked, that it takes so many bytes
     mute: never answers a Ping
     die-after=N: kills itself after N deltas
     die-once=FILE: kills itself at the first request, if FILE is absent
@@ -96,7 +97,8 @@ class FakeEngine:
                 if self.running.pop(id_, None) is not None:
                     self.send(Finished(id_, "abort", Usage(0, 0, 0)))
             case Ping() if "mute" not in self.script:
-                self.send(Pong(4242))
+                memory = self.script.get("grows") or self.script.get("memory", "4242")
+                self.send(Pong(int(memory)))
             case Shutdown():
                 sys.exit(0)
 

@@ -161,6 +161,13 @@ async def test_a_model_that_is_larger_than_thought_makes_idle_ones_leave(
         assert in_memory(pool) == {"a"}
 
 
+async def test_a_model_that_grows_makes_idle_ones_leave(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("grows=800000000"), limited(10**9)) as pool:
+        await read(pool.submit(A, text("x")))
+        await read(pool.submit(B, text("x")))
+        await until(lambda: len(in_memory(pool)) == 1)
+
+
 async def test_what_the_device_recommends_is_the_limit_unless_one_is_configured(
     launch_fake: LaunchFake,
 ) -> None:
