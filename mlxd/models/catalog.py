@@ -79,7 +79,7 @@ class Catalog:
 
     def was_chosen(self, model_id: str) -> bool:
         """Whether the model with that id is the default because it was set, not as the only one."""
-        return self._config.default != "" and self._means(self._config.default, model_id)
+        return self._means(self._config.default, model_id)
 
     def default(self) -> Entry | None:
         """Give the model that a request means which names none; None when that is not clear."""

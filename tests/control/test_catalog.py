@@ -1,11 +1,12 @@
 """The models on disk, listed, shown and removed."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from mlxd.config import Models
+from mlxd.config import Config, Models
 from mlxd.control import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
 from mlxd.models.catalog import Catalog
@@ -108,6 +109,23 @@ async def test_what_is_in_use_stays(
     model.release()
     await control.remove("a", dry_run=False)
     assert not folder.exists()
+
+
+async def test_what_requests_wait_for_stays(models: Path, catalog: Catalog) -> None:
+    for name in ("a", "b"):
+        add_model(models / name)
+    pool = Pool(Config(models=Models(max_loaded=1)))
+    busy, awaited = (pool.model(catalog.resolve(name)) for name in ("a", "b"))
+    busy.hold()
+    request = asyncio.create_task(pool.room.take(awaited))
+    await asyncio.sleep(0)
+    with pytest.raises(ModelInUse, match=r"b is in use \(requests wait for it\)"):
+        await CatalogControl(catalog, pool).remove("b", dry_run=False)
+    request.cancel()
+    await asyncio.wait([request])
+    assert (await CatalogControl(catalog, pool).remove("b", dry_run=False)).id == "b"
+    busy.release()
+    await pool.close()
 
 
 async def test_what_is_not_in_the_models_directory_stays(

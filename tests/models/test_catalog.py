@@ -87,6 +87,28 @@ def test_a_model_that_comes_or_goes_is_seen(models: Path) -> None:
     assert ids(catalog) == []
 
 
+def test_a_model_that_comes_to_a_folder_known_for_long_is_seen(models: Path) -> None:
+    add_model(models / "owner" / "a")
+    for folder in (models, models / "owner"):
+        os.utime(folder, (1_700_000_000, 1_700_000_000))
+    catalog = Catalog(Models())
+    assert ids(catalog) == ["owner/a"]
+    add_model(models / "b")
+    assert ids(catalog) == ["b", "owner/a"]
+    add_model(models / "owner" / "c")
+    assert ids(catalog) == ["b", "owner/a", "owner/c"]
+
+
+def test_a_model_that_comes_within_a_tick_of_the_clock_is_seen(models: Path) -> None:
+    add_model(models / "a")
+    tick = models.stat().st_mtime_ns
+    catalog = Catalog(Models())
+    assert ids(catalog) == ["a"]
+    add_model(models / "b")
+    os.utime(models, ns=(tick, tick))
+    assert ids(catalog) == ["a", "b"]
+
+
 def test_configured_dirs_hold_models_or_are_one(models: Path, tmp_path: Path) -> None:
     add_model(models / "here")
     add_model(tmp_path / "elsewhere" / "there")
@@ -141,6 +163,12 @@ def test_the_name_of_a_folder_is_a_name_where_it_is_the_only_one(models: Path) -
         catalog.resolve("a")
     add_model(models / "a")
     assert catalog.resolve("a").id == "a"
+
+
+def test_an_alias_does_not_hide_a_model_of_that_name(models: Path) -> None:
+    add_model(models / "a")
+    add_model(models / "b")
+    assert Catalog(Models(aliases={"a": "b"})).resolve("a").id == "a"
 
 
 @pytest.mark.parametrize("name", ["../owner/a", "owner/../owner/a", "/owner/a", "x/a", "owner/"])
