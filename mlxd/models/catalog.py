@@ -1,4 +1,11 @@
-"""The models and adapters on disk: which there are, and which one a request means."""
+"""The models and adapters on disk: which there are, and which one a request means.
+
+places         the folders that may be models; hub_cache reads the layout of one of them
+folder         what one folder holds, by its weights, model_config and architectures
+entry          what is found: models, broken ones, adapters
+details        what else a person may want to know; adapters says which fit
+removal        taking models off the disk
+"""
 
 import difflib
 import logging

@@ -11,7 +11,7 @@ import msgspec
 from mlxd.models.adapters import adapters, fits
 from mlxd.models.entry import Entry
 from mlxd.models.folder import CONFIG
-from mlxd.models.weights import Tensor, is_weights, read_tensors
+from mlxd.models.weights import Tensor, read_tensors
 
 _GROUP_SIZE = 64
 _MAX_BYTES = 50_000_000
@@ -45,7 +45,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_details(entry: Entry) -> Details:
     """Read the folder of a model; what it does not say, or says absurdly, is None."""
-    tensors = read_tensors(file for file in entry.path.iterdir() if is_weights(file.name))
+    tensors = read_tensors(entry.path.glob("model*.safetensors"))
     return Details(
         parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
         template=_template(entry.path),
