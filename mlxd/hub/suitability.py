@@ -41,7 +41,6 @@ _FORMATS = {
     ".npz": "weights of an old form, from before safetensors",
     ".safetensors": f"safetensors, but none called {_WEIGHTS}, which is what mlx-lm loads",
 }
-_FOREIGN_QUANTISATION = ("bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq")
 _SPARE_BYTES = 1_000_000_000
 
 
@@ -109,14 +108,8 @@ def check_config(repo: str, content: bytes) -> None:
         raise PullRefused(
             f"{repo} needs Python code of its own ({config['model_file']}), which is not downloaded"
         )
-    if not Architectures().known(says):
-        fault = f"mlx-lm has no architecture {says.architecture!r}"
-        if not says.architecture:
-            fault = "its config.json has no model_type"
+    if fault := Architectures().fault(says):
         raise PullRefused(f"{repo} cannot be used: {fault}")
-    method = _quantisation(config)
-    if method in _FOREIGN_QUANTISATION:
-        raise PullRefused(f"{repo} is quantised by {method}, whose weights MLX cannot read")
 
 
 def _is_needed(name: str) -> bool:
@@ -139,11 +132,3 @@ def _what_else(names: set[str], has_weights: bool) -> str:
     if any(".mlpackage/" in name for name in names):
         return f"it has {_FORMATS['.mlmodel']}"
     return "it has no weights" if names else "it is empty"
-
-
-def _quantisation(config: dict[str, Any]) -> str | None:
-    if "quantization" in config:
-        return None
-    says = config.get("quantization_config")
-    method = says.get("quant_method") if isinstance(says, dict) else None
-    return method if isinstance(method, str) else None

@@ -23,6 +23,8 @@ OTHER_NAMES = frozenset(
         "xverse",
     }
 )
+# Methods of quantisation whose packed weights mlx_lm would take for plain ones.
+_FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
 
 
 class Architectures:
@@ -31,11 +33,17 @@ class Architectures:
     def __init__(self) -> None:
         self._modules = _module_names()
 
-    def known(self, config: ModelConfig) -> bool:
-        """Whether a model of that kind can be run; one that brings its own code may be."""
+    def fault(self, config: ModelConfig) -> str | None:
+        """Say why a model of that kind cannot be run; one that brings its own code may be."""
         name = config.architecture
-        listed = not self._modules or name in self._modules or name in OTHER_NAMES
-        return name != "" and (listed or config.own_code)
+        if not name:
+            return "its config.json has no model_type"
+        known = not self._modules or name in self._modules or name in OTHER_NAMES
+        if not known and not config.own_code:
+            return f"mlx-lm has no architecture {name!r}"
+        if config.quant_method in _FOREIGN_METHODS:
+            return f"it is quantised by {config.quant_method}, whose weights MLX cannot read"
+        return None
 
 
 def _module_names() -> set[str]:

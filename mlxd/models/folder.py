@@ -10,7 +10,7 @@ import msgspec
 
 from mlxd.models.architectures import Architectures
 from mlxd.models.entry import ADAPTER_WEIGHTS, CACHED_TOKENS, Broken, Entry, Origin
-from mlxd.models.model_config import ModelConfig, read_config
+from mlxd.models.model_config import read_config
 from mlxd.models.weights import INDEX, Weights, is_weights, read_weights
 
 CONFIG = "config.json"
@@ -94,8 +94,8 @@ class Folders:
         if CONFIG not in names:
             raise _Unusable(_no_config(names), stray=True)
         says = read_config(_load(place.folder / CONFIG))
-        if not self._architectures.known(says):
-            raise _Unusable(_unknown(says), stray=True)
+        if fault := self._architectures.fault(says):
+            raise _Unusable(fault, stray=True)
         if not weights.files:
             raise _Unusable(_no_weights(names), stray=True)
         if weights.fault:
@@ -137,12 +137,6 @@ def _load(file: Path) -> dict[str, Any]:
         raise _Unusable(f"its config.json cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise _Unusable(f"its config.json is not a JSON object: {error}") from error
-
-
-def _unknown(says: ModelConfig) -> str:
-    if not says.architecture:
-        return "its config.json has no model_type"
-    return f"mlx-lm has no architecture {says.architecture!r}"
 
 
 def _no_config(names: list[str]) -> str:

@@ -30,12 +30,14 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What counts of a config.json; None, "" and 0 stand for what it does not say sensibly.
 
     `context_length` is in tokens, `token_bytes` about the size of a token's keys and values in the
-    cache. `own_code` says that the folder brings the Python code of its model.
+    cache. `own_code` says that the folder brings the Python code of its model, `quant_method` by
+    what other program than MLX its weights were quantised.
     """
 
     architecture: str
     own_code: bool
     quantization: str | None
+    quant_method: str | None
     context_length: int | None
     token_bytes: int
 
@@ -47,6 +49,7 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
         architecture=architecture if isinstance(architecture, str) else "",
         own_code=isinstance(config.get("model_file"), str),
         quantization=_quantization(config),
+        quant_method=_quant_method(config),
         context_length=_first(config, _CONTEXT),
         token_bytes=_token_bytes(config),
     )
@@ -90,6 +93,14 @@ def _quantization(config: dict[str, Any]) -> str | None:
             if isinstance(quantization := section.get(key), dict):
                 return _formats(quantization)
     return None
+
+
+def _quant_method(config: dict[str, Any]) -> str | None:
+    if "quantization" in config:
+        return None
+    says = config.get("quantization_config")
+    method = says.get("quant_method") if isinstance(says, dict) else None
+    return method if isinstance(method, str) else None
 
 
 def _formats(quantization: dict[str, Any]) -> str | None:

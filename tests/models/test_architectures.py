@@ -1,5 +1,6 @@
 """The architectures that are known without importing the engine are those that it has."""
 
+import pytest
 from mlx_lm.utils import MODEL_REMAPPING
 
 from mlxd.models.architectures import OTHER_NAMES, Architectures
@@ -10,8 +11,28 @@ def test_the_engines_other_names_are_known() -> None:
     assert MODEL_REMAPPING.keys() == OTHER_NAMES
 
 
-def test_what_has_a_module_is_known() -> None:
-    known = Architectures().known
-    assert known(read_config({"model_type": "qwen3"}))
-    assert known(read_config({"model_type": "mistral"}))
-    assert not known(read_config({"model_type": "bert"}))
+@pytest.mark.parametrize(
+    ("config", "fault"),
+    [
+        ({"model_type": "qwen3"}, None),
+        ({"model_type": "mistral"}, None),
+        ({"model_type": "bert"}, "mlx-lm has no architecture 'bert'"),
+        ({"model_type": "bert", "model_file": "bert.py"}, None),
+        ({"model_file": "bert.py"}, "its config.json has no model_type"),
+        (
+            {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}},
+            "it is quantised by bitsandbytes, whose weights MLX cannot read",
+        ),
+        ({"model_type": "llama", "quantization_config": {"quant_method": "mxfp4"}}, None),
+        (
+            {
+                "model_type": "llama",
+                "quantization": {"bits": 4, "group_size": 64},
+                "quantization_config": {"quant_method": "hqq"},
+            },
+            None,
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_told(config: dict, fault: str | None) -> None:
+    assert Architectures().fault(read_config(config)) == fault
