@@ -135,8 +135,8 @@ def test_an_adapter_changes_what_the_model_says_and_only_where_it_is_asked_for(
 ) -> None:
     adapted = ask(daemon, adapters="pirate")
     assert all(one != other for one, other in zip(adapted, plain, strict=True))
-    (running,) = [model for model in daemon.status()["models"] if model["state"] == "ready"]
-    assert (running["id"], running["adapter"]) == ("tiny", "pirate")
+    running = [model for model in daemon.status()["models"] if model["state"] == "ready"]
+    assert ("tiny", "pirate") in [(model["id"], model["adapter"]) for model in running]
     assert listed_state(daemon) == "ready"
     assert ask(daemon) == plain
     assert ask(daemon, adapters="pirate") == adapted
