@@ -1,5 +1,6 @@
 """Starts the servers under test, each in a process group of its own, and ends them for certain."""
 
+import compileall
 import contextlib
 import http.client
 import json
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ _HEALTH_POLL_SECONDS = 0.002
 _LOG_TAIL_BYTES = 2000
 _OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 _BIN = Path(sys.executable).parent
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -199,3 +202,26 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def prepare_model(name: str, folder: Path) -> Model:
+    """Give the model in the folder `name`; for `tiny`, make the random one in `folder`.
+
+    Raises:
+        BenchmarkError: there is no model.
+    """
+    if name != "tiny":
+        try:
+            return Model.read(Path(name).resolve(), tiny=False)
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(f"{name} is no model folder: {error}") from error
+    path = folder / "tiny"
+    command = [sys.executable, str(_ROOT / "scripts" / "tiny_model.py"), str(path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return Model.read(path, tiny=True)
+
+
+def compile_packages() -> None:
+    """Make sure no start is timed with a compilation in it."""
+    for folder in (_ROOT / "mlxd", _ROOT / "mlxctl", Path(sysconfig.get_paths()["purelib"])):
+        compileall.compile_dir(folder, quiet=2)

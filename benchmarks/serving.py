@@ -16,9 +16,7 @@ import json
 import os
 import platform
 import signal
-import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +26,6 @@ import scenarios
 import servers
 from client import BenchmarkError, Client
 
-_ROOT = Path(__file__).resolve().parent.parent
 _SERVERS = ("bare", "mlx_lm", "mlxd")
 _STARTS: dict[str, servers.Start] = {"mlx_lm": servers.mlx_lm_server, "mlxd": servers.mlxd}
 _IN_ROUNDS = ("throughput", "join", "second-turn")
@@ -131,24 +128,6 @@ def _check_equal_prompts(runs: dict[str, dict[int, list[scenarios.Run]]]) -> Non
         raise BenchmarkError(f"the servers counted different prompt tokens: {seen}")
 
 
-def _prepare_model(name: str, folder: Path) -> servers.Model:
-    if name != "tiny":
-        try:
-            return servers.Model.read(Path(name).resolve(), tiny=False)
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(f"{name} is no model folder: {error}") from error
-    path = folder / "tiny"
-    command = [sys.executable, str(_ROOT / "scripts" / "tiny_model.py"), str(path)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return servers.Model.read(path, tiny=True)
-
-
-def _compile_packages() -> None:
-    """Make sure no start is timed with a compilation in it."""
-    for folder in (_ROOT / "mlxd", _ROOT / "mlxctl", Path(sysconfig.get_paths()["purelib"])):
-        compileall.compile_dir(folder, quiet=2)
-
-
 def _machine() -> dict[str, object]:
     return {
         "platform": platform.platform(),
@@ -239,11 +218,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     # The servers are ended on the way out, so a SIGTERM must take that way too.
     signal.signal(signal.SIGTERM, _terminated)
-    _compile_packages()
+    servers.compile_packages()
     tables: Tables = {}
     try:
         with tempfile.TemporaryDirectory(prefix="mb-") as folder:
-            for part in Benchmark(options, _prepare_model(options.model, Path(folder))).run():
+            for part in Benchmark(
+                options, servers.prepare_model(options.model, Path(folder))
+            ).run():
                 tables |= part
                 for rows in part.values():
                     print(f"{report.table(rows)}\n", flush=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.generate import StopSequences, make_stop_sequences
 from mlx_lm.sample_utils import make_logits_processors
 
@@ -121,7 +122,10 @@ class Scheduler:
         for request_id in list(self._speculating):
             events += self._step_speculation(request_id)
         # Who starts is told before the next step, whose part of a prompt may take long.
-        return events + self._start_waiting()
+        events += self._start_waiting()
+        if not self.busy:
+            mx.clear_cache()  # else the machine lacks what the last sequences took, for nothing
+        return events
 
     def _start_waiting(self) -> list[Event]:
         """Start those in line for whom there is a place, but no prompt a second time at once."""

@@ -32,18 +32,24 @@ class Engine:
         self.process = process
         self.connection = connection
         self._splitter = FrameSplitter()
-        self._messages: list[EngineMessage] = []
+        self._frames: list[list[EngineMessage]] = []
 
     def send(self, *messages: DaemonMessage) -> None:
         self.connection.sendall(encode_frame(list(messages)))
 
-    def receive(self) -> EngineMessage:
-        while not self._messages:
+    def receive_frame(self) -> list[EngineMessage]:
+        """Give what was sent together and has not been received yet."""
+        while not self._frames:
             data = self.connection.recv(65536)
             assert data, "the engine closed its end"
-            for payload in self._splitter.feed(data):
-                self._messages += decode_engine_frame(payload)
-        return self._messages.pop(0)
+            self._frames += map(decode_engine_frame, self._splitter.feed(data))
+        return self._frames.pop(0)
+
+    def receive(self) -> EngineMessage:
+        first, *rest = self.receive_frame()
+        if rest:
+            self._frames.insert(0, rest)
+        return first
 
     def receive_until(self, kind: type[Kind]) -> Kind:
         while not isinstance(message := self.receive(), kind):

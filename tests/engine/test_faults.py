@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -113,14 +115,26 @@ def test_an_engine_does_not_outlive_its_daemon(smollm2: Path, moment: str) -> No
     # Warm is when it waits for a model; after Started it reads a prompt, in one step of minutes.
     models = [] if moment == "Warm" else [str(smollm2)]
     command = [sys.executable, str(FAKE_DAEMON), *models]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as daemon:
         assert daemon.stdout is not None
-        while daemon.stdout.readline().strip() != moment:
+        engine = int(daemon.stdout.readline())
+        while daemon.stdout.readline().decode().strip() != moment:
             assert daemon.poll() is None
         daemon.kill()
-        killed_at = time.monotonic()
-        daemon.stdout.read()  # it ends when the engine, which has it too, has ended
-        assert time.monotonic() - killed_at < 2
+        try:
+            assert _ends(daemon.stdout, 2)  # when the engine, which writes to it too, has ended
+        except AssertionError:
+            os.kill(engine, signal.SIGKILL)
+            raise
+
+
+def _ends(output: IO[bytes], seconds: float) -> bool:
+    """Whether `output` is at its end within so many seconds."""
+    deadline = time.monotonic() + seconds
+    while select.select([output], [], [], max(0, deadline - time.monotonic()))[0]:
+        if not output.read(65536):
+            return True
+    return False
 
 
 def _leave_only(pid: int, megabytes: int) -> None:

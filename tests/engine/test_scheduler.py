@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import mlx.core as mx
 import pytest
 
 from mlxd.engine.loader import LoadedModel
@@ -243,3 +244,26 @@ def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBe
         running = [e for i in bench.events for e in bench.events[i] if isinstance(e, Started)]
         assert len(running) <= 2
     bench.run()
+
+
+def test_a_scheduler_without_work_holds_no_free_buffers(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.admit(1, ask("go " * 500))
+    bench.step()
+    while not bench.text(1):
+        bench.step()
+    assert mx.get_cache_memory() > 0
+    bench.run()
+    assert mx.get_cache_memory() == 0
+
+
+def test_who_waits_for_a_place_starts_with_the_end_of_who_had_it(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(decode_concurrency=1)
+    bench.admit(1, ask("one", 3))
+    bench.admit(2, ask("two", 3))
+    while not any(isinstance(event, Finished) for event in bench.events[1]):
+        assert 2 not in bench.events
+        bench.step()
+    assert [type(event) for event in bench.events[2]] == [Started]

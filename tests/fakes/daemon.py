@@ -1,7 +1,8 @@
 """A daemon that has one engine and nothing else, to be ended however a test likes.
 
 Run as `python tests/fakes/daemon.py [MODEL]`: it spawns an engine, which inherits its output, has
-it load MODEL if there is one and then read a long prompt, and prints the name of every message.
+it load MODEL if there is one and then read a long prompt, and prints the engine's process id and
+the name of every message.
 """
 
 import socket
@@ -26,7 +27,8 @@ LONG_PROMPT = TokensPrompt([65] * 3000)
 def main(models: list[str]) -> None:
     connection, its_connection = socket.socketpair()
     engine = [sys.executable, "-P", "-m", "mlxd.engine"]
-    subprocess.Popen(engine, stdin=its_connection, start_new_session=True)
+    process = subprocess.Popen(engine, stdin=its_connection, start_new_session=True)
+    print(process.pid, flush=True)
     its_connection.close()
     for model in models:
         connection.sendall(encode_frame([Load(model)]))
