@@ -25,9 +25,9 @@ from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
 from mlxd.http.selection import Selection
 from mlxd.http.server import Server
+from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
-from mlxd.models.pool import Pool
 from mlxd.models.pull import Pulls
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

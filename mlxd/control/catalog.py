@@ -4,11 +4,11 @@ import asyncio
 
 from mlxd.api import control
 from mlxd.errors import ModelInUse
+from mlxd.memory.model import State
+from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Broken, Catalog, Entry
 from mlxd.models.details import read_details
-from mlxd.models.model import State
-from mlxd.models.pool import Pool
 
 _LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, State.READY)
 

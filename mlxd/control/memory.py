@@ -10,9 +10,9 @@ from mlxd.control.status import model_status
 from mlxd.control.work import Work
 from mlxd.errors import Draining, MlxdError
 from mlxd.http.selection import Selection
+from mlxd.memory.model import Model, State
+from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Catalog, Entry
-from mlxd.models.model import Model, State
-from mlxd.models.pool import Pool
 
 
 class MemoryControl:

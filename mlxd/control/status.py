@@ -9,9 +9,9 @@ from pathlib import Path
 from mlxd import __version__, paths
 from mlxd.api import control
 from mlxd.errors import EngineDied, ModelNotFound
+from mlxd.memory.model import Model, State
+from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Catalog
-from mlxd.models.model import Model, State
-from mlxd.models.pool import Pool
 
 _MEMORY_ANSWER_SECONDS = 0.05
 

@@ -13,13 +13,13 @@ from mlxd.config import Config, Models
 from mlxd.control.memory import MemoryControl
 from mlxd.errors import ConfigError, Draining, LoadFailed, ModelNotFound
 from mlxd.http.selection import Selection
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.model import State
+from mlxd.memory.pool import Pool
 from mlxd.messages import Load
 from mlxd.models.catalog import Catalog, Entry
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.model import State
-from mlxd.models.pool import Pool
-from tests.models.conftest import fake_command
-from tests.models.test_pool import first_delta, text, until
+from tests.memory.conftest import fake_command
+from tests.memory.test_pool import first_delta, text, until
 
 
 @dataclass

@@ -16,9 +16,9 @@ from typing import IO
 import pytest
 
 from mlxd.errors import EngineDied
+from mlxd.memory.engine_process import ENGINE_COMMAND, EngineProcess
+from mlxd.memory.generation import Generation
 from mlxd.messages import GenerateRequest, Load, Sampling, TextPrompt, TokensPrompt
-from mlxd.models.engine_process import ENGINE_COMMAND, EngineProcess
-from mlxd.models.generation import Generation
 from tests.engine.engine_process import DEADLINE
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"

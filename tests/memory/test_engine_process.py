@@ -9,6 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
+from mlxd.memory import engine_process
+from mlxd.memory.crashes import EngineCrashed
+from mlxd.memory.engine_process import EngineProcess, Generation
+from mlxd.memory.spawn import Spawned, spawn
 from mlxd.messages import (
     PROTOCOL_VERSION,
     ChatPrompt,
@@ -22,11 +26,7 @@ from mlxd.messages import (
     Started,
     TextPrompt,
 )
-from mlxd.models import engine_process
-from mlxd.models.crashes import EngineCrashed
-from mlxd.models.engine_process import EngineProcess, Generation
-from mlxd.models.spawn import Spawned, spawn
-from tests.models.conftest import fake_command
+from tests.memory.conftest import fake_command
 
 DEADLINE = 20
 

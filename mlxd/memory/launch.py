@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from mlxd.config import Config
 from mlxd.errors import LoadFailed
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.room import Room
 from mlxd.messages import Load
 from mlxd.models.catalog import Entry
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.room import Room
 
 _log = logging.getLogger("mlxd.models")
 

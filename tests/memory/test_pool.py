@@ -12,12 +12,12 @@ import pytest
 
 from mlxd.config import Config, Engine, Models, ModelSettings, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
+from mlxd.memory.answer import Answer
+from mlxd.memory.model import Launch, State
+from mlxd.memory.pool import Pool
 from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
-from mlxd.models.answer import Answer
 from mlxd.models.catalog import Adapter
-from mlxd.models.model import Launch, State
-from mlxd.models.pool import Pool
-from tests.models.conftest import make_entry
+from tests.memory.conftest import make_entry
 
 A, B = make_entry("a"), make_entry("b")
 ONE_AT_A_TIME = Config(models=Models(max_loaded=1))
@@ -342,7 +342,7 @@ async def test_a_crash_in_the_load_is_tried_once_more(
 async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
     launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.models.engine_process._PING_SECONDS", 0.05)
+    monkeypatch.setattr("mlxd.memory.engine_process._PING_SECONDS", 0.05)
     async with open_pool(launch_fake("mute")) as pool:
         await read(pool.submit(A, text("x")))
         with pytest.raises(EngineDied, match="does not answer"):

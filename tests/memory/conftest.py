@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.model import Launch
 from mlxd.messages import Load
 from mlxd.models.catalog import Entry
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.model import Launch
 
 FAKE_ENGINE = Path(__file__).parent.parent / "fakes" / "engine.py"
 

@@ -19,8 +19,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
+from mlxd.memory.model import Model
 from mlxd.models.entry import Entry
-from mlxd.models.model import Model
 from mlxd.units import size
 
 _PATIENCE = 5.0

@@ -9,6 +9,10 @@ import pytest
 
 from mlxd.config import Config, Engine
 from mlxd.errors import EngineDied
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.generation import Generation
+from mlxd.memory.prefill import Prefill
+from mlxd.memory.watchdog import Watchdog
 from mlxd.messages import (
     Delta,
     GenerateRequest,
@@ -18,11 +22,7 @@ from mlxd.messages import (
     Started,
     TextPrompt,
 )
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.generation import Generation
-from mlxd.models.prefill import Prefill
-from mlxd.models.watchdog import Watchdog
-from tests.models.conftest import fake_command
+from tests.memory.conftest import fake_command
 
 TIMEOUT = 0.2
 

@@ -25,6 +25,11 @@ from mlxd.errors import (
     LoadFailed,
     MlxdError,
 )
+from mlxd.memory.crashes import Crash, EngineCrashed
+from mlxd.memory.generation import Generation
+from mlxd.memory.prefill import Prefill
+from mlxd.memory.spawn import Spawned, read_output, spawn
+from mlxd.memory.watchdog import Watchdog
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
@@ -52,11 +57,6 @@ from mlxd.messages import (
     decode_engine_frame,
     encode_frame,
 )
-from mlxd.models.crashes import Crash, EngineCrashed
-from mlxd.models.generation import Generation
-from mlxd.models.prefill import Prefill
-from mlxd.models.spawn import Spawned, read_output, spawn
-from mlxd.models.watchdog import Watchdog
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
 _STOP_GRACE = 5.0

@@ -1,11 +1,4 @@
-"""The models in memory, and the way of a request through them; `room.py` says which may be there.
-
-pool      accepts requests, knows every model that was asked for
-room      who is in memory, and who makes room for whom
-model     the states of one, and the task that moves it
-answer    one accepted request
-launch    an engine for a model, from the configuration
-"""
+"""Every model that was asked for, and the way of a request to its engine."""
 
 import asyncio
 import contextlib
@@ -14,14 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 
 from mlxd.config import Config
 from mlxd.errors import Draining, QueueFull
+from mlxd.memory.answer import Answer
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.launch import EngineLauncher
+from mlxd.memory.machine import memory_for_models
+from mlxd.memory.model import Launch, Model, Policy, State
+from mlxd.memory.room import Room
 from mlxd.messages import GenerateRequest
-from mlxd.models.answer import Answer
 from mlxd.models.catalog import Adapter, Entry
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.launch import EngineLauncher
-from mlxd.models.machine import memory_for_models
-from mlxd.models.model import Launch, Model, Policy, State
-from mlxd.models.room import Room
 from mlxd.units import size
 
 _log = logging.getLogger("mlxd.models")

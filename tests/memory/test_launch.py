@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from mlxd.config import Config, Engine
+from mlxd.memory import engine_process
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.launch import EngineLauncher
+from mlxd.memory.room import Room
 from mlxd.messages import Load
-from mlxd.models import engine_process
 from mlxd.models.catalog import Adapter
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.launch import EngineLauncher
-from mlxd.models.room import Room
-from tests.models.conftest import fake_command, make_entry
+from tests.memory.conftest import fake_command, make_entry
 
 A = make_entry("a")
 ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))

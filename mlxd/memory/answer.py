@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
+from mlxd.memory.generation import Generation
+from mlxd.memory.model import State
 from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import Entry
-from mlxd.models.generation import Generation
-from mlxd.models.model import State
 
 if TYPE_CHECKING:
-    from mlxd.models.pool import Pool
+    from mlxd.memory.pool import Pool
 
 
 class Answer:

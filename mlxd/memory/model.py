@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import msgspec
 
 from mlxd.errors import EngineDied, LoadFailed
+from mlxd.memory.crashes import Crash, Crashes, EngineCrashed
+from mlxd.memory.engine_process import EngineProcess
 from mlxd.models.catalog import Entry
-from mlxd.models.crashes import Crash, Crashes, EngineCrashed
-from mlxd.models.engine_process import EngineProcess
 
 Launch = Callable[[Entry, Callable[[float], None]], Awaitable[EngineProcess]]
 

@@ -8,13 +8,13 @@ import pytest
 
 from mlxd.config import Config, Models
 from mlxd.errors import InsufficientMemory
-from mlxd.models import room
+from mlxd.memory import room
+from mlxd.memory.engine_process import EngineProcess
+from mlxd.memory.model import Launch, State
+from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Entry
-from mlxd.models.engine_process import EngineProcess
-from mlxd.models.model import Launch, State
-from mlxd.models.pool import Pool
-from tests.models.conftest import make_entry
-from tests.models.test_pool import first_delta, open_pool, read, text, until
+from tests.memory.conftest import make_entry
+from tests.memory.test_pool import first_delta, open_pool, read, text, until
 
 A, B, C = make_entry("a"), make_entry("b"), make_entry("c")
 LaunchFake = Callable[[str], Launch]
