@@ -40,9 +40,10 @@ def _pull(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
     # It takes most of a second, in which the end of the daemon should be noticed already.
     from mlxd.hub.download import Download
     from mlxd.hub.progress import Meter
+    from mlxd.hub.repository import Repository
 
     try:
-        return Download(reference, models_dir, memory_limit, Meter(_say)).run()
+        return Download(Repository(reference), models_dir, memory_limit, Meter(_say)).run()
     except MlxdError as error:
         return Failed(kind=_KINDS[type(error)], message=error.message)
     except OSError as error:

@@ -7,7 +7,6 @@ from mlxd.errors import PullFailed
 from mlxd.hub.fetch import fetch, is_intact
 from mlxd.hub.patience import Interrupted, Patience, Tries
 from mlxd.hub.progress import Meter
-from mlxd.hub.reference import Reference
 from mlxd.hub.report import Done
 from mlxd.hub.repository import Repository, Snapshot
 from mlxd.hub.staging import Origin, Pending, RepoFile, Staging, link, present_in
@@ -17,26 +16,26 @@ _USUAL = Patience()
 
 
 class Download:
-    """The download of what `reference` names into `models_dir`.
+    """The download of `repository` into `models_dir`.
 
     A model whose weights are over `memory_limit` bytes is refused.
     """
 
     def __init__(
         self,
-        reference: Reference,
+        repository: Repository,
         models_dir: Path,
         memory_limit: int,
         meter: Meter,
         patience: Patience = _USUAL,
     ) -> None:
-        self._reference = reference
+        self._repository = repository
+        self._reference = repository.reference
         self._models_dir = models_dir
         self._memory_limit = memory_limit
         self._meter = meter
         self._patience = patience
-        self._staging = Staging(models_dir, reference.repo)
-        self._repository = Repository(reference, patience.silence)
+        self._staging = Staging(models_dir, self._reference.repo)
 
     def run(self) -> Done:
         """Download what is not here yet, and make a model of it.
@@ -84,7 +83,7 @@ class Download:
         tries = Tries(self._patience, self._meter, allowed)
         while True:
             try:
-                return self._repository.snapshot()
+                return self._repository.snapshot(self._patience.silence)
             except Interrupted as interrupted:
                 tries.pause(interrupted)
                 self._meter.enter("asking")

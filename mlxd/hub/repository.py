@@ -35,29 +35,29 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """The repository that `reference` names, on the hub that HF_ENDPOINT names."""
+    """The repository that `reference` names, on the hub at `endpoint`: HF_ENDPOINT, or the one."""
 
-    def __init__(self, reference: Reference, silence: float) -> None:
-        self._reference = reference
-        self._silence = silence
-        self._api = HfApi()
+    def __init__(self, reference: Reference, endpoint: str = constants.ENDPOINT) -> None:
+        self.reference = reference
+        self._endpoint = endpoint
+        self._api = HfApi(endpoint)
 
-    def snapshot(self) -> Snapshot:
-        """Ask what there is.
+    def snapshot(self, silence: float) -> Snapshot:
+        """Ask what there is; the hub may take `silence` seconds to answer.
 
         Raises:
             PullRefused: nothing that could be downloaded; the message says what there is instead.
             PullFailed: this hub cannot be used.
             Interrupted: it may be another time.
         """
-        repo = self._reference.repo
+        repo = self.reference.repo
         with self.explained():
             try:
                 found = self._api.model_info(
                     repo,
-                    revision=self._reference.revision,
+                    revision=self.reference.revision,
                     files_metadata=True,
-                    timeout=self._silence,
+                    timeout=silence,
                 )
             except RepositoryNotFoundError as error:
                 if not isinstance(error, GatedRepoError) and (kind := self._other_kind()):
@@ -66,11 +66,11 @@ class Repository:
             except (KeyError, TypeError, ValueError) as error:
                 if isinstance(error, HfHubHTTPError):
                     raise
-                raise PullFailed(f"what answers at {constants.ENDPOINT} is no model hub") from error
+                raise PullFailed(f"what answers at {self._endpoint} is no model hub") from error
         if found.id != repo:
             raise PullRefused(f"{repo} is called {found.id} on the hub: mlxctl pull {found.id}")
         if found.sha is None:
-            raise PullFailed(f"the hub does not say which commit {self._reference} is")
+            raise PullFailed(f"the hub does not say which commit {self.reference} is")
         files = [
             RepoFile(
                 sibling.rfilename,
@@ -86,7 +86,9 @@ class Repository:
 
     def url(self, snapshot: Snapshot, file: RepoFile) -> str:
         """Give where to get a file."""
-        url: str = hf_hub_url(self._reference.repo, file.name, revision=snapshot.commit)
+        url: str = hf_hub_url(
+            self.reference.repo, file.name, revision=snapshot.commit, endpoint=self._endpoint
+        )
         return url
 
     @contextlib.contextmanager
@@ -98,21 +100,18 @@ class Repository:
             PullFailed: as long as nobody does anything about it.
             Interrupted: it may be otherwise the next time.
         """
-        repo = self._reference.repo
+        repo = self.reference.repo
         try:
             yield
         except GatedRepoError as error:
-            page = f"{constants.ENDPOINT}/{repo}"
+            page = f"{self._endpoint}/{repo}"
             raise PullRefused(
                 f"{repo} is gated: accept its licence on {page}, then {_give_token()}"
             ) from error
         except RepositoryNotFoundError as error:
-            raise PullRefused(
-                f"there is no model {repo} on {constants.ENDPOINT}, or it is private: "
-                f"{_give_token()}"
-            ) from error
+            raise PullRefused(self._not_there()) from error
         except RevisionNotFoundError as error:
-            raise PullRefused(f"{repo} has no revision {self._reference.revision!r}") from error
+            raise PullRefused(f"{repo} has no revision {self.reference.revision!r}") from error
         except RemoteEntryNotFoundError as error:
             raise PullFailed(f"{repo} has lost a file meanwhile: pull it again") from error
         except DisabledRepoError as error:
@@ -124,23 +123,36 @@ class Repository:
         except HfHubHTTPError as error:
             self._explain_status(error)
         except httpx2.TransportError as error:
-            raise Interrupted(_transport(error)) from error
+            raise Interrupted(self._break(error)) from error
 
     def _explain_status(self, error: HfHubHTTPError) -> None:
         status = error.response.status_code
         if status in _TRY_AGAIN or status >= _SERVER_ERROR:
             raise Interrupted(f"the hub answers with {status}", _asked_for(error)) from error
+        if status == httpx2.codes.UNAUTHORIZED and get_token() is None:
+            raise PullRefused(self._not_there()) from error
         if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
             raise PullRefused(
-                f"the hub does not let us have {self._reference.repo} ({status}): {_give_token()}"
+                f"the hub does not let us have {self.reference.repo} ({status}): {_give_token()}"
             ) from error
         reason = (error.server_message or "").partition("\n")[0]
         raise PullFailed(f"the hub answers with {status} {reason}".rstrip()) from error
 
+    def _not_there(self) -> str:
+        there = f"there is no model {self.reference.repo} on {self._endpoint}"
+        return f"{there}, or it is private: {_give_token()}"
+
+    def _break(self, error: httpx2.TransportError) -> str:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            return f"{self._endpoint} cannot be reached"
+        if isinstance(error, httpx2.TimeoutException):
+            return "the hub has fallen silent"
+        return "the connection to the hub broke"
+
     def _other_kind(self) -> str | None:
         """Give what there is of that name which is no model."""
         for kind in _OTHER_KINDS:
-            if self._api.repo_exists(self._reference.repo, repo_type=kind):
+            if self._api.repo_exists(self.reference.repo, repo_type=kind):
                 return kind
         return None
 
@@ -149,14 +161,6 @@ def _give_token() -> str:
     if get_token() is None:
         return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
     return "the token that mlxd has does not allow it; `hf auth login` sets another one"
-
-
-def _transport(error: httpx2.TransportError) -> str:
-    if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-        return f"{constants.ENDPOINT} cannot be reached"
-    if isinstance(error, httpx2.TimeoutException):
-        return "the hub has fallen silent"
-    return "the connection to the hub broke"
 
 
 def _asked_for(error: HfHubHTTPError) -> float | None:

@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             message = {"X-Error-Message": "Invalid credentials in Authorization header"}
             self._refuse(Refuse(401, headers=message))
         elif repo is None or repo.kind != kind or (self.hub.token and token != self.hub.token):
-            self._refuse(Refuse(404, "RepoNotFound") if token else Refuse(401))
+            self._refuse(Refuse(404 if token else 401, "RepoNotFound"))
         else:
             return repo
         return None

@@ -1,0 +1,68 @@
+"""Downloads in this process, from the hub on this machine and without patience."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from huggingface_hub import close_session
+
+from mlxd.hub.download import Download
+from mlxd.hub.patience import Patience
+from mlxd.hub.progress import Meter
+from mlxd.hub.reference import parse
+from mlxd.hub.report import Done, Progress
+from mlxd.hub.repository import Repository
+from mlxd.hub.staging import Staging
+from tests.fakes.hub import FakeHub, fake_hub
+
+HURRIED = Patience(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
+CONFIG = b'{"model_type": "llama"}'
+# Larger than what sockets buffer, and no two blocks of it alike.
+WEIGHTS = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
+TINY = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer.json": b"{}"}
+
+
+@dataclass
+class Puller:
+    """Pulls as the download process does; `told` is what it said on the way."""
+
+    hub: FakeHub
+    models_dir: Path
+    told: list[Progress] = field(default_factory=list)
+
+    def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> Done:
+        repository = Repository(parse(name), self.hub.url)
+        meter = Meter(self.told.append)
+        return Download(repository, self.models_dir, memory_limit, meter, HURRIED).run()
+
+    def staging(self, repo: str = "acme/tiny") -> Staging:
+        return Staging(self.models_dir, repo)
+
+    def notes(self) -> list[str]:
+        return [progress.note for progress in self.told if progress.note]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What is in a folder of a model and not hidden."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
+    """A hub with the repository acme/tiny, and nobody logged in."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
+    with fake_hub() as hub:
+        hub.repos["acme/tiny"].commit(TINY)
+        yield hub
+        close_session()
+
+
+@pytest.fixture
+def pull(hub: FakeHub, tmp_path: Path) -> Puller:
+    return Puller(hub, tmp_path / "models")
