@@ -82,7 +82,7 @@ class _Watch:
         """Give what is worth a line of its own."""
         if status.state == "retrying":
             return status.cause or status.state
-        if status.state != "downloading" or not status.bytes_total:
+        if not status.bytes_total:
             return ""
         tenth = 100 * status.bytes_done // status.bytes_total // _LINE_EVERY
         if tenth == self._tenth:

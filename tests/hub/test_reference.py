@@ -1,0 +1,53 @@
+"""Names of repositories, good and bad."""
+
+import pytest
+
+from mlxd.errors import InvalidRequest
+from mlxd.hub.reference import Reference, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "repo", "revision"),
+    [
+        ("mlx-community/SmolLM2-135M_4.bit", "mlx-community/SmolLM2-135M_4.bit", "main"),
+        ("gpt2", "gpt2", "main"),
+        ("a/b@v1.0", "a/b", "v1.0"),
+        ("a/b@refs/pr/1", "a/b", "refs/pr/1"),
+    ],
+)
+def test_a_name_and_a_revision(text: str, repo: str, revision: str) -> None:
+    assert parse(text) == Reference(repo, revision)
+    assert parse(str(parse(text))) == parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a/",
+        "/a",
+        "a/b/c",
+        "..",
+        "../a",
+        "a/..",
+        ".a/b",
+        "a--b/c",
+        "a/b c",
+        "a/-b",
+        "a/b.",
+        "ä/b",
+        "x" * 97,
+        "https://huggingface.co/a/b",
+        "a\n/b",
+        "a/b\n",
+    ],
+)
+def test_what_is_no_name_of_a_repository(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no repository of the hub"):
+        parse(text)
+
+
+@pytest.mark.parametrize("revision", ["", "-x", "a b", "a..b", "a\n", "~1", "x" * 256])
+def test_what_is_no_revision(revision: str) -> None:
+    with pytest.raises(InvalidRequest, match="a branch, a tag or the hash of a commit"):
+        parse(f"a/b@{revision}")
