@@ -1,0 +1,97 @@
+"""The process that the daemon runs: its last line, and its end."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import mlxd
+from mlxd.hub.report import Done, Failed, decode_line
+from tests.daemon_process import DEADLINE, wait_until
+from tests.fakes.hub import Break, FakeHub, Hold
+from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
+
+
+@contextmanager
+def running(pull: Puller) -> Iterator[subprocess.Popen[bytes]]:
+    options = ("--into", str(pull.models_dir), "--memory-limit", "1000000000")
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "mlxd.hub", "acme/tiny", "main", *options],
+        env={**os.environ, "HF_ENDPOINT": pull.hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        yield process
+
+
+def last_words(process: subprocess.Popen[bytes]) -> object:
+    assert process.stdout is not None
+    return decode_line(process.stdout.readlines()[-1])
+
+
+def test_its_last_line_is_the_result(pull: Puller) -> None:
+    with running(pull) as process:
+        done = last_words(process)
+    assert isinstance(done, Done)
+    assert contents(Path(done.path)) == TINY
+
+
+def test_it_ends_when_the_daemon_does_and_loses_nothing(pull: Puller, hub: FakeHub) -> None:
+    hub.fails("model.safetensors", Hold(after=100_000))
+    with running(pull) as process:
+        assert process.stdin is not None
+        wait_until(lambda: pull.staging().size_bytes() > 100_000, "it has come so far")
+        process.stdin.close()
+        assert process.wait(DEADLINE) == 0
+    assert pull().bytes_fetched == len(WEIGHTS) - 100_000
+
+
+def test_a_second_one_waits_until_the_first_is_gone(pull: Puller, hub: FakeHub) -> None:
+    hub.fails("model.safetensors", Hold(after=100_000))
+    with running(pull) as first:
+        wait_until(lambda: pull.staging().size_bytes() > 100_000, "it has come so far")
+        with running(pull) as second:
+            first.kill()
+            assert isinstance(last_words(second), Done)
+    assert hub.sent["model.safetensors"] == len(WEIGHTS)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
+def test_a_full_disk_is_told_in_one_line(pull: Puller, hub: FakeHub) -> None:
+    hub.fails("tokenizer.json", Break(1))
+    with running(pull) as process:
+        wait_until(lambda: any(pull.staging().folder.glob("*.part")), "a part has begun")
+        process.kill()
+    (part,) = pull.staging().folder.glob("*.part")
+    part.unlink()
+    part.symlink_to("/dev/full")
+    with running(pull) as process:
+        failed = last_words(process)
+    assert failed == Failed(
+        kind="failed",
+        message=f"the disk of {pull.models_dir} is full: make room and go on with "
+        "`mlxctl pull acme/tiny`",
+    )
+
+
+def test_no_other_code_imports_the_hubs_package() -> None:
+    root = Path(mlxd.__file__).parent
+    importers = {
+        str(file.relative_to(root).parts[0])
+        for file in root.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        for name in _imported(node)
+        if name.partition(".")[0] == "huggingface_hub"
+    }
+    assert importers == {"hub"}
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
