@@ -44,7 +44,9 @@ def fetch(
         if have >= file.size:
             return
         headers = build_hf_headers()
-        headers |= {"Accept-Encoding": "identity", "Range": f"bytes={have}-"}
+        headers |= {"Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
         timeout = httpx2.Timeout(silence)
         with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
             hf_raise_for_status(response)

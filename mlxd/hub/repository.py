@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import httpx2
 import msgspec
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoSibling
 
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.patience import Interrupted
@@ -71,24 +72,28 @@ class Repository:
             raise PullRefused(f"{repo} is called {found.id} on the hub: mlxctl pull {found.id}")
         if found.sha is None:
             raise PullFailed(f"the hub does not say which commit {self.reference} is")
-        files = [
-            RepoFile(
-                sibling.rfilename,
-                sibling.size or 0,
-                sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or "",
-            )
-            for sibling in found.siblings or []
-        ]
-        for file in files:
-            if len(file.hash) not in _HASH_LENGTHS or not file.hash.isalnum():
-                raise PullFailed(f"the hub tells no hash of {file.name}, so it cannot be verified")
+        with self.explained():
+            siblings = found.siblings or []
+            files = [self._file(found.sha, sibling, silence) for sibling in siblings]
         return Snapshot(found.sha, files)
+
+    def _file(self, commit: str, sibling: RepoSibling, silence: float) -> RepoFile:
+        """Give what a file is; a hub that is a mirror may tell only when asked for the file."""
+        name, size = sibling.rfilename, sibling.size
+        digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
+        if size is None or digest is None:
+            head = get_hf_file_metadata(self._url(commit, name), timeout=silence)
+            size, digest = head.size, head.etag
+        if size is None or digest is None or not _is_hash(digest):
+            raise PullFailed(f"the hub tells no hash of {name}, so it cannot be verified")
+        return RepoFile(name, size, digest)
 
     def url(self, snapshot: Snapshot, file: RepoFile) -> str:
         """Give where to get a file."""
-        url: str = hf_hub_url(
-            self.reference.repo, file.name, revision=snapshot.commit, endpoint=self._endpoint
-        )
+        return self._url(snapshot.commit, file.name)
+
+    def _url(self, commit: str, name: str) -> str:
+        url: str = hf_hub_url(self.reference.repo, name, revision=commit, endpoint=self._endpoint)
         return url
 
     @contextlib.contextmanager
@@ -155,6 +160,10 @@ class Repository:
             if self._api.repo_exists(self.reference.repo, repo_type=kind):
                 return kind
         return None
+
+
+def _is_hash(digest: str) -> bool:
+    return len(digest) in _HASH_LENGTHS and digest.isalnum()
 
 
 def _give_token() -> str:

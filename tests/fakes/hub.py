@@ -66,6 +66,7 @@ class Repo:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # what it says, where that is not so
+    terse: bool = False  # it says what a file is only to who asks for the file
 
     def commit(self, files: Mapping[str, bytes], revision: str = MAIN) -> str:
         """Put `files` on a branch, and give the commit."""
@@ -179,6 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             files = repo.commits[commit].items()
             siblings = [_sibling(file, data, repo.sizes.get(file)) for file, data in files]
+            if repo.terse:
+                siblings = [{"rfilename": file} for file, _ in files]
             reply = {"id": repo.called or name, "sha": commit, "siblings": siblings}
             self._send(200, json.dumps(reply).encode(), {"Content-Type": "application/json"})
 
@@ -193,7 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(Refuse(404, "EntryNotFound"))
         elif is_large(file):
             location = f"{self.hub.other_host}/cdn/{name}/at/{commit}/{file}"
-            self._send(302, b"", {"Location": location, "X-Repo-Commit": commit})
+            content = repo.commits[commit][file]
+            linked = {"X-Linked-Etag": _etag(file, content), "X-Linked-Size": str(len(content))}
+            self._send(302, b"", {"Location": location, "X-Repo-Commit": commit, **linked})
         else:
             self._file(file, repo.commits[commit][file])
 
@@ -209,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = content[start:]
         if isinstance(fault, Wrong):
             body = bytes(byte ^ 1 for byte in body)
-        self._head(status, len(body), headers)
+        self._head(status, len(body), headers | {"ETag": _etag(name, content)})
         end = fault.after if isinstance(fault, Break | Hold) else len(body)
         self._write(name, body[:end])
         if isinstance(fault, Hold):
@@ -245,14 +250,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
+def _etag(name: str, content: bytes) -> str:
+    return f'"{_sha256(content) if is_large(name) else _blob_id(content)}"'
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _blob_id(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
 def _sibling(name: str, content: bytes, said: int | None) -> dict[str, object]:
     size = len(content) if said is None else said
     sibling: dict[str, object] = {
         "rfilename": name,
         "size": size,
-        "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+        "blobId": _blob_id(content),
     }
     if is_large(name):
-        sha256 = hashlib.sha256(content).hexdigest()
-        sibling["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 134}
+        sibling["lfs"] = {"size": size, "sha256": _sha256(content), "pointerSize": 134}
     return sibling

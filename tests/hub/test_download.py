@@ -26,6 +26,15 @@ def test_a_model_is_whole_and_each_byte_came_once(pull: Puller, hub: FakeHub) ->
     assert pull.told[-1].bytes_done == pull.told[-1].bytes_total == done.size_bytes
 
 
+def test_a_hub_that_tells_hashes_only_of_files_is_asked_for_them(
+    pull: Puller, hub: FakeHub
+) -> None:
+    hub.repos["acme/tiny"].terse = True
+    done = pull()
+    assert contents(Path(done.path)) == TINY
+    assert hub.sent == {name: len(content) for name, content in TINY.items()}
+
+
 def test_only_what_a_model_needs_is_fetched(pull: Puller, hub: FakeHub) -> None:
     more = {"chat_template.jinja": b"{{ x }}", "additional_chat_templates/rag.jinja": b"{{ y }}"}
     needless = {
