@@ -13,7 +13,7 @@ from mlxctl.arguments import model_name
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
 from mlxd import paths
-from mlxd.api.control import CatalogModel, ModelDetails
+from mlxd.api.control import CatalogModel, ModelDetails, PullStatus
 
 _HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
 _HUB_CACHE = "hub cache"
@@ -26,10 +26,12 @@ _WHERE = {
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def list_models(*, as_json: bool) -> None:
-    """List the models that can be asked for, and those that are broken."""
-    catalog = connect().models()
+    """List the models that can be asked for, those on their way, and those that are broken."""
+    client = connect()
+    catalog, pulls = client.models(), client.pulls().pulls
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(catalog)))
+        everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
+        click.echo(msgspec.json.format(msgspec.json.encode(everything)))
         return
     if catalog.models:
         _list(catalog.models)
@@ -38,9 +40,16 @@ def list_models(*, as_json: bool) -> None:
             "no models yet; download one with mlxctl pull OWNER/NAME, or make one of a GGUF file "
             "with mlxctl import FILE.gguf"
         )
+    if pulls:
+        click.echo(f"\non their way, see mlxctl pull:\n{text.table(list(map(_pull_row, pulls)))}")
     if catalog.broken:
         rows = [(model.id, text.size(model.size_bytes), model.fault) for model in catalog.broken]
         click.echo(f"\nbroken, and not offered:\n{text.table(rows)}")
+
+
+def _pull_row(pull: PullStatus) -> tuple[str, ...]:
+    total = text.size(pull.bytes_total) if pull.bytes_total else "?"
+    return (pull.model, f"{text.size(pull.bytes_done)} of {total}", pull.state, pull.cause or "")
 
 
 def _list(models: list[CatalogModel]) -> None:

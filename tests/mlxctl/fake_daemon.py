@@ -29,7 +29,9 @@ class Stream:
 class FakeDaemon:
     socket: Path
     version: str = __version__
-    replies: dict[tuple[str, str], object] = field(default_factory=dict)
+    replies: dict[tuple[str, str], object] = field(
+        default_factory=lambda: {("GET", "/control/v1/pulls"): (200, b'{"pulls": []}')}
+    )
     bodies: list[dict] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)

@@ -12,6 +12,7 @@ from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.mlxctl.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")
+PULLS = ("GET", "/control/v1/pulls")
 
 
 def model(model_id: str, **fields: object) -> dict[str, object]:
@@ -37,7 +38,11 @@ def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl:
         "b                       117 MB  -      -        unloaded",
         "smollm2-135m (default)  117 MB  4-bit  2048     ready",
     ]
-    assert json.loads(mlxctl("list", "--json").stdout) == {"models": [other, small], "broken": []}
+    assert json.loads(mlxctl("list", "--json").stdout) == {
+        "models": [other, small],
+        "broken": [],
+        "pulls": [],
+    }
 
 
 def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
@@ -66,6 +71,24 @@ def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
         "MODEL    SIZE    QUANT  CONTEXT  STATE",
         "in the Hugging Face cache, read-only:",
         "owner/a  117 MB  4-bit  2048     unloaded",
+    ]
+
+
+def test_list_shows_what_is_on_its_way(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(MODELS, {"models": [model("own")]})
+    coming = {"model": "acme/b", "revision": "main", "state": "downloading"}
+    coming |= {"bytes_done": 40_000_000, "bytes_total": 117_000_000}
+    failed = {"model": "acme/c", "revision": "main", "state": "failed", "cause": "the disk is full"}
+    daemon.answers(PULLS, {"pulls": [coming, failed]})
+    assert mlxctl("list").stdout.splitlines()[2:] == [
+        "",
+        "on their way, see mlxctl pull:",
+        "acme/b  40 MB of 117 MB  downloading",
+        "acme/c  0 B of ?         failed       the disk is full",
+    ]
+    assert [each["model"] for each in json.loads(mlxctl("list", "--json").stdout)["pulls"]] == [
+        "acme/b",
+        "acme/c",
     ]
 
 
