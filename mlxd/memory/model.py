@@ -178,6 +178,7 @@ class Model:
     def expire(self) -> None:
         """Let it leave memory now, unless somebody holds it."""
         if self._leases == 0:
+            self._cancel_expiry()
             self._unload_wanted.set()
 
     def check(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from mlxd.config import Config, Engine, Models, ModelSettings, Server
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
@@ -264,6 +265,18 @@ async def test_a_request_that_comes_as_the_model_expires_is_answered(
             assert await read(pool.submit(A, text("x"))) == "x"
             for _ in range(turns):
                 await asyncio.sleep(0)
+
+
+def test_when_a_model_expires_can_be_told_at_any_moment(launch_fake: LaunchFake) -> None:
+    async def expire() -> None:
+        config = Config(models=Models(keep_alive=0.05))
+        async with open_pool(launch_fake("slow-to-end"), config) as pool:
+            await read(pool.submit(A, text("x")))
+            while pool.model(A).state is not State.UNLOADED:
+                assert (pool.model(A).expires_in or 0) <= 0.05
+                await asyncio.sleep(0)
+
+    uvloop.run(expire())  # whose timers do not tell once they are over
 
 
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
