@@ -96,6 +96,7 @@ class Model:
         self._idle = asyncio.Event()
         self._idle.set()
         self._expiry: asyncio.TimerHandle | None = None
+        self._expires_at = 0.0
 
     @property
     def leases(self) -> int:
@@ -120,7 +121,7 @@ class Model:
         """In how many seconds it leaves memory if nobody asks for it; None if it does not."""
         if self._expiry is None:
             return None
-        return max(0.0, self._expiry.when() - asyncio.get_running_loop().time())
+        return max(0.0, self._expires_at - asyncio.get_running_loop().time())
 
     def keep(self, seconds: float) -> None:
         """From now on until it has left memory, let it stay so long after its last use."""
@@ -311,6 +312,8 @@ class Model:
         stays = self.pinned or self._keep_alive < 0
         if not stays and self._leases == 0 and self.state is State.READY:
             loop = asyncio.get_running_loop()
+            # uvloop's handle does not tell it where there is no delay.
+            self._expires_at = loop.time() + self._keep_alive
             self._expiry = loop.call_later(self._keep_alive, self.expire)
 
     def _cancel_expiry(self) -> None:

@@ -7,7 +7,6 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     memory=N, device=N: says that it takes, and that the device has, so many bytes
     prints=LINE: prints a line first
     grows=N: says, when asked, that it takes so many bytes
-    slow-to-end: takes a moment to exit when it is told to
     mute: never answers a Ping
     die-after=N: kills itself after N deltas
     die-once=FILE: kills itself at the first request, if FILE is absent
@@ -23,7 +22,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from mlxd.messages import (
@@ -102,8 +100,6 @@ class FakeEngine:
                 memory = self.script.get("grows") or self.script.get("memory", "4242")
                 self.send(Pong(int(memory)))
             case Shutdown():
-                if "slow-to-end" in self.script:
-                    time.sleep(0.2)
                 sys.exit(0)
 
     def load(self) -> None:
