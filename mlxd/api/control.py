@@ -242,8 +242,8 @@ class PullRequest(msgspec.Struct, kw_only=True):
 class PullStatus(msgspec.Struct, kw_only=True):
     """One download that is not done.
 
-    `state` is queued, asking, downloading, verifying, retrying, stopped or failed; `cause` says why
-    it is one of the last three. `bytes_total` is None until the hub has answered.
+    `state` is queued, asking, downloading, verifying, retrying or failed; `cause` says why it is
+    one of the last two. `bytes_total` is None until the hub has answered.
     """
 
     model: str

@@ -121,7 +121,9 @@ class Download:
         for file in files:
             self._obtain(snapshot, file)
             if file.name == CONFIG:
-                check_config(self._reference.repo, self._staging.whole(file).read_bytes())
+                repo = self._reference.repo
+                config = check_config(repo, self._staging.whole(file).read_bytes())
+                check_memory(repo, files, self._memory_limit, config)
 
     def _obtain(self, snapshot: Snapshot, file: RepoFile) -> None:
         """Make `file` whole; one that is not what it should be is fetched once more."""

@@ -11,7 +11,8 @@ import msgspec
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
 from mlxd.models.architectures import Architectures
-from mlxd.models.model_config import read_config
+from mlxd.models.entry import CACHED_TOKENS
+from mlxd.models.model_config import ModelConfig, read_config
 from mlxd.units import size
 
 CONFIG = "config.json"
@@ -65,17 +66,23 @@ def is_weights(file: RepoFile) -> bool:
     return fnmatchcase(file.name, _WEIGHTS)
 
 
-def check_memory(repo: str, files: Iterable[RepoFile], limit: int) -> None:
-    """Check that the weights fit into `limit` bytes of memory.
+def check_memory(
+    repo: str, files: Iterable[RepoFile], limit: int, config: ModelConfig | None = None
+) -> None:
+    """Check that the weights, and a conversation's cache once `config` is known, fit in memory.
 
     Raises:
-        PullRefused: they do not; has the arithmetic.
+        PullRefused: they are over `limit` bytes; has the arithmetic.
     """
     weights = sum(file.size for file in files if is_weights(file))
-    if weights > limit:
+    cache = config.cache_bytes(CACHED_TOKENS) if config else 0
+    if weights + cache > limit:
+        need = f"{size(weights + cache)} (weights {size(weights)}, cache {size(cache)})"
+        if config is None:
+            need = f"{size(weights)} for its weights alone"
         raise PullRefused(
-            f"{repo} does not fit in memory: its weights alone are {size(weights)}, and "
-            f"models.memory_limit is {size(limit)}"
+            f"{repo} does not fit in memory: it needs {need}, and models.memory_limit is "
+            f"{size(limit)}"
         )
 
 
@@ -93,8 +100,8 @@ def check_disk(repo: str, missing: int, folder: Path) -> None:
         )
 
 
-def check_config(repo: str, content: bytes) -> None:
-    """Check that mlx_lm knows the model that a config.json describes.
+def check_config(repo: str, content: bytes) -> ModelConfig:
+    """Check that mlx_lm knows the model that a config.json describes, and give what that says.
 
     Raises:
         PullRefused: it does not, or there is no telling.
@@ -110,6 +117,7 @@ def check_config(repo: str, content: bytes) -> None:
         )
     if fault := Architectures().fault(says):
         raise PullRefused(f"{repo} cannot be used: {fault}")
+    return says
 
 
 def _is_needed(name: str) -> bool:

@@ -100,7 +100,6 @@ class Folders:
             raise _Unusable(_no_weights(names), stray=True)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
-        tokens = min(says.context_length or CACHED_TOKENS, CACHED_TOKENS)
         return Entry(
             id=place.id,
             path=place.folder,
@@ -109,7 +108,7 @@ class Folders:
             architecture=says.architecture,
             quantization=says.quantization or weights.dtype,
             context_length=says.context_length,
-            cache_bytes=tokens * says.token_bytes,
+            cache_bytes=says.cache_bytes(CACHED_TOKENS),
             origin=place.origin,
         )
 

@@ -41,6 +41,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None
     token_bytes: int
 
+    def cache_bytes(self, tokens: int) -> int:
+        """Give about what the cache of a conversation of `tokens` takes, or of the longest one."""
+        return min(self.context_length or tokens, tokens) * self.token_bytes
+
 
 def read_config(config: dict[str, Any]) -> ModelConfig:
     """Read the content of a config.json; what describes the text part of a model counts too."""

@@ -30,6 +30,7 @@ DOWNLOAD_COMMAND = (sys.executable, "-P", "-m", "mlxd.hub")
 _AT_A_TIME = 2
 _LIVES = 3
 _MAX_LINE = 1 << 20
+_LITTLE_BYTES = 10_000_000
 _FAILURES: dict[FailureKind, type[MlxdError]] = {
     "refused": PullRefused,
     "failed": PullFailed,
@@ -111,10 +112,13 @@ class Pulls:
     def resume(self) -> None:
         """Go on with what an earlier daemon has begun, but for what had failed."""
         for pending in unfinished(self._models_dir):
-            if pending.failed is None:
-                self.start(pending.reference)
-            else:
+            if pending.failed is not None:
                 self._add(pending.reference).fail(PullFailed(pending.failed))
+                continue
+            try:
+                self.start(pending.reference)
+            except PullFailed as error:
+                _log.warning("the pull of %s cannot go on: %s", pending.reference, error.message)
 
     def start(self, reference: Reference) -> Pull:
         """Begin a download, or give the one that is on its way.
@@ -151,11 +155,13 @@ class Pulls:
         Raises:
             InvalidRequest: there is none.
         """
-        if (pull := self._pulls.pop(repo, None)) is None:
+        if (pull := self._pulls.get(repo)) is None:
             raise InvalidRequest(f"{repo} is not being pulled", param="model")
         await self._end(pull, PullFailed(f"the pull of {repo} was cancelled"))
         size = pull.staging.size_bytes()
-        await asyncio.to_thread(pull.staging.remove)
+        if self._pulls.get(repo) is pull:  # neither cancelled twice nor begun anew meanwhile
+            pull.staging.remove()
+            del self._pulls[repo]
         _log.info("the pull of %s was cancelled", repo)
         return size
 
@@ -196,11 +202,15 @@ class Pulls:
             pull.fail(_FAILURES[last.kind](last.message))
 
     def _keep_failed(self, pull: Pull, failure: Failed) -> None:
-        """Keep what has come, if anything; where only the hub is away the next daemon goes on."""
-        if not pull.staging.size_bytes() or failure.kind == "refused":
+        """Keep what is worth it; where only the hub is away the next daemon goes on.
+
+        A refusal may also come late: of a token that is no longer good, of less memory than before.
+        """
+        worth_keeping = _LITTLE_BYTES if failure.kind == "refused" else 0
+        if pull.staging.size_bytes() <= worth_keeping:
             del self._pulls[pull.reference.repo]
             pull.staging.remove()
-        elif failure.kind == "failed":
+        elif failure.kind != "unreachable":
             with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
                 pull.staging.write(Pending(pull.reference, failure.message))
 

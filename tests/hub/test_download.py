@@ -297,10 +297,19 @@ def test_what_cannot_fit_in_memory_is_refused_with_the_arithmetic(
     pull: Puller, hub: FakeHub
 ) -> None:
     limit = len(WEIGHTS)
-    with pytest.raises(PullRefused, match=r"weights alone are 4.0 MB.*memory_limit is 3.9 MB"):
+    with pytest.raises(PullRefused, match=r"4.0 MB for its weights alone.*memory_limit is 3.9 MB"):
         pull(memory_limit=limit - 100_000)
     assert not hub.sent
     pull(memory_limit=limit)
+
+    config = b"""{"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4,
+        "head_dim": 16, "max_position_embeddings": 1000}"""
+    hub.repos["acme/other"].commit({**TINY, "config.json": config})
+    hub.sent.clear()
+    need = r"it needs 4.5 MB \(weights 4.0 MB, cache 512 kB\), and .* is 4.4 MB"
+    with pytest.raises(PullRefused, match=need):
+        pull("acme/other", memory_limit=limit + 400_000)
+    assert set(hub.sent) == {"config.json"}
 
 
 def test_what_cannot_fit_on_disk_is_refused_with_the_arithmetic(pull: Puller, hub: FakeHub) -> None:

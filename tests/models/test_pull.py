@@ -127,6 +127,16 @@ async def test_what_becomes_of_a_failure(
         assert following.pulls == []
 
 
+async def test_a_late_refusal_keeps_what_has_come(make: MakePulls, tmp_path: Path) -> None:
+    large = '(folder / "hash.part").write_bytes(bytes(20_000_000))'
+    pulls = make(f"""{large}; say('{{"type":"failed","kind":"refused","message":"no"}}')""")
+    with pytest.raises(PullRefused, match="no"):
+        await pulls.start(TINY).result()
+    assert unfinished(tmp_path) == [Pending(TINY, "no")]
+    assert await pulls.cancel("acme/tiny") == 20_000_000
+    assert unfinished(tmp_path) == []
+
+
 async def test_a_stop_ends_the_process_and_keeps_what_has_come(
     make: MakePulls, tmp_path: Path
 ) -> None:
