@@ -63,7 +63,7 @@ _STOP_GRACE = 5.0
 _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
 _LAST_WORDS_SECONDS = 0.5
-_OUTPUT_LINES = 20
+_OUTPUT_LINES = 40
 _REFRESH_SECONDS = 1.0
 _FAILURES: dict[str, type[MlxdError]] = {
     "invalid_request": InvalidRequest,

@@ -15,7 +15,8 @@ from typing import IO
 
 import pytest
 
-from mlxd.errors import EngineDied
+from mlxd.errors import EngineDied, LoadFailed
+from mlxd.memory.crashes import EngineCrashed
 from mlxd.memory.engine_process import ENGINE_COMMAND, EngineProcess
 from mlxd.memory.generation import Generation
 from mlxd.messages import GenerateRequest, Load, Sampling, TextPrompt, TokensPrompt
@@ -108,6 +109,18 @@ async def test_a_step_without_memory_ends_the_engine_and_does_not_hang(
         prompts = [TokensPrompt([65 + row] * 4000) for row in range(8)]
         await end_of(engine, *[GenerateRequest(prompt, 3, Sampling()) for prompt in prompts])
         assert await engine.exited
+
+
+@needs_prlimit
+@pytest.mark.parametrize("megabytes", [1, 100])  # at 30 MLX's threads get no stack: it may hang
+async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, megabytes: int) -> None:
+    async with asyncio.timeout(DEADLINE):
+        engine = await EngineProcess.spawn()
+        await engine.ping(DEADLINE)  # it has imported everything then
+        _leave_only(engine.pid, megabytes)
+        with pytest.raises((LoadFailed, EngineCrashed)):
+            await engine.load("it", Load(str(smollm2)), lambda _: None)
+        assert engine.exited.done()
 
 
 @pytest.mark.parametrize("moment", ["Hello", "Warm", "LoadProgress", "Ready", "Started"])
