@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mlxd.errors import EngineDied
 
-_LONGEST_LOAD_SILENCE = 300.0
+_LONGEST_LOAD_SILENCE = 120.0
 
 
 class Watched(Protocol):

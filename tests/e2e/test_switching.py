@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import statistics
 import subprocess
@@ -160,6 +161,33 @@ def test_no_request_fails_while_the_default_model_changes(
     assert {answer.model for answer in answers} == {"tiny", "other"}
     assert len(answers) >= REQUESTS
     assert 'default = "tiny"' in (two_models / "settings.toml").read_text()
+
+
+def test_requests_for_a_default_that_cannot_be_loaded_get_the_old_one(
+    two_models: Path, tiny_model: Path
+) -> None:
+    broken = two_models / "models" / "broken"
+    shutil.copytree(tiny_model, broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
+    uses: list[subprocess.CompletedProcess[str]] = []
+
+    def use() -> None:
+        uses.extend(mlxctl(two_models, "use", "broken") for _ in range(3))
+
+    bodies = [{**BODY, "stream": i % 2 == 0} for i in range(8)]
+    environ = {"MLXD_MODELS__MAX_LOADED": "1", "MLXD_MODELS__DEFAULT": "tiny"}
+    with running_daemon(two_models, **environ) as daemon:
+        using = threading.Thread(target=use)
+        using.start()
+        answers = keep_asking(daemon, bodies, lambda count: count >= 50 and len(uses) == 3)
+        using.join()
+        assert daemon.status()["default_model"] == "tiny"
+    assert [use.returncode for use in uses] == [1, 1, 1]
+    assert "broken cannot be loaded" in uses[0].stderr
+    assert {(answer.model, answer.error) for answer in answers} == {("tiny", None)}
+    assert all(answer.text for answer in answers)
+    assert not (two_models / "settings.toml").exists()
 
 
 def test_two_models_that_do_not_fit_together_take_turns(two_models: Path) -> None:
