@@ -126,7 +126,7 @@ def _memory(model: ModelDetails) -> str:
     thousand = model.cache_bytes * 1000 // model.cached_tokens
     return (
         f"{needed} with {model.cached_tokens} tokens of conversation; "
-        f"{text.size(thousand)} more for each 1000"
+        f"{text.size(thousand)} more for each 1000, and what an engine takes"
     )
 
 

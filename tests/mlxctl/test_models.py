@@ -138,7 +138,8 @@ def test_show_tells_what_there_is_to_know(daemon: FakeDaemon, mlxctl: Run) -> No
         "template      yes, with tools",
         "licence       llama3.2",
         "state         ready",
-        "memory        about 2.0 GB with 2048 tokens of conversation; 115 MB more for each 1000",
+        "memory        about 2.0 GB with 2048 tokens of conversation; 115 MB more for each 1000, "
+        "and what an engine takes",
         "aliases       x, y",
         "adapters      pirate",
         "size          1.8 GB",
