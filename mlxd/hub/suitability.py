@@ -43,6 +43,7 @@ _FORMATS = {
     ".safetensors": f"safetensors, but none called {_WEIGHTS}, which is what mlx-lm loads",
 }
 _SPARE_BYTES = 1_000_000_000
+_SPARE_SHARE = 20  # on a small disk a twentieth of it is enough
 
 
 def needed(repo: str, files: Sequence[RepoFile]) -> list[RepoFile]:
@@ -92,11 +93,12 @@ def check_disk(repo: str, missing: int, folder: Path) -> None:
     Raises:
         PullFailed: they do not; has the arithmetic.
     """
-    free = shutil.disk_usage(folder).free
-    if missing + _SPARE_BYTES > free:
+    disk = shutil.disk_usage(folder)
+    spare = min(_SPARE_BYTES, disk.total // _SPARE_SHARE)
+    if missing + spare > disk.free:
         raise PullFailed(
-            f"{repo} does not fit on the disk: {size(missing)} are to come, {size(_SPARE_BYTES)} "
-            f"should stay free, and {folder} has {size(free)}"
+            f"{repo} does not fit on the disk: {size(missing)} are to come, {size(spare)} "
+            f"should stay free, and {folder} has {size(disk.free)}"
         )
 
 
