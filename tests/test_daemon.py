@@ -179,6 +179,16 @@ def test_a_killed_daemon_takes_its_engine_along_and_the_next_start_is_clean(home
         assert daemon.local.post("/v1/chat/completions", json=chat()).status_code == 200
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can end a stopped child")
+def test_an_engine_that_is_stopped_ends_with_its_daemon(home: Path) -> None:
+    with running_daemon(home) as daemon:
+        warm(daemon)
+        pid = engine_of(daemon)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        daemon.stop(signal.SIGKILL)
+        wait_until(lambda: not exists(pid), "the engine has ended")
+
+
 def test_prompts_and_answers_are_in_no_log(home: Path) -> None:
     with running_daemon(home, "--log-level", "debug") as daemon:
         secret = {"role": "user", "content": "the secret word is xylophone"}

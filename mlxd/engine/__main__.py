@@ -3,9 +3,11 @@
 This is its beginning: shake hands, then import what takes long; `serving.py` is the rest.
 """
 
+import ctypes
 import faulthandler
 import gc
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -16,9 +18,12 @@ from mlxd.engine.channel import Channel
 from mlxd.engine.read_ahead import reading_ahead
 from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello, Load
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Run one engine from handshake to shutdown."""
+    _end_with_the_daemon()
     faulthandler.enable(all_threads=False)  # Metal ends a process by abort(); say where it was
     # What is imported and loaded stays, so looking for garbage in it is time lost.
     gc.disable()
@@ -30,6 +35,15 @@ def main() -> None:
         # This brings MLX and transformers, which takes a second; the handshake cannot wait for it.
         from mlxd.engine.serving import serve
     serve(channel, first)
+
+
+def _end_with_the_daemon() -> None:
+    """Have Linux end this process with its parent, even one that hangs or is stopped; see prctl(2).
+
+    Elsewhere the end of the socket does it, which takes a thread that runs.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_standard_input() -> socket.socket:
