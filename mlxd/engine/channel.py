@@ -62,13 +62,22 @@ class Channel(Generic[Local]):
             os._exit(0)
 
     def _read(self) -> None:
-        splitter = FrameSplitter()
+        status = 1
         try:
-            while data := self._connection.recv(_READ_BYTES):
-                for payload in splitter.feed(data):
-                    for message in decode_daemon_frame(payload):
-                        self._incoming.put(message)
+            self._take_messages()
+            status = 0
+        except ConnectionResetError:
+            status = 0  # gone, with words of ours unread
         except (OSError, ValueError, msgspec.DecodeError) as error:
             print(f"the daemon's messages cannot be read: {error}", flush=True)  # noqa: T201
-            os._exit(1)
-        os._exit(0)
+        finally:
+            # Whatever happened here, and be it that nobody is left to print for.
+            os._exit(status)
+
+    def _take_messages(self) -> None:
+        """Queue the messages of the daemon until it is gone."""
+        splitter = FrameSplitter()
+        while data := self._connection.recv(_READ_BYTES):
+            for payload in splitter.feed(data):
+                for message in decode_daemon_frame(payload):
+                    self._incoming.put(message)

@@ -5,6 +5,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +122,23 @@ async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, mega
         with pytest.raises((LoadFailed, EngineCrashed)):
             await engine.load("it", Load(str(smollm2)), lambda _: None)
         assert engine.exited.done()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x00\x00\x00\x01\xc1"], ids=["reset", "garbage"])
+def test_an_engine_ends_where_nobody_reads_what_it_says(sent: bytes) -> None:
+    connection, its_connection = socket.socketpair()
+    output, its_output = socket.socketpair()
+    with subprocess.Popen(ENGINE_COMMAND, stdin=its_connection, stdout=its_output) as engine:
+        its_connection.close()
+        its_output.close()
+        select.select([connection], [], [], DEADLINE)  # its Hello, which stays unread
+        output.close()
+        connection.sendall(sent)
+        connection.close()
+        try:
+            assert engine.wait(DEADLINE) in (0, 1)
+        finally:
+            engine.kill()
 
 
 @pytest.mark.parametrize("moment", ["Hello", "Warm", "LoadProgress", "Ready", "Started"])
