@@ -64,10 +64,11 @@ class Engine:
 
 
 @contextmanager
-def engine_process() -> Iterator[Engine]:
+def engine_process(output: socket.socket | None = None) -> Iterator[Engine]:
+    """Run an engine, which prints to `output` if that is given."""
     ours, theirs = socket.socketpair()
     ours.settimeout(DEADLINE)
-    process = subprocess.Popen(ENGINE, stdin=theirs)
+    process = subprocess.Popen(ENGINE, stdin=theirs, stdout=output)
     theirs.close()
     with ours, process:
         try:

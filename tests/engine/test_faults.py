@@ -20,8 +20,16 @@ from mlxd.errors import EngineDied, LoadFailed
 from mlxd.memory.crashes import EngineCrashed
 from mlxd.memory.engine_process import ENGINE_COMMAND, EngineProcess
 from mlxd.memory.generation import Generation
-from mlxd.messages import GenerateRequest, Load, Sampling, TextPrompt, TokensPrompt
-from tests.engine.engine_process import DEADLINE
+from mlxd.messages import (
+    GenerateRequest,
+    Load,
+    Ping,
+    Ready,
+    Sampling,
+    TextPrompt,
+    TokensPrompt,
+)
+from tests.engine.engine_process import DEADLINE, engine_process
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())
@@ -125,20 +133,17 @@ async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, mega
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x00\x00\x00\x01\xc1"], ids=["reset", "garbage"])
-def test_an_engine_ends_where_nobody_reads_what_it_says(sent: bytes) -> None:
-    connection, its_connection = socket.socketpair()
+def test_an_idle_engine_ends_where_nobody_hears_it(tiny_model: Path, sent: bytes) -> None:
     output, its_output = socket.socketpair()
-    with subprocess.Popen(ENGINE_COMMAND, stdin=its_connection, stdout=its_output) as engine:
-        its_connection.close()
-        its_output.close()
-        select.select([connection], [], [], DEADLINE)  # its Hello, which stays unread
+    with output, its_output, engine_process(its_output) as engine:
+        engine.send(Load(str(tiny_model)))
+        engine.receive_until(Ready)
+        engine.send(Ping())
+        select.select([engine.connection], [], [], DEADLINE)  # its Pong, which stays unread
         output.close()
-        connection.sendall(sent)
-        connection.close()
-        try:
-            assert engine.wait(DEADLINE) in (0, 1)
-        finally:
-            engine.kill()
+        engine.connection.sendall(sent)
+        engine.connection.close()
+        assert engine.process.wait(DEADLINE) in (0, 1)
 
 
 @pytest.mark.parametrize("moment", ["Hello", "Warm", "LoadProgress", "Ready", "Started"])
