@@ -16,6 +16,7 @@ from mlxd.http.disconnect import ClientGone, beside_client
 from mlxd.http.identify import record_of
 from mlxd.http.selection import Selection
 from mlxd.http.sse import Output, Pace, stream
+from mlxd.memory.crashes import EngineCrashed
 from mlxd.models.catalog import Entry
 
 
@@ -52,7 +53,7 @@ class Generate:
             try:
                 await self._answer(body, entry, selection, client)
                 break
-            except (InsufficientMemory, LoadFailed):
+            except (InsufficientMemory, LoadFailed, EngineCrashed):
                 # It may have been about to become the default, which is another one again.
                 tried, entry = entry, selection.model(body.model, body.adapters)
                 if entry == tried:

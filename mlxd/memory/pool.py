@@ -88,10 +88,14 @@ class Pool:
         return answer
 
     def model(self, entry: Entry) -> Model:
-        """Give the model of `entry`, known from now on; with another adapter it is another one."""
+        """Give the model of `entry`, known from now on; with another adapter it is another one.
+
+        One that is in memory, or waited for, stays what it is while its files change.
+        """
         key = (entry.id, entry.adapter)
         model = self._models.get(key)
-        if model is None or (model.entry != entry and not model.resident):
+        kept = model is not None and (model.resident or self.room.awaited(model))
+        if model is None or (model.entry != entry and not kept):
             model = Model(entry, self._launch, self._policy(entry), self)
             self._models[key] = model
         return model

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,6 +130,11 @@ def mlxctl(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that have not ended."""
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def resident(daemon: DaemonProcess) -> list[str]:
     states = {"loading", "ready", "draining"}
     return [model["id"] for model in daemon.status()["models"] if model["state"] in states]
@@ -188,6 +193,41 @@ def test_requests_for_a_default_that_cannot_be_loaded_get_the_old_one(
     assert {(answer.model, answer.error) for answer in answers} == {("tiny", None)}
     assert all(answer.text for answer in answers)
     assert not (two_models / "settings.toml").exists()
+
+
+def test_requests_for_a_default_whose_load_crashes_get_the_old_one(two_models: Path) -> None:
+    bodies = [{**BODY, "stream": i % 2 == 0} for i in range(8)]
+    environ = {"MLXD_MODELS__MAX_LOADED": "1", "MLXD_MODELS__DEFAULT": "tiny"}
+    uses: list[subprocess.CompletedProcess[str]] = []
+    kills: list[int] = []
+    done = threading.Event()
+    with running_daemon(two_models, MLXD_ENGINE__MAX_CRASHES="0", **environ) as daemon:
+
+        def kill_every_load() -> None:
+            while not done.is_set():
+                for model in daemon.status()["models"]:
+                    awaited = model["requests"] >= 2 or kills  # not only by `use`
+                    if (model["id"], model["state"]) == ("other", "loading") and awaited:
+                        for pid in children(daemon.process.pid):
+                            with suppress(ProcessLookupError):
+                                os.kill(pid, signal.SIGKILL)
+                                kills.append(pid)
+
+        def use() -> None:
+            uses.append(mlxctl(two_models, "use", "other"))
+
+        ask(daemon.local, BODY)
+        threads = [threading.Thread(target=each) for each in (kill_every_load, use)]
+        for thread in threads:
+            thread.start()
+        answers = keep_asking(
+            daemon, bodies, lambda count: count >= 50 and uses and len(set(kills)) >= 2
+        )
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert "other cannot be loaded: the engine process was killed by SIGKILL" in uses[0].stderr
+    assert {(answer.model, answer.error) for answer in answers} == {("tiny", None)}
 
 
 def test_two_models_that_do_not_fit_together_take_turns(two_models: Path) -> None:
@@ -278,8 +318,8 @@ def test_an_unloaded_model_leaves_no_memory_behind(two_models: Path) -> None:
     def tree(daemon: DaemonProcess) -> int:
         """Resident bytes of the daemon and of all below it."""
         pid = daemon.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in (pid, *children)]
+        tree = (pid, *children(pid))
+        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in tree]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     with running_daemon(two_models, MLXD_MODELS__DEFAULT="tiny") as daemon:

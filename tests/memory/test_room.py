@@ -45,6 +45,20 @@ async def test_all_who_wait_for_a_model_get_it_with_its_turn(launch: CountedLaun
         assert launch.ids == ["a", "b"]
 
 
+async def test_a_model_that_is_waited_for_stays_the_same_while_its_files_change(
+    launch: CountedLaunch,
+) -> None:
+    async with open_pool(launch) as pool:
+        async with pool.lease(A):
+            before = asyncio.create_task(read(pool.submit(B, text("before"))))
+            await until(lambda: pool.room.awaited(pool.model(B)))
+            awaited = pool.model(B)
+            changed = msgspec.structs.replace(B, created=B.created + 1)
+            assert pool.model(changed) is awaited
+        assert await before == "before"
+        assert pool.model(changed) is awaited
+
+
 async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
     launch: CountedLaunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
