@@ -224,8 +224,9 @@ class Room:
         pinned = [other for other in self._models if other.resident and other.pinned]
         names = ", ".join(f"{other.entry.name} {size(other.memory)}" for other in pinned)
         return (
-            f"{need}, and does not fit beside what is pinned ({names}): models.memory_limit is "
-            f"{size(self.limit)}, models.max_loaded {self._max_loaded}"
+            f"{entry.name} takes {size(model.memory)} with its engine, and does not fit beside "
+            f"what is pinned ({names}): models.memory_limit is {size(self.limit)}, "
+            f"models.max_loaded {self._max_loaded}"
         )
 
     def _sum(self, model: Model) -> str:

@@ -146,7 +146,8 @@ async def test_a_busy_model_is_waited_for(launch_fake: LaunchFake) -> None:
 async def test_a_pinned_model_makes_no_room(launch: CountedLaunch) -> None:
     async with open_pool(launch, limited(max_loaded=1, pinned=("a",))) as pool:
         await read(pool.submit(A, text("x")))
-        with pytest.raises(InsufficientMemory, match=r"does not fit beside what is pinned \(a \d"):
+        refusal = r"b takes 100 MB with its engine, and does not fit beside what is pinned \(a \d"
+        with pytest.raises(InsufficientMemory, match=refusal):
             await read(pool.submit(B, text("x")))
         assert in_memory(pool) == {"a"}
         assert pool.model(A).expires_in is None
