@@ -101,18 +101,15 @@ class MemoryControl:
         return Work(use(), _progress(model), self._works)
 
     async def _switch(self, model: Model, old: Model | None) -> None:
-        before = self._catalog.default_name
         at_once = old is None or not old.resident or self._pool.room.must_leave(old, model)
         if at_once:
-            self._catalog.set_default(model.entry.id)
+            self._catalog.expect_default(model.entry.id)
         try:
             async with self._pool.lease(model.entry):
                 config.write_settings({"models.default": model.entry.id})
                 self._catalog.set_default(model.entry.id)
-        except MlxdError:
-            if at_once:
-                self._catalog.set_default(before)
-            raise
+        finally:
+            self._catalog.expect_default("")
 
     def _model(self, entry: Entry) -> Model:
         if self._pool.draining:

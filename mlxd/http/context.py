@@ -28,8 +28,11 @@ class Settings(Protocol):
 class Catalog(Protocol):
     """The models and adapters on disk."""
 
-    def resolve(self, name: str | None) -> Entry:
-        """Give the model that `name` means, None being the default; raises ModelNotFound."""
+    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
+        """Give the model that `name` means, None being the default; raises ModelNotFound.
+
+        `settled` leaves out of account what is only about to become the default.
+        """
 
     def entries(self) -> list[Entry]:
         """Give all models."""

@@ -54,8 +54,8 @@ class Generate:
                 await self._answer(body, entry, selection, client)
                 break
             except (InsufficientMemory, LoadFailed, EngineCrashed):
-                # It may have been about to become the default, which is another one again.
-                tried, entry = entry, selection.model(body.model, body.adapters)
+                # It may have been about to become the default, which is still another one.
+                tried, entry = entry, selection.model(body.model, body.adapters, settled=True)
                 if entry == tried:
                     raise
 

@@ -26,11 +26,13 @@ class Selection:
         self._catalog = catalog
         self._config = config
 
-    def model(self, name: str | None, adapter: str | None = None) -> Entry:
+    def model(
+        self, name: str | None, adapter: str | None = None, *, settled: bool = False
+    ) -> Entry:
         """Give the model `name` with its adapter.
 
         Without `adapter`, or with `default_model`, that is the configured one; with "" there is
-        none.
+        none. `settled` leaves out of account what is only about to become the default.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -38,7 +40,7 @@ class Selection:
             LoadFailed: the configured adapter does not exist, without which the model would give
                 other answers than it should.
         """
-        entry = self._catalog.resolve(name)
+        entry = self._catalog.resolve(name, settled=settled)
         if adapter in (None, _CONFIGURED):
             return self._with_configured_adapter(entry)
         return self._with_adapter(entry, adapter) if adapter else entry

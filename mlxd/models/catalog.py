@@ -42,6 +42,7 @@ class Catalog:
         self._places = Places(config.dirs)
         self._folders = Folders()
         self._remarks: set[str] = set()
+        self._coming = ""
 
     def entries(self) -> list[Entry]:
         """Give every model, by id; where two have the same id the first one counts."""
@@ -75,14 +76,14 @@ class Catalog:
         """Make `aliases` the other names of models."""
         self._config = msgspec.structs.replace(self._config, aliases=aliases)
 
-    @property
-    def default_name(self) -> str:
-        """What the default is called; empty where it is the only model there is."""
-        return self._config.default
+    def expect_default(self, name: str) -> None:
+        """For now let a request that names no model mean `name`; with "", the default again."""
+        self._coming = name
 
     def set_default(self, name: str) -> None:
         """Make `name` the model that a request means which names none."""
         self._config = msgspec.structs.replace(self._config, default=name)
+        self._coming = ""
 
     def was_chosen(self, model_id: str) -> bool:
         """Whether the model with that id is the default because it was set, not as the only one."""
@@ -95,18 +96,19 @@ class Catalog:
         except ModelNotFound:
             return None
 
-    def resolve(self, name: str | None) -> Entry:
+    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
         """Give the model that `name` means: an id, an alias, a folder's name, or no name.
 
         No name means the default: the configured one, or the only one there is, those in the hub's
-        cache counting only where there is no other.
+        cache counting only where there is no other. `settled` leaves out of account what is only
+        about to become the default.
 
         Raises:
             ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
                 or there are several, or none at all.
         """
         if name is None or name in DEFAULT_NAMES:
-            return self._default()
+            return self._default(self._config.default if settled else self._expected_default)
         model = self.find(name)
         if isinstance(model, Broken):
             raise ModelNotFound(f"model {model.id!r} is broken: {model.fault}", param="model")
@@ -151,9 +153,13 @@ class Catalog:
         except ModelNotFound:
             return False
 
-    def _default(self) -> Entry:
-        if self._config.default:
-            return self.resolve(self._config.default)
+    @property
+    def _expected_default(self) -> str:
+        return self._coming or self._config.default
+
+    def _default(self, name: str) -> Entry:
+        if name:
+            return self.resolve(name)
         entries = self.entries()
         if not entries:
             raise _nothing_installed()

@@ -100,6 +100,7 @@ async def test_where_both_do_not_fit_requests_wait_for_the_new_one(home: Path) -
         await first_delta(answer)
         using = d.memory.use("b")
         await until(lambda: d.default == "b")
+        assert d.catalog.resolve(None, settled=True).id == "a"
         assert (using.progress().status, d.saved()) == ("waiting", None)
         late = asyncio.create_task(first_delta(d.pool.submit(d.entry(), text("la"))))
         await first_delta(answer)

@@ -178,17 +178,19 @@ def test_requests_for_a_default_that_cannot_be_loaded_get_the_old_one(
     uses: list[subprocess.CompletedProcess[str]] = []
 
     def use() -> None:
-        uses.extend(mlxctl(two_models, "use", "broken") for _ in range(3))
+        uses.extend(mlxctl(two_models, "use", "broken") for _ in range(2))
 
     bodies = [{**BODY, "stream": i % 2 == 0} for i in range(8)]
     environ = {"MLXD_MODELS__MAX_LOADED": "1", "MLXD_MODELS__DEFAULT": "tiny"}
     with running_daemon(two_models, **environ) as daemon:
-        using = threading.Thread(target=use)
-        using.start()
-        answers = keep_asking(daemon, bodies, lambda count: count >= 50 and len(uses) == 3)
-        using.join()
+        both = [threading.Thread(target=use) for _ in range(2)]
+        for using in both:
+            using.start()
+        answers = keep_asking(daemon, bodies, lambda count: count >= 50 and len(uses) == 4)
+        for using in both:
+            using.join()
         assert daemon.status()["default_model"] == "tiny"
-    assert [use.returncode for use in uses] == [1, 1, 1]
+    assert [use.returncode for use in uses] == [1, 1, 1, 1]
     assert "broken cannot be loaded" in uses[0].stderr
     assert {(answer.model, answer.error) for answer in answers} == {("tiny", None)}
     assert all(answer.text for answer in answers)

@@ -83,7 +83,7 @@ class FakeCatalog:
     def entries(self) -> list[Entry]:
         return [_entry("tiny"), _entry("owner/name")]
 
-    def resolve(self, name: str | None) -> Entry:
+    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
         if name in (None, "default_model"):
             return _entry("tiny")
         if name in ("tiny", "owner/name"):
