@@ -1,4 +1,7 @@
-"""Asking the model hub about a repository, and what its refusals mean."""
+"""Asking the model hub about a repository, and what its refusals mean.
+
+Like `fetch.py` it imports huggingface_hub, which the daemon never does: see the package.
+"""
 
 import contextlib
 from collections.abc import Iterator

@@ -80,9 +80,9 @@ def _nothing(*_: object) -> None:
 
 
 class EngineProcess:
-    """One engine. Spawned without a model, it loads one; gone once `exited` is done.
+    """One engine: made by `spawn` without a model, it loads one by `load`, at once or later.
 
-    Made by `start`, or by `spawn` and later `load`; `exited` then says how it ended.
+    It is gone once `exited` is done, which then says how it ended.
     """
 
     def __init__(self, spawned: Spawned) -> None:
@@ -132,19 +132,6 @@ class EngineProcess:
         except BaseException:
             await engine.stop(grace=0)
             raise
-        return engine
-
-    @classmethod
-    async def start(
-        cls,
-        name: str,
-        load: Load,
-        report: Callable[[float], None],
-        command: Sequence[str] = ENGINE_COMMAND,
-    ) -> "EngineProcess":
-        """Spawn an engine and load a model in it; see `spawn` and `load`."""
-        engine = await cls.spawn(command)
-        await engine.load(name, load, report)
         return engine
 
     async def load(

@@ -18,7 +18,7 @@ from mlxd.memory.model import State
 from mlxd.memory.pool import Pool
 from mlxd.messages import Load
 from mlxd.models.catalog import Catalog, Entry
-from tests.memory.conftest import fake_command
+from tests.memory.conftest import fake_command, start_engine
 from tests.memory.test_pool import first_delta, text, until
 
 
@@ -47,7 +47,7 @@ class Daemon:
 async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
     scripts = {"broken": "unloadable", "slow": "hang-on-load"}
     command = fake_command(scripts.get(entry.id, "endless"))
-    return await EngineProcess.start(entry.id, Load(str(entry.path)), report, command)
+    return await start_engine(entry.id, Load(str(entry.path)), report, command)
 
 
 @asynccontextmanager

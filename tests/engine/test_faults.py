@@ -30,6 +30,7 @@ from mlxd.messages import (
     TokensPrompt,
 )
 from tests.engine.engine_process import DEADLINE, engine_process
+from tests.memory.conftest import start_engine
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())
@@ -59,7 +60,7 @@ async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
         ]
         command = [sys.executable, "-P", "-c", "\n".join(lines)]
     async with asyncio.timeout(DEADLINE):
-        engine = await EngineProcess.start("it", Load(str(model)), lambda _: None, command)
+        engine = await start_engine("it", Load(str(model)), lambda _: None, command)
         try:
             yield engine
         finally:

@@ -1,7 +1,7 @@
 """Engines without a model, for the tests of the daemon's side."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,15 @@ def make_entry(name: str) -> Entry:
     )
 
 
+async def start_engine(
+    name: str, load: Load, report: Callable[[float], None], command: Sequence[str]
+) -> EngineProcess:
+    """Spawn an engine and load a model in it."""
+    engine = await EngineProcess.spawn(command)
+    await engine.load(name, load, report)
+    return engine
+
+
 @pytest.fixture
 def launch_fake() -> Callable[[str], Launch]:
     """Give a launch function whose engines follow a script of tests/fakes/engine.py."""
@@ -37,7 +46,7 @@ def launch_fake() -> Callable[[str], Launch]:
     def with_script(script: str) -> Launch:
         async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
             load = Load(str(entry.path))
-            return await EngineProcess.start(entry.id, load, report, fake_command(script))
+            return await start_engine(entry.id, load, report, fake_command(script))
 
         return launch
 

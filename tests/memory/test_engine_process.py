@@ -26,7 +26,7 @@ from mlxd.messages import (
     Started,
     TextPrompt,
 )
-from tests.memory.conftest import fake_command
+from tests.memory.conftest import fake_command, start_engine
 
 DEADLINE = 20
 
@@ -34,7 +34,7 @@ DEADLINE = 20
 @asynccontextmanager
 async def running(script: str = "") -> AsyncIterator[EngineProcess]:
     async with asyncio.timeout(DEADLINE):
-        engine = await EngineProcess.start(
+        engine = await start_engine(
             "fake", Load("/models/fake"), lambda _: None, fake_command(script)
         )
         try:
@@ -97,7 +97,7 @@ async def test_requests_share_one_socket_and_keep_apart() -> None:
 
 async def test_load_reports_progress_and_what_the_engine_says_of_itself() -> None:
     progress: list[float] = []
-    engine = await EngineProcess.start("fake", Load("/m"), progress.append, fake_command(""))
+    engine = await start_engine("fake", Load("/m"), progress.append, fake_command(""))
     assert progress == [0.5]
     assert (engine.context_length, engine.memory_bytes) == (128, 1000)
     await engine.stop()
@@ -239,7 +239,7 @@ async def test_a_start_that_goes_wrong_says_why(script: str, reason: str) -> Non
 
 async def test_a_command_that_does_not_exist_is_a_failed_load() -> None:
     with pytest.raises(LoadFailed, match="no engine process can be started"):
-        await EngineProcess.start("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
+        await start_engine("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
 
 
 async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,9 +252,7 @@ async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(engine_process, "spawn", spawn_and_note)
     loaded_half = asyncio.Event()
     start = asyncio.create_task(
-        EngineProcess.start(
-            "fake", Load("/m"), lambda _: loaded_half.set(), fake_command("hang-on-load")
-        )
+        start_engine("fake", Load("/m"), lambda _: loaded_half.set(), fake_command("hang-on-load"))
     )
     await loaded_half.wait()
     start.cancel()
