@@ -27,7 +27,7 @@ def test_the_weights_are_in_the_systems_cache(tmp_path: Path) -> None:
         pytest.skip("this file system keeps its files in memory")
     with reading_ahead(tmp_path):
         reader().join()
-        assert _cached_share(weights) == 1
+        assert _cached_share(weights) > 0.9  # a machine short of memory takes single pages back
 
 
 def test_it_ends_with_the_block(tmp_path: Path) -> None:
