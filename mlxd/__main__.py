@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from msgspec.structs import replace
 
-from mlxd import __version__, config, daemon, logs
+from mlxd import __version__, activation, config, daemon, logs
 from mlxd.config import Config
 from mlxd.errors import ConfigError, MlxdError
 
@@ -60,7 +60,9 @@ def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> No
         logs.set_up(settings.log, log_file)
         daemon.run(settings, _default_set_by(flags))
     except ConfigError as error:
-        _give_up(error, EXIT_CONFIG)
+        activation.turn_away()
+        # launchd starts what fails again and again, and a mistake does not mend itself.
+        _give_up(error, 0 if activation.under_launchd() else EXIT_CONFIG)
     except MlxdError as error:
         _give_up(error, EXIT_FAILED)
 

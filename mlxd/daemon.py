@@ -6,11 +6,15 @@ import logging
 import resource
 import signal
 import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import uvloop
 
-from mlxd import __version__, listeners, lock, paths
-from mlxd.config import Config
+from mlxd import __version__, activation, listeners, lock, paths
+from mlxd.activation import Activated
+from mlxd.config import Config, check_host
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import (
     AliasControl,
@@ -25,6 +29,7 @@ from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
 from mlxd.http.selection import Selection
 from mlxd.http.server import Server
+from mlxd.idle import until_idle
 from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
@@ -73,22 +78,32 @@ class Daemon:
         self._socket = settings.socket_file()
 
     async def live(self) -> None:
-        """Bind, serve, drain, and leave nothing behind.
+        """Take over or bind the sockets, serve, drain, and leave nothing behind.
 
         Raises:
+            ConfigError: an activated socket can be reached from other machines, without a key.
             StartupError: a socket cannot be bound.
             ServingFailed: a server has ended by itself.
         """
         server = self._config.server
-        tcp = listeners.tcp(server.host, server.port)
+        activated = activation.take()
         with contextlib.ExitStack() as stack:
+            for listener in activated.tcp:
+                check_host(self._config, listener.getsockname()[0])
+            tcp = activated.tcp or listeners.tcp(server.host, server.port)
             for listener in tcp:
                 stack.enter_context(listener)
-            local = stack.enter_context(listeners.unix(self._socket))
-            stack.callback(self._socket.unlink, missing_ok=True)
-            await self._serve(tcp, local)
+            if activated.local is None:
+                local = stack.enter_context(listeners.unix(self._socket))
+                stack.callback(self._socket.unlink, missing_ok=True)
+            else:
+                local = stack.enter_context(activated.local)
+                self._socket = Path(local.getsockname())
+            await self._serve(tcp, local, activated)
 
-    async def _serve(self, tcp: list[socket.socket], local: socket.socket) -> None:
+    async def _serve(
+        self, tcp: list[socket.socket], local: socket.socket, activated: Activated
+    ) -> None:
         removal.sweep()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -108,26 +123,28 @@ class Daemon:
                 pulls=PullsControl(self._pulls),
             ),
         )
-        servers = [
-            (Server(public_app(context)), tcp),
-            (Server(unix_app(context)), [local]),
-        ]
-        serving = [loop.create_task(server.serve(sockets)) for server, sockets in servers]
+        public, control = Server(public_app(context)), Server(unix_app(context))
+        serving = [loop.create_task(public.serve(tcp)), loop.create_task(control.serve([local]))]
         _log.info("mlxd %s serves %s and %s", __version__, url, self._socket)
         self._warn_of_what_is_missing()
         self._pool.open()
         self._pulls.resume()
 
-        stop = loop.create_task(self._stop_asked.wait())
-        await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
+        reasons = [loop.create_task(self._stop_asked.wait())]
+        if activated and self._config.server.idle_exit is not None:
+            reasons.append(loop.create_task(self._idleness((public, control))))
+        await asyncio.wait([*reasons, *serving], return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
         await self._pulls.close()
         grace = _LAST_WORDS_SECONDS
         if not any(task.done() for task in serving):
-            grace = max(grace, await self._drain())
+            # Of the public ones first: through the other people look and wait for the end.
+            kept = [public] * bool(activated.tcp) + [control] * (activated.local is not None)
+            grace = max(grace, await self._drain(kept))
         await self._pool.close()
 
-        for server, _ in servers:
+        for server in (public, control):
             server.stop(grace)
         await asyncio.wait(serving)
         for task in serving:
@@ -150,16 +167,42 @@ class Daemon:
             except (ModelNotFound, LoadFailed) as error:
                 _log.warning("%s", error.message)
 
-    async def _drain(self) -> float:
+    async def _idleness(self, servers: Sequence[Server]) -> Literal[True]:
+        """Return when nothing has been loaded or asked for in `server.idle_exit`."""
+
+        def asked() -> int | None:
+            if (
+                self._pool.requests
+                or any(model.resident for model in self._pool.models)
+                or any(not pull.ended.done() for pull in self._pulls.pulls)
+                or any(server.busy for server in servers)
+            ):
+                return None
+            return sum(server.requests for server in servers)
+
+        seconds = self._config.server.idle_exit or 0.0
+        await until_idle(seconds, asked)
+        _log.info("nothing was asked for in %g s (server.idle_exit)", seconds)
+        return True
+
+    async def _drain(self, kept: Sequence[Server]) -> float:
         """Let what runs finish within the drain timeout, or until a second signal.
 
-        Gives how many seconds are left.
+        Connections to the servers of `kept`, whose sockets somebody else keeps, wait for the next
+        daemon. Gives how many seconds are left.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds := self._config.server.drain_timeout)
         _log.info("stopping: waiting at most %g s for %d requests", seconds, self._pool.requests)
         self._stop_asked.clear()
-        drained = loop.create_task(self._pool.drain(seconds))
+
+        async def drain() -> None:
+            self._pool.announce_drain()
+            for server in kept:
+                await server.hand_over(end - loop.time())
+            await self._pool.drain(end - loop.time())
+
+        drained = loop.create_task(drain())
         hurried = loop.create_task(self._stop_asked.wait())
         await asyncio.wait([drained, hurried], return_when=asyncio.FIRST_COMPLETED)
         drained.cancel()

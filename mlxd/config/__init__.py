@@ -12,7 +12,7 @@
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """
 
-from mlxd.config.consistency import check
+from mlxd.config.consistency import check, check_host
 from mlxd.config.merge import Explained, explain, load, load_file
 from mlxd.config.notation import ByteSize, Duration
 from mlxd.config.render import render_default
@@ -41,6 +41,7 @@ __all__ = [
     "Section",
     "Server",
     "check",
+    "check_host",
     "explain",
     "load",
     "load_file",

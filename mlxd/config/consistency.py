@@ -16,11 +16,7 @@ def check(config: Config) -> None:
         ConfigError: the daemon would listen beyond this machine without a key, the path of the
             Unix socket is too long for the system, or a model is to draft for itself.
     """
-    if not config.server.api_key and not _is_loopback(config.server.host):
-        raise ConfigError(
-            f'server.host: "{config.server.host}" can be reached from other machines: '
-            "set server.api_key too, or use 127.0.0.1"
-        )
+    check_host(config, config.server.host)
     socket = config.socket_file()
     length = len(os.fsencode(socket))
     limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL
@@ -36,6 +32,19 @@ def check(config: Config) -> None:
                 f"{dotted((PER_MODEL, name, 'draft_model'))}: {toml_text(draft)} is the model "
                 "itself; name a smaller one with the same tokens"
             )
+
+
+def check_host(config: Config, host: str) -> None:
+    """Refuse to listen on `host` where that would be unsafe.
+
+    Raises:
+        ConfigError: it can be reached from other machines, and there is no key.
+    """
+    if not config.server.api_key and not _is_loopback(host):
+        raise ConfigError(
+            f'server.host: "{host}" can be reached from other machines: '
+            "set server.api_key too, or use 127.0.0.1"
+        )
 
 
 def _is_loopback(host: str) -> bool:

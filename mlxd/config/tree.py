@@ -57,6 +57,14 @@ class Server(Section, frozen=True):
     drain_timeout: Annotated[
         Duration, Meta(description="How long running requests may go on when the daemon stops.")
     ] = 30.0
+    idle_exit: Annotated[
+        float | None,
+        Time(optional=True),
+        Meta(
+            description="How long an idle daemon stays that a connection will start again; empty "
+            "is for ever."
+        ),
+    ] = None
 
 
 class Models(Section, frozen=True):

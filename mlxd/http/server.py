@@ -11,6 +11,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from mlxd.errors import InvalidRequest
 from mlxd.http.errors import error_response
 
+_LOOK_SECONDS = 0.01
+_FIRST_REQUEST_SECONDS = 1.0
+
 
 class Server(uvicorn.Server):
     """uvicorn's server on our sockets: asleep while idle, and without signal handlers."""
@@ -32,6 +35,40 @@ class Server(uvicorn.Server):
             )
         )
         self._stopped = asyncio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way."""
+        return any(connection.busy for connection in self._connections())
+
+    @property
+    def requests(self) -> int:
+        """How many requests have been answered since the start."""
+        return self.server_state.total_requests
+
+    async def hand_over(self, seconds: float) -> None:
+        """Leave new connections to the next process that listens on these sockets.
+
+        Waits at most `seconds` for what is asked on those that are open, and closes each after it.
+        One that has asked nothing yet may still do so for a moment.
+        """
+        for server in self.servers:
+            server.close()
+        for connection in self._connections():
+            connection.retire()
+        clock = asyncio.get_running_loop().time
+        end, moment = clock() + seconds, clock() + _FIRST_REQUEST_SECONDS
+        while (now := clock()) < end:
+            if not self.busy and not (now < moment and self._awaited()):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _awaited(self) -> bool:
+        return any(connection.fresh for connection in self._connections())
+
+    def _connections(self) -> "list[_Protocol]":
+        connections = self.server_state.connections
+        return [each for each in connections if isinstance(each, _Protocol)]
 
     def stop(self, grace: float) -> None:
         """Stop accepting, and end once the connections have; abort them after `grace` seconds."""
@@ -57,6 +94,30 @@ class _Protocol(HttpToolsProtocol):
 
     RFC 9110, 7.8, lets a server ignore the offer of an upgrade, but httptools stops at it.
     """
+
+    _retired = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its first request has yet to come."""
+        return self.cycle is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way."""
+        return not self.fresh and not self.cycle.response_complete
+
+    def retire(self) -> None:
+        """Close the connection after the request that it is about, or has yet to bring."""
+        if self.fresh:
+            self._retired = True
+        else:
+            self.shutdown()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._retired and not self.fresh:
+            self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()

@@ -39,7 +39,7 @@ class Pool:
         self._answers: set[Answer] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._draining = self._closed = False
+        self._draining = self._refusing = self._closed = False
 
     def open(self) -> None:
         """Begin: have a spare engine wait, where the configuration asks for one."""
@@ -77,7 +77,7 @@ class Pool:
             Draining: the daemon is stopping.
             QueueFull: `server.max_queue` requests are accepted already.
         """
-        if self._draining:
+        if self._refusing:
             raise Draining("the daemon is stopping")
         limit = self._config.server.max_queue
         if len(self._answers) >= limit:
@@ -138,23 +138,27 @@ class Pool:
             if model.engine is not None:
                 await model.engine.check()
 
+    def announce_drain(self) -> None:
+        """Say that the daemon is stopping; requests that reach it all the same are accepted."""
+        self._draining = True
+
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait at most `seconds` for what is accepted to end."""
-        self._draining = True
+        self._draining = self._refusing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
 
     async def close(self) -> None:
         """End every engine; what still runs ends with `Draining`."""
-        self._draining = self._closed = True
+        self._draining = self._refusing = self._closed = True
         self.room.close()
         await self._launcher.close()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
 
     @property
     def draining(self) -> bool:
-        """Whether requests are no longer accepted."""
+        """Whether the daemon is stopping."""
         return self._draining
 
     @property

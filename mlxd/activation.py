@@ -1,0 +1,136 @@
+"""Sockets that a service manager has opened and keeps: launchd's and systemd's.
+
+Their names are `http` for TCP and `local` for the Unix socket. Whoever opened them listens on while
+no daemon runs: a connection made then waits in the kernel, and starts one.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass, field
+
+from mlxd.errors import StartupError
+
+_FIRST_FD = 3  # SD_LISTEN_FDS_START
+_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+_HTTP, _LOCAL = "http", "local"
+_LAUNCHD_LABELS = ("dev.mlxd", "homebrew.mxcl.mlxd")
+
+
+@dataclass
+class Activated:
+    """The sockets that were handed to this process; none where it binds its own."""
+
+    tcp: list[socket.socket] = field(default_factory=list)
+    local: socket.socket | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tcp) or self.local is not None
+
+
+def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
+    """Take over the sockets meant for this process; to be called once.
+
+    The variables that announce them are removed, since they are no children's business.
+
+    Raises:
+        StartupError: what was handed over cannot be listened on.
+    """
+    activated = Activated()
+    with contextlib.ExitStack() as stack:
+        for name, descriptor in [*_from_systemd(environ), *_from_launchd()]:
+            listener = stack.enter_context(_listener(name, descriptor))
+            _sort_in(activated, name, listener)
+        stack.pop_all()
+    return activated
+
+
+def turn_away() -> None:
+    """Close the connections that wait, before this process ends without having served them.
+
+    Left alone they would have it started again at once, and for ever.
+    """
+    with contextlib.suppress(StartupError):
+        activated = take()
+        for listener in [*activated.tcp, *([activated.local] if activated.local else [])]:
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    listener.accept()[0].close()
+
+
+def under_launchd(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Whether launchd has started this process, as mlxd's own service or as Homebrew's."""
+    name = environ.get("XPC_SERVICE_NAME", "")
+    return name in _LAUNCHD_LABELS or name.startswith(f"{_LAUNCHD_LABELS[0]}.")
+
+
+def _listener(name: str, descriptor: int) -> socket.socket:
+    try:
+        os.set_inheritable(descriptor, False)
+        listener = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise _unfit(name, "is no socket") from error
+    listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listener.type != socket.SOCK_STREAM or not listens:
+        listener.close()
+        raise _unfit(name, "does not listen for streams")
+    listener.setblocking(False)
+    return listener
+
+
+def _sort_in(activated: Activated, name: str, listener: socket.socket) -> None:
+    if listener.family == socket.AF_UNIX:
+        if name == _HTTP:
+            raise _unfit(name, "is a Unix socket; that one is to be called `local`")
+        if activated.local is not None:
+            raise _unfit(name, "is a second Unix socket")
+        activated.local = listener
+    elif name == _LOCAL:
+        raise _unfit(name, "is no Unix socket; one for TCP is to be called `http`")
+    else:
+        activated.tcp.append(listener)
+
+
+def _unfit(name: str, why: str) -> StartupError:
+    return StartupError(f"the activated socket {name!r} {why}")
+
+
+def _from_systemd(environ: MutableMapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Give name and descriptor of what sd_listen_fds(3) describes."""
+    values = {name: environ.pop(name, "") for name in _VARIABLES}
+    if values["LISTEN_PID"] != str(os.getpid()) or not values["LISTEN_FDS"].isdigit():
+        return
+    names = values["LISTEN_FDNAMES"].split(":")
+    for index in range(int(values["LISTEN_FDS"])):
+        yield names[index] if index < len(names) else "unknown", _FIRST_FD + index
+
+
+def _from_launchd() -> Iterator[tuple[str, int]]:
+    """Give name and descriptor of what launch_activate_socket(3) hands out; on a Mac only.
+
+    An error means that there is no such socket: ESRCH where launchd did not start this process,
+    ENOENT where its plist names none so, EALREADY where it was handed out before.
+    """
+    library = ctypes.CDLL(None)
+    try:
+        activate = library.launch_activate_socket
+    except AttributeError:
+        return
+    activate.argtypes = (
+        ctypes.c_char_p,
+        ctypes.POINTER(ctypes.POINTER(ctypes.c_int)),
+        ctypes.POINTER(ctypes.c_size_t),
+    )
+    activate.restype = ctypes.c_int
+    library.free.argtypes = (ctypes.c_void_p,)
+    library.free.restype = None
+    for name in (_HTTP, _LOCAL):
+        found, count = ctypes.POINTER(ctypes.c_int)(), ctypes.c_size_t()
+        if activate(name.encode(), ctypes.byref(found), ctypes.byref(count)) != 0:
+            continue
+        descriptors = found[: count.value]
+        library.free(found)
+        for descriptor in descriptors:
+            yield name, descriptor

@@ -1,0 +1,313 @@
+"""Sockets that a service manager keeps: the daemon starts with a connection, and goes when idle."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mlxd import activation
+from mlxd.errors import StartupError
+from tests.daemon_process import DEADLINE, wait_until
+from tests.fakes.socket_keeper import SocketKeeper
+
+MLXD = [sys.executable, "-m", "mlxd"]
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate"
+)
+
+
+@pytest.fixture
+def home(tiny_model: Path) -> Iterator[Path]:
+    """A home with the tiny model; its path is short enough for a Unix socket."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home = Path(folder)
+        (home / "models").mkdir()
+        (home / "models" / "tiny").symlink_to(tiny_model)
+        (home / "run").mkdir(mode=0o700)
+        yield home
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "MLXD_HOME": str(home), "MLXD_SERVER__PORT": "1", **more}
+
+
+@pytest.fixture
+def begun() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait(DEADLINE)
+
+
+@pytest.fixture
+def tcp() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        yield listener
+
+
+@pytest.fixture
+def local(home: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(home / "run" / "mlxd.sock"))
+        listener.listen(2048)
+        yield listener
+
+
+def url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def by_systemd(home: Path, *sockets: str, **environ: str) -> "subprocess.Popen[bytes]":
+    """Run mlxd as a socket unit does; what is listened on exists when this returns."""
+    command = ["systemd-socket-activate"]
+    for each in sockets:
+        command += ["-l", each]
+    names = ":".join(("http", "local")[: len(sockets)])
+    # It clears the environment but for what is named.
+    environ = {"MLXD_HOME": str(home), "PATH": os.environ["PATH"], **environ}
+    for name, value in environ.items():
+        command += ["-E", f"{name}={value}"]
+    process = subprocess.Popen(
+        [*command, f"--fdname={names}", *MLXD], stderr=subprocess.PIPE, env=environment(home)
+    )
+    for _ in sockets:
+        assert process.stderr is not None
+        assert b"Listening on" in process.stderr.readline()
+    return process
+
+
+@needs_systemd
+def test_the_first_connection_starts_it_and_idleness_ends_it(home: Path) -> None:
+    port = free_port()
+    for _ in range(2):  # it can be started again and again
+        with by_systemd(home, f"127.0.0.1:{port}", MLXD_SERVER__IDLE_EXIT="0.2s") as process:
+            asked = subprocess.run(
+                ["curl", "-sf", f"http://127.0.0.1:{port}/health"], capture_output=True, check=True
+            )
+            assert json.loads(asked.stdout)["status"] == "ok"
+            assert process.wait(DEADLINE) == 0
+            assert b"nothing was asked for in 0.2 s" in process.stderr.read()
+
+
+@needs_systemd
+def test_both_sockets_are_used_and_left_where_they_are(home: Path) -> None:
+    port, path = free_port(), home / "run" / "given.sock"
+    with by_systemd(home, f"127.0.0.1:{port}", str(path), MLXD_SERVER__IDLE_EXIT="0.2s") as process:
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport, base_url="http://localhost", timeout=60) as client:
+            status = client.get("/control/v1/status").json()
+        assert status["url"] == f"http://127.0.0.1:{port}"
+        assert status["socket"] == str(path)
+        assert httpx.get(f"{status['url']}/control/v1/status").status_code == 404
+        assert process.wait(DEADLINE) == 0
+        process.stderr.read()
+    assert path.is_socket()
+
+
+def test_what_is_loaded_keeps_it(
+    home: Path, tcp: socket.socket, begun: list["subprocess.Popen[bytes]"]
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    environ = {"MLXD_SERVER__IDLE_EXIT": "0.1s", "MLXD_MODELS__KEEP_ALIVE": "1s"}
+    daemon = keeper.spawn(MLXD, environment(home, **environ))
+    begun.append(daemon)
+    body = {"prompt": "a", "max_tokens": 1}
+    answer = httpx.post(f"{url(tcp)}/v1/completions", json=body, timeout=60)
+    assert answer.status_code == 200
+    with pytest.raises(subprocess.TimeoutExpired):
+        daemon.wait(0.5)
+    assert daemon.wait(DEADLINE) == 0
+
+
+def test_500_requests_through_restarts_and_none_refused(
+    home: Path, tcp: socket.socket, local: socket.socket, begun: list["subprocess.Popen[bytes]"]
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    keeper.keep("local", local)
+    statuses: list[int | str] = []
+
+    def ask(count: int, **client: object) -> None:
+        for _ in range(count):
+            try:
+                with httpx.Client(timeout=60, **client) as one:
+                    reply = one.post("/v1/completions", json={"prompt": "a", "max_tokens": 8})
+                statuses.append(reply.status_code)
+            except httpx.HTTPError as error:
+                statuses.append(repr(error))
+
+    def ask_locally() -> None:
+        for _ in range(100):  # a transport is closed with its client
+            transport = httpx.HTTPTransport(uds=str(home / "run" / "mlxd.sock"))
+            ask(1, base_url="http://localhost", transport=transport)
+
+    clients = [
+        threading.Thread(target=ask, args=(100,), kwargs={"base_url": url(tcp)}) for _ in range(4)
+    ]
+    clients.append(threading.Thread(target=ask_locally))
+    daemon = keeper.spawn(MLXD, environment(home))
+    begun.append(daemon)
+    for client in clients:
+        client.start()
+    for goal in (100, 300):
+        wait_until(lambda goal=goal: len(statuses) >= goal, f"{goal} are answered")
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(DEADLINE) == 0
+        daemon = keeper.spawn(MLXD, environment(home))
+        begun.append(daemon)
+    for client in clients:
+        client.join()
+    assert statuses == [200] * 500
+
+
+def test_a_client_that_keeps_its_connection_is_told_to_leave_it(
+    home: Path, tcp: socket.socket, begun: list["subprocess.Popen[bytes]"]
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    daemon = keeper.spawn(MLXD, environment(home))
+    begun.append(daemon)
+    with httpx.Client(base_url=url(tcp), timeout=60) as client:
+        client.get("/health").raise_for_status()
+        body = {"prompt": "a", "max_tokens": 300, "stream": True}
+        with client.stream("POST", "/v1/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            daemon.send_signal(signal.SIGTERM)
+            assert list(lines)[-2] == "data: [DONE]"
+        assert daemon.wait(DEADLINE) == 0
+        begun.append(keeper.spawn(MLXD, environment(home)))
+        client.get("/health").raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def launchd_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands in for launch_activate_socket(3), on a system that can compile and preload it."""
+    if sys.platform == "darwin" or shutil.which("cc") is None:
+        pytest.skip("needs cc and LD_PRELOAD")
+    built = tmp_path_factory.mktemp("launchd") / "launchd.so"
+    source = Path(__file__).parent / "fakes" / "launch_activate_socket.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", built, source], check=True)
+    return built
+
+
+def test_launchds_sockets_are_asked_for_by_name(
+    home: Path,
+    launchd_library: Path,
+    tcp: socket.socket,
+    local: socket.socket,
+    begun: list["subprocess.Popen[bytes]"],
+) -> None:
+    environ = environment(
+        home,
+        LD_PRELOAD=str(launchd_library),
+        FAKE_LAUNCHD_HTTP=str(tcp.fileno()),
+        FAKE_LAUNCHD_LOCAL=str(local.fileno()),
+    )
+    daemon = subprocess.Popen(MLXD, env=environ, pass_fds=(tcp.fileno(), local.fileno()))
+    begun.append(daemon)
+    assert httpx.get(f"{url(tcp)}/health", timeout=60).status_code == 200
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(DEADLINE) == 0
+    assert (home / "run" / "mlxd.sock").is_socket()
+
+
+def test_without_launchd_its_function_hands_out_nothing(
+    home: Path, launchd_library: Path, begun: list["subprocess.Popen[bytes]"]
+) -> None:
+    port = free_port()
+    environ = environment(home, LD_PRELOAD=str(launchd_library), MLXD_SERVER__PORT=str(port))
+    begun.append(subprocess.Popen(MLXD, env=environ))
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return False
+
+    wait_until(answers, "the daemon has bound its own socket")
+
+
+@pytest.mark.parametrize(
+    ("service", "status"),
+    [
+        ("", 78),
+        ("com.apple.Terminal", 78),
+        ("dev.mlxd", 0),
+        ("dev.mlxd.1a2b3c4d", 0),
+        ("homebrew.mxcl.mlxd", 0),
+    ],
+)
+def test_launchd_does_not_start_a_broken_configuration_again(
+    home: Path, service: str, status: int
+) -> None:
+    environ = environment(home, MLXD_SERVER__PORT="many", XPC_SERVICE_NAME=service)
+    done = subprocess.run(MLXD, env=environ, capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr.startswith("mlxd: environment variable MLXD_SERVER__PORT")
+
+
+def test_a_broken_configuration_turns_away_who_waits(home: Path, tcp: socket.socket) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    with socket.create_connection(tcp.getsockname()) as client:
+        assert keeper.asked(DEADLINE)
+        broken = environment(home, MLXD_SERVER__PORT="many")
+        assert keeper.spawn(MLXD, broken, stderr=subprocess.DEVNULL).wait(DEADLINE) == 78
+        assert client.recv(1) == b""
+    assert not keeper.asked(0)
+
+
+def test_a_socket_for_other_machines_needs_a_key(home: Path) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        keeper = SocketKeeper()
+        keeper.keep("http", everywhere)
+        daemon = keeper.spawn(MLXD, environment(home), stderr=subprocess.PIPE)
+        _, said = daemon.communicate(timeout=DEADLINE)
+    assert daemon.returncode == 78
+    assert b"0.0.0.0" in said
+    assert b"server.api_key" in said
+
+
+def test_what_is_meant_for_another_process_is_left_alone() -> None:
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "http"}
+    assert not activation.take(environ)
+    assert environ == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("http", "called `local`"), ("local", "called `http`")],
+)
+def test_a_socket_of_the_wrong_kind_is_named(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = socket.AF_UNIX if name == "http" else socket.AF_INET
+    with socket.socket(family) as listener:
+        if family is socket.AF_INET:
+            listener.bind(("127.0.0.1", 0))
+        else:
+            monkeypatch.chdir(tmp_path)
+            listener.bind("s")
+        listener.listen()
+        monkeypatch.setattr(activation, "_FIRST_FD", os.dup(listener.fileno()))
+        environ = {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": name}
+        with pytest.raises(StartupError, match=message):
+            activation.take(environ)
