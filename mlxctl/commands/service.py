@@ -1,55 +1,73 @@
-"""`mlxctl start`, `stop` and `restart`."""
+"""`mlxctl start`, `stop` and `restart`; `install` and what belongs to it is in install.py."""
 
 import click
 
+from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager
-from mlxctl.service.process import ProcessManager
 from mlxd import config
+from mlxd.api.control import Status
 from mlxd.config import Config
 from mlxd.errors import ConfigError
 
 
 @click.command()
 def start() -> None:
-    """Start the daemon and wait until it answers."""
+    """Start the daemon and wait until it answers.
+
+    Where it is installed as a service, launchd, Homebrew or systemd starts it.
+    """
     settings = config.load()
     config.check(settings)
-    _start(ProcessManager(settings))
+    manager = in_charge(settings)
+    before = manager.pid()
+    status = manager.start(report)
+    _tell_start(status, "is running already" if status.pid == before else "has started")
+    tell_faults(manager)
 
 
 @click.command()
 def stop() -> None:
-    """Let running requests finish, then end the daemon."""
-    _stop(ProcessManager(_settings_to_stop()))
+    """Let running requests finish, then end the daemon.
+
+    A service comes back with the next login; `mlxctl disable` keeps it from that.
+    """
+    manager = in_charge(_settings_to_stop())
+    pid = manager.pid()
+    manager.stop(report)
+    click.echo(f"mlxd has stopped (pid {pid})" if pid else "mlxd is no longer waited for")
 
 
 @click.command()
 def restart() -> None:
-    """Stop the daemon if it runs, then start it and wait until it answers."""
+    """Stop the daemon if it runs, then start it and wait until it answers.
+
+    As a service it refuses nobody meanwhile: who connects waits until it is back.
+    """
     # Loaded first: a mistake in the configuration leaves the running daemon alone.
     settings = config.load()
     config.check(settings)
-    manager = ProcessManager(settings)
-    if manager.pid() is not None:
-        _stop(manager)
-    _start(manager)
-
-
-def _start(manager: ServiceManager) -> None:
+    manager = in_charge(settings)
     before = manager.pid()
-    status = manager.start(_report)
-    verb = "is running already" if status.pid == before else "has started"
-    click.echo(f"mlxd {verb} (pid {status.pid}): {status.url}")
+    status = manager.restart(report)
+    if before is not None:
+        click.echo(f"mlxd has stopped (pid {before})")
+    _tell_start(status, "has started")
+    tell_faults(manager)
 
 
-def _stop(manager: ServiceManager) -> None:
-    pid = manager.pid()
-    manager.stop(_report)
-    click.echo(f"mlxd has stopped (pid {pid})")
-
-
-def _report(line: str) -> None:
+def report(line: str) -> None:
+    """Say what is waited for."""
     click.echo(line, err=True)
+
+
+def tell_faults(manager: ServiceManager) -> None:
+    """Say what is wrong with the service, though it runs."""
+    for fault in manager.describe().faults:
+        click.echo(f"mlxctl: {fault}", err=True)
+
+
+def _tell_start(status: Status, verb: str) -> None:
+    click.echo(f"mlxd {verb} (pid {status.pid}): {status.url}")
 
 
 def _settings_to_stop() -> Config:

@@ -4,11 +4,13 @@ import click
 import msgspec
 
 from mlxctl import text
-from mlxctl.client import Client, connect
+from mlxctl.client import Client
 from mlxctl.commands.memory import models_table
 from mlxctl.errors import NoAnswer, NotRunning
+from mlxctl.service.choose import in_charge
+from mlxctl.service.manager import ServiceManager, ServiceStatus
 from mlxctl.service.owner import owner
-from mlxd import paths
+from mlxd import config, paths
 from mlxd.api.control import Status
 
 
@@ -17,16 +19,23 @@ from mlxd.api.control import Status
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
-    found = _status(connect())
+    settings = config.load()
+    manager = in_charge(settings)
+    found = _status(Client(settings.socket_file()), manager)
+    service = manager.describe()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        whole = {**msgspec.to_builtins(found), "service": msgspec.to_builtins(service)}
+        click.echo(msgspec.json.format(msgspec.json.encode(whole)))
     else:
-        click.echo("\n".join(_lines(found)))
+        click.echo("\n".join(_lines(found, service)))
     if not found.running:
         ctx.exit(NotRunning.exit_status)
 
 
-def _status(client: Client) -> Status:
+def _status(client: Client, manager: ServiceManager) -> Status:
+    # Where launchd or systemd listens, asking would start what does not run.
+    if manager.pid() is None and manager.keeps_sockets():
+        return _places(client)
     try:
         return client.status()
     except NotRunning:
@@ -38,6 +47,11 @@ def _status(client: Client) -> Status:
         if pid := owner(paths.lock_file()):
             raise NoAnswer(f"{error.message}; its pid is {pid}") from error
         raise
+    return _places(client)
+
+
+def _places(client: Client) -> Status:
+    """Give where everything is while nothing runs."""
     return Status(
         running=False,
         socket=str(client.socket_file),
@@ -49,7 +63,7 @@ def _status(client: Client) -> Status:
     )
 
 
-def _lines(status: Status) -> list[str]:
+def _lines(status: Status, service: ServiceStatus) -> list[str]:
     places = [
         ("socket", status.socket),
         ("config", status.config),
@@ -59,7 +73,11 @@ def _lines(status: Status) -> list[str]:
         ("log", status.log),
     ]
     if not status.running:
-        return [NotRunning().message, "", text.table(places)]
+        waits = service.loaded and service.keeps_sockets
+        first = (
+            "mlxd is not running; the first connection starts it" if waits else NotRunning().message
+        )
+        return [first, "", text.table(_service_lines(service) + places)]
     uptime = text.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
@@ -68,8 +86,21 @@ def _lines(status: Status) -> list[str]:
     ]
     does = "stopping" if status.stopping else "running"
     lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]
-    lines += [text.table(facts + places), ""]
+    lines += [text.table(facts + _service_lines(service) + places), ""]
     models = [model for model in status.models if model.state != "unloaded"]
     if not models:
         return [*lines, "no model in memory"]
     return [*lines, models_table(models)]
+
+
+def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
+    """Say who starts the daemon; nothing where that is nobody but `mlxctl start`."""
+    if service.label is None:
+        return []
+    lines = [
+        ("service", f"{service.manager}, {service.label}"),
+        ("starts", service.starts),
+    ]
+    if service.last_exit is not None:
+        lines.append(("last exit", service.last_exit))
+    return lines + [("fault", fault) for fault in service.faults]

@@ -1,1 +1,10 @@
-"""The service managers mlxctl can drive, one module each."""
+"""The service managers mlxctl can drive, one module each.
+
+manager      the interface of all
+choose       which one is in charge
+description  what each is told of the daemon
+launchd      with plist (what it is given) and launchctl (how it is spoken to)
+systemd      user units
+process      where nobody is in charge
+observation  the daemon from outside, whoever started it; owner says whose the home is
+"""

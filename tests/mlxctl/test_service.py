@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
-from mlxctl.service import process
+from mlxctl.service import observation, process
 from mlxctl.service.owner import owner
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
@@ -221,7 +221,7 @@ def test_logs_that_cannot_be_written_are_one_line(home: Path, mlxctl: Run) -> No
 def test_a_daemon_that_does_not_answer_in_time_is_killed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_START_SECONDS", 0.01)
+    monkeypatch.setattr(process, "START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=r"did not answer on .* within 0.01 s and was killed"):
         ProcessManager(config.load()).start(print)
     assert owner(paths.lock_file()) is None
@@ -230,7 +230,7 @@ def test_a_daemon_that_does_not_answer_in_time_is_killed(
 def test_start_tells_of_one_that_runs_and_does_not_answer(
     stubborn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_START_SECONDS", 0.01)
+    monkeypatch.setattr(observation, "START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=rf"mlxd \(pid {stubborn}\) runs, but does not answer"):
         ProcessManager(config.load()).start(print)
 
@@ -238,8 +238,8 @@ def test_start_tells_of_one_that_runs_and_does_not_answer(
 def test_stop_says_what_it_waits_for_and_kills_in_the_end(
     stubborn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(observation, "_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(observation, "_STOP_SECONDS", 0.1)
     said: list[str] = []
     settings = config.load(flags={"server.drain_timeout": "0.1s"})
     with pytest.raises(CommandFailed, match=r"did not stop within 0.2 s and was killed"):
@@ -259,8 +259,8 @@ def test_stop_counts_the_requests_it_waits_for(
     requests: int,
     count: str,
 ) -> None:
-    monkeypatch.setattr(process, "_QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(process, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(observation, "_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(observation, "_STOP_SECONDS", 0.1)
     model = {"id": "tiny", "state": "ready", "requests": requests}
     places = dict.fromkeys(
         ("socket", "config", "settings", "models_dir", "adapters_dir", "log"), ""

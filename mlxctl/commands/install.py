@@ -1,0 +1,114 @@
+"""`mlxctl install`, `uninstall`, `enable` and `disable`: the daemon as a service."""
+
+import shutil
+from pathlib import Path
+
+import click
+
+from mlxctl.commands.service import report
+from mlxctl.errors import CommandFailed
+from mlxctl.service import choose
+from mlxctl.service.description import Mode
+from mlxctl.service.launchd import HOMEBREW_LABEL, LaunchdManager
+from mlxctl.service.manager import Installer
+from mlxd import config, paths
+
+
+@click.command()
+@click.option("--at-login", "mode", flag_value=Mode.AT_LOGIN, default=True, help="The default.")
+@click.option("--on-demand", "mode", flag_value=Mode.ON_DEMAND, help="With the first connection.")
+@click.option("--system", "mode", flag_value=Mode.SYSTEM, help="At boot, whoever logs in (root).")
+@click.option("--print", "show", is_flag=True, help="Print what would be written; touch nothing.")
+@click.option(
+    "--manager",
+    "name",
+    type=click.Choice(["launchd", "systemd"]),
+    help="Whose service; left out, that of this system.",
+)
+def install(mode: str, name: str | None, *, show: bool) -> None:
+    """Have launchd or systemd start the daemon, at each login unless you say otherwise.
+
+    Run it again after an upgrade or a change of server.host, port or socket: what is right already
+    is left alone. MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, but for
+    the API key.
+    """
+    settings = config.load()
+    config.check(settings)
+    when = Mode(mode)  # click makes it a plain text
+    manager = choose.to_install(settings, name, when)
+    if show:
+        click.echo(manager.preview(when), nl=False)
+        return
+    other = choose.installed(settings)
+    if isinstance(other, LaunchdManager) and other.homebrew:
+        raise CommandFailed(
+            f"Homebrew manages mlxd ({HOMEBREW_LABEL}): brew services start mlxd; or first "
+            "brew services stop mlxd"
+        )
+    if other is not None and isinstance(manager, LaunchdManager) and _differ(manager, other):
+        other.uninstall(report)
+    changed = manager.install(when, report)
+    status = manager.describe()
+    verb = "is installed" if changed else "is installed already, as it should be"
+    click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({status.file})")
+
+
+@click.command()
+@click.option("--purge", is_flag=True, help="Also remove logs and socket; models and config stay.")
+def uninstall(*, purge: bool) -> None:
+    """Stop the daemon and take its service out; nothing is left that would start it."""
+    manager = _installed()
+    if manager is not None:
+        where = manager.describe().file
+        manager.uninstall(report)
+        click.echo(f"mlxd is uninstalled ({where})")
+    else:
+        click.echo("mlxd is not installed as a service")
+    if purge:
+        _purge([paths.log_dir(), paths.runtime_dir()])
+
+
+@click.command()
+def enable() -> None:
+    """Have the service started by itself again."""
+    _demand().enable()
+    click.echo("mlxd is enabled")
+
+
+@click.command()
+def disable() -> None:
+    """Have the service never started by itself; one that runs goes on."""
+    _demand().disable()
+    click.echo("mlxd is disabled: it does not start by itself until mlxctl enable")
+
+
+def _differ(one: LaunchdManager, other: Installer) -> bool:
+    return one.describe().file != other.describe().file
+
+
+def _installed() -> Installer | None:
+    """Give the manager that knows the daemon.
+
+    Raises:
+        CommandFailed: it is Homebrew's, and not ours to take out.
+    """
+    manager = choose.installed(config.load())
+    if isinstance(manager, LaunchdManager) and manager.homebrew:
+        raise CommandFailed(f"Homebrew manages mlxd ({HOMEBREW_LABEL}): brew services stop mlxd")
+    return manager
+
+
+def _demand() -> Installer:
+    if (manager := _installed()) is None:
+        raise CommandFailed("mlxd is not installed as a service: mlxctl install")
+    return manager
+
+
+def _purge(folders: list[Path]) -> None:
+    if choose.in_charge(config.load()).pid() is not None:
+        raise CommandFailed("mlxd is still running, so its files stay: mlxctl stop")
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+            click.echo(f"removed {folder}")
+    click.echo(f"kept {paths.models_dir()} and {paths.config_file()}")

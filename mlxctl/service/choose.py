@@ -1,0 +1,82 @@
+"""Which service manager is in charge of the daemon of this home, or is to be."""
+
+import zlib
+from pathlib import Path
+
+from mlxctl.errors import CommandFailed
+from mlxctl.service.description import Mode
+from mlxctl.service.find import launchctl_path, systemctl_path
+from mlxctl.service.manager import Installer, ServiceManager
+from mlxd import paths
+from mlxd.config import Config
+
+# The managers are imported where there is one: `mlxctl status` is to be quick.
+
+
+def in_charge(settings: Config) -> ServiceManager:
+    """Give the manager that knows the daemon, or else mlxctl itself."""
+    if (manager := installed(settings)) is not None:
+        return manager
+    from mlxctl.service.process import ProcessManager
+
+    return ProcessManager(settings)
+
+
+def installed(settings: Config) -> Installer | None:
+    """Give the manager that knows the daemon; None when none does."""
+    if (program := launchctl_path()) is not None:
+        from mlxctl.service.launchctl import Launchctl
+        from mlxctl.service.launchd import AGENTS, DAEMONS, HOMEBREW_LABEL, LaunchdManager
+
+        jobs = [(label(), AGENTS), (label(), DAEMONS)]
+        if paths.home() is None:  # Homebrew's service has no other home
+            jobs += [(HOMEBREW_LABEL, AGENTS), (HOMEBREW_LABEL, DAEMONS)]
+        for name, folder in jobs:
+            job = LaunchdManager(settings, Launchctl(program), name, folder)
+            if job.installed():
+                return job
+    elif (systemctl := systemctl_path()) is not None:
+        from mlxctl.service.systemd import SystemdManager
+
+        unit = SystemdManager(settings, systemctl, unit_name())
+        if unit.installed():
+            return unit
+    return None
+
+
+def to_install(settings: Config, name: str | None, mode: Mode) -> Installer:
+    """Give the manager to install the daemon with: the one of this system where `name` is None.
+
+    Raises:
+        CommandFailed: there is none.
+    """
+    from mlxctl.service.launchctl import Launchctl
+    from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
+    from mlxctl.service.systemd import SystemdManager
+
+    program, systemctl = launchctl_path(), systemctl_path()
+    if name is None:
+        name = "launchd" if program else "systemd" if systemctl else None
+    if name == "launchd":
+        folder = DAEMONS if mode is Mode.SYSTEM else AGENTS
+        return LaunchdManager(settings, Launchctl(program or "launchctl"), label(), folder)
+    if name == "systemd":
+        return SystemdManager(settings, systemctl or "systemctl", unit_name())
+    raise CommandFailed("there is neither launchd nor systemd here: mlxctl start does without")
+
+
+def label() -> str:
+    """Give the name of this home's launchd job; a second home has another one."""
+    from mlxctl.service.plist import LABEL
+
+    return LABEL + _suffix(".")
+
+
+def unit_name() -> str:
+    """Give the name of this home's systemd units, without their kind."""
+    return "mlxd" + _suffix("-")
+
+
+def _suffix(separator: str) -> str:
+    home: Path | None = paths.home()
+    return "" if home is None else f"{separator}{zlib.crc32(bytes(home)):08x}"

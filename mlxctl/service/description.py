@@ -1,0 +1,98 @@
+"""What a service manager is told of the daemon: its program, environment, sockets and limits."""
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from mlxd import paths
+from mlxd.config import Config
+
+ON_DEMAND_IDLE_EXIT = "10m"
+OPEN_FILES = 8192
+UMASK = 0o077
+
+_STOP_SECONDS = 15  # beyond the drain timeout
+_CELLAR = re.compile(r"(?P<prefix>.*)/Cellar/(?P<formula>[^/]+)/[^/]+/(?P<rest>.*)")
+_PLACES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+_SECRETS = ("MLXD_SERVER__API_KEY",)
+
+
+class Mode(StrEnum):
+    """When the daemon is started."""
+
+    AT_LOGIN = "at login"
+    ON_DEMAND = "on demand"
+    SYSTEM = "at boot"
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon as a service; every path is absolute and stays the same over upgrades.
+
+    `host` is empty where the daemon is to bind a TCP port of its own choice. `user` is whose a
+    service of the whole machine is.
+    """
+
+    mode: Mode
+    program: tuple[str, ...]
+    environment: dict[str, str]
+    host: str
+    port: int
+    socket: str
+    stderr: str
+    stop_seconds: int
+    user: str = ""
+
+
+def describe(
+    config: Config, mode: Mode, environment: Mapping[str, str], user: str = ""
+) -> Description:
+    """Give what `config` makes of the service that runs in `environment`."""
+    own = dict(environment)
+    if mode is Mode.ON_DEMAND and config.server.idle_exit is None:
+        own["MLXD_SERVER__IDLE_EXIT"] = ON_DEMAND_IDLE_EXIT
+    return Description(
+        mode=mode,
+        program=(*program(), "--log-file", str(paths.log_file())),
+        environment=own,
+        host=config.server.host if config.server.port else "",
+        port=config.server.port,
+        socket=str(config.socket_file()),
+        stderr=str(paths.stderr_file()),
+        stop_seconds=int(config.server.drain_timeout) + _STOP_SECONDS,
+        user=user,
+    )
+
+
+def program() -> tuple[str, ...]:
+    """Give how `mlxd` of this installation is run, by a path that an upgrade does not change."""
+    beside = Path(sys.executable).with_name("mlxd")
+    if os.access(beside, os.X_OK):
+        return (stable(str(beside)),)
+    return (stable(sys.executable), "-m", "mlxd")
+
+
+def stable(path: str) -> str:
+    """Give Homebrew's lasting name of what is in its Cellar, which each upgrade empties."""
+    if match := _CELLAR.fullmatch(path):
+        return f"{match['prefix']}/opt/{match['formula']}/{match['rest']}"
+    return path
+
+
+def carried(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what of this shell's environment belongs to the service: places and settings.
+
+    An API key does not: others can read a service's description.
+    """
+    home = paths.home()
+    found = {name: environ[name] for name in _PLACES if environ.get(name)}
+    found |= {
+        name: value
+        for name, value in environ.items()
+        if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
+    }
+    return {**({"MLXD_HOME": str(home)} if home else {}), **dict(sorted(found.items()))}

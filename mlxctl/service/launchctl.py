@@ -1,0 +1,112 @@
+"""Running launchctl: its exit statuses, and what it prints for people."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from mlxctl.errors import CommandFailed
+
+NO_SUCH_PROCESS = 3
+INPUT_OUTPUT_ERROR = 5  # of a bootstrap: loaded already, still leaving, disabled, or transient
+NOW_IN_PROGRESS = 36  # of a bootout that takes longer than launchctl waits
+ALREADY_IN_PROGRESS = 37
+NO_SUCH_SERVICE = 113
+NOT_IN_THIS_DOMAIN = 125  # gui/UID, of a user who is logged in by SSH only
+
+_TIMEOUT_SECONDS = 120.0
+_FIELD = re.compile(r"^\t([a-z][a-z ]*) = (.*)$", re.MULTILINE)
+_NUMBER = re.compile(r"\d+")
+_DISABLED = re.compile(r'^\s*"([^"]+)" => (?:disabled|true)$', re.MULTILINE)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A loaded job as `launchctl print` describes it; None for what it does not tell.
+
+    `last_exit` is as launchctl writes it: "0", "78: EX_CONFIG" or "Killed: 9".
+    """
+
+    path: str | None = None
+    state: str | None = None
+    pid: int | None = None
+    runs: int | None = None
+    last_exit: str | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How a launchctl ended, and what it said."""
+
+    status: int
+    output: str
+    complaint: str
+
+
+class Launchctl:
+    """The launchctl at `program`."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def run(self, *arguments: str | Path) -> Done:
+        """Run a subcommand to its end.
+
+        Raises:
+            CommandFailed: it cannot be run, or does not end.
+        """
+        command = [self._program, *map(str, arguments)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT_SECONDS
+            )
+        except OSError as error:
+            raise CommandFailed(f"{self._program}: {error.strerror}") from error
+        except subprocess.TimeoutExpired as error:
+            raise CommandFailed(f"{' '.join(command)} does not end") from error
+        said = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+        return Done(done.returncode, done.stdout.decode(errors="replace"), said)
+
+    def demand(self, *arguments: str | Path, fine: tuple[int, ...] = ()) -> Done:
+        """Run a subcommand that has to end with 0 or with a status of `fine`.
+
+        Raises:
+            CommandFailed: it ends with another one.
+        """
+        done = self.run(*arguments)
+        if done.status and done.status not in fine:
+            raise CommandFailed(
+                f"launchctl {' '.join(map(str, arguments))} failed ({done.status}): "
+                f"{done.complaint or 'it does not say why'}"
+            )
+        return done
+
+    def job(self, target: str) -> Job | None:
+        """Give the job that is loaded as `target`, None when there is none."""
+        done = self.run("print", target)
+        return parse(done.output) if done.status == 0 else None
+
+    def disabled(self, domain: str) -> set[str]:
+        """Give the labels that are not to be loaded in `domain`."""
+        return set(_DISABLED.findall(self.run("print-disabled", domain).output))
+
+    def has_domain(self, domain: str) -> bool:
+        """Whether there is such a domain now: gui/UID exists while that user is logged in."""
+        return self.run("print", domain).status == 0
+
+
+def parse(text: str) -> Job:
+    """Read what `launchctl print` says of a job; its own fields are one tab deep."""
+    fields = dict(_FIELD.findall(text))
+    last = fields.get("last terminating signal") or fields.get("last exit code")
+    return Job(
+        path=fields.get("path"),
+        state=fields.get("state"),
+        pid=_number(fields.get("pid")),
+        runs=_number(fields.get("runs")),
+        last_exit=None if last is None or "never exited" in last else last,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    match = _NUMBER.match(text or "")
+    return int(match[0]) if match else None

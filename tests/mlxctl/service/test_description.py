@@ -1,0 +1,71 @@
+"""What a service manager is told: stable paths, and no secrets."""
+
+from pathlib import Path
+
+import pytest
+
+from mlxctl.service import choose, description
+from mlxctl.service.description import Mode, carried, describe, stable
+from mlxd.config import Config, Server
+
+
+@pytest.mark.parametrize(
+    ("path", "lasting"),
+    [
+        ("/opt/homebrew/Cellar/mlxd/0.1.0/bin/mlxd", "/opt/homebrew/opt/mlxd/bin/mlxd"),
+        (
+            "/usr/local/Cellar/mlxd/0.1.0_2/libexec/bin/python",
+            "/usr/local/opt/mlxd/libexec/bin/python",
+        ),
+        ("/Users/ada/.venv/bin/mlxd", "/Users/ada/.venv/bin/mlxd"),
+    ],
+)
+def test_no_path_goes_into_the_cellar(path: str, lasting: str) -> None:
+    assert stable(path) == lasting
+
+
+def test_the_program_is_the_command_or_else_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    monkeypatch.setattr(description.sys, "executable", str(python))
+    assert description.program() == (str(python), "-m", "mlxd")
+    command = tmp_path / "mlxd"
+    command.touch(mode=0o755)
+    assert description.program() == (str(command),)
+
+
+def test_places_and_settings_are_carried_and_keys_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
+    environ = {
+        "PATH": "/bin",
+        "HF_TOKEN": "secret",
+        "MLXD_SERVER__API_KEY": "secret",
+        "MLXD_SERVER__PORT": "8081",
+        "HF_HOME": "/hf",
+    }
+    assert carried(environ) == {
+        "MLXD_HOME": str(tmp_path),
+        "HF_HOME": "/hf",
+        "MLXD_SERVER__PORT": "8081",
+    }
+
+
+def test_on_demand_means_to_go_when_idle_unless_the_configuration_says_when() -> None:
+    named = describe(Config(), Mode.ON_DEMAND, {}).environment
+    assert named == {"MLXD_SERVER__IDLE_EXIT": "10m"}
+    config = Config(server=Server(idle_exit=5.0))
+    assert describe(config, Mode.ON_DEMAND, {}).environment == {}
+    assert describe(Config(), Mode.AT_LOGIN, {}).environment == {}
+
+
+def test_a_second_home_has_a_service_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLXD_HOME", raising=False)
+    assert (choose.label(), choose.unit_name()) == ("dev.mlxd", "mlxd")
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
+    assert choose.label().startswith("dev.mlxd.")
+    assert choose.unit_name().startswith("mlxd-")

@@ -1,0 +1,359 @@
+"""The daemon as a launchd job: its life, and every broken state, with the fake launchctl.
+
+What only a Mac can show is how the real launchctl words and times things; run this file there with
+the real one by hand (`mlxctl install`, `status`, `restart`, `uninstall`).
+"""
+
+import os
+import plistlib
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.daemon_process import wait_until
+from tests.mlxctl.conftest import command
+from tests.mlxctl.service_world import Mac, mac
+
+
+@pytest.fixture
+def machine(tiny_model: Path) -> Iterator[Mac]:
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        with mac(Path(folder).resolve(), port) as machine:
+            (machine.home / "models").mkdir()
+            (machine.home / "models" / "tiny").symlink_to(tiny_model)
+            yield machine
+
+
+def test_the_life_of_a_service(machine: Mac) -> None:
+    installed = machine.mlxctl("install")
+    assert installed.returncode == 0, installed.stderr
+    assert installed.stdout.startswith("mlxd is installed: launchd starts it at login (")
+
+    started = machine.mlxctl("start")
+    assert started.returncode == 0, started.stderr
+    first = machine.status()
+    assert first["url"] == f"http://127.0.0.1:{machine.port}"
+    service = first["service"]
+    assert service["manager"] == "launchd"
+    assert service["label"] == machine.target
+    assert service["file"] == str(machine.plist)
+    assert (service["loaded"], service["starts"], service["faults"]) == (True, "at login", [])
+
+    assert len(machine.mlxctl("run", "--max-tokens", "5", "hi").stdout) == 6
+    assert "mlxd 0.1.0 serves" in machine.mlxctl("logs").stdout
+
+    again = machine.mlxctl("install")
+    assert again.stdout.startswith("mlxd is installed already")
+    assert machine.status()["pid"] == first["pid"]
+
+    restarted = machine.mlxctl("restart")
+    second = machine.status()
+    assert restarted.returncode == 0, restarted.stderr
+    assert restarted.stdout.splitlines() == [
+        f"mlxd has stopped (pid {first['pid']})",
+        f"mlxd has started (pid {second['pid']}): {first['url']}",
+    ]
+
+    upgraded = machine.mlxctl("install", MLXD_SERVER__DRAIN_TIMEOUT="7s")
+    assert upgraded.stdout.startswith("mlxd is installed: ")
+    assert plistlib.loads(machine.plist.read_bytes())["ExitTimeOut"] == 22
+    assert machine.mlxctl("start").returncode == 0
+    assert machine.status()["pid"] != second["pid"]
+
+    stopped = machine.mlxctl("stop")
+    assert stopped.stdout.startswith("mlxd has stopped (pid ")
+    assert machine.jobs == {}
+    assert machine.mlxctl("stop").returncode == 3
+    told = machine.mlxctl("status")
+    assert told.returncode == 3
+    assert "launchd has not loaded it: mlxctl start" in told.stdout
+
+    assert machine.mlxctl("start").returncode == 0
+    file = machine.plist
+    removed = machine.mlxctl("uninstall", "--purge")
+    assert removed.returncode == 0, removed.stderr
+    assert removed.stdout.splitlines()[0] == f"mlxd is uninstalled ({file})"
+    assert not file.exists()
+    assert not (machine.home / "logs").exists()
+    assert (machine.home / "models" / "tiny").exists()
+    assert machine.jobs == {}
+    assert machine.mlxctl("uninstall").stdout == "mlxd is not installed as a service\n"
+
+
+def test_the_environment_is_launchds_own(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    pid = machine.status()["pid"]
+    environ = Path(f"/proc/{pid}/environ")
+    if not environ.exists():
+        pytest.skip("needs /proc")
+    found = dict(entry.partition("=")[::2] for entry in environ.read_text().split("\0") if entry)
+    assert found["PATH"] == "/usr/bin:/bin:/usr/sbin:/sbin"
+    assert found["XPC_SERVICE_NAME"] == machine.plist.stem
+    assert "FAKE_LAUNCHD" not in found
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert "Umask:\t0077" in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_print_touches_nothing(machine: Mac) -> None:
+    for flags in ([], ["--on-demand"], ["--system"]):
+        done = machine.mlxctl("install", "--print", *flags)
+        assert plistlib.loads(done.stdout.encode())["ProcessType"] == "Interactive"
+    assert not machine.agents.exists()
+    assert machine.state() == {}
+
+
+def test_on_demand_no_process_exists_until_someone_connects(machine: Mac) -> None:
+    done = machine.mlxctl("install", "--on-demand", MLXD_SERVER__IDLE_EXIT="0.3s")
+    assert done.stdout.startswith("mlxd is installed: launchd starts it on demand")
+    machine.set(throttle=0)
+    for _ in range(2):
+        status = machine.status()
+        assert (status["running"], status["service"]["loaded"]) == (False, True)
+        assert "the first connection starts it" in machine.mlxctl("status").stdout
+        assert "mlxd is not running" in machine.mlxctl("version").stdout
+        assert "state = not running" in machine.launchctl("print", machine.target).stdout
+
+        asked = httpx.get(f"http://127.0.0.1:{machine.port}/health", timeout=60)
+        assert asked.status_code == 200
+        wait_until(lambda: not machine.status()["running"], "it has ended by itself")
+    assert machine.status()["service"]["last_exit"] == "0"
+    assert machine.mlxctl("stop").stdout == "mlxd is no longer waited for\n"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{machine.port}/health")
+
+
+def test_a_restart_refuses_nobody(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    replies: list[object] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                url = f"http://127.0.0.1:{machine.port}/v1/models"
+                replies.append(httpx.get(url, timeout=60).status_code)
+            except httpx.HTTPError as error:
+                replies.append(error)
+
+    clients = [threading.Thread(target=ask) for _ in range(3)]
+    for client in clients:
+        client.start()
+    restarted = machine.mlxctl("restart")
+    done.set()
+    for client in clients:
+        client.join()
+    assert restarted.returncode == 0, restarted.stderr
+    assert set(replies) == {200}
+
+
+def test_a_crash_is_started_again(machine: Mac) -> None:
+    machine.set(throttle=0)
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    pid = machine.status()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: machine.status().get("pid") not in (pid, None), "another one runs")
+    assert machine.status()["service"]["last_exit"] == "Killed: 9"
+
+
+def test_a_broken_configuration_is_told_and_not_tried_for_ever(machine: Mac) -> None:
+    machine.set(throttle=0)
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    machine.mlxctl("stop")
+    (machine.home / "config.toml").write_text("[server]\nhost = '0.0.0.0'\n")
+    assert "server.api_key" in machine.mlxctl("start").stderr  # mlxctl itself sees it
+    machine.launchctl("bootstrap", machine.domain, str(machine.plist))
+
+    def ended() -> bool:
+        return "last exit code = 0" in machine.launchctl("print", machine.target).stdout
+
+    wait_until(ended, "the daemon has given up")
+    told = machine.launchctl("print", machine.target).stdout
+    assert "state = not running" in told
+    assert "runs = 1" in told
+    (machine.home / "config.toml").unlink()
+    shown = machine.status()["service"]["last_exit"]
+    assert shown.startswith("0 (")
+    assert "server.api_key" in shown
+
+
+def test_transient_failures_of_a_bootstrap_are_tried_again(machine: Mac) -> None:
+    machine.set(bootstrap_codes=[5, 37, 5])
+    assert machine.mlxctl("install").returncode == 0
+    assert list(machine.jobs) == [machine.target]
+
+
+def test_a_bootstrap_that_keeps_failing_is_one_line(machine: Mac) -> None:
+    machine.set(bootstrap_codes=[5] * 50)
+    done = machine.mlxctl("install")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "failed (5): Bootstrap failed: 5: Input/output error" in done.stderr
+
+
+def test_a_bootout_that_takes_seconds_is_waited_for(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    machine.set(bootout_waits=0.1, lingers=3)
+    began = time.monotonic()
+    stopped = machine.mlxctl("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert time.monotonic() - began > 3
+    assert "waiting for launchd to unload" in stopped.stderr
+    assert machine.jobs == {}
+    assert machine.mlxctl("start").returncode == 0
+
+
+def test_without_a_login_at_the_screen_the_users_own_domain_is_taken(machine: Mac) -> None:
+    machine.set(no_gui=True)
+    installed = machine.mlxctl("install")
+    assert installed.returncode == 0, installed.stderr
+    assert list(machine.jobs) == [f"user/{os.getuid()}/{machine.plist.stem}"]
+    assert plistlib.loads(machine.plist.read_bytes())["LimitLoadToSessionType"] == "Background"
+    machine.mlxctl("start")
+    status = machine.status()
+    assert status["service"]["label"].startswith("user/")
+    assert status["service"]["faults"] == []
+
+
+def test_disabled_is_told_and_mended(machine: Mac) -> None:
+    machine.mlxctl("install")
+    assert machine.mlxctl("disable").returncode == 0
+    service = machine.status()["service"]
+    assert service["starts"] == "never: disabled"
+    assert service["faults"] == ["launchd is told never to start it: mlxctl enable"]
+    assert machine.mlxctl("enable").returncode == 0
+    assert machine.status()["service"]["starts"] == "at login"
+    machine.mlxctl("disable")
+    assert machine.mlxctl("install").returncode == 0
+    assert machine.status()["service"]["faults"] == []
+
+
+def test_an_older_plist_is_told_and_replaced(machine: Mac) -> None:
+    machine.mlxctl("install")
+    older = plistlib.loads(machine.plist.read_bytes())
+    del older["ProcessType"]
+    machine.plist.write_bytes(plistlib.dumps(older))
+    (fault,) = machine.status()["service"]["faults"]
+    assert fault == f"{machine.plist} is not what this mlxctl would write: mlxctl install"
+    started = machine.mlxctl("start")
+    assert started.returncode == 0
+    assert fault in started.stderr
+    assert "ProcessType" not in plistlib.loads(machine.plist.read_bytes())
+    machine.mlxctl("install")
+    assert machine.status()["service"]["faults"] == []
+
+
+def test_a_plist_that_is_none_is_told_and_replaced(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.plist.write_text("precious")
+    assert machine.status()["service"]["faults"] == [
+        f"{machine.plist} is no property list: mlxctl install"
+    ]
+    machine.mlxctl("install")
+    assert machine.status()["service"]["faults"] == []
+
+
+def test_a_job_without_its_plist_is_told_and_mended(machine: Mac) -> None:
+    machine.mlxctl("install")
+    file = machine.plist
+    file.unlink()
+    assert machine.status()["service"]["faults"] == [
+        f"it is loaded, but {file} is gone: mlxctl install"
+    ]
+    machine.mlxctl("install")
+    assert machine.status()["service"]["faults"] == []
+    file.unlink()
+    assert machine.mlxctl("uninstall").returncode == 0
+    assert machine.jobs == {}
+
+
+def test_a_job_from_elsewhere_is_told_and_mended(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.launchctl("bootout", machine.target)
+    elsewhere = machine.root / "copy.plist"
+    elsewhere.write_bytes(machine.plist.read_bytes())
+    machine.launchctl("bootstrap", machine.domain, str(elsewhere))
+    assert machine.status()["service"]["faults"] == [
+        f"it was loaded from {elsewhere}: mlxctl install"
+    ]
+    machine.mlxctl("install")
+    assert machine.status()["service"]["faults"] == []
+
+
+def test_a_daemon_that_mlxctl_started_gives_way(machine: Mac) -> None:
+    machine.mlxctl("start")
+    before = machine.status()
+    assert before["service"]["manager"] == "none"
+    installed = machine.mlxctl("install")
+    assert installed.returncode == 0, installed.stderr
+    assert "from now on launchd starts it" in installed.stderr
+    machine.mlxctl("start")
+    after = machine.status()
+    assert after["pid"] != before["pid"]
+    assert after["service"]["faults"] == []
+
+
+@pytest.fixture
+def brewed(machine: Mac) -> Mac:
+    """A machine where Homebrew has mlxd as a service, on the standard home."""
+    machine.agents.mkdir(parents=True)
+    made = plistlib.loads(machine.mlxctl("install", "--print").stdout.encode())
+    del made["Sockets"]
+    made |= {
+        "Label": "homebrew.mxcl.mlxd",
+        "LimitLoadToSessionType": ["Aqua", "Background", "LoginWindow", "StandardIO", "System"],
+        "EnvironmentVariables": {
+            "HOME": str(machine.account),
+            "MLXD_SERVER__PORT": str(machine.port),
+        },
+    }
+    file = machine.agents / "homebrew.mxcl.mlxd.plist"
+    (machine.home / "logs").mkdir(parents=True)
+    file.write_bytes(plistlib.dumps(made))
+    machine.launchctl("bootstrap", machine.domain, str(file))
+    return machine
+
+
+def test_homebrews_service_is_acted_on(brewed: Mac) -> None:
+    standard = {"MLXD_HOME": ""}
+    started = brewed.mlxctl("start", **standard)
+    assert started.returncode == 0, started.stderr
+    shown = brewed.mlxctl("status", **standard).stdout
+    label = f"{brewed.domain}/homebrew.mxcl.mlxd"
+    assert f"Homebrew (launchd), {label}" in " ".join(shown.split())
+    refused = brewed.mlxctl("install", **standard)
+    assert refused.returncode == 1
+    assert "brew services start mlxd" in refused.stderr
+    assert "brew services stop mlxd" in brewed.mlxctl("uninstall", **standard).stderr
+    restarted = brewed.mlxctl("restart", **standard)
+    assert restarted.returncode == 0, restarted.stderr
+    assert brewed.mlxctl("stop", **standard).returncode == 0
+    assert brewed.jobs == {}
+
+
+def test_stop_lets_a_running_answer_finish(machine: Mac) -> None:
+    machine.mlxctl("install", MLXD_SERVER__DRAIN_TIMEOUT="20s")
+    machine.mlxctl("start")
+    with subprocess.Popen(
+        command("run", "--max-tokens", "500", "hi"),
+        env=machine.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ) as asking:
+        first = asking.stdout.read(1)
+        assert machine.mlxctl("stop").returncode == 0
+        assert len(first + asking.stdout.read()) == 501
