@@ -1,5 +1,6 @@
 """A user's account on a machine with launchd: the fake launchctl, a HOME, and mlxctl in it."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -85,7 +86,9 @@ class Mac:
         return json.loads(file.read_text()) if file.exists() else {}
 
     def set(self, **faults: object) -> None:
-        (self.launchd / "state.json").write_text(json.dumps({**self.state(), **faults}))
+        with (self.launchd / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (self.launchd / "state.json").write_text(json.dumps({**self.state(), **faults}))
 
 
 @contextmanager
