@@ -41,6 +41,22 @@ class Catalog(Protocol):
         """Give the adapter of that name; raises InvalidRequest."""
 
 
+class Timing(Protocol):
+    """How long the parts of a request took, in seconds; None where they are not known."""
+
+    @property
+    def queue(self) -> float | None:
+        """Until an engine took it."""
+
+    @property
+    def prefill(self) -> float | None:
+        """From there to the first piece of the answer."""
+
+    @property
+    def decode(self) -> float | None:
+        """From the first piece to the end."""
+
+
 class Answer(Protocol):
     """One accepted request: lists of events, the last of which ends the last choice.
 
@@ -53,6 +69,10 @@ class Answer(Protocol):
     @property
     def progress(self) -> str:
         """One short phrase, such as `prefill 2048/9000`."""
+
+    @property
+    def timing(self) -> Timing:
+        """How long its parts took."""
 
     async def aclose(self) -> None:
         """Abort what has not ended; any number of times."""

@@ -84,9 +84,8 @@ class Generate:
             raise
         finally:
             await answer.aclose()
-            if fold.usage is not None:
-                record.prompt_tokens = fold.usage.prompt_tokens
-                record.completion_tokens = fold.usage.completion_tokens
+            record.usage = fold.usage
+            record.timing = answer.timing
 
 
 async def _whole(answer: Answer, fold: Fold, receive: Receive) -> bytes:

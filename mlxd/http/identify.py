@@ -1,7 +1,7 @@
 """The outermost middleware: every reply says who answered what, every request leaves a log line.
 
-The line names the request's id, method, path, status, duration, model and token counts. Query
-strings, headers and bodies stay out of it.
+The line names the request's id, method, path, status, model, token counts and times. Query strings,
+headers and bodies stay out of it.
 """
 
 import logging
@@ -13,10 +13,13 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
+from mlxd.http.context import Timing
+from mlxd.messages import Usage
 
 _log = logging.getLogger("mlxd.http")
 
 _MAX_ID_LENGTH = 128
+_SERVER_ERROR = 500
 _RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
@@ -33,8 +36,8 @@ class Record:
     error: str | None = None
     model: str | None = None
     adapter: str | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    usage: Usage | None = None
+    timing: Timing | None = None
     aborted: bool = False
 
 
@@ -79,25 +82,52 @@ def _request_id(given: str) -> str:
 
 
 def _log_request(scope: Scope, record: Record, seconds: float) -> None:
-    details = [
-        f"{name}={value}"
-        for name, value in (
-            ("model", record.model),
-            ("adapter", record.adapter),
-            ("prompt_tokens", record.prompt_tokens),
-            ("completion_tokens", record.completion_tokens),
-            ("error", record.error),
-            ("aborted", "yes" if record.aborted else None),
-        )
-        if value is not None
-    ]
+    method: str = scope["method"]
     path = scope["raw_path"].decode("ascii", "backslashreplace")
-    _log.info(
+    details = _details(record)
+    level = logging.WARNING if (record.status or 0) >= _SERVER_ERROR else logging.INFO
+    _log.log(
+        level,
         "%s %s %s %s %.1fms%s",
         record.request_id,
-        scope["method"],
+        method,
         path,
         record.status or "-",
         seconds * 1000,
-        "".join(f" {detail}" for detail in details),
+        "".join(f" {name}={value}" for name, value in details.items()),
+        extra={
+            "details": {
+                "request": record.request_id,
+                "method": method,
+                "path": path,
+                "status": record.status,
+                "total_ms": round(seconds * 1000, 1),
+                **details,
+            }
+        },
     )
+
+
+def _details(record: Record) -> dict[str, object]:
+    """Give what is known of an answer, times in milliseconds."""
+    usage, timing = record.usage, record.timing
+    details: dict[str, object | None] = {
+        "model": record.model,
+        "adapter": record.adapter,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+    }
+    if timing is not None:
+        details["queue_ms"] = _milliseconds(timing.queue)
+        details["prefill_ms"] = _milliseconds(timing.prefill)
+        details["decode_ms"] = _milliseconds(timing.decode)
+        if usage is not None and timing.decode:
+            details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    details["error"] = record.error
+    details["aborted"] = "yes" if record.aborted else None
+    return {name: value for name, value in details.items() if value is not None}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.memory.generation import Generation
 from mlxd.memory.model import State
+from mlxd.memory.timing import Timing
 from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import Entry
 
@@ -20,6 +21,7 @@ class Answer:
 
     A request whose engine dies is run again, once, on a new engine; its events then begin anew
     with `Started`. But not one that streams (`stream`) and has shown something of its answer.
+    `timing` knows how long its parts took.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Answer:
         stream: bool,
         keep_alive: float | None = None,
     ) -> None:
+        self.timing = Timing()
         self._pool = pool
         self._entry = entry
         self._requests = requests
@@ -62,6 +65,7 @@ class Answer:
                 if self._is_final(error):
                     raise
                 self._retried, self._answered = True, False
+                self.timing.again()
                 continue
             if not events:
                 break
@@ -116,6 +120,7 @@ class Answer:
         await held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:
+        self.timing.note(events)
         for _, event in events:
             if isinstance(event, PrefillProgress):
                 self._prefill = event

@@ -27,11 +27,19 @@ HELLO: list[list[ChoiceEvent]] = [STARTED, text("Hel"), text("lo"), FINISHED]
 Step = list[ChoiceEvent] | asyncio.Event | Exception
 
 
+@dataclass
+class FakeTiming:
+    queue: float | None = 0.001
+    prefill: float | None = 0.25
+    decode: float | None = 0.5
+
+
 class ScriptedAnswer:
     """Gives lists of events, waits for asyncio events, raises exceptions, as the script says."""
 
     def __init__(self, script: Sequence[Step]) -> None:
         self.progress = "queued 3"
+        self.timing = FakeTiming()
         self.closed = asyncio.Event()
         self._script = script
 

@@ -49,7 +49,10 @@ async def test_the_log_line_of_an_answer(serve, pool, caplog, stream):
     )
     line = await log_line(caplog, "r1")
     assert line.startswith("r1 POST /v1/chat/completions 200 ")
-    assert line.endswith("ms model=tiny prompt_tokens=5 completion_tokens=2")
+    assert line.endswith(
+        "ms model=tiny prompt_tokens=5 cached_tokens=0 completion_tokens=2"
+        " queue_ms=1.0 prefill_ms=250.0 decode_ms=500.0 tokens_per_second=4.0"
+    )
     assert "secret" not in caplog.text
     assert "hidden" not in caplog.text
 
@@ -64,7 +67,9 @@ async def test_the_log_line_of_an_aborted_stream(serve, pool, caplog):
         "POST", "/v1/chat/completions", json=request, headers=headers
     ) as reply:
         await anext(reply.aiter_lines())
-    assert (await log_line(caplog, "r2")).endswith("model=tiny aborted=yes")
+    line = await log_line(caplog, "r2")
+    assert " model=tiny queue_ms=" in line
+    assert line.endswith(" aborted=yes")
 
 
 async def test_a_path_cannot_forge_a_log_line(serve, pool, caplog):

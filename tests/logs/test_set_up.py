@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import warnings
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,13 @@ from mlxd.config import Log
 from mlxd.errors import StartupError
 
 
-@pytest.fixture(autouse=True)
-def _restore_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 def test_a_line_of_text_has_time_level_and_origin(tmp_path: Path) -> None:
     logs.set_up(Log(), tmp_path / "logs" / "mlxd.log")
     logging.getLogger("mlxd.test").warning("look out")
     line = (tmp_path / "logs" / "mlxd.log").read_text()
-    assert line.endswith(" WARNING mlxd.test: look out\n")
+    when, rest = line[:29], line[29:]
+    assert datetime.fromisoformat(when).tzinfo is not None
+    assert rest == " WARNING mlxd.test: look out\n"
 
 
 def test_a_line_of_json_is_an_object_with_the_traceback_in_it(tmp_path: Path) -> None:
@@ -59,13 +50,34 @@ def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
     assert (tmp_path / "mlxd.log").read_text() == ""
 
 
-def test_the_file_is_rotated_by_size_and_count(tmp_path: Path) -> None:
-    logs.set_up(Log(max_size=500, keep=2), tmp_path / "mlxd.log")
-    for i in range(50):
-        logging.getLogger("mlxd.test").info("line %d", i)
-    files = sorted(file.name for file in tmp_path.iterdir())
-    assert files == ["mlxd.log", "mlxd.log.1", "mlxd.log.2"]
-    assert all(file.stat().st_size <= 500 for file in tmp_path.iterdir())
+def test_details_are_for_programs(tmp_path: Path) -> None:
+    details = {"request": "caf\udce9", "total_ms": 1.5}
+    for form in ("json", "text"):
+        logs.set_up(Log(format=form), tmp_path / form)
+        logging.getLogger("mlxd.test").info("done", extra={"details": details})
+    entry = json.loads((tmp_path / "json").read_text())
+    assert (entry["request"], entry["total_ms"]) == ("caf\\udce9", 1.5)
+    assert (tmp_path / "text").read_text().endswith(": done\n")
+
+
+def test_an_endless_message_is_cut_short(tmp_path: Path) -> None:
+    logs.set_up(Log(), tmp_path / "mlxd.log")
+    logging.getLogger("mlxd.test").info("x" * 1_000_000)
+    assert (tmp_path / "mlxd.log").stat().st_size < 40_000
+
+
+def test_warnings_of_python_go_to_the_log(tmp_path: Path) -> None:
+    logs.set_up(Log(), tmp_path / "mlxd.log")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old fashioned", stacklevel=1)
+    assert "old fashioned" in (tmp_path / "mlxd.log").read_text()
+
+
+def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    logs.set_up(Log(), tmp_path / "logs" / "mlxd.log")
+    assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "logs" / "mlxd.log").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_log_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
