@@ -4,17 +4,24 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from io import BufferedReader
-from pathlib import Path
 
 import click
 
+from mlxctl.arguments import unicode_text
 from mlxctl.errors import CommandFailed
+from mlxctl.logs.choice import Choice, since
+from mlxctl.logs.entry import LEVELS, Entry, Grouping
+from mlxctl.logs.files import end_of_lines, opened
+from mlxctl.logs.history import backwards
+from mlxctl.logs.tail import Tail
 from mlxd import paths
 
-_POLL_SECONDS = 0.2
-_BLOCK_BYTES = 65536
+_POLL_SECONDS = 0.05
+_LINES = 50
+
+Show = Callable[[Entry], list[bytes]]
 
 
 @click.command()
@@ -23,91 +30,95 @@ _BLOCK_BYTES = 65536
     "-n",
     "--lines",
     type=click.IntRange(min=0),
-    default=50,
-    show_default=True,
-    help="How many lines to begin with.",
+    help="How many lines to begin with: 50; with --since or --request, all.",
 )
-def logs(*, follow: bool, lines: int) -> None:
-    """Show the end of the daemon's log."""
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=since,
+    help='Only what is not older than "30s", "10m", "2h", "3d", or than "2026-11-23 15:00".',
+)
+@click.option("--level", type=click.Choice(LEVELS), help="Only what is at least that grave.")
+@click.option(
+    "--request", metavar="ID", callback=unicode_text, help="Only the request of this x-request-id."
+)
+@click.option(
+    "--engine",
+    metavar="MODEL",
+    callback=unicode_text,
+    help="Only the engine of this model, and what it printed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each entry.")
+def logs(
+    since: float | None,
+    level: str | None,
+    request: str | None,
+    engine: str | None,
+    lines: int | None,
+    *,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Show the end of the daemon's log, across the files that were put aside.
+
+    The options narrow it down together. A log that is written as JSON (log.format) is shown as
+    text, unless --json asks for it.
+    """
     file = paths.log_file()
-    for data in _follow(file, lines) if follow else _end(file, lines):
+    choice = Choice(since, level, request, engine)
+    if lines is None and since is None and request is None:
+        lines = _LINES
+    show = Entry.as_json if as_json else Entry.as_text
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(log) for log in opened(file)]
+        if not files and not follow:
+            raise CommandFailed(f"no log yet: {file} is made by the first mlxctl start")
+        newest = files[0] if files else None
+        if newest is not None:
+            end = end_of_lines(newest)
+            _print(_last(files, end if follow else _size(newest), choice, lines, show))
+            newest.seek(end)
+        if follow:
+            tail = stack.enter_context(contextlib.closing(Tail(file, newest, _warn)))
+            _follow(tail, choice, show)
+
+
+def _last(
+    files: list[BufferedReader], end: int, choice: Choice, limit: int | None, show: Show
+) -> list[bytes]:
+    """Give the last lines of the entries chosen, at most `limit` of them."""
+    found: list[bytes] = []
+    if limit == 0:
+        return found
+    for entry in backwards(files, end):
+        if choice.is_over(entry):
+            break
+        if choice.takes(entry):
+            found += reversed(show(entry))
+            if limit is not None and len(found) >= limit:
+                break
+    return found[:limit][::-1]
+
+
+def _size(log: BufferedReader) -> int:
+    return log.seek(0, os.SEEK_END)
+
+
+def _follow(tail: Tail, choice: Choice, show: Show) -> None:
+    grouping = Grouping()
+    while True:
+        lines = tail.read()
+        entries = grouping.end() if lines is None else grouping.add(lines)
+        _print(line for entry in entries if choice.takes(entry) for line in show(entry))
+        if lines is None:
+            time.sleep(_POLL_SECONDS)
+
+
+def _print(lines: Iterable[bytes]) -> None:
+    if data := b"".join(line + b"\n" for line in lines):
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 
-def _end(file: Path, lines: int) -> Iterator[bytes]:
-    log = _open(file)
-    if log is None:
-        raise CommandFailed(f"no log yet: {file} is made by the first mlxctl start")
-    with log:
-        _seek_to_end(log, lines)
-        yield from _rest(log)
-
-
-def _follow(file: Path, lines: int) -> Iterator[bytes]:
-    """Give the end of the log and all that comes, in the files that follow upon it too."""
-    log = _wait_for(file)
-    _seek_to_end(log, lines)
-    while True:
-        with log:
-            yield from _until_replaced(log, file)
-        log = _wait_for(file)
-
-
-def _until_replaced(log: BufferedReader, file: Path) -> Iterator[bytes]:
-    """Give what `log` gains, until another file has its name."""
-    while True:
-        # Looked at before reading: what was written up to the replacement is then read.
-        replaced = not _is_at(log, file)
-        if os.fstat(log.fileno()).st_size < log.tell():
-            log.seek(0)
-        yield from _rest(log)
-        if replaced:
-            return
-        time.sleep(_POLL_SECONDS)
-
-
-def _wait_for(file: Path) -> BufferedReader:
-    while (log := _open(file)) is None:
-        time.sleep(_POLL_SECONDS)
-    return log
-
-
-def _open(file: Path) -> BufferedReader | None:
-    try:
-        return file.open("rb")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CommandFailed(f"{file}: {error.strerror}") from error
-
-
-def _is_at(log: BufferedReader, file: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(log.fileno()), file.stat())
-    return False
-
-
-def _seek_to_end(log: BufferedReader, lines: int) -> None:
-    """Go to where the last `lines` lines of `log` begin."""
-    end = log.seek(0, os.SEEK_END)
-    if lines == 0:
-        return
-    position = max(0, end - 1)  # a newline at the very end begins no line
-    while position > 0:
-        start = max(0, position - _BLOCK_BYTES)
-        log.seek(start)
-        block = log.read(position - start)
-        newline = len(block)
-        while (newline := block.rfind(b"\n", 0, newline)) >= 0:
-            lines -= 1
-            if lines == 0:
-                log.seek(start + newline + 1)
-                return
-        position = start
-    log.seek(0)
-
-
-def _rest(log: BufferedReader) -> Iterator[bytes]:
-    while data := log.read(_BLOCK_BYTES):
-        yield data
+def _warn(line: str) -> None:
+    click.echo(f"mlxctl: {line}", err=True)

@@ -1,15 +1,20 @@
-"""`mlxctl logs`: the end of the log, and following it through truncation and rotation."""
+"""`mlxctl logs`: the end of the log, what of it is asked for, and following it."""
 
+import json
+import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from mlxd.logs.formats import JsonFormatter, TextFormatter
 from tests.mlxctl.conftest import DEADLINE, Run, command
 
 
@@ -38,7 +43,7 @@ def following(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
     ("content", "lines", "shown"),
     [
         ("a\nb\nc\n", 2, "b\nc\n"),
-        ("a\nb\nc", 2, "b\nc"),
+        ("a\nb\nc", 2, "b\nc\n"),
         ("a\nb\n", 50, "a\nb\n"),
         ("a\n\n\nb\n", 3, "\n\nb\n"),
         ("a\nb\n", 0, ""),
@@ -106,3 +111,116 @@ def test_following_waits_for_the_file(log: Path) -> None:
     with following() as process:
         log.write_text("first\n")
         assert process.stdout.readline() == b"first\n"
+
+
+def entry(
+    age: float, level: str, logger: str, message: str, *, as_json: bool = False, **details: object
+) -> str:
+    """A line as the daemon wrote it `age` seconds ago."""
+    number = getattr(logging, level.upper())
+    record = logging.LogRecord(f"mlxd.{logger}", number, "", 0, message, (), None)
+    record.created = time.time() - age
+    record.details = details
+    return (JsonFormatter() if as_json else TextFormatter()).format(record) + "\n"
+
+
+def shown(mlxctl: Run, *arguments: str) -> list[str]:
+    """The messages that are shown."""
+    done = mlxctl("logs", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["message"] for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(params=[False, True], ids=["text", "json"])
+def story(request: pytest.FixtureRequest, log: Path) -> None:
+    """A log in three files: a request, a crash, and what the engine printed."""
+    form = {"as_json": request.param}
+    log.with_name("mlxd.log.2").write_text(
+        entry(90_000, "info", "models", "tiny is ready", **form)
+        + entry(7000, "info", "http", "r1 GET /health 200 1.0ms", request="r1", **form)
+    )
+    log.with_name("mlxd.log.1").write_text(
+        entry(500, "warning", "http.errors", "r2: unexpected KeyError\n  File x", **form)
+        + entry(499, "warning", "http", "r2 POST /v1/completions 500 3.0ms", request="r2", **form)
+    )
+    log.write_text(
+        entry(400, "error", "models", "the engine of tiny has crashed: killed", **form)
+        + entry(5, "info", "engine", "tiny[4711]: warming up", **form)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (["-n", "3"], ["r2 POST", "the engine of", "tiny[4711]"]),
+        (["--since", "10m"], ["r2:", "r2 POST", "the engine of", "tiny[4711]"]),
+        (["--since", "1h", "--level", "error"], ["the engine of"]),
+        (["--level", "warning"], ["r2:", "r2 POST", "the engine of"]),
+        (["--level", "warning", "-n", "1"], ["the engine of"]),
+        (["--request", "r1"], ["r1 GET"]),
+        (["--request", "r2"], ["r2:", "r2 POST"]),
+        (["--engine", "tiny"], ["tiny is ready", "the engine of", "tiny[4711]"]),
+        (["--engine", "tin"], []),
+    ],
+)
+def test_what_is_asked_for_across_the_files(
+    story: None, mlxctl: Run, options: list[str], messages: list[str]
+) -> None:
+    found = shown(mlxctl, *options)
+    assert len(found) == len(messages)
+    assert all(text.startswith(start) for text, start in zip(found, messages, strict=True))
+
+
+def test_since_a_time_of_the_clock(story: None, mlxctl: Run) -> None:
+    an_hour_ago = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() - 3600))
+    assert len(shown(mlxctl, "--since", an_hour_ago)) == 4
+    assert shown(mlxctl, "--since", "2999-01-01") == []
+    done = mlxctl("logs", "--since", "yesterday")
+    assert done.returncode == 2
+    assert "neither like" in done.stderr
+
+
+def test_a_log_of_json_is_text_for_a_person(log: Path, mlxctl: Run) -> None:
+    log.write_text(entry(1, "info", "http", "r1 GET /health 200", as_json=True, request="r1"))
+    assert mlxctl("logs").stdout.endswith(" INFO    mlxd.http: r1 GET /health 200\n")
+    assert json.loads(mlxctl("logs", "--json").stdout)["request"] == "r1"
+
+
+def test_following_what_is_asked_for(log: Path) -> None:
+    log.touch()
+    with following("--level", "error") as process, log.open("a") as writer:
+        writer.write(
+            entry(0, "info", "models", "fine") + entry(0, "error", "models", "broken\n at x")
+        )
+        writer.flush()
+        assert process.stdout.readline().endswith(b": broken\n")
+        assert process.stdout.readline() == b" at x\n"
+
+
+A_DAY = """
+import logging, sys
+from pathlib import Path
+from mlxd import logs
+from mlxd.config import Log
+logs.set_up(Log(max_size=500_000, keep=9), Path(sys.argv[1]))
+log = logging.getLogger("mlxd.http")
+for number in range(150_000):
+    log.info("%032x POST /v1/chat/completions 200 1234.5ms model=t number=%d", number, number)
+"""
+
+
+def test_a_day_of_load_stays_within_its_limits_and_no_line_is_missed(log: Path) -> None:
+    log.write_text("it follows\n")
+    with following() as process:
+        assert process.stdout.readline() == b"it follows\n"
+        # As fast as it can be written: 20 MB, what two requests a second make in a day.
+        with subprocess.Popen([sys.executable, "-c", A_DAY, log]) as writer:
+            numbers = [int(process.stdout.readline().split(b"=")[-1]) for _ in range(150_000)]
+            assert writer.wait(DEADLINE) == 0
+        process.send_signal(signal.SIGINT)
+        process.wait(DEADLINE)
+        assert process.stderr.read().strip() == b""
+    assert numbers == list(range(150_000))
+    sizes = [file.stat().st_size for file in log.parent.iterdir()]
+    assert len(sizes) == 10
+    assert max(sizes) <= 500_000

@@ -1,0 +1,22 @@
+"""What has been logged, across the files, the latest first."""
+
+import os
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+
+from mlxctl.logs.entry import Entry, is_head
+from mlxctl.logs.files import lines_backwards
+
+
+def backwards(logs: Sequence[BufferedReader], end: int) -> Iterator[Entry]:
+    """Give the entries of `logs`, of which the first is the newest and counts up to `end`."""
+    for number, log in enumerate(logs):
+        lines = lines_backwards(log, log.seek(0, os.SEEK_END) if number else end)
+        more: list[bytes] = []
+        for line in lines:
+            more.append(line)
+            if is_head(line):
+                yield Entry(more[::-1])
+                more = []
+        # Whatever has no head is nobody's, and each line stands for itself.
+        yield from (Entry([line]) for line in more)

@@ -1,0 +1,66 @@
+"""What is logged from a place on: every line once, through rotations and restarts."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+
+from mlxctl.logs.files import is_current, newer, opened
+
+_BLOCK_BYTES = 1 << 20
+
+
+class Tail:
+    """Reads on in `log`, from where it is, and in the files after it.
+
+    Without `log` it begins with the first file that there will be. `warn` is told when files were
+    removed before they could be read.
+    """
+
+    def __init__(self, file: Path, log: BufferedReader | None, warn: Callable[[str], None]) -> None:
+        self._file = file
+        self._logs = deque([log] if log else [])
+        self._warn = warn
+        self._begun = b""  # of a line that is not complete
+
+    def read(self) -> list[bytes] | None:
+        """Give the next lines, without their ends; None where there are none yet.
+
+        Raises:
+            CommandFailed: a file cannot be read.
+        """
+        if not self._logs:
+            self._logs.extendleft(opened(self._file))
+        if not self._logs:
+            return None
+        log = self._logs[0]
+        # Looked at before reading: what was written up to the replacement is then read.
+        done_with = len(self._logs) > 1 or not is_current(self._file, log)
+        if os.fstat(log.fileno()).st_size < log.tell():
+            log.seek(0)
+            self._begun = b""
+        if data := log.read(_BLOCK_BYTES):
+            *lines, self._begun = (self._begun + data).split(b"\n")
+            return lines
+        if not done_with or not self._go_on_after(log):
+            return None
+        last, self._begun = self._begun, b""
+        return [last] if last else []
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._logs:
+            self._logs.popleft().close()
+
+    def _go_on_after(self, log: BufferedReader) -> bool:
+        """Turn to the next file, and say whether there is one already."""
+        if len(self._logs) == 1:
+            logs, gap = newer(self._file, log)
+            self._logs.extend(logs)
+            if gap:
+                self._warn("the log grew faster than it could be shown: lines are missing here")
+        if len(self._logs) == 1:
+            return False
+        self._logs.popleft().close()
+        return True
