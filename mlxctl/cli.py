@@ -40,6 +40,8 @@ _COMMANDS = {
     "pull": ("mlxctl.commands.pull:pull", "Download a model from the hub."),
     "import": ("mlxctl.commands.models:import_model", "Make a model out of a GGUF file."),
     "logs": ("mlxctl.commands.logs:logs", "Show the daemon's log."),
+    "doctor": ("mlxctl.commands.doctor:doctor", "Say what is wrong, and what mends it."),
+    "report": ("mlxctl.commands.report:report", "Write what helps to find a fault."),
     "config": ("mlxctl.commands.config:config", "Make, find, show and check the configuration."),
     "version": ("mlxctl.commands.version:version", "Show mlxctl's and the daemon's version."),
 }

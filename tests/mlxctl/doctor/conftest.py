@@ -1,0 +1,45 @@
+"""A situation in which all is well, to be spoilt by a test."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from mlxctl.doctor.finding import Finding
+from mlxctl.doctor.situation import Machine, Situation
+from mlxd import __version__
+from mlxd.api.control import CatalogModel, ModelList, Status
+from mlxd.config import Config
+
+MAC = Machine(
+    system="Darwin",
+    release="15.1",
+    processor="arm64",
+    chip="Apple M3 Max",
+    memory_bytes=64 * 2**30,
+)
+RUNNING = Status(
+    running=True,
+    pid=4711,
+    version=__version__,
+    socket="/h/run/mlxd.sock",
+    config="/h/config.toml",
+    settings="/h/settings.toml",
+    models_dir="/h/models",
+    adapters_dir="/h/adapters",
+    log="/h/logs/mlxd.log",
+    uptime_s=192.0,
+    default_model="tiny",
+    memory_limit_bytes=48 * 2**30,
+)
+MODELS = ModelList(
+    models=[CatalogModel(id="tiny", path="/h/models/tiny", size_bytes=1, architecture="llama")]
+)
+WELL = Situation(machine=MAC, config=Config(), pid=4711, status=RUNNING, models=MODELS)
+STOPPED = replace(WELL, pid=None, status=None, models=None)
+
+
+def only(
+    check: Callable[[Situation], Iterator[Finding]], situation: Situation
+) -> tuple[str, str, str | None]:
+    """What the one finding of `check` says: state, message, what mends it."""
+    (finding,) = check(situation)
+    return finding.state, finding.message, finding.mend

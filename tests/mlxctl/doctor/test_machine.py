@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+import pytest
+from msgspec.structs import replace as with_fields
+
+from mlxctl.doctor import machine
+from mlxctl.doctor.situation import this_machine
+from tests.mlxctl.doctor.conftest import MAC, RUNNING, STOPPED, WELL, only
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "says"),
+    [
+        ({}, "good", "macOS 15.1, Apple M3 Max"),
+        ({"release": "13.6"}, "bad", "macOS 14"),
+        ({"processor": "x86_64"}, "bad", "Rosetta"),
+        ({"processor": "x86_64", "chip": "Intel Core i7"}, "bad", "Apple silicon"),
+        ({"system": "Linux", "processor": "x86_64"}, "good", "CPU"),
+        ({"system": "Windows"}, "bad", "macOS and Linux"),
+    ],
+)
+def test_platform(changes: dict[str, str], state: str, says: str) -> None:
+    found = only(machine.platform, replace(WELL, machine=replace(MAC, **changes)))
+    assert found[0] == state
+    assert says in found[1]
+
+
+@pytest.mark.parametrize(
+    ("limit_gib", "wired_mb", "state", "says"),
+    [
+        (48, 0, "good", "of 69 GB"),
+        (70, 0, "bad", "more than there is"),
+        (62, 0, "warning", "swap"),
+        (48, 40_000, "warning", "iogpu.wired_limit_mb"),
+        (48, 60_000, "good", "of 69 GB"),
+    ],
+)
+def test_memory(limit_gib: int, wired_mb: int, state: str, says: str) -> None:
+    status = with_fields(RUNNING, memory_limit_bytes=limit_gib * 2**30)
+    found = only(
+        machine.memory, replace(WELL, status=status, machine=replace(MAC, wired_limit_mb=wired_mb))
+    )
+    assert found[0] == state
+    assert says in found[1]
+    assert (found[2] is None) is (state == "good")
+
+
+def test_memory_without_a_daemon_or_a_limit() -> None:
+    assert only(machine.memory, STOPPED)[0] == "good"
+
+
+def test_this_machine() -> None:
+    assert this_machine().memory_bytes > 2**28
+    assert this_machine().system

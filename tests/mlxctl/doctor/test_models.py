@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+from msgspec.structs import replace as with_fields
+
+from mlxctl.doctor import models
+from mlxd.api.control import BrokenModel, ModelList, ModelStatus
+from tests.mlxctl.doctor.conftest import MODELS, RUNNING, STOPPED, WELL, only
+
+OURS = BrokenModel(
+    id="qwen3", path="/p", origin="models directory", size_bytes=1, fault="it is cut short"
+)
+PULLED = with_fields(OURS, id="owner/name")
+CACHED = with_fields(OURS, origin="hub cache")
+
+
+def test_models() -> None:
+    assert only(models.models, WELL)[0] == "good"
+    assert list(models.models(STOPPED)) == []
+    none = replace(WELL, models=ModelList(models=[]))
+    assert only(models.models, none)[::2] == ("warning", "mlxctl pull OWNER/NAME")
+
+
+def test_broken_ones_and_what_mends_them() -> None:
+    broken = with_fields(MODELS, broken=[OURS, PULLED, CACHED])
+    *found, well = models.models(replace(WELL, models=broken))
+    assert [finding.mend for finding in found] == [
+        "mlxctl rm qwen3",
+        "mlxctl pull owner/name",
+        None,
+    ]
+    assert {finding.state for finding in found} == {"warning"}
+    assert well.state == "good"
+
+
+def test_one_that_was_given_up_is_bad() -> None:
+    failed = ModelStatus(id="tiny", state="failed", cause="it crashed 3 times")
+    found, _ = models.models(replace(WELL, status=with_fields(RUNNING, models=[failed])))
+    assert (found.state, found.mend) == ("bad", "mlxctl load tiny")
+
+
+def test_no_default_model() -> None:
+    status = with_fields(RUNNING, default_model=None, default_fault="there are two")
+    assert only(models.models, replace(WELL, status=status))[0] == "warning"
