@@ -9,12 +9,16 @@ import importlib
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from mlxctl.errors import CommandFailed
 from mlxd import __version__
 from mlxd.errors import MlxdError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
@@ -29,6 +33,7 @@ _COMMANDS = {
     "disable": ("mlxctl.commands.install:disable", "Have the service not start by itself."),
     "status": ("mlxctl.commands.status:status", "Show what runs, and where everything is."),
     "run": ("mlxctl.commands.run:run", "Ask the model something."),
+    "chat": ("mlxctl.commands.chat:chat", "Talk with the model."),
     "list": ("mlxctl.commands.models:list_models", "List the models."),
     "show": ("mlxctl.commands.models:show", "Show what there is to know of a model."),
     "rm": ("mlxctl.commands.models:remove", "Remove a model from the disk."),
@@ -43,6 +48,11 @@ _COMMANDS = {
     "doctor": ("mlxctl.commands.doctor:doctor", "Say what is wrong, and what mends it."),
     "report": ("mlxctl.commands.report:report", "Write what helps to find a fault."),
     "config": ("mlxctl.commands.config:config", "Make, find, show and check the configuration."),
+    "env": ("mlxctl.commands.env:env", "Point OpenAI's clients at the daemon."),
+    "completion": (
+        "mlxctl.commands.completion:completion",
+        "Let the shell complete commands and models.",
+    ),
     "version": ("mlxctl.commands.version:version", "Show mlxctl's and the daemon's version."),
 }
 
@@ -60,12 +70,23 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Give the commands that begin so; the original would import them all."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in _COMMANDS if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=_COMMANDS[name][1]) for name in names]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
 def mlxctl() -> None:
     """Control mlxd, the language-model daemon of this machine."""

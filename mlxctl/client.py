@@ -56,12 +56,16 @@ class Client:
 
     Every method raises NotRunning when nobody listens there, NoAnswer when who listens does not
     answer, RefusedByDaemon when the answer is an error, and CommandFailed when the socket cannot be
-    used. `warn` says whether a daemon of another version is remarked upon.
+    used. `warn` says whether a daemon of another version is remarked upon, `patience` how many
+    seconds an answer may take where that is less than usual.
     """
 
-    def __init__(self, socket_file: Path, *, warn: bool = True) -> None:
+    def __init__(
+        self, socket_file: Path, *, warn: bool = True, patience: float | None = None
+    ) -> None:
         self.socket_file = socket_file
         self._warn = warn
+        self._patience = patience
 
     def health(self) -> None:
         """Return when the daemon can generate."""
@@ -177,7 +181,7 @@ class Client:
         body: msgspec.Struct | None = None,
         timeout: float | None = None,
     ) -> bytes:
-        timeout = _ANSWER_SECONDS if timeout is None else timeout
+        timeout = timeout or self._patience or _ANSWER_SECONDS
         with (
             self._explained(timeout),
             self._request(method, path, body, timeout) as response,

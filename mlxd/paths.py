@@ -89,6 +89,11 @@ def stderr_file() -> Path:
     return log_dir() / "mlxd.stderr.log"
 
 
+def chat_history_file() -> Path:
+    """What was typed into `mlxctl chat`, for the arrow keys; mode 0600."""
+    return runtime_dir().with_name("chat_history")
+
+
 def runtime_dir() -> Path:
     """The 0700 folder of the socket and the lock.
 

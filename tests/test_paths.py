@@ -13,6 +13,7 @@ EVERY = [
     paths.adapters_dir,
     paths.log_file,
     paths.stderr_file,
+    paths.chat_history_file,
     paths.socket_file,
     paths.lock_file,
 ]
@@ -27,6 +28,7 @@ def test_mlxd_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "adapters",
         "logs/mlxd.log",
         "logs/mlxd.stderr.log",
+        "chat_history",
         "run/mlxd.sock",
         "run/mlxd.lock",
     ]

@@ -6,11 +6,12 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
+from mlxctl.completion import model_names
 
 
 @click.command()
 @click.argument("name", required=False, callback=unicode_text)
-@click.argument("model", required=False, callback=unicode_text)
+@click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option(
     "--rm", "removed", metavar="NAME", callback=unicode_text, help="Remove the alias NAME."
 )

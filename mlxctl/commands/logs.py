@@ -10,6 +10,7 @@ from io import BufferedReader
 import click
 
 from mlxctl.arguments import unicode_text
+from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.choice import Choice, since
 from mlxctl.logs.entry import LEVELS, Entry, Grouping
@@ -46,6 +47,7 @@ Show = Callable[[Entry], list[bytes]]
     "--engine",
     metavar="MODEL",
     callback=unicode_text,
+    shell_complete=model_names,
     help="Only the engine of this model, and what it printed.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each entry.")

@@ -9,12 +9,13 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import model_name, unicode_text
 from mlxctl.client import connect
+from mlxctl.completion import model_names
 from mlxctl.progress import ProgressLine
 from mlxd.api.control import ModelStatus, Progress
 
 
 @click.command()
-@click.argument("model", callback=model_name)
+@click.argument("model", callback=model_name, shell_complete=model_names)
 @click.option("--wait", is_flag=True, help="Wait also for what the old default still answers.")
 def use(model: str, *, wait: bool) -> None:
     """Make MODEL the default, now and after a restart, once it is in memory.
@@ -31,7 +32,7 @@ def use(model: str, *, wait: bool) -> None:
 
 
 @click.command()
-@click.argument("model", required=False, callback=unicode_text)
+@click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option(
     "--keep-alive",
     callback=unicode_text,
@@ -51,7 +52,7 @@ def load(model: str | None, keep_alive: str | None) -> None:
 
 
 @click.command()
-@click.argument("model", required=False, callback=unicode_text)
+@click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option("--all", "everything", is_flag=True, help="Take all models out of memory.")
 def unload(model: str | None, *, everything: bool) -> None:
     """Take MODEL out of memory, once its requests have ended."""

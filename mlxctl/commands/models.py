@@ -11,6 +11,7 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import model_name
 from mlxctl.client import connect
+from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
 from mlxd import paths
 from mlxd.api.control import CatalogModel, ModelDetails, PullStatus
@@ -74,7 +75,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("model", callback=model_name)
+@click.argument("model", callback=model_name, shell_complete=model_names)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(model: str, *, as_json: bool) -> None:
     """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
@@ -131,7 +132,7 @@ def _memory(model: ModelDetails) -> str:
 
 
 @click.command("rm")
-@click.argument("model", callback=model_name)
+@click.argument("model", callback=model_name, shell_complete=model_names)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(model: str, *, yes: bool) -> None:
     """Remove MODEL from the models directory, for good.

@@ -1,36 +1,29 @@
 """`mlxctl run`: ask the model something and show its answer as it comes."""
 
-import contextlib
 import sys
-import time
 
 import click
 import msgspec
 from msgspec import UNSET
 
+from mlxctl.answer import Answer, receive
 from mlxctl.arguments import finite, unicode_text, unicode_words
-from mlxctl.chat import Chunk, Message, Progress, Request, Usage, ask
+from mlxctl.chat import Message, Request
 from mlxctl.client import connect
+from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
-from mlxctl.progress import ProgressLine
 
 _STDIN = "-"
-
-
-class Answer(msgspec.Struct, kw_only=True):
-    """What `--json` prints; `seconds` is from the question to the end of the answer."""
-
-    model: str = ""
-    content: str = ""
-    finish_reason: str | None = None
-    usage: Usage | None = None
-    seconds: float = 0.0
 
 
 @click.command()
 @click.argument("prompt", nargs=-1, callback=unicode_words)
 @click.option(
-    "-m", "--model", callback=unicode_text, help="Ask this model instead of the default one."
+    "-m",
+    "--model",
+    callback=unicode_text,
+    shell_complete=model_names,
+    help="Ask this model instead of the default one.",
 )
 @click.option("--system", callback=unicode_text, help="A system message to begin with.")
 @click.option("--max-tokens", type=int, help="How long the answer may get.")
@@ -60,48 +53,10 @@ def run(
         max_tokens=UNSET if max_tokens is None else max_tokens,
         temperature=UNSET if temperature is None else temperature,
     )
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(_answer(request, show=False))))
-    else:
-        _answer(request, show=True)
-
-
-def _answer(request: Request, *, show: bool) -> Answer:
-    """Give the answer to `request`, and show it as it comes where `show` is set."""
-    began = time.perf_counter()
     answer = Answer()
-    texts: list[str] = []
-    progress = ProgressLine()
-    try:
-        with contextlib.closing(ask(connect(), request)) as pieces:
-            for piece in pieces:
-                if isinstance(piece, Progress):
-                    progress.show(piece.text)
-                    continue
-                progress.erase()
-                texts.append(_take(answer, piece))
-                if show:
-                    # Not click.echo, which would take control sequences out of a piped answer.
-                    sys.stdout.write(texts[-1])
-                    sys.stdout.flush()
-    finally:
-        progress.erase()
-        if show and any(texts):
-            click.echo()
-    answer.content = "".join(texts)
-    answer.seconds = round(time.perf_counter() - began, 3)
-    return answer
-
-
-def _take(answer: Answer, chunk: Chunk) -> str:
-    """Put what `chunk` says of the answer into `answer`, and give its text."""
-    answer.model = chunk.model
-    answer.usage = chunk.usage or answer.usage
-    text = ""
-    for choice in chunk.choices:
-        text += choice.delta.content or ""
-        answer.finish_reason = choice.finish_reason or answer.finish_reason
-    return text
+    receive(connect(), request, answer, show=not as_json)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(answer)))
 
 
 def _question(prompt: tuple[str, ...]) -> str:

@@ -1,25 +1,47 @@
 """`mlxctl version`: mlxctl's version and the running daemon's."""
 
 import click
+import msgspec
 
 from mlxctl.client import Client
 from mlxctl.errors import NotRunning
 from mlxctl.service.choose import in_charge
 from mlxd import __version__, config
+from mlxd.api.control import Status
+
+
+class Versions(msgspec.Struct):
+    """What `--json` prints; the daemon's are null where none runs."""
+
+    mlxctl: str
+    mlxd: str | None = None
+    pid: int | None = None
 
 
 @click.command()
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def version(*, as_json: bool) -> None:
     """Show mlxctl's version and, when it runs, the daemon's."""
+    if as_json:
+        versions = Versions(__version__)
+        if (status := _status()) is not None:
+            versions = Versions(__version__, status.version, status.pid)
+        click.echo(msgspec.json.format(msgspec.json.encode(versions)))
+        return
     click.echo(f"mlxctl {__version__}")
-    settings = config.load()
-    manager = in_charge(settings)
-    try:
-        # Where launchd or systemd listens, asking would start what does not run.
-        if manager.pid() is None and manager.keeps_sockets():
-            raise NotRunning
-        status = Client(settings.socket_file()).status()
-    except NotRunning:
+    if (status := _status()) is None:
         click.echo("mlxd is not running")
     else:
         click.echo(f"mlxd {status.version} (pid {status.pid})")
+
+
+def _status() -> Status | None:
+    settings = config.load()
+    manager = in_charge(settings)
+    # Where launchd or systemd listens, asking would start what does not run.
+    if manager.pid() is None and manager.keeps_sockets():
+        return None
+    try:
+        return Client(settings.socket_file()).status()
+    except NotRunning:
+        return None

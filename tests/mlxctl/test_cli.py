@@ -1,5 +1,6 @@
 """The command tree, its exit statuses, and what it must not import."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlxctl.cli import _COMMANDS
+from mlxd import __version__
 from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.mlxctl.fake_daemon import FakeDaemon, chunk
 
@@ -61,6 +63,8 @@ def test_status_imports_nothing_slow(home: Path) -> None:
 
 def test_version(mlxctl: Run) -> None:
     assert mlxctl("--version").stdout.startswith("mlxctl ")
+    found = json.loads(mlxctl("version", "--json").stdout)
+    assert found == {"mlxctl": __version__, "mlxd": None, "pid": None}
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["use"], ["status", "--nonsense"]])

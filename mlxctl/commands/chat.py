@@ -1,0 +1,146 @@
+"""`mlxctl chat`: a conversation, typed."""
+
+from collections.abc import Callable
+
+import click
+from msgspec import UNSET
+
+from mlxctl import typed
+from mlxctl.answer import Answer, receive
+from mlxctl.arguments import unicode_text
+from mlxctl.chat import Message, Request
+from mlxctl.client import Client, connect
+from mlxctl.completion import model_names
+from mlxctl.errors import CommandFailed
+from mlxd import paths
+
+_HELP = """\
+/model [NAME]   ask NAME from now on; without NAME: say which
+/system [TEXT]  what the model is told first; without TEXT: nothing
+/clear          forget what was said
+/exit           end, as Ctrl-D does
+A line that ends with \\ goes on, and so does all between \"\"\" and \"\"\".
+Ctrl-C stops an answer."""
+
+
+@click.command()
+@click.option(
+    "-m",
+    "--model",
+    callback=unicode_text,
+    shell_complete=model_names,
+    help="Ask this model instead of the default one.",
+)
+@click.option("--system", callback=unicode_text, help="A system message to begin with.")
+def chat(model: str | None, system: str | None) -> None:
+    """Talk with the model; /help lists what else there is.
+
+    Ctrl-C stops an answer, Ctrl-D or /exit ends the chat. What is piped in is asked line by line.
+    """
+    conversation = Conversation(connect(), model, system)
+    with typed.history(paths.chat_history_file()):
+        if typed.on_terminal():
+            conversation.greet()
+        while (text := _next_message()) is not None:
+            if not conversation.take(text):
+                break
+
+
+def _next_message() -> str | None:
+    while True:
+        try:
+            text = typed.message()
+        except KeyboardInterrupt:
+            if not typed.on_terminal():
+                raise
+            click.echo("\n(Ctrl-D or /exit ends the chat)")
+            continue
+        if text is None and typed.on_terminal():
+            click.echo()
+        return text
+
+
+class Conversation:
+    """What was said to `model`, None being the default one, and how it goes on."""
+
+    def __init__(self, client: Client, model: str | None, system: str | None) -> None:
+        self._client = client
+        self._model = model
+        self._system = system
+        self._messages: list[Message] = []
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/model": self._use,
+            "/system": self._tell,
+            "/clear": self._clear,
+            "/help": self._help,
+        }
+
+    def greet(self) -> None:
+        """Say who answers, and how to go on."""
+        self._say_model()
+        click.echo("/help lists the commands; Ctrl-D ends")
+
+    def take(self, text: str) -> bool:
+        """Do what a message or command says; say whether the chat goes on.
+
+        Raises:
+            CommandFailed: it fails, and nobody types who could do better.
+        """
+        command, _, rest = text.strip().partition(" ")
+        if command in ("/exit", "/quit"):
+            return False
+        try:
+            if not command.startswith("/"):
+                self._ask(text)
+            elif command in self._commands:
+                self._commands[command](rest.strip())
+            else:
+                raise CommandFailed(f"there is no {command}; /help lists the commands")
+        except CommandFailed as error:
+            if not typed.on_terminal():
+                raise
+            click.echo(f"mlxctl: {error.message}", err=True)
+        return True
+
+    def _ask(self, text: str) -> None:
+        if not text.strip():
+            return
+        question = Message("user", text.encode(errors="replace").decode())
+        system = [Message("system", self._system)] if self._system else []
+        request = Request(
+            messages=[*system, *self._messages, question],
+            model=UNSET if self._model is None else self._model,
+        )
+        answer = Answer()
+        try:
+            receive(self._client, request, answer, show=True)
+        except KeyboardInterrupt:
+            if not typed.on_terminal():
+                raise
+            click.echo("(stopped)")
+        finally:
+            if answer.content:
+                self._messages += [question, Message("assistant", answer.content)]
+
+    def _use(self, name: str) -> None:
+        if name:
+            self._model = self._client.show(name).id
+        self._say_model()
+
+    def _say_model(self) -> None:
+        if self._model is not None:
+            click.echo(f"you talk with {self._model}")
+            return
+        status = self._client.status()
+        click.echo(
+            f"you talk with {status.default_model or 'nobody: ' + str(status.default_fault)}"
+        )
+
+    def _tell(self, text: str) -> None:
+        self._system = text or None
+
+    def _clear(self, _rest: str) -> None:
+        self._messages.clear()
+
+    def _help(self, _rest: str) -> None:
+        click.echo(_HELP)

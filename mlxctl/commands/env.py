@@ -1,0 +1,64 @@
+"""`mlxctl env`: the variables that point OpenAI's clients at the daemon."""
+
+import shlex
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+
+from mlxctl.client import connect
+from mlxctl.errors import NotRunning
+from mlxd import config as configuration
+from mlxd.config import Server
+
+_NO_KEY = "none"  # clients insist on one
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one listens is not where one calls
+
+
+@click.command()
+@click.option(
+    "--shell",
+    type=click.Choice(["sh", "bash", "zsh", "fish"]),
+    default="sh",
+    show_default=True,
+    help="For whose syntax.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def env(shell: str, *, as_json: bool) -> None:
+    """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for the clients of this shell.
+
+    \b
+    bash, zsh:  eval "$(mlxctl env)"
+    fish:       mlxctl env --shell fish | source
+    """
+    server = configuration.load().server
+    variables = {
+        "OPENAI_BASE_URL": f"{_url(server)}/v1",
+        "OPENAI_API_KEY": server.api_key or _NO_KEY,
+    }
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(variables)))
+        return
+    for name, value in variables.items():
+        if shell == "fish":
+            click.echo(f"set -gx {name} {_fish_quoted(value)}")
+        else:
+            click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _url(server: Server) -> str:
+    """Give where clients go: where the daemon listens, or will as it is configured."""
+    host, port = server.host, server.port
+    try:
+        listening = urlsplit(connect().status().url or "")
+    except NotRunning:
+        if not port:
+            raise
+    else:
+        host, port = listening.hostname or host, listening.port or port
+    host = _EVERY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _fish_quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,70 @@
+"""What a person types, or pipes in, message by message."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_QUOTES = '"""'
+_PROMPT = "> "
+_MORE = "… "
+_HISTORY_LINES = 1000
+
+
+def on_terminal() -> bool:
+    """Whether a person types."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def message() -> str | None:
+    """Give the next message, None at the end.
+
+    It goes on after a line that ends with a backslash, and from three quotes to three quotes.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; what was typed is forgotten.
+    """
+    lines: list[str] = []
+    quoted = False
+    while True:
+        line = _line(_MORE if lines else _PROMPT)
+        if line is None:
+            return "\n".join(lines) if lines else None
+        if not lines and not quoted and line.lstrip().startswith(_QUOTES):
+            quoted, line = True, line.lstrip().removeprefix(_QUOTES)
+        if quoted:
+            lines.append(line.removesuffix(_QUOTES) if line.endswith(_QUOTES) else line)
+            if line.endswith(_QUOTES):
+                return "\n".join(lines).strip("\n")
+        elif line.endswith("\\"):
+            lines.append(line.removesuffix("\\"))
+        else:
+            return "\n".join([*lines, line])
+
+
+@contextlib.contextmanager
+def history(file: Path) -> Iterator[None]:
+    """Let the arrow keys bring back what was typed, also into another chat, from `file`."""
+    try:
+        import readline
+    except ImportError:  # a Python that was built without it
+        yield
+        return
+    readline.set_history_length(_HISTORY_LINES)
+    with contextlib.suppress(OSError):
+        readline.read_history_file(file)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
+            readline.write_history_file(file)
+
+
+def _line(prompt: str) -> str | None:
+    try:
+        return input(prompt if on_terminal() else "")
+    except EOFError:
+        return None

@@ -1,0 +1,46 @@
+"""`mlxctl env`: what a shell makes of it."""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.mlxctl.conftest import Run
+from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.mlxctl.test_status import RUNNING, STATUS
+
+
+def evaluated(script: str) -> list[str]:
+    program = f'{script}\nprintf "%s\\n" "$OPENAI_BASE_URL" "$OPENAI_API_KEY"'
+    return subprocess.check_output(["sh", "-c", program], text=True).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://127.0.0.1:4711", "http://127.0.0.1:4711/v1"),
+        ("http://0.0.0.0:4711", "http://127.0.0.1:4711/v1"),
+        ("http://[::]:4711", "http://[::1]:4711/v1"),
+    ],
+)
+def test_where_the_daemon_listens(daemon: FakeDaemon, mlxctl: Run, url: str, base: str) -> None:
+    daemon.answers(STATUS, {**RUNNING, "url": url})
+    assert evaluated(mlxctl("env").stdout) == [base, "none"]
+
+
+def test_where_it_will_listen(mlxctl: Run) -> None:
+    done = mlxctl("env", MLXD_SERVER__PORT="9000")
+    assert evaluated(done.stdout) == ["http://127.0.0.1:9000/v1", "none"]
+    assert mlxctl("env").returncode == 3  # any free port, and no daemon to ask which
+
+
+def test_a_key_of_any_characters(mlxctl: Run) -> None:
+    key = "it's \\ $a`b".replace(" ", "_")
+    keyed = {"MLXD_SERVER__PORT": "9000", "MLXD_SERVER__API_KEY": key}
+    assert evaluated(mlxctl("env", **keyed).stdout)[1] == key
+    assert json.loads(mlxctl("env", "--json", **keyed).stdout) == {
+        "OPENAI_BASE_URL": "http://127.0.0.1:9000/v1",
+        "OPENAI_API_KEY": key,
+    }
+    fish = mlxctl("env", "--shell", "fish", **keyed).stdout.splitlines()
+    assert fish[1] == "set -gx OPENAI_API_KEY 'it\\'s_\\\\_$a`b'"
