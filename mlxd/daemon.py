@@ -132,7 +132,7 @@ class Daemon:
 
         reasons = [loop.create_task(self._stop_asked.wait())]
         if activated and self._config.server.idle_exit is not None:
-            reasons.append(loop.create_task(self._idleness((public, control))))
+            reasons.append(loop.create_task(self._idleness(public)))
         await asyncio.wait([*reasons, *serving], return_when=asyncio.FIRST_COMPLETED)
         for reason in reasons:
             reason.cancel()
@@ -167,18 +167,21 @@ class Daemon:
             except (ModelNotFound, LoadFailed) as error:
                 _log.warning("%s", error.message)
 
-    async def _idleness(self, servers: Sequence[Server]) -> Literal[True]:
-        """Return when nothing has been loaded or asked for in `server.idle_exit`."""
+    async def _idleness(self, public: Server) -> Literal[True]:
+        """Return when nothing has been loaded or asked for in `server.idle_exit`.
+
+        Who only looks through the Unix socket, as `mlxctl status` does, keeps no daemon awake.
+        """
 
         def asked() -> int | None:
             if (
                 self._pool.requests
                 or any(model.resident for model in self._pool.models)
                 or any(not pull.ended.done() for pull in self._pulls.pulls)
-                or any(server.busy for server in servers)
+                or public.busy
             ):
                 return None
-            return sum(server.requests for server in servers)
+            return public.requests
 
         seconds = self._config.server.idle_exit or 0.0
         await until_idle(seconds, asked)

@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mlxctl.client import Client
+from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
 from mlxd.errors import StartupError
 from tests.daemon_process import DEADLINE, wait_until
@@ -74,6 +76,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _answers(path: Path) -> bool:
+    try:
+        Client(path, patience=1).status()
+    except (NotRunning, NoAnswer):
+        return False
+    return True
+
+
 def by_systemd(home: Path, *sockets: str, **environ: str) -> "subprocess.Popen[bytes]":
     """Run mlxd as a socket unit does; what is listened on exists when this returns."""
     command = ["systemd-socket-activate"]
@@ -116,6 +126,7 @@ def test_both_sockets_are_used_and_left_where_they_are(home: Path) -> None:
         assert status["url"] == f"http://127.0.0.1:{port}"
         assert status["socket"] == str(path)
         assert httpx.get(f"{status['url']}/control/v1/status").status_code == 404
+        wait_until(lambda: not _answers(path), "it has ended, though somebody looks on")
         assert process.wait(DEADLINE) == 0
         process.stderr.read()
     assert path.is_socket()
