@@ -135,6 +135,12 @@ class Client:
         path = "/control/v1/pull/cancel"
         return self._decode(self._exchange("POST", path, body), control.CancelPullReply)
 
+    def hand_over(self, receiver: str) -> control.HandoverReply:
+        """Have the daemon send its sockets to the Unix socket `receiver`, and end."""
+        body = control.HandoverRequest(receiver=receiver)
+        reply = self._exchange("POST", "/control/v1/handover", body)
+        return self._decode(reply, control.HandoverReply)
+
     @contextlib.contextmanager
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
         """POST `body` and give the lines of the reply as they come; leaving closes the connection.

@@ -26,8 +26,13 @@ class Activated:
     tcp: list[socket.socket] = field(default_factory=list)
     local: socket.socket | None = None
 
+    @property
+    def all(self) -> list[socket.socket]:
+        """Both kinds."""
+        return [*self.tcp, *([self.local] if self.local else [])]
+
     def __bool__(self) -> bool:
-        return bool(self.tcp) or self.local is not None
+        return bool(self.all)
 
 
 def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
@@ -53,8 +58,7 @@ def turn_away() -> None:
     Left alone they would have it started again at once, and for ever.
     """
     with contextlib.suppress(StartupError):
-        activated = take()
-        for listener in [*activated.tcp, *([activated.local] if activated.local else [])]:
+        for listener in take().all:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     listener.accept()[0].close()

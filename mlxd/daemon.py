@@ -12,7 +12,7 @@ from typing import Literal
 
 import uvloop
 
-from mlxd import __version__, activation, listeners, lock, paths
+from mlxd import __version__, activation, handover, listeners, lock, paths
 from mlxd.activation import Activated
 from mlxd.config import Config, check_host
 from mlxd.config.keys import PER_MODEL, dotted
@@ -25,6 +25,7 @@ from mlxd.control import (
     Status,
 )
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
+from mlxd.handover import Handed, Handover
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.context import Context
 from mlxd.http.selection import Selection
@@ -86,23 +87,34 @@ class Daemon:
             ServingFailed: a server has ended by itself.
         """
         server = self._config.server
-        activated = activation.take()
+        activated, handed = activation.take(), handover.take()
+        given = activated or handed.given
         with contextlib.ExitStack() as stack:
-            for listener in activated.tcp:
+            for listener in given.tcp:
                 check_host(self._config, listener.getsockname()[0])
-            tcp = activated.tcp or listeners.tcp(server.host, server.port)
+            own = [] if given.tcp else listeners.tcp(server.host, server.port, handed.own)
+            tcp = given.tcp or list(own)
             for listener in tcp:
                 stack.enter_context(listener)
-            if activated.local is None:
-                local = stack.enter_context(listeners.unix(self._socket))
-                stack.callback(self._socket.unlink, missing_ok=True)
+            if given.local is None:
+                local = stack.enter_context(listeners.unix(self._socket, handed.own))
+                own.append(local)
             else:
-                local = stack.enter_context(activated.local)
+                local = stack.enter_context(given.local)
                 self._socket = Path(local.getsockname())
-            await self._serve(tcp, local, activated)
+            giving = Handover(Handed(given, own), self._stop_asked.set)
+            try:
+                await self._serve(tcp, local, activated, giving)
+            finally:
+                if given.local is None and not giving.done:
+                    self._socket.unlink(missing_ok=True)
 
     async def _serve(
-        self, tcp: list[socket.socket], local: socket.socket, activated: Activated
+        self,
+        tcp: list[socket.socket],
+        local: socket.socket,
+        activated: Activated,
+        giving: Handover,
     ) -> None:
         removal.sweep()
         loop = asyncio.get_running_loop()
@@ -121,6 +133,7 @@ class Daemon:
                     self._catalog, self._selection, self._pool, self._default_set_by
                 ),
                 pulls=PullsControl(self._pulls),
+                handover=giving,
             ),
         )
         public, control = Server(public_app(context)), Server(unix_app(context))
@@ -140,7 +153,8 @@ class Daemon:
         grace = _LAST_WORDS_SECONDS
         if not any(task.done() for task in serving):
             # Of the public ones first: through the other people look and wait for the end.
-            kept = [public] * bool(activated.tcp) + [control] * (activated.local is not None)
+            kept = [public] * bool(activated.tcp or giving.done)
+            kept += [control] * bool(activated.local or giving.done)
             grace = max(grace, await self._drain(kept))
         await self._pool.close()
 

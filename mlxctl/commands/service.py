@@ -41,7 +41,7 @@ def stop() -> None:
 def restart() -> None:
     """Stop the daemon if it runs, then start it and wait until it answers.
 
-    As a service it refuses nobody meanwhile: who connects waits until it is back.
+    It refuses nobody meanwhile: who connects waits until it is back.
     """
     # Loaded first: a mistake in the configuration leaves the running daemon alone.
     settings = config.load()

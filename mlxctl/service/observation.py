@@ -59,6 +59,14 @@ class Observation:
         except CommandFailed:
             return False
 
+    def hand_over(self, receiver: str) -> None:
+        """Have the daemon send its sockets to the Unix socket `receiver`, and end.
+
+        Raises:
+            CommandFailed: it does not.
+        """
+        self._client.hand_over(receiver)
+
     def wait_for_other(self, pid: int) -> Status | None:
         """Give the status of the daemon `pid` once it answers, None when it has ended."""
         for _ in until(START_SECONDS):

@@ -3,15 +3,16 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxctl.errors import CommandFailed, NotRunning
+from mlxctl.service.handover import received
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.observation import START_SECONDS, Observation, tail_of, until, why_it_ended
 from mlxd import paths
-from mlxd.api.control import Status
+from mlxd.api.control import SOCKETS_VARIABLE, Status
 from mlxd.config import Config
 
 if TYPE_CHECKING:
@@ -40,10 +41,16 @@ class ProcessManager:
         return ServiceStatus(manager="none", loaded=self.pid() is not None)
 
     def restart(self, report: Callable[[str], None]) -> Status:
-        """Stop the daemon if it runs, then start it."""
-        if self.pid() is not None:
-            self.stop(report)
-        return self.start(report)
+        """Stop the daemon if it runs, then start one; who connects meanwhile waits for it."""
+        pid = self.pid()
+        if pid is None:
+            return self.start(report)
+        with received(self._daemon) as sockets:
+            if sockets:
+                self._wait_for_end(pid, report)
+            else:
+                self.stop(report)
+            return self._start(report, sockets)
 
     def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
@@ -53,13 +60,16 @@ class ProcessManager:
         Raises:
             CommandFailed: it does not come up, and the message says why.
         """
+        return self._start(report, {})
+
+    def _start(self, report: Callable[[str], None], sockets: Mapping[int, str]) -> Status:
         if pid := self.pid():
             status = self._daemon.wait_for_other(pid)
             if status is not None and not status.stopping:
                 return status
             if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
                 raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
-        process = self._spawn()
+        process = self._spawn(sockets)
         for _ in until(START_SECONDS):
             if status := self._daemon.answer_of(process.pid):
                 return status
@@ -89,6 +99,9 @@ class ProcessManager:
             raise NotRunning("mlxd is not running")
         if not self._daemon.is_stopping():  # a second signal would cut its requests short
             _signal(pid, signal.SIGTERM)
+        self._wait_for_end(pid, report)
+
+    def _wait_for_end(self, pid: int, report: Callable[[str], None]) -> None:
         limit = self._daemon.stop_limit
         if self._daemon.wait_for_end(pid, limit, report):
             return
@@ -97,10 +110,14 @@ class ProcessManager:
             raise CommandFailed(f"mlxd (pid {pid}) did not stop within {limit:g} s and was killed")
         raise CommandFailed(f"mlxd (pid {pid}) cannot be killed")
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _spawn(self, sockets: Mapping[int, str]) -> "subprocess.Popen[bytes]":
         import subprocess  # `mlxctl status` imports this module and starts nothing
 
         output = _open_output(paths.stderr_file())
+        environment = self._environment()
+        if sockets:
+            kinds = (f"{descriptor}:{kind}" for descriptor, kind in sockets.items())
+            environment[SOCKETS_VARIABLE] = ",".join(kinds)
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", "mlxd", "--log-file", str(paths.log_file())],
@@ -108,7 +125,8 @@ class ProcessManager:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                env=self._environment(),
+                env=environment,
+                pass_fds=tuple(sockets),
                 start_new_session=True,
             )
         finally:

@@ -13,6 +13,7 @@
     GET    /control/v1/pulls           → PullList
     POST   /control/v1/pull            PullRequest → PullReply, its progress PullStatus
     POST   /control/v1/pull/cancel     CancelPullRequest → CancelPullReply
+    POST   /control/v1/handover        HandoverRequest → HandoverReply
 
 Where a request says `stream`, its reply comes as server-sent events: `{"progress": …}` whenever
 something changes, a Progress unless the list says otherwise, and at last `{"done": …}` with the
@@ -22,6 +23,10 @@ This module is imported by mlxctl: it stays free of everything but msgspec.
 """
 
 import msgspec
+
+SOCKETS_VARIABLE = "MLXD_SOCKETS"
+"""What was handed over to the daemon that this variable is for: "5:given,6:own" and so on, each a
+descriptor, and whether a service manager had opened it once or the daemon itself."""
 
 
 class Crash(msgspec.Struct, kw_only=True):
@@ -285,3 +290,15 @@ class CancelPullReply(msgspec.Struct, kw_only=True):
 
     model: str
     bytes_removed: int
+
+
+class HandoverRequest(msgspec.Struct, kw_only=True):
+    """Asks the daemon to send its listening sockets to the Unix socket `receiver`, and to end."""
+
+    receiver: str
+
+
+class HandoverReply(msgspec.Struct, kw_only=True):
+    """How many were sent."""
+
+    sockets: int

@@ -14,6 +14,7 @@ from mlxd.control.catalog import CatalogControl
 from mlxd.control.memory import MemoryControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import Status
+from mlxd.handover import Handover
 
 __all__ = ["AliasControl", "CatalogControl", "Control", "MemoryControl", "PullsControl", "Status"]
 
@@ -27,3 +28,4 @@ class Control:
     aliases: AliasControl
     memory: MemoryControl
     pulls: PullsControl
+    handover: Handover

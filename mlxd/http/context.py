@@ -168,6 +168,13 @@ class PullsControl(Protocol):
         """End a download and remove what has come of it."""
 
 
+class Handover(Protocol):
+    """The sockets, on their way to the next daemon."""
+
+    def give(self, receiver: str) -> control.HandoverReply:
+        """Send them to a Unix socket and end; raises an MlxdError when they stay."""
+
+
 class Control(Protocol):
     """What `mlxctl` asks for, by subject."""
 
@@ -190,6 +197,10 @@ class Control(Protocol):
     @property
     def pulls(self) -> PullsControl:
         """The models on their way from the hub."""
+
+    @property
+    def handover(self) -> Handover:
+        """The sockets, on their way to the next daemon."""
 
 
 @dataclass(frozen=True)

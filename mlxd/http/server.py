@@ -12,7 +12,7 @@ from mlxd.errors import InvalidRequest
 from mlxd.http.errors import error_response
 
 _LOOK_SECONDS = 0.01
-_FIRST_REQUEST_SECONDS = 1.0
+_NEXT_REQUEST_SECONDS = 0.5
 
 
 class Server(uvicorn.Server):
@@ -50,21 +50,18 @@ class Server(uvicorn.Server):
         """Leave new connections to the next process that listens on these sockets.
 
         Waits at most `seconds` for what is asked on those that are open, and closes each after it.
-        One that has asked nothing yet may still do so for a moment.
+        One that asks nothing now may still do so for a moment.
         """
         for server in self.servers:
             server.close()
         for connection in self._connections():
             connection.retire()
         clock = asyncio.get_running_loop().time
-        end, moment = clock() + seconds, clock() + _FIRST_REQUEST_SECONDS
+        end, moment = clock() + seconds, clock() + _NEXT_REQUEST_SECONDS
         while (now := clock()) < end:
-            if not self.busy and not (now < moment and self._awaited()):
+            if not self.busy and not (now < moment and self._connections()):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
-
-    def _awaited(self) -> bool:
-        return any(connection.fresh for connection in self._connections())
 
     def _connections(self) -> "list[_Protocol]":
         connections = self.server_state.connections
@@ -109,10 +106,9 @@ class _Protocol(HttpToolsProtocol):
 
     def retire(self) -> None:
         """Close the connection after the request that it is about, or has yet to bring."""
-        if self.fresh:
-            self._retired = True
-        else:
-            self.shutdown()
+        self._retired = True
+        if self.busy:
+            self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,53 @@ def test_the_daemons_life(mlxctl: Run) -> None:
     assert mlxctl("stop").returncode == 3
     assert "mlxd is not running" in mlxctl("version").stdout
     assert mlxctl("logs").stdout.count("mlxd has stopped") == 2
+
+
+def test_a_restart_refuses_nobody(home: Path, tiny_model: Path, mlxctl: Run) -> None:
+    (home / "models").mkdir()
+    (home / "models" / "tiny").symlink_to(tiny_model)
+    mlxctl("start")
+    url = status(mlxctl)["url"]
+    answers: list[int | str] = []
+    over = threading.Event()
+
+    def ask(keep: int) -> None:
+        """Ask again and again, `keep` times on each connection."""
+        while not over.is_set():
+            with httpx.Client(base_url=url, timeout=DEADLINE) as client:
+                for _ in range(keep):
+                    try:
+                        answers.append(client.get("/v1/models").status_code)
+                    except httpx.HTTPError as error:
+                        answers.append(repr(error))
+
+    clients = [threading.Thread(target=ask, args=(keep,)) for keep in (1, 1, 20, 20)]
+    for client in clients:
+        client.start()
+    for _ in range(3):
+        before = len(answers)
+        wait_until(lambda before=before: len(answers) > before + 20, "they are answered")
+        done = mlxctl("restart")
+        assert done.returncode == 0, done.stderr
+    over.set()
+    for client in clients:
+        client.join()
+    assert set(answers) == {200}
+    assert status(mlxctl)["url"] == url
+    assert [file.name for file in (home / "run").glob("*.sock")] == ["mlxd.sock"]
+    assert mlxctl("stop").returncode == 0
+    assert not (home / "run" / "mlxd.sock").exists()
+
+
+def test_restart_takes_a_new_port(home: Path, mlxctl: Run) -> None:
+    mlxctl("start")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    before = status(mlxctl)["url"]
+    mlxctl("restart", MLXD_SERVER__PORT=str(port))
+    assert status(mlxctl)["url"] == f"http://127.0.0.1:{port}"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(before)
 
 
 def test_restart_starts_what_is_stopped(mlxctl: Run) -> None:
