@@ -8,7 +8,10 @@ import gc
 import importlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
+
+_Action = Callable[[int, FrameType | None], object] | int
 
 _COMMANDS = {
     "start": ("mlxctl.commands.service:start", "Start the daemon."),
@@ -90,18 +95,31 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
 def mlxctl() -> None:
     """Control mlxd, the language-model daemon of this machine."""
+    # The command has been imported: from now on it is a KeyboardInterrupt.
+    _let_control_c(signal.default_int_handler, instead_of=signal.SIG_DFL)
 
 
 def main() -> None:
-    """Run the command line's command, and exit with its status and one line about a failure."""
+    """Run the command line's command, and exit with its status and one line about a failure.
+
+    Where SIGINT has its default action it is a KeyboardInterrupt while the command runs.
+    """
     # Looking for garbage, now and when the interpreter ends, would be a fifth of a short command.
     gc.disable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    status = _run()
+    status = _EXIT_INTERRUPTED
+    with contextlib.suppress(KeyboardInterrupt):
+        status = _run()
+        _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
     gc.freeze()
     sys.exit(status)
+
+
+def _let_control_c(action: _Action, instead_of: _Action) -> None:
+    if signal.getsignal(signal.SIGINT) is instead_of:
+        signal.signal(signal.SIGINT, action)
 
 
 def _run() -> int:
