@@ -6,14 +6,19 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
-from mlxctl.completion import model_names
+from mlxctl.completion import alias_names, model_names
 
 
 @click.command()
 @click.argument("name", required=False, callback=unicode_text)
 @click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option(
-    "--rm", "removed", metavar="NAME", callback=unicode_text, help="Remove the alias NAME."
+    "--rm",
+    "removed",
+    metavar="NAME",
+    callback=unicode_text,
+    shell_complete=alias_names,
+    help="Remove the alias NAME.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as one JSON object.")
 def alias(name: str | None, model: str | None, removed: str | None, *, as_json: bool) -> None:

@@ -43,7 +43,11 @@ Show = Callable[[Entry], list[bytes]]
     callback=since,
     help='Only what is not older than "30s", "10m", "2h", "3d", or than "2026-11-23 15:00".',
 )
-@click.option("--level", type=click.Choice(LEVELS), help="Only what is at least that grave.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Only what is at least that grave.",
+)
 @click.option(
     "--request", metavar="ID", callback=unicode_text, help="Only the request of this x-request-id."
 )
