@@ -1,5 +1,6 @@
 """`mlxctl env`: the variables that point OpenAI's clients at the daemon."""
 
+import contextlib
 import shlex
 from urllib.parse import urlsplit
 
@@ -8,7 +9,9 @@ import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
+from mlxctl.service.owner import owner
 from mlxd import config as configuration
+from mlxd import paths
 from mlxd.config import Server
 
 _NO_KEY = "none"  # clients insist on one
@@ -49,13 +52,13 @@ def env(shell: str, *, as_json: bool) -> None:
 def _url(server: Server) -> str:
     """Give where clients go: where the daemon listens, or will as it is configured."""
     host, port = server.host, server.port
-    try:
-        listening = urlsplit(connect().status().url or "")
-    except NotRunning:
-        if not port:
-            raise
-    else:
-        host, port = listening.hostname or host, listening.port or port
+    # Asking one that does not run would start it where launchd or systemd listens.
+    if owner(paths.lock_file()) is not None:
+        with contextlib.suppress(NotRunning):  # not yet
+            listening = urlsplit(connect().status().url or "")
+            host, port = listening.hostname or host, listening.port or port
+    if not port:
+        raise NotRunning
     host = _EVERY_ADDRESS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -10,6 +10,7 @@ from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import connect
 from mlxctl.progress import ProgressLine
+from mlxctl.style import is_screen
 from mlxd.api.control import PullReply, PullStatus
 
 _BAR_WIDTH = 20
@@ -68,7 +69,7 @@ class _Watch:
 
     def show(self, status: PullStatus) -> None:
         """Show how far it is."""
-        if sys.stderr.isatty():
+        if is_screen(sys.stderr):
             self._line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
         elif (line := self._news(status)) and line != self._shown:
             self._shown = line
