@@ -5,10 +5,10 @@ import shlex
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
+from mlxctl.output import json_option, print_json
 from mlxctl.service.owner import owner
 from mlxd import config as configuration
 from mlxd import paths
@@ -26,7 +26,7 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one 
     show_default=True,
     help="For whose syntax.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def env(shell: str, *, as_json: bool) -> None:
     """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for the clients of this shell.
 
@@ -40,7 +40,7 @@ def env(shell: str, *, as_json: bool) -> None:
         "OPENAI_API_KEY": server.api_key or _NO_KEY,
     }
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(variables)))
+        print_json(variables)
         return
     for name, value in variables.items():
         if shell == "fish":
