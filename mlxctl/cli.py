@@ -8,7 +8,10 @@ import gc
 import importlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -23,38 +26,58 @@ if TYPE_CHECKING:
 _EXIT_FAILED = 1
 _EXIT_INTERRUPTED = 130
 
-_COMMANDS = {
-    "start": ("mlxctl.commands.service:start", "Start the daemon."),
-    "stop": ("mlxctl.commands.service:stop", "Let running requests finish, then end the daemon."),
-    "restart": ("mlxctl.commands.service:restart", "Stop the daemon if it runs, then start it."),
-    "install": ("mlxctl.commands.install:install", "Have the system start the daemon."),
-    "uninstall": ("mlxctl.commands.install:uninstall", "Take the service out."),
-    "enable": ("mlxctl.commands.install:enable", "Have the service start by itself again."),
-    "disable": ("mlxctl.commands.install:disable", "Have the service not start by itself."),
-    "status": ("mlxctl.commands.status:status", "Show what runs, and where everything is."),
-    "run": ("mlxctl.commands.run:run", "Ask the model something."),
-    "chat": ("mlxctl.commands.chat:chat", "Talk with the model."),
-    "list": ("mlxctl.commands.models:list_models", "List the models."),
-    "show": ("mlxctl.commands.models:show", "Show what there is to know of a model."),
-    "rm": ("mlxctl.commands.models:remove", "Remove a model from the disk."),
-    "alias": ("mlxctl.commands.aliases:alias", "Give a model another name."),
-    "use": ("mlxctl.commands.memory:use", "Choose the default model."),
-    "ps": ("mlxctl.commands.memory:ps", "Show the models in memory."),
-    "load": ("mlxctl.commands.memory:load", "Bring a model into memory."),
-    "unload": ("mlxctl.commands.memory:unload", "Take a model out of memory."),
-    "pull": ("mlxctl.commands.pull:pull", "Download a model from the hub."),
-    "import": ("mlxctl.commands.models:import_model", "Make a model out of a GGUF file."),
-    "logs": ("mlxctl.commands.logs:logs", "Show the daemon's log."),
-    "doctor": ("mlxctl.commands.doctor:doctor", "Say what is wrong, and what mends it."),
-    "report": ("mlxctl.commands.report:report", "Write what helps to find a fault."),
-    "config": ("mlxctl.commands.config:config", "Make, find, show and check the configuration."),
-    "env": ("mlxctl.commands.env:env", "Point OpenAI's clients at the daemon."),
-    "completion": (
-        "mlxctl.commands.completion:completion",
-        "Let the shell complete commands and models.",
-    ),
-    "version": ("mlxctl.commands.version:version", "Show mlxctl's and the daemon's version."),
+_Action = Callable[[int, FrameType | None], object] | int
+
+# By what they are about: each with where it is, and one line that says what it does.
+_SECTIONS = {
+    "The daemon": {
+        "start": ("service:start", "Start the daemon."),
+        "stop": ("service:stop", "Let running requests finish, then end the daemon."),
+        "restart": ("service:restart", "Stop the daemon if it runs, then start it."),
+        "status": ("status:status", "Show what runs, and where everything is."),
+        "logs": ("logs:logs", "Show the daemon's log."),
+    },
+    "Questions": {
+        "run": ("run:run", "Ask the model something."),
+        "chat": ("chat:chat", "Talk with the model."),
+        "env": ("env:env", "Point OpenAI's clients at the daemon."),
+    },
+    "Models": {
+        "list": ("models:list_models", "List the models."),
+        "show": ("models:show", "Show what there is to know of a model."),
+        "pull": ("pull:pull", "Download a model from the hub."),
+        "import": ("models:import_model", "Make a model out of a GGUF file."),
+        "rm": ("models:remove", "Remove a model from the disk."),
+        "alias": ("aliases:alias", "Give a model another name."),
+        "use": ("memory:use", "Choose the default model."),
+        "ps": ("memory:ps", "Show the models in memory."),
+        "load": ("memory:load", "Bring a model into memory."),
+        "unload": ("memory:unload", "Take a model out of memory."),
+    },
+    "The service": {
+        "install": ("install:install", "Have the system start the daemon."),
+        "uninstall": ("install:uninstall", "Take the service out."),
+        "enable": ("install:enable", "Have the service start by itself again."),
+        "disable": ("install:disable", "Have the service not start by itself."),
+    },
+    "This installation": {
+        "doctor": ("doctor:doctor", "Say what is wrong, and what mends it."),
+        "report": ("report:report", "Write what helps to find a fault."),
+        "config": ("config:config", "Make, find, show and check the configuration."),
+        "completion": ("completion:completion", "Let the shell complete commands and models."),
+        "version": ("version:version", "Show mlxctl's and the daemon's version."),
+    },
 }
+_COMMANDS = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
+
+_EPILOG = """\b
+To begin with:
+  mlxctl start
+  mlxctl pull mlx-community/SmolLM2-135M-Instruct-4bit
+  mlxctl run "What is the capital of France?"
+
+mlxctl COMMAND --help says more. The exit status is 0 when it is done, 1 when it failed, 2 for wrong
+usage, 3 when the daemon does not run, 130 after Ctrl-C."""
 
 
 class _Commands(click.Group):
@@ -67,7 +90,8 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(f"mlxctl.commands.{module}")
+        command: click.Command = getattr(found, attribute)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
@@ -79,29 +103,46 @@ class _Commands(click.Group):
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+        width = max(map(len, _COMMANDS))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                rows = [(name.ljust(width), line) for name, (_, line) in commands.items()]
+                formatter.write_dl(rows)
 
 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
 )
 @click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
 def mlxctl() -> None:
     """Control mlxd, the language-model daemon of this machine."""
+    # The command has been imported: from now on it is a KeyboardInterrupt.
+    _let_control_c(signal.default_int_handler, instead_of=signal.SIG_DFL)
 
 
 def main() -> None:
-    """Run the command line's command, and exit with its status and one line about a failure."""
+    """Run the command line's command, and exit with its status and one line about a failure.
+
+    Where SIGINT has its default action it is a KeyboardInterrupt while the command runs.
+    """
     # Looking for garbage, now and when the interpreter ends, would be a fifth of a short command.
     gc.disable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    status = _run()
+    status = _EXIT_INTERRUPTED
+    with contextlib.suppress(KeyboardInterrupt):
+        status = _run()
+        _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
     gc.freeze()
     sys.exit(status)
+
+
+def _let_control_c(action: _Action, instead_of: _Action) -> None:
+    if signal.getsignal(signal.SIGINT) is instead_of:
+        signal.signal(signal.SIGINT, action)
 
 
 def _run() -> int:

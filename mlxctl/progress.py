@@ -4,6 +4,8 @@ import sys
 
 import click
 
+from mlxctl.style import is_screen
+
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -15,7 +17,7 @@ class ProgressLine:
 
     def show(self, text: str) -> None:
         """Show `text` instead of what was shown."""
-        if sys.stderr.isatty():
+        if is_screen(sys.stderr):
             self._shown = True
             click.echo(f"{_ERASE_LINE}{text}", nl=False, err=True)
 

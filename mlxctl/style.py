@@ -1,13 +1,19 @@
-"""Colour, where somebody sees it and has not declined it (https://no-color.org)."""
+"""What a terminal can show beyond text: colour, and lines that change."""
 
 import os
 import sys
+from typing import TextIO
 
 import click
 
 
 def coloured(text: str, colour: str) -> str:
-    """Give `text` in `colour` for a terminal, as it is for anything else."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
+    """Give `text` in `colour` where somebody sees it and has not declined it (no-color.org)."""
+    if os.environ.get("NO_COLOR") or not is_screen(sys.stdout):
         return text
     return click.style(text, fg=colour)
+
+
+def is_screen(stream: TextIO) -> bool:
+    """Whether what was written to `stream` can be written over: a terminal, and no dumb one."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,21 +1,26 @@
 """`mlxctl alias`: other names for models."""
 
 import click
-import msgspec
 
 from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
-from mlxctl.completion import model_names
+from mlxctl.completion import alias_names, model_names
+from mlxctl.output import json_option, print_json
 
 
 @click.command()
 @click.argument("name", required=False, callback=unicode_text)
 @click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option(
-    "--rm", "removed", metavar="NAME", callback=unicode_text, help="Remove the alias NAME."
+    "--rm",
+    "removed",
+    metavar="NAME",
+    callback=unicode_text,
+    shell_complete=alias_names,
+    help="Remove the alias NAME.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the list as one JSON object.")
+@json_option()
 def alias(name: str | None, model: str | None, removed: str | None, *, as_json: bool) -> None:
     """Make NAME another name for MODEL, from now on; without arguments, list the aliases.
 
@@ -23,14 +28,17 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
     """
     if removed is not None:
         _refuse(name, "--rm takes one name and nothing else.")
-        _remove(connect(), removed)
+        _remove(connect(), removed, as_json=as_json)
     elif name is None:
         _list(connect(), as_json=as_json)
     elif not model:
         raise click.UsageError("MODEL is missing.", click.get_current_context())
     else:
         made = connect().set_alias(name, model)
-        click.echo(f"{made.name} stands for {made.model} now")
+        if as_json:
+            print_json(made)
+        else:
+            click.echo(f"{made.name} stands for {made.model} now")
 
 
 def _refuse(argument: str | None, message: str) -> None:
@@ -38,19 +46,20 @@ def _refuse(argument: str | None, message: str) -> None:
         raise click.UsageError(message, click.get_current_context())
 
 
-def _remove(client: Client, name: str) -> None:
+def _remove(client: Client, name: str, *, as_json: bool) -> None:
     removed = client.remove_alias(name)
-    click.echo(
-        f"{removed.name} stands for {removed.now} again, as config.toml says"
-        if removed.now
-        else f"removed the alias {removed.name}"
-    )
+    if as_json:
+        print_json(removed)
+    elif removed.now:
+        click.echo(f"{removed.name} stands for {removed.now} again, as config.toml says")
+    else:
+        click.echo(f"removed the alias {removed.name}")
 
 
 def _list(client: Client, *, as_json: bool) -> None:
     found = client.aliases()
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)))
+        print_json(found)
     elif found.aliases:
         rows = [
             (one.name, one.model if one.exists else f"{one.model} (there is no such model)")

@@ -37,7 +37,9 @@ def chat(model: str | None, system: str | None) -> None:
 
     Ctrl-C stops an answer, Ctrl-D or /exit ends the chat. What is piped in is asked line by line.
     """
-    conversation = Conversation(connect(), model, system)
+    client = connect()
+    name = None if model is None else client.show(model).id
+    conversation = Conversation(client, name, system)
     with typed.history(paths.chat_history_file()):
         if typed.on_terminal():
             conversation.greet()

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-import msgspec
 
+from mlxctl.output import json_option, print_json
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.errors import ConfigError
@@ -41,13 +41,13 @@ def path() -> None:
 
 
 @config.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, by key.")
+@json_option("Print one JSON object, by key.")
 def show(*, as_json: bool) -> None:
     """Print every value and where it came from."""
     rows = configuration.explain()
     if as_json:
         values = {row.key: {"value": row.value, "source": row.source} for row in rows}
-        click.echo(msgspec.json.format(msgspec.json.encode(values)))
+        print_json(values)
         return
     keys = max(len(row.key) for row in rows)
     values_width = max(len(row.text) for row in rows)

@@ -1,14 +1,17 @@
 """`mlxctl env`: the variables that point OpenAI's clients at the daemon."""
 
+import contextlib
 import shlex
 from urllib.parse import urlsplit
 
 import click
-import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
+from mlxctl.output import json_option, print_json
+from mlxctl.service.owner import owner
 from mlxd import config as configuration
+from mlxd import paths
 from mlxd.config import Server
 
 _NO_KEY = "none"  # clients insist on one
@@ -23,7 +26,7 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one 
     show_default=True,
     help="For whose syntax.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def env(shell: str, *, as_json: bool) -> None:
     """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for the clients of this shell.
 
@@ -37,7 +40,7 @@ def env(shell: str, *, as_json: bool) -> None:
         "OPENAI_API_KEY": server.api_key or _NO_KEY,
     }
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(variables)))
+        print_json(variables)
         return
     for name, value in variables.items():
         if shell == "fish":
@@ -49,13 +52,13 @@ def env(shell: str, *, as_json: bool) -> None:
 def _url(server: Server) -> str:
     """Give where clients go: where the daemon listens, or will as it is configured."""
     host, port = server.host, server.port
-    try:
-        listening = urlsplit(connect().status().url or "")
-    except NotRunning:
-        if not port:
-            raise
-    else:
-        host, port = listening.hostname or host, listening.port or port
+    # Asking one that does not run would start it where launchd or systemd listens.
+    if owner(paths.lock_file()) is not None:
+        with contextlib.suppress(NotRunning):  # not yet
+            listening = urlsplit(connect().status().url or "")
+            host, port = listening.hostname or host, listening.port or port
+    if not port:
+        raise NotRunning
     host = _EVERY_ADDRESS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -1,11 +1,15 @@
 """`mlxctl logs`: the end of the daemon's log, and what comes after it."""
 
 import contextlib
+import errno
 import os
+import select
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader
+from itertools import chain
 
 import click
 
@@ -39,7 +43,11 @@ Show = Callable[[Entry], list[bytes]]
     callback=since,
     help='Only what is not older than "30s", "10m", "2h", "3d", or than "2026-11-23 15:00".',
 )
-@click.option("--level", type=click.Choice(LEVELS), help="Only what is at least that grave.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    help="Only what is at least that grave.",
+)
 @click.option(
     "--request", metavar="ID", callback=unicode_text, help="Only the request of this x-request-id."
 )
@@ -72,21 +80,30 @@ def logs(
         lines = _LINES
     show = Entry.as_json if as_json else Entry.as_text
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(log) for log in opened(file)]
-        if not files and not follow:
+        files = opened(file)
+        newest = next(files, None)
+        if newest is None and not follow:
             raise CommandFailed(f"no log yet: {file} is made by the first mlxctl start")
-        newest = files[0] if files else None
         if newest is not None:
+            stack.enter_context(newest)
             end = end_of_lines(newest)
-            _print(_last(files, end if follow else _size(newest), choice, lines, show))
+            every = chain([newest], _one_at_a_time(files))
+            _print(_last(every, end if follow else _size(newest), choice, lines, show))
             newest.seek(end)
         if follow:
             tail = stack.enter_context(contextlib.closing(Tail(file, newest, _warn)))
             _follow(tail, choice, show)
 
 
+def _one_at_a_time(files: Iterable[BufferedReader]) -> Iterator[BufferedReader]:
+    """Give each of `files` until the next is asked for: there may be more than one may open."""
+    for file in files:
+        with file:
+            yield file
+
+
 def _last(
-    files: list[BufferedReader], end: int, choice: Choice, limit: int | None, show: Show
+    files: Iterable[BufferedReader], end: int, choice: Choice, limit: int | None, show: Show
 ) -> list[bytes]:
     """Give the last lines of the entries chosen, at most `limit` of them."""
     found: list[bytes] = []
@@ -113,7 +130,18 @@ def _follow(tail: Tail, choice: Choice, show: Show) -> None:
         entries = grouping.end() if lines is None else grouping.add(lines)
         _print(line for entry in entries if choice.takes(entry) for line in show(entry))
         if lines is None:
-            time.sleep(_POLL_SECONDS)
+            _pause()
+
+
+def _pause() -> None:
+    """Wait a moment, and end where nobody reads any longer what is printed: `| head -1`."""
+    if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if output.poll(_POLL_SECONDS * 1000):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    else:
+        time.sleep(_POLL_SECONDS)
 
 
 def _print(lines: Iterable[bytes]) -> None:

@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import click
-import msgspec
 
 from mlxctl import text
 from mlxctl.arguments import model_name, unicode_text
 from mlxctl.client import connect
 from mlxctl.completion import model_names
+from mlxctl.output import json_option, print_json
 from mlxctl.progress import ProgressLine
 from mlxd.api.control import ModelStatus, Progress
 
@@ -17,7 +17,8 @@ from mlxd.api.control import ModelStatus, Progress
 @click.command()
 @click.argument("model", callback=model_name, shell_complete=model_names)
 @click.option("--wait", is_flag=True, help="Wait also for what the old default still answers.")
-def use(model: str, *, wait: bool) -> None:
+@json_option("Print one JSON object at the end.")
+def use(model: str, *, wait: bool, as_json: bool) -> None:
     """Make MODEL the default, now and after a restart, once it is in memory.
 
     No request fails because of it: the old default answers until the new one is there, and then
@@ -26,6 +27,9 @@ def use(model: str, *, wait: bool) -> None:
     client = connect()
     with _shown() as show:
         reply = client.use(model, show, wait=wait)
+    if as_json:
+        print_json(reply)
+        return
     click.echo(f"{reply.model} is the default model now")
     if reply.overridden_by:
         click.echo(f"mlxctl: {reply.overridden_by} will win over it at the next start", err=True)
@@ -37,9 +41,10 @@ def use(model: str, *, wait: bool) -> None:
     "--keep-alive",
     callback=unicode_text,
     metavar="TIME",
-    help="How long it stays unused, such as 30m; -1 is for ever. As configured without.",
+    help="How long it stays unused: 30m, say, or -1 for ever; without, as is configured.",
 )
-def load(model: str | None, keep_alive: str | None) -> None:
+@json_option("Print one JSON object at the end.")
+def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     """Bring MODEL, or the default model, into memory.
 
     A model that has failed too often is tried again.
@@ -47,6 +52,9 @@ def load(model: str | None, keep_alive: str | None) -> None:
     client = connect()
     with _shown() as show:
         reply = client.load(model, keep_alive, show)
+    if as_json:
+        print_json(reply)
+        return
     memory = text.size(reply.memory_bytes or 0)
     click.echo(f"{_name(reply)} is in memory ({memory}, {_until(reply)})")
 
@@ -54,26 +62,29 @@ def load(model: str | None, keep_alive: str | None) -> None:
 @click.command()
 @click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
 @click.option("--all", "everything", is_flag=True, help="Take all models out of memory.")
-def unload(model: str | None, *, everything: bool) -> None:
+@json_option("Print one JSON object at the end.")
+def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
     """Take MODEL out of memory, once its requests have ended."""
     if (model is None) is not everything:
         raise click.UsageError("name a model, or say --all.", click.get_current_context())
     client = connect()
     with _shown() as show:
         reply = client.unload(model, show)
-    if reply.models:
+    if as_json:
+        print_json(reply)
+    elif reply.models:
         click.echo("\n".join(f"{name} is no longer in memory" for name in reply.models))
     else:
         click.echo("no model was in memory" if model is None else f"{model} was not in memory")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@json_option("Print one JSON list.")
 def ps(*, as_json: bool) -> None:
     """Show the models in memory, and those that failed."""
     models = [model for model in connect().status().models if model.state != "unloaded"]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(models)))
+        print_json(models)
     elif models:
         click.echo(models_table(models))
     else:

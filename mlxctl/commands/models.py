@@ -13,6 +13,7 @@ from mlxctl.arguments import model_name
 from mlxctl.client import connect
 from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
+from mlxctl.output import json_option, print_json
 from mlxd import paths
 from mlxd.api.control import CatalogModel, ModelDetails, PullStatus
 
@@ -25,14 +26,14 @@ _WHERE = {
 
 
 @click.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def list_models(*, as_json: bool) -> None:
     """List the models that can be asked for, those on their way, and those that are broken."""
     client = connect()
     catalog, pulls = client.models(), client.pulls().pulls
     if as_json:
         everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
-        click.echo(msgspec.json.format(msgspec.json.encode(everything)))
+        print_json(everything)
         return
     if catalog.models:
         _list(catalog.models)
@@ -76,12 +77,12 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 
 @click.command()
 @click.argument("model", callback=model_name, shell_complete=model_names)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def show(model: str, *, as_json: bool) -> None:
     """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
     details = connect().show(model)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(details)))
+        print_json(details)
         return
     click.echo(f"{details.id} (default)\n" if details.default else f"{details.id}\n")
     click.echo(text.table([row for row in _facts(details) if row[1]]))
@@ -134,7 +135,8 @@ def _memory(model: ModelDetails) -> str:
 @click.command("rm")
 @click.argument("model", callback=model_name, shell_complete=model_names)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def remove(model: str, *, yes: bool) -> None:
+@json_option()
+def remove(model: str, *, yes: bool, as_json: bool) -> None:
     """Remove MODEL from the models directory, for good.
 
     A model in memory is refused (unload it first), and so is one that is elsewhere: mlxd only reads
@@ -150,7 +152,10 @@ def remove(model: str, *, yes: bool) -> None:
             raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
         if not click.confirm(f"remove {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was removed")
-    client.remove(found.id)
+    removed = client.remove(found.id)
+    if as_json:
+        print_json(removed)
+        return
     click.echo(f"removed {found.id}, {what}")
     if found.default:
         click.echo(

@@ -9,7 +9,9 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import connect
+from mlxctl.output import json_option, print_json
 from mlxctl.progress import ProgressLine
+from mlxctl.style import is_screen
 from mlxd.api.control import PullReply, PullStatus
 
 _BAR_WIDTH = 20
@@ -19,7 +21,7 @@ _LINE_EVERY = 10  # per cent, where there is no terminal
 @click.command()
 @click.argument("repo", required=False, callback=unicode_text, metavar="[REPO[@REV]]")
 @click.option("--cancel", is_flag=True, help="End its download, and remove what has come of it.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@json_option("Print one JSON object at the end.")
 def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     """Download the model REPO from the hub, such as mlx-community/SmolLM2-135M-Instruct-4bit.
 
@@ -32,15 +34,12 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
         if cancel:
             raise click.UsageError("say which one to cancel.", click.get_current_context())
         pulls = client.pulls()
-        click.echo(_json(pulls) if as_json else _list(pulls.pulls))
+        _say(pulls, _list(pulls.pulls), as_json=as_json)
     elif cancel:
         cancelled = client.cancel_pull(repo)
         removed = text.size(cancelled.bytes_removed)
-        click.echo(
-            _json(cancelled)
-            if as_json
-            else f"the pull of {cancelled.model} was cancelled; {removed} removed"
-        )
+        line = f"the pull of {cancelled.model} was cancelled; {removed} removed"
+        _say(cancelled, line, as_json=as_json)
     else:
         watched = _Watch()
         try:
@@ -55,7 +54,7 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
             raise click.Abort from None
         finally:
             watched.erase()
-        click.echo(_json(reply) if as_json else _result(reply))
+        _say(reply, _result(reply), as_json=as_json)
 
 
 class _Watch:
@@ -68,7 +67,7 @@ class _Watch:
 
     def show(self, status: PullStatus) -> None:
         """Show how far it is."""
-        if sys.stderr.isatty():
+        if is_screen(sys.stderr):
             self._line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
         elif (line := self._news(status)) and line != self._shown:
             self._shown = line
@@ -139,5 +138,8 @@ def _row(status: PullStatus) -> tuple[str, ...]:
     )
 
 
-def _json(reply: msgspec.Struct) -> str:
-    return msgspec.json.format(msgspec.json.encode(reply)).decode()
+def _say(reply: msgspec.Struct, text_of_it: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(reply)
+    else:
+        click.echo(text_of_it)

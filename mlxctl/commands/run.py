@@ -3,7 +3,6 @@
 import sys
 
 import click
-import msgspec
 from msgspec import UNSET
 
 from mlxctl.answer import Answer, receive
@@ -12,6 +11,7 @@ from mlxctl.chat import Message, Request
 from mlxctl.client import connect
 from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
+from mlxctl.output import json_option, print_json
 
 _STDIN = "-"
 
@@ -30,7 +30,7 @@ _STDIN = "-"
 @click.option(
     "--temperature", type=float, callback=finite, help="0 always takes the likeliest token."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@json_option("Print one JSON object at the end.")
 def run(
     prompt: tuple[str, ...],
     model: str | None,
@@ -56,7 +56,7 @@ def run(
     answer = Answer()
     receive(connect(), request, answer, show=not as_json)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(answer)))
+        print_json(answer)
 
 
 def _question(prompt: tuple[str, ...]) -> str:

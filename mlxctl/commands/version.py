@@ -5,6 +5,7 @@ import msgspec
 
 from mlxctl.client import Client
 from mlxctl.errors import NotRunning
+from mlxctl.output import json_option, print_json
 from mlxctl.service.choose import in_charge
 from mlxd import __version__, config
 from mlxd.api.control import Status
@@ -19,14 +20,14 @@ class Versions(msgspec.Struct):
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 def version(*, as_json: bool) -> None:
     """Show mlxctl's version and, when it runs, the daemon's."""
     if as_json:
         versions = Versions(__version__)
         if (status := _status()) is not None:
             versions = Versions(__version__, status.version, status.pid)
-        click.echo(msgspec.json.format(msgspec.json.encode(versions)))
+        print_json(versions)
         return
     click.echo(f"mlxctl {__version__}")
     if (status := _status()) is None:

@@ -98,7 +98,8 @@ class Entry:
             return self.lines
         if (parts := self.parts) is None:
             return [_encode({"message": _text(self.lines)})]
-        fields = {name: getattr(parts, name) for name in ("time", "level", "logger", "message")}
+        fields = {name: getattr(parts, name) for name in ("level", "logger", "message")}
+        fields = {"time": parts.time.replace(" ", "T", 1), **fields}
         if parts.more:
             fields["traceback"] = "\n".join(parts.more)
         return [_encode(fields)]

@@ -1,7 +1,6 @@
 """The files of the log, newest first: `mlxd.log`, `mlxd.log.1`, `mlxd.log.2` …
 
-They may be renamed while one looks, each to the next number (see `mlxd.logs.rotation`). Whoever
-opens them in the order of their numbers may meet one twice, but misses none.
+They may be renamed while one looks, each to the next number (see `mlxd.logs.rotation`).
 """
 
 import os
@@ -12,26 +11,37 @@ from pathlib import Path
 from mlxctl.errors import CommandFailed
 
 _BLOCK_BYTES = 65536
-_MEANWHILE = 2  # how many more there may be by the time that one looks
+_MOST = 1000  # what log.keep may be at most
 
 
 def opened(file: Path) -> Iterator[BufferedReader]:
-    """Give the files that there are; who asks for one has to close it.
+    """Give the files that there are, each once; who asks for one has to close it.
+
+    What is given is older than what was given before it, however often files are put aside between
+    the two. A file that is made after the first one was given is left out.
 
     Raises:
         CommandFailed: one cannot be read.
     """
-    seen: set[tuple[int, int]] = set()
-    for name in _names(file):
-        log = _open(name)
+    before: os.stat_result | None = None
+    place = last = -1  # where the file before was seen; the highest number there is
+    number = 0
+    while number <= last or number <= (last := _last_number(file)):
+        log = _open(_numbered(file, number))
         if log is None:
+            number += 1
             continue
         status = os.fstat(log.fileno())
-        if (status.st_dev, status.st_ino) in seen:
+        if before is not None and os.path.samestat(status, before):
             log.close()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        yield log
+            place, number = number, number + 1
+        elif before is None or _is_at(_numbered(file, place), before):
+            yield log
+            before, place, number = status, number, number + 1
+        else:
+            # The one before has moved on, so that this one may be newer: look where it is now.
+            log.close()
+            place = number = place + 1
 
 
 def newer(file: Path, log: BufferedReader) -> tuple[list[BufferedReader], bool]:
@@ -57,10 +67,7 @@ def newer(file: Path, log: BufferedReader) -> tuple[list[BufferedReader], bool]:
 
 def is_current(file: Path, log: BufferedReader) -> bool:
     """Whether `log` is what the daemon writes to."""
-    try:
-        return os.path.samestat(os.fstat(log.fileno()), file.stat())
-    except FileNotFoundError:
-        return False
+    return _is_at(file, os.fstat(log.fileno()))
 
 
 def end_of_lines(log: BufferedReader) -> int:
@@ -93,16 +100,29 @@ def lines_backwards(log: BufferedReader, end: int) -> Iterator[bytes]:
         yield rest
 
 
-def _names(file: Path) -> list[Path]:
+def _numbered(file: Path, number: int) -> Path:
+    return file.with_name(f"{file.name}.{number}") if number else file
+
+
+def _last_number(file: Path) -> int:
+    """Give the highest number of a file that was put aside, 0 where none was."""
     try:
-        others = [name.removeprefix(f"{file.name}.") for name in os.listdir(file.parent)]
+        names = os.listdir(file.parent)
     except FileNotFoundError:
-        return []
+        return 0
     except OSError as error:
         raise CommandFailed(f"{file.parent}: {error.strerror}") from error
-    last = max((int(name) for name in others if name.isascii() and name.isdecimal()), default=0)
-    numbers = range(1, last + _MEANWHILE + 1)
-    return [file, *(file.with_name(f"{file.name}.{number}") for number in numbers)]
+    prefix = f"{file.name}."
+    ends = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    numbers = [int(end) for end in ends if end.isascii() and end.isdecimal()]
+    return max((number for number in numbers if number <= _MOST), default=0)
+
+
+def _is_at(name: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(name.stat(), status)
+    except OSError:
+        return False
 
 
 def _open(name: Path) -> BufferedReader | None:

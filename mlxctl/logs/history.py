@@ -1,14 +1,14 @@
 """What has been logged, across the files, the latest first."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 
 from mlxctl.logs.entry import Entry, is_head
 from mlxctl.logs.files import lines_backwards
 
 
-def backwards(logs: Sequence[BufferedReader], end: int) -> Iterator[Entry]:
+def backwards(logs: Iterable[BufferedReader], end: int) -> Iterator[Entry]:
     """Give the entries of `logs`, of which the first is the newest and counts up to `end`."""
     for number, log in enumerate(logs):
         lines = lines_backwards(log, log.seek(0, os.SEEK_END) if number else end)

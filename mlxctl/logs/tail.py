@@ -38,8 +38,7 @@ class Tail:
         # Looked at before reading: what was written up to the replacement is then read.
         done_with = len(self._logs) > 1 or not is_current(self._file, log)
         if os.fstat(log.fileno()).st_size < log.tell():
-            log.seek(0)
-            self._begun = b""
+            self._step_back(log)
         if data := log.read(_BLOCK_BYTES):
             *lines, self._begun = (self._begun + data).split(b"\n")
             return lines
@@ -53,13 +52,20 @@ class Tail:
         while self._logs:
             self._logs.popleft().close()
 
+    def _step_back(self, log: BufferedReader) -> None:
+        """Go to where the log is read from, now that it has become shorter."""
+        # The daemon takes back a line that did not fit on the disk; all else is an emptied file.
+        end_of_lines = log.tell() - len(self._begun)
+        self._begun = b""
+        log.seek(end_of_lines if os.fstat(log.fileno()).st_size >= end_of_lines else 0)
+
     def _go_on_after(self, log: BufferedReader) -> bool:
         """Turn to the next file, and say whether there is one already."""
         if len(self._logs) == 1:
             logs, gap = newer(self._file, log)
             self._logs.extend(logs)
             if gap:
-                self._warn("the log grew faster than it could be shown: lines are missing here")
+                self._warn("the log grew faster than it was shown: lines may be missing here")
         if len(self._logs) == 1:
             return False
         self._logs.popleft().close()

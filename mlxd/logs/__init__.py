@@ -29,7 +29,6 @@ def set_up(config: Log, file: Path | None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handler = RotatingFile(file, config.max_size, config.keep)
         except OSError as error:
             raise StartupError(f"log {file} cannot be written: {error.strerror}") from error

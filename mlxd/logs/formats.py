@@ -38,11 +38,11 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record, "T"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _shortened(record.getMessage()),
+            "message": record.getMessage(),
             **getattr(record, "details", {}),
         }
         if record.exc_info:
-            line["traceback"] = _shortened(self.formatException(record.exc_info))
+            line["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode({key: _encodable(value) for key, value in line.items()}).decode()
 
 
@@ -56,4 +56,6 @@ def _shortened(text: str) -> str:
 
 
 def _encodable(value: object) -> object:
-    return value.encode(errors=_BAD_UNICODE).decode() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _shortened(value).encode(errors=_BAD_UNICODE).decode()

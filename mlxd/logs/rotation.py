@@ -4,12 +4,15 @@ What readers such as `mlxctl logs -f` may rely on: a record is written whole, by
 at all; a file that was put aside is not written to any more; numbers only grow.
 """
 
+import contextlib
 import errno
 import logging
 import os
 from pathlib import Path
 
 _MODE = 0o600
+_FOLDER_MODE = 0o700
+_MOST = 1000  # what log.keep may be at most; higher numbers are not of this log
 _BAD_UNICODE = "backslashreplace"
 
 
@@ -18,7 +21,8 @@ class RotatingFile(logging.Handler):
 
     Where the disk is full, records are lost, and the next one that can be written says how many.
     Where the file cannot be put aside it is emptied, since it has to stay within its limits. One
-    that somebody else has moved or removed is made anew.
+    that somebody else has moved or removed, with its folder or alone, is made anew. A record that
+    is longer than `max_size` has a file for itself.
 
     Raises:
         OSError: the file cannot be opened.
@@ -107,7 +111,12 @@ class RotatingFile(logging.Handler):
         os.close(before)
 
     def _open(self) -> int:
-        return os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, _MODE)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        try:
+            return os.open(self._file, flags, _MODE)
+        except FileNotFoundError:
+            self._file.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            return os.open(self._file, flags, _MODE)
 
     def _path(self, number: int) -> str:
         return f"{self._file}.{number}" if number else str(self._file)
@@ -116,5 +125,6 @@ class RotatingFile(logging.Handler):
         """Remove files of a time when more of them were kept."""
         for other in self._file.parent.glob(f"{self._file.name}.*"):
             number = other.name.removeprefix(f"{self._file.name}.")
-            if number.isascii() and number.isdecimal() and int(number) > self._keep:
-                other.unlink(missing_ok=True)
+            if number.isascii() and number.isdecimal() and self._keep < int(number) <= _MOST:
+                with contextlib.suppress(OSError):  # a folder, say, which harms nobody
+                    other.unlink()

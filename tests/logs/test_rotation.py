@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,10 +71,19 @@ def test_what_a_daemon_before_has_written_stays(tmp_path: Path, open_log: Open) 
 def test_fewer_files_are_kept_when_the_configuration_says_so(
     tmp_path: Path, open_log: Open
 ) -> None:
-    for name in ("mlxd.log.1", "mlxd.log.2", "mlxd.log.3", "mlxd.log.10", "mlxd.log.old"):
+    others = {"mlxd.log.1", "mlxd.log.2", "mlxd.log.old", "mlxd.log.20261123"}
+    for name in ("mlxd.log.3", "mlxd.log.10", *others):
         (tmp_path / name).touch()
     open_log(keep=2)
-    assert set(content(tmp_path)) == {"mlxd.log", "mlxd.log.1", "mlxd.log.2", "mlxd.log.old"}
+    assert set(content(tmp_path)) == {"mlxd.log", *others}
+
+
+def test_a_folder_that_looks_like_a_file_of_the_log_is_left_alone(
+    tmp_path: Path, open_log: Open
+) -> None:
+    (tmp_path / "mlxd.log.7").mkdir()
+    open_log(keep=2).info("fine")
+    assert (tmp_path / "mlxd.log").read_text() == "fine\n"
 
 
 def test_a_line_larger_than_a_file_has_one_for_itself(tmp_path: Path, open_log: Open) -> None:
@@ -97,6 +107,17 @@ def test_a_file_that_somebody_has_moved_or_removed_is_made_anew(
     (tmp_path / "mlxd.log").unlink()
     log.info("three")
     assert content(tmp_path) == {"mlxd.log": "three\n", "moved": "one\n"}
+
+
+def test_a_folder_that_somebody_has_removed_is_made_anew(tmp_path: Path) -> None:
+    handler = RotatingFile(tmp_path / "logs" / "mlxd.log", 100, 1)
+    shutil.rmtree(tmp_path / "logs")
+    handler.emit(logging.LogRecord("", 20, "", 0, "one", (), None))
+    (tmp_path / "logs").rename(tmp_path / "moved")
+    handler.emit(logging.LogRecord("", 20, "", 0, "two", (), None))
+    handler.close()
+    assert content(tmp_path / "moved") == {"mlxd.log": "one\n"}
+    assert content(tmp_path / "logs") == {"mlxd.log": "two\n"}
 
 
 def test_a_full_disk_loses_whole_lines_and_says_how_many(tmp_path: Path, open_log: Open) -> None:

@@ -30,6 +30,7 @@ def test_an_alias_is_made(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(("POST", "/control/v1/aliases"), {"name": "gpt-4", "model": "owner/a"})
     assert mlxctl("alias", "gpt-4", "a").stdout == "gpt-4 stands for owner/a now\n"
     assert daemon.bodies == [{"name": "gpt-4", "model": "a", "exists": True}]
+    assert json.loads(mlxctl("alias", "gpt-4", "a", "--json").stdout)["model"] == "owner/a"
 
 
 def test_an_alias_is_removed(daemon: FakeDaemon, mlxctl: Run) -> None:
@@ -37,6 +38,7 @@ def test_an_alias_is_removed(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert mlxctl("alias", "--rm", "a/b").stdout == "removed the alias a/b\n"
     daemon.answers(("DELETE", "/control/v1/aliases/x"), {"name": "x", "now": "c"})
     assert mlxctl("alias", "--rm", "x").stdout == "x stands for c again, as config.toml says\n"
+    assert json.loads(mlxctl("alias", "--rm", "x", "--json").stdout) == {"name": "x", "now": "c"}
 
 
 @pytest.mark.parametrize("arguments", [("x",), ("x", ""), ("--rm", "x", "y"), ("--rm",)])

@@ -16,6 +16,7 @@ from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.mlxctl.fake_daemon import CHAT, DONE, FakeDaemon, chunk, finish
 from tests.mlxctl.test_status import RUNNING, STATUS
 
+SHOWN = {"path": "/m", "origin": "models directory", "size_bytes": 1, "created": 1}
 ANSWER = (chunk("Par"), chunk("is."), finish(), DONE)
 
 
@@ -107,8 +108,7 @@ def test_a_conversation(daemon: FakeDaemon, terminal: Terminal) -> None:
 
 
 def test_another_model(daemon: FakeDaemon, terminal: Terminal) -> None:
-    shown = {"path": "/m", "origin": "models directory", "size_bytes": 1, "created": 1}
-    daemon.answers(("GET", "/control/v1/models/big"), {"id": "owner/big", **shown})
+    daemon.answers(("GET", "/control/v1/models/big"), {"id": "owner/big", **SHOWN})
     fault = {"error": {"message": "no model 'none'"}}
     daemon.answers(("GET", "/control/v1/models/none"), fault, status=404)
     terminal.types("/model none\n")
@@ -186,7 +186,8 @@ def test_messages_of_several_lines(
     daemon: FakeDaemon, mlxctl: Run, piped: str, asked: list[str]
 ) -> None:
     daemon.streams(*ANSWER)
-    done = mlxctl("chat", "--system", "Hm.", "-m", "tiny", piped=piped.encode())
+    daemon.answers(("GET", "/control/v1/models/t"), {"id": "tiny", **SHOWN})
+    done = mlxctl("chat", "--system", "Hm.", "-m", "t", piped=piped.encode())
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "Paris.\n" * len(asked)
     assert [text for role, text in said(daemon) if role == "user"] == asked
@@ -198,6 +199,14 @@ def test_a_failure_in_a_pipe_ends_it(daemon: FakeDaemon, mlxctl: Run) -> None:
     done = mlxctl("chat", piped=b"a\nb\n")
     assert (done.returncode, done.stderr) == (1, "mlxctl: too long\n")
     assert len(daemon.bodies) == 1
+
+
+def test_a_model_that_does_not_exist_is_no_chat(daemon: FakeDaemon, mlxctl: Run) -> None:
+    fault = {"error": {"message": "no model 'none'"}}
+    daemon.answers(("GET", "/control/v1/models/none"), fault, status=404)
+    done = mlxctl("chat", "-m", "none", piped=b"a\n")
+    assert (done.returncode, done.stderr) == (1, "mlxctl: no model 'none'\n")
+    assert daemon.bodies == []
 
 
 def test_without_a_daemon(mlxctl: Run) -> None:

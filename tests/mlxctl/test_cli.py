@@ -1,6 +1,7 @@
 """The command tree, its exit statuses, and what it must not import."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -103,6 +104,20 @@ def test_control_c_ends_quietly_with_130_and_closes_the_connection(daemon: FakeD
         assert process.stderr.read().strip() == b""
     stream.go_on.set()
     assert daemon.gone.wait(DEADLINE)
+
+
+def test_control_c_while_modules_are_loaded_ends_quietly(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import time; print(flush=True); time.sleep(60)")
+    with subprocess.Popen(
+        command("status"),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == -signal.SIGINT
+        assert process.stderr.read() == b""
 
 
 def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:

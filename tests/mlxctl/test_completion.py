@@ -1,11 +1,18 @@
 """What a shell is given at a press of TAB."""
 
+import os
+import pty
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mlxd import lock
 from tests.mlxctl.conftest import DEADLINE, Run
 from tests.mlxctl.fake_daemon import FakeDaemon
 from tests.mlxctl.test_cli import imported_by
@@ -29,11 +36,18 @@ def complete(mlxctl: Run):
 
 
 @pytest.fixture
-def listing(daemon: FakeDaemon) -> FakeDaemon:
+def asleep(daemon: FakeDaemon) -> FakeDaemon:
+    """Somebody listens and would answer, but no daemon runs."""
     models = [{"id": "tiny", **LISTED}, {"id": "owner/big", **LISTED}]
     daemon.answers(MODELS, {"models": models})
     daemon.answers(ALIASES, {"aliases": [{"name": "tea", "model": "tiny"}]})
     return daemon
+
+
+@pytest.fixture
+def listing(home: Path, asleep: FakeDaemon) -> Iterator[FakeDaemon]:
+    with lock.hold(home / "run" / "mlxd.lock"):
+        yield asleep
 
 
 def test_commands_and_options(complete) -> None:
@@ -78,32 +92,81 @@ def test_the_folders_of_models_without_a_daemon(home: Path, complete) -> None:
     assert complete("use", "o") == ["owner/big"]
 
 
+def test_aliases_alone(listing: FakeDaemon, complete) -> None:
+    assert complete("alias", "--rm", "") == ["tea"]
+
+
+def test_what_launchd_or_systemd_would_start_is_left_asleep(asleep: FakeDaemon, complete) -> None:
+    assert complete("use", "") == []
+
+
 def test_silence_where_nothing_is_known(home: Path, complete) -> None:
     assert complete("use", "") == []
     (home / "config.toml").write_text("nonsense = 1")
     assert complete("use", "") == []
 
 
-def test_bash_completes_by_the_script(listing: FakeDaemon, mlxctl: Run, tmp_path: Path) -> None:
-    command = tmp_path / "mlxctl"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mlxctl "$@"\n')
-    command.chmod(0o700)
-    program = f"""
-PATH={tmp_path}:$PATH
-eval "$(mlxctl completion bash)"
-complete -p mlxctl
-COMP_WORDS=(mlxctl use ti) COMP_CWORD=2
-_mlxctl_completion mlxctl ti use
-echo "${{COMPREPLY[@]}}"
-"""
-    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, timeout=DEADLINE)
-    assert done.stdout.splitlines()[0].endswith("_mlxctl_completion mlxctl")
-    assert done.stdout.splitlines()[-1] == "tiny"
+@pytest.fixture
+def on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let shells find `mlxctl`."""
+    script = tmp_path / "mlxctl"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m mlxctl "$@"\n')
+    script.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell}")
 
 
 @pytest.mark.parametrize(
-    ("shell", "begins"), [("zsh", "#compdef mlxctl"), ("fish", "function _mlxctl_completion")]
+    "shell",
+    [
+        ["bash", "--norc", "-i"],
+        pytest.param(["zsh", "-f", "-i"], marks=needs("zsh")),
+    ],
+    ids=["bash", "zsh"],
 )
-def test_the_scripts_of_the_other_shells(mlxctl: Run, shell: str, begins: str) -> None:
-    assert mlxctl("completion", shell).stdout.startswith(begins)
+def test_at_a_press_of_tab(listing: FakeDaemon, on_the_path: None, shell: list[str]) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe(shell[0], shell, {**os.environ, "TERM": "dumb", "PS1": "$ "})
+    deadline = threading.Timer(DEADLINE, os.kill, (pid, signal.SIGKILL))
+    deadline.start()
+
+    def sees(text: bytes) -> None:
+        shown = b""
+        while text not in shown:
+            shown += os.read(terminal, 65536)
+
+    sees(b"$ ")
+    if shell[0] == "zsh":
+        os.write(terminal, b"autoload -U compinit; compinit -u -D\n")
+    os.write(terminal, f'eval "$(mlxctl completion {shell[0]})"; echo re""ady\n'.encode())
+    sees(b"ready")
+    for typed, completed in [
+        (b"mlxctl use ti\t", b"use tiny "),
+        (b"mlxctl ver\t", b" version "),
+        (b"mlxctl logs --level w\t", b"--level warning "),
+    ]:
+        os.write(terminal, typed)
+        sees(completed)
+        os.write(terminal, b"\x15")  # Ctrl-U
+    deadline.cancel()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+
+
+@needs("fish")
+def test_fish_completes_by_the_script(listing: FakeDaemon, on_the_path: None) -> None:
+    program = "mlxctl completion fish | source; complete -C 'mlxctl use t'; complete -C 'mlxctl ve'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", program], capture_output=True, text=True, timeout=DEADLINE
+    )
+    version = "version\tShow mlxctl's and the daemon's version."
+    assert (done.stdout.splitlines(), done.stderr) == (["tea", "tiny", version], "")
+
+
+def test_of_other_shells_there_is_no_script(mlxctl: Run) -> None:
     assert mlxctl("completion", "tcsh").returncode == 2

@@ -1,6 +1,7 @@
 """The log of a real daemon: what a request leaves in it, and following it through a restart."""
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -55,7 +56,7 @@ def test_a_request_leaves_its_times_and_nothing_it_said(started: Path, mlxctl: R
         assert SECRET not in file.read_text()
 
 
-def test_following_through_rotations_and_a_restart(started: Path, mlxctl: Run) -> None:
+def test_following_through_rotations_a_restart_and_a_kill(started: Path, mlxctl: Run) -> None:
     with subprocess.Popen(command("logs", "-f", "--json"), stdout=subprocess.PIPE) as process:
         deadline = threading.Timer(DEADLINE, process.kill)
         deadline.start()
@@ -74,13 +75,20 @@ def test_following_through_rotations_and_a_restart(started: Path, mlxctl: Run) -
             assert mlxctl("restart").returncode == 0
             for number in range(10):
                 ask(started, f"after-{number}")
+            pid = json.loads(mlxctl("status", "--json").stdout)["pid"]
+            os.kill(pid, signal.SIGKILL)
+            assert mlxctl("start").returncode == 0
+            for number in range(10):
+                ask(started, f"killed-{number}")
             sees("before-9 POST")
             sees("mlxd has stopped")
             sees(" serves ")
             sees("after-9 POST")
+            sees(" serves ")
+            sees("killed-9 POST")
         finally:
             deadline.cancel()
             process.send_signal(signal.SIGINT)
     asked = [message.split()[0] for message in seen if " POST /v1/chat" in message]
-    assert asked == [f"{when}-{n}" for when in ("before", "after") for n in range(10)]
+    assert asked == [f"{when}-{n}" for when in ("before", "after", "killed") for n in range(10)]
     assert len(list((started / "logs").glob("mlxd.log.*"))) > 3

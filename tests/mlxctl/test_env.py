@@ -2,9 +2,11 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from mlxd import lock
 from tests.mlxctl.conftest import Run
 from tests.mlxctl.fake_daemon import FakeDaemon
 from tests.mlxctl.test_status import RUNNING, STATUS
@@ -23,9 +25,14 @@ def evaluated(script: str) -> list[str]:
         ("http://[::]:4711", "http://[::1]:4711/v1"),
     ],
 )
-def test_where_the_daemon_listens(daemon: FakeDaemon, mlxctl: Run, url: str, base: str) -> None:
+def test_where_the_daemon_listens(
+    home: Path, daemon: FakeDaemon, mlxctl: Run, url: str, base: str
+) -> None:
     daemon.answers(STATUS, {**RUNNING, "url": url})
-    assert evaluated(mlxctl("env").stdout) == [base, "none"]
+    with lock.hold(home / "run" / "mlxd.lock"):
+        assert evaluated(mlxctl("env").stdout) == [base, "none"]
+    # Without the daemon, launchd or systemd may listen: it is not started for this.
+    assert mlxctl("env", MLXD_SERVER__PORT="9000").stdout.count(":9000") == 1
 
 
 def test_where_it_will_listen(mlxctl: Run) -> None:

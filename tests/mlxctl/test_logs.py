@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -85,6 +84,15 @@ def test_following_goes_on_until_control_c(log: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE) == 130
         assert process.stderr.read().strip() == b""
+
+
+def test_following_ends_where_nobody_reads_on(log: Path) -> None:
+    log.write_text("one\n")
+    with following() as process:
+        assert process.stdout.readline() == b"one\n"
+        process.stdout.close()
+        assert process.wait(DEADLINE) == 1
+        assert process.stderr.read() == b""
 
 
 def test_following_passes_on_to_the_file_after_a_rotation(log: Path) -> None:
@@ -195,32 +203,3 @@ def test_following_what_is_asked_for(log: Path) -> None:
         writer.flush()
         assert process.stdout.readline().endswith(b": broken\n")
         assert process.stdout.readline() == b" at x\n"
-
-
-A_DAY = """
-import logging, sys
-from pathlib import Path
-from mlxd import logs
-from mlxd.config import Log
-logs.set_up(Log(max_size=500_000, keep=9), Path(sys.argv[1]))
-log = logging.getLogger("mlxd.http")
-for number in range(150_000):
-    log.info("%032x POST /v1/chat/completions 200 1234.5ms model=t number=%d", number, number)
-"""
-
-
-def test_a_day_of_load_stays_within_its_limits_and_no_line_is_missed(log: Path) -> None:
-    log.write_text("it follows\n")
-    with following() as process:
-        assert process.stdout.readline() == b"it follows\n"
-        # As fast as it can be written: 20 MB, what two requests a second make in a day.
-        with subprocess.Popen([sys.executable, "-c", A_DAY, log]) as writer:
-            numbers = [int(process.stdout.readline().split(b"=")[-1]) for _ in range(150_000)]
-            assert writer.wait(DEADLINE) == 0
-        process.send_signal(signal.SIGINT)
-        process.wait(DEADLINE)
-        assert process.stderr.read().strip() == b""
-    assert numbers == list(range(150_000))
-    sizes = [file.stat().st_size for file in log.parent.iterdir()]
-    assert len(sizes) == 10
-    assert max(sizes) <= 500_000

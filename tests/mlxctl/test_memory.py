@@ -52,6 +52,15 @@ def test_what_is_interrupted_goes_on_in_the_daemon(daemon: FakeDaemon) -> None:
     assert said == "mlxctl: the daemon goes on with it; see: mlxctl ps\n"
 
 
+def test_what_came_of_it_as_json(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.streams(LOADING, done(model="tiny", state="ready"), route=USE)
+    daemon.streams(LOADING, done(**READY), route=LOAD)
+    daemon.streams(done(models=["tiny"]), route=UNLOAD)
+    assert json.loads(mlxctl("use", "tiny", "--json").stdout)["model"] == "tiny"
+    assert json.loads(mlxctl("load", "tiny", "--json").stdout)["state"] == "ready"
+    assert json.loads(mlxctl("unload", "tiny", "--json").stdout) == {"models": ["tiny"]}
+
+
 def test_load_says_how_long_it_stays(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(done(**READY | {"requests": 0, "expires_in_s": 1800.0}), route=LOAD)
     said = mlxctl("load", "tiny", "--keep-alive", "30m")

@@ -182,6 +182,7 @@ def test_rm_says_what_it_removed_and_what_misses_it(daemon: FakeDaemon, mlxctl: 
     ]
     daemon.answers(WOULD, {**REMOVED, "link": True})
     assert mlxctl("rm", "-y", "a").stdout == "removed owner/a, the link /m/owner/a\n"
+    assert json.loads(mlxctl("rm", "-y", "a", "--json").stdout)["path"] == "/m/owner/a"
 
 
 def test_rm_removes_nothing_where_nobody_can_be_asked(daemon: FakeDaemon, mlxctl: Run) -> None:
