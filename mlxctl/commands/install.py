@@ -7,9 +7,9 @@ import click
 
 from mlxctl.commands.service import report
 from mlxctl.errors import CommandFailed
-from mlxctl.service import choose
+from mlxctl.service import choose, homebrew
 from mlxctl.service.description import Mode
-from mlxctl.service.launchd import HOMEBREW_LABEL, LaunchdManager
+from mlxctl.service.launchd import LaunchdManager
 from mlxctl.service.manager import Installer
 from mlxd import config, paths
 
@@ -40,11 +40,8 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
         click.echo(manager.preview(when), nl=False)
         return
     other = choose.installed(settings)
-    if isinstance(other, LaunchdManager) and other.homebrew:
-        raise CommandFailed(
-            f"Homebrew manages mlxd ({HOMEBREW_LABEL}): brew services start mlxd; or first "
-            "brew services stop mlxd"
-        )
+    if other is not None and other.is_homebrews:
+        raise _refusal(other, "for mlxctl to do so, first brew services stop mlxd")
     if other is not None and isinstance(manager, LaunchdManager) and _differ(manager, other):
         other.uninstall(report)
     changed = manager.install(when, report)
@@ -57,7 +54,7 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
 @click.option("--purge", is_flag=True, help="Also remove logs and socket; models and config stay.")
 def uninstall(*, purge: bool) -> None:
     """Stop the daemon and take its service out; nothing is left that would start it."""
-    manager = _installed()
+    manager = _installed("brew services stop mlxd takes it out")
     if manager is not None:
         where = manager.describe().file
         manager.uninstall(report)
@@ -71,14 +68,14 @@ def uninstall(*, purge: bool) -> None:
 @click.command()
 def enable() -> None:
     """Have the service started by itself again."""
-    _demand().enable()
+    _demand("brew services start mlxd enables it").enable()
     click.echo("mlxd is enabled")
 
 
 @click.command()
 def disable() -> None:
     """Have the service never started by itself; one that runs goes on."""
-    _demand().disable()
+    _demand("brew services stop mlxd keeps it from that").disable()
     click.echo("mlxd is disabled: it does not start by itself until mlxctl enable")
 
 
@@ -86,20 +83,25 @@ def _differ(one: LaunchdManager, other: Installer) -> bool:
     return one.describe().file != other.describe().file
 
 
-def _installed() -> Installer | None:
+def _installed(instead: str) -> Installer | None:
     """Give the manager that knows the daemon.
 
     Raises:
-        CommandFailed: it is Homebrew's, and not ours to take out.
+        CommandFailed: it is Homebrew's, and not ours to change: `instead` says what does.
     """
     manager = choose.installed(config.load())
-    if isinstance(manager, LaunchdManager) and manager.homebrew:
-        raise CommandFailed(f"Homebrew manages mlxd ({HOMEBREW_LABEL}): brew services stop mlxd")
+    if manager is not None and manager.is_homebrews:
+        raise _refusal(manager, instead)
     return manager
 
 
-def _demand() -> Installer:
-    if (manager := _installed()) is None:
+def _refusal(manager: Installer, instead: str) -> CommandFailed:
+    label = manager.describe().label or ""
+    return homebrew.refusal(label.rpartition("/")[2], instead)
+
+
+def _demand(instead: str) -> Installer:
+    if (manager := _installed(instead)) is None:
         raise CommandFailed("mlxd is not installed as a service: mlxctl install")
     return manager
 

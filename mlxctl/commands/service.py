@@ -2,6 +2,7 @@
 
 import click
 
+from mlxctl.service import homebrew
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager
 from mlxd import config
@@ -21,7 +22,8 @@ def start() -> None:
     manager = in_charge(settings)
     before = manager.pid()
     status = manager.start(report)
-    _tell_start(status, "is running already" if status.pid == before else "has started")
+    verb = "is running already" if status.pid == before else "has started"
+    _tell_start(status, verb, manager)
     tell_faults(manager)
 
 
@@ -29,12 +31,18 @@ def start() -> None:
 def stop() -> None:
     """Let running requests finish, then end the daemon.
 
-    A service comes back with the next login; `mlxctl disable` keeps it from that.
+    A service comes back with the next login; `mlxctl disable` keeps it from that, or, where it is
+    Homebrew's, `brew services stop mlxd`.
     """
     manager = in_charge(_settings_to_stop())
     pid = manager.pid()
     manager.stop(report)
     click.echo(f"mlxd has stopped (pid {pid})" if pid else "mlxd is no longer waited for")
+    if manager.is_homebrews:
+        report(
+            f"{homebrew.NAME} starts it again at the next login: "
+            "brew services stop mlxd keeps it from that"
+        )
 
 
 @click.command()
@@ -51,7 +59,7 @@ def restart() -> None:
     status = manager.restart(report)
     if before is not None:
         click.echo(f"mlxd has stopped (pid {before})")
-    _tell_start(status, "has started")
+    _tell_start(status, "has started", manager)
     tell_faults(manager)
 
 
@@ -66,8 +74,9 @@ def tell_faults(manager: ServiceManager) -> None:
         click.echo(f"mlxctl: {fault}", err=True)
 
 
-def _tell_start(status: Status, verb: str) -> None:
-    click.echo(f"mlxd {verb} (pid {status.pid}): {status.url}")
+def _tell_start(status: Status, verb: str, manager: ServiceManager) -> None:
+    role = f", as {homebrew.NAME}" if manager.is_homebrews else ""
+    click.echo(f"mlxd {verb} (pid {status.pid}){role}: {status.url}")
 
 
 def _settings_to_stop() -> Config:

@@ -98,7 +98,7 @@ def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
     if service.label is None:
         return []
     lines = [
-        ("service", f"{service.manager}, {service.label}"),
+        ("service", f"{service.manager} ({service.label})"),
         ("starts", service.starts),
     ]
     if service.last_exit is not None:

@@ -5,6 +5,7 @@ situation      what the checks look at, gathered once
 machine        platform and chip, Python, memory
 mlx            MLX and its device, asked in a process of its own
 service        whether the daemon runs, why the last one ended, whether it is outdated
+homebrew       what `brew services` knows of it
 ports          who owns the TCP port
 files          permissions, disk space
 models         what is broken
@@ -16,7 +17,7 @@ knows, joins `CHECKS`.
 
 from collections.abc import Callable, Iterator
 
-from mlxctl.doctor import environment, files, machine, mlx, models, ports, service
+from mlxctl.doctor import environment, files, homebrew, machine, mlx, models, ports, service
 from mlxctl.doctor.finding import Finding
 from mlxctl.doctor.situation import Situation
 
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     service.daemon,
     service.last_exit,
     service.version,
+    homebrew.service,
     ports.port,
     files.permissions,
     files.disk,

@@ -4,6 +4,7 @@ import zlib
 from pathlib import Path
 
 from mlxctl.errors import CommandFailed
+from mlxctl.service import homebrew
 from mlxctl.service.description import Mode
 from mlxctl.service.find import launchctl_path, systemctl_path
 from mlxctl.service.manager import Installer, ServiceManager
@@ -25,22 +26,27 @@ def in_charge(settings: Config) -> ServiceManager:
 def installed(settings: Config) -> Installer | None:
     """Give the manager that knows the daemon; None when none does."""
     if (program := launchctl_path()) is not None:
+        from mlxctl.service.homebrew_launchd import HomebrewJob
         from mlxctl.service.launchctl import Launchctl
-        from mlxctl.service.launchd import AGENTS, DAEMONS, HOMEBREW_LABEL, LaunchdManager
+        from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
 
-        jobs = [(label(), AGENTS), (label(), DAEMONS)]
+        jobs = [(LaunchdManager, label(), AGENTS), (LaunchdManager, label(), DAEMONS)]
         if paths.home() is None:  # Homebrew's service has no other home
-            jobs += [(HOMEBREW_LABEL, AGENTS), (HOMEBREW_LABEL, DAEMONS)]
-        for name, folder in jobs:
-            job = LaunchdManager(settings, Launchctl(program), name, folder)
+            jobs += [(HomebrewJob, homebrew.LABEL, AGENTS), (HomebrewJob, homebrew.LABEL, DAEMONS)]
+        for kind, name, folder in jobs:
+            job = kind(settings, Launchctl(program), name, folder)
             if job.installed():
                 return job
     elif (systemctl := systemctl_path()) is not None:
+        from mlxctl.service.homebrew_systemd import HomebrewUnit
         from mlxctl.service.systemd import SystemdManager
 
         unit = SystemdManager(settings, systemctl, unit_name())
         if unit.installed():
             return unit
+        brewed = HomebrewUnit(settings, systemctl, homebrew.UNIT)
+        if paths.home() is None and brewed.installed():
+            return brewed
     return None
 
 

@@ -1,4 +1,4 @@
-"""Where the programs of the service managers are."""
+"""Where the programs of the service managers, and Homebrew's, are."""
 
 import os
 
@@ -12,6 +12,11 @@ def systemctl_path() -> str | None:
     """Give the path of systemctl where systemd manages this user's services; else None."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return _find("systemctl") if runtime and os.path.isdir(f"{runtime}/systemd") else None
+
+
+def brew_path() -> str | None:
+    """Give the path of Homebrew's brew; None where that is not installed."""
+    return _find("brew")
 
 
 def _find(program: str) -> str | None:

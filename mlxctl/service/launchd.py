@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
-from mlxctl.service import launchctl, plist
+from mlxctl.service import homebrew, launchctl, plist
 from mlxctl.service.description import Mode, carried, describe
 from mlxctl.service.launchctl import Job, Launchctl
 from mlxctl.service.manager import Report, ServiceStatus
@@ -21,7 +21,6 @@ from mlxd.config import Config
 
 AGENTS = Path("~/Library/LaunchAgents")
 DAEMONS = Path("/Library/LaunchDaemons")
-HOMEBREW_LABEL = "homebrew.mxcl.mlxd"
 
 _TRIES = 6
 _PAUSE_SECONDS = 0.2
@@ -32,6 +31,9 @@ _QUIET_SECONDS = 2.0
 class LaunchdManager:
     """Drives the job `label`, whose plist is or will be in `folder`; see `ServiceManager`."""
 
+    name = "launchd"
+    is_homebrews = False
+
     def __init__(self, settings: Config, control: Launchctl, label: str, folder: Path) -> None:
         self._config = settings
         self._control = control
@@ -39,11 +41,6 @@ class LaunchdManager:
         self._file = folder.expanduser() / f"{label}.plist"
         self._daemon = Observation(settings)
         self._system = folder == DAEMONS
-
-    @property
-    def homebrew(self) -> bool:
-        """Whether the job is Homebrew's."""
-        return self._label == HOMEBREW_LABEL
 
     def installed(self) -> bool:
         """Whether there is a plist, or a job that was loaded from one."""
@@ -68,15 +65,14 @@ class LaunchdManager:
         domain = target.rpartition("/")[0]
         on_disk = self._read()
         disabled = self._label in self._control.disabled(domain)
-        starts = "unknown" if on_disk is None else plist.mode_of(on_disk).value
         return ServiceStatus(
-            manager="Homebrew (launchd)" if self.homebrew else "launchd",
+            manager=self.name,
             label=target,
             file=str(self._file),
             loaded=job is not None,
             keeps_sockets=job is not None and "Sockets" in (on_disk or {}),
-            starts="never: disabled" if disabled else starts,
-            last_exit=self._last_exit(job),
+            starts="never: disabled" if disabled else self._starts(on_disk),
+            last_exit=self._last_exit(job, on_disk),
             faults=self._faults(job, on_disk, disabled=disabled),
         )
 
@@ -222,31 +218,38 @@ class LaunchdManager:
 
     def _faults(self, job: Job | None, on_disk: Plist | None, *, disabled: bool) -> list[str]:
         faults = []
-        brew = self.homebrew
         if disabled:
-            mend = "brew services start mlxd" if brew else "mlxctl enable"
-            faults.append(f"launchd is told never to start it: {mend}")
+            faults.append("launchd is told never to start it: mlxctl enable")
         if not self._file.exists():
             faults.append(f"it is loaded, but {self._file} is gone: mlxctl install")
         elif on_disk is None:
             faults.append(f"{self._file} is no property list: mlxctl install")
-        elif not brew and self._is_stale(on_disk):
+        elif self._is_stale(on_disk):
             faults.append(f"{self._file} is not what this mlxctl would write: mlxctl install")
         if job is None and self._file.exists():
             faults.append("launchd has not loaded it: mlxctl start")
         elif job is not None and not self._is_of(job):
             faults.append(f"it was loaded from {job.path}: mlxctl install")
-        if not brew and (AGENTS.expanduser() / f"{HOMEBREW_LABEL}.plist").exists():
+        brewed = AGENTS.expanduser() / f"{homebrew.LABEL}.plist"
+        if paths.home() is None and brewed.exists():  # it is of that home
             faults.append("Homebrew has a service of its own: brew services stop mlxd")
-        pid = self.pid()
-        if job is not None and pid is not None and job.pid != pid:
-            faults.append(f"pid {pid} was started by somebody else: mlxctl restart")
-        return faults
+        return [*faults, *self._strangers(job)]
 
-    def _last_exit(self, job: Job | None) -> str | None:
+    def _strangers(self, job: Job | None) -> list[str]:
+        pid = self.pid()
+        if job is None or pid is None or job.pid == pid:
+            return []
+        return [f"pid {pid} was started by somebody else: mlxctl restart"]
+
+    def _starts(self, on_disk: Plist | None) -> str:
+        if self._system:
+            return Mode.SYSTEM.value
+        return "unknown" if on_disk is None else plist.mode_of(on_disk).value
+
+    def _last_exit(self, job: Job | None, on_disk: Plist | None) -> str | None:
         if job is None or job.last_exit is None:
             return None
-        said = "" if self.pid() else last_words(paths.stderr_file())
+        said = "" if self.pid() else last_words(_stderr_of(on_disk))
         return f"{job.last_exit} ({said})" if said else job.last_exit
 
     # What is done
@@ -276,15 +279,14 @@ class LaunchdManager:
             CommandFailed: launchd refuses for good.
         """
         domain, *others = self._domains()
-        if not self.homebrew:
-            self._control.demand("enable", self._target(domain))
+        self._allow(domain)
         for tried in range(_TRIES):
             done = self._control.run("bootstrap", domain, self._file)
             if done.status == 0:
                 return
             if done.status == launchctl.NOT_IN_THIS_DOMAIN and others:
                 domain = others.pop(0)
-                self._control.demand("enable", self._target(domain))
+                self._allow(domain)
             elif done.status in (launchctl.INPUT_OUTPUT_ERROR, launchctl.ALREADY_IN_PROGRESS):
                 if (found := self._loaded()) is not None:
                     self._unload(found[0], report)
@@ -294,6 +296,10 @@ class LaunchdManager:
         raise CommandFailed(
             f"launchctl bootstrap {domain} {self._file} failed ({done.status}): {done.complaint}"
         )
+
+    def _allow(self, domain: str) -> None:
+        """Have launchd load the job into `domain` when it is asked to."""
+        self._control.demand("enable", self._target(domain))
 
     def _unload(self, target: str, report: Report) -> None:
         """Bootout, and wait until the job is gone: launchctl may be done long before.
@@ -338,7 +344,7 @@ class LaunchdManager:
             job = self._control.job(target)
             ended = job is not None and job.pid is None and job.last_exit is not None
             if job is not None and ended and (job.runs or 0) > runs_before:
-                said = last_words(paths.stderr_file())
+                said = last_words(_stderr_of(self._read()))
                 raise CommandFailed(
                     f"mlxd did not start: {said}"
                     if said
@@ -348,3 +354,8 @@ class LaunchdManager:
             f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s; "
             f"see: mlxctl logs, launchctl print {target}"
         )
+
+
+def _stderr_of(found: Plist | None) -> Path:
+    """Give where launchd puts what the daemon prints; Homebrew has a place of its own."""
+    return Path((found or {}).get("StandardErrorPath", paths.stderr_file()))

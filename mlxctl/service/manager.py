@@ -31,6 +31,9 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
 class ServiceManager(Protocol):
     """Starts and stops the one daemon of this home."""
 
+    is_homebrews: bool
+    """Whether it is `brew services` that made the service."""
+
     def pid(self) -> int | None:
         """Give the daemon's process id, None when none runs."""
         ...

@@ -24,6 +24,8 @@ _KILL_SECONDS = 5.0
 class ProcessManager:
     """Starts the daemon with what this environment and `config` say; see `ServiceManager`."""
 
+    is_homebrews = False
+
     def __init__(self, config: Config) -> None:
         self._config = config
         self._daemon = Observation(config)

@@ -80,6 +80,8 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
 class SystemdManager:
     """Drives the units `name` of this user; see `ServiceManager`."""
 
+    is_homebrews = False
+
     def __init__(self, settings: Config, systemctl: str, name: str) -> None:
         self._config = settings
         self._systemctl = systemctl

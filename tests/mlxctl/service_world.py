@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tests.mlxctl.conftest import DEADLINE, command
 
@@ -91,10 +92,13 @@ class Mac:
             (self.launchd / "state.json").write_text(json.dumps({**self.state(), **faults}))
 
 
+Machine = TypeVar("Machine", bound=Mac)
+
+
 @contextmanager
-def mac(root: Path, port: int) -> Iterator[Mac]:
+def mac(root: Path, port: int, kind: type[Machine] = Mac) -> Iterator[Machine]:
     """Give a machine, and leave nothing of it running."""
-    machine = Mac(root, port)
+    machine = kind(root, port)
     try:
         yield machine
     finally:

@@ -307,44 +307,6 @@ def test_a_daemon_that_mlxctl_started_gives_way(machine: Mac) -> None:
     assert after["service"]["faults"] == []
 
 
-@pytest.fixture
-def brewed(machine: Mac) -> Mac:
-    """A machine where Homebrew has mlxd as a service, on the standard home."""
-    machine.agents.mkdir(parents=True)
-    made = plistlib.loads(machine.mlxctl("install", "--print").stdout.encode())
-    del made["Sockets"]
-    made |= {
-        "Label": "homebrew.mxcl.mlxd",
-        "LimitLoadToSessionType": ["Aqua", "Background", "LoginWindow", "StandardIO", "System"],
-        "EnvironmentVariables": {
-            "HOME": str(machine.account),
-            "MLXD_SERVER__PORT": str(machine.port),
-        },
-    }
-    file = machine.agents / "homebrew.mxcl.mlxd.plist"
-    (machine.home / "logs").mkdir(parents=True)
-    file.write_bytes(plistlib.dumps(made))
-    machine.launchctl("bootstrap", machine.domain, str(file))
-    return machine
-
-
-def test_homebrews_service_is_acted_on(brewed: Mac) -> None:
-    standard = {"MLXD_HOME": ""}
-    started = brewed.mlxctl("start", **standard)
-    assert started.returncode == 0, started.stderr
-    shown = brewed.mlxctl("status", **standard).stdout
-    label = f"{brewed.domain}/homebrew.mxcl.mlxd"
-    assert f"Homebrew (launchd), {label}" in " ".join(shown.split())
-    refused = brewed.mlxctl("install", **standard)
-    assert refused.returncode == 1
-    assert "brew services start mlxd" in refused.stderr
-    assert "brew services stop mlxd" in brewed.mlxctl("uninstall", **standard).stderr
-    restarted = brewed.mlxctl("restart", **standard)
-    assert restarted.returncode == 0, restarted.stderr
-    assert brewed.mlxctl("stop", **standard).returncode == 0
-    assert brewed.jobs == {}
-
-
 def test_stop_lets_a_running_answer_finish(machine: Mac) -> None:
     machine.mlxctl("install", MLXD_SERVER__DRAIN_TIMEOUT="20s")
     machine.mlxctl("start")

@@ -14,13 +14,13 @@ from platformdirs.macos import MacOS
 
 from mlxctl.service import plist
 from mlxctl.service.description import Mode, describe
-from mlxctl.service.launchd import HOMEBREW_LABEL
+from mlxctl.service.homebrew import LABEL, UNIT
 from mlxd.config import Config
 from scripts.homebrew_formula import FORMULA, ROOT
 
 FAKES = ROOT / "tests" / "fakes"
 HOMEBREW = FAKES / "homebrew.rb"
-MADE = {"plist": f"{HOMEBREW_LABEL}.plist", "unit": "homebrew.mlxd.service"}
+MADE = {"plist": f"{LABEL}.plist", "unit": f"{UNIT}.service"}
 
 
 def _has_ruby() -> bool:
@@ -74,7 +74,7 @@ def test_its_service_is_the_one_that_mlxctl_installs() -> None:
     same = ("ProcessType", "ThrottleInterval", "ExitTimeOut", "KeepAlive", "RunAtLoad")
     assert {key: made[key] for key in same} == {key: ours[key] for key in same}
     assert made["ExitTimeOut"] > Config().server.drain_timeout
-    assert made["Label"] == HOMEBREW_LABEL
+    assert made["Label"] == LABEL
     program, *arguments = made["ProgramArguments"]
     assert program == "/opt/homebrew/opt/mlxd/bin/mlxd"  # and not in the Cellar
     logs = MacOS("mlxd", appauthor=False).user_log_dir.replace(str(Path.home()), "/Users/ada")

@@ -1,0 +1,36 @@
+"""Homebrew's service on a Mac: a job like ours, but for what mends it."""
+
+from mlxctl.errors import CommandFailed
+from mlxctl.service import homebrew
+from mlxctl.service.launchctl import Job
+from mlxctl.service.launchd import LaunchdManager
+from mlxctl.service.plist import Plist
+
+
+class HomebrewJob(LaunchdManager):
+    """Drives the job of `brew services`; it is installed and taken out by `brew` alone."""
+
+    name = homebrew.NAME
+    is_homebrews = True
+
+    def _faults(self, job: Job | None, on_disk: Plist | None, *, disabled: bool) -> list[str]:
+        faults = []
+        if disabled:
+            faults.append("launchd is told never to start it: brew services start mlxd")
+        if self._file.exists() and on_disk is None:
+            faults.append(f"{self._file} is no property list: brew services restart mlxd")
+        if job is None:
+            faults.append("launchd has not loaded it: mlxctl start")
+        # `brew services run` loads it from the formula's own folder, until the next login.
+        elif self._file.exists() and not self._is_of(job):
+            faults.append(f"it was loaded from {job.path}: brew services restart mlxd")
+        return [*faults, *self._strangers(job)]
+
+    def _starts(self, on_disk: Plist | None) -> str:
+        return super()._starts(on_disk) if self._file.exists() else "until the next login"
+
+    def _allow(self, domain: str) -> None:
+        if self._label in self._control.disabled(domain):
+            raise CommandFailed(
+                f"launchd is told never to start {homebrew.NAME}: brew services start mlxd"
+            )

@@ -1,0 +1,261 @@
+"""mlxctl beside Homebrew's service: as `brew services` makes it on a Mac and on Linux.
+
+The plist and the unit are those of the formula; tests/packaging/test_formula.py sees to that.
+"""
+
+import json
+import os
+import plistlib
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlxctl.service.homebrew import LABEL, UNIT
+from tests.daemon_process import wait_until
+from tests.mlxctl.conftest import DEADLINE
+from tests.mlxctl.service_world import FAKES, Mac, mac
+
+STANDARD = {"MLXD_HOME": ""}
+SERVICE = f"Homebrew's service ({LABEL}) starts mlxd: "
+AGAIN = (
+    "Homebrew's service starts it again at the next login: "
+    "brew services stop mlxd keeps it from that\n"
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def script(file: Path, command: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    file.chmod(0o755)
+
+
+class Brewed(Mac):
+    """A Mac where `brew install mlxd` was done, on the standard home."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        super().__init__(root, port)
+        self.prefix = root / "b"
+        script(self.prefix / "bin" / "brew", f"{sys.executable} {FAKES / 'brew'} {self.prefix}")
+        script(self.prefix / "opt" / "mlxd" / "bin" / "mlxd", f"{sys.executable} -m mlxd")
+        (self.prefix / "var" / "log").mkdir(parents=True)
+        made = (FAKES / f"{LABEL}.plist").read_text()
+        made = made.replace("/opt/homebrew", str(self.prefix))
+        made = made.replace("/Users/ada/Library/Logs/mlxd", str(self.logs))
+        service = plistlib.loads(made.encode())
+        # As one's own services/mlxd.env would; HOME is this account's for launchd too.
+        service["EnvironmentVariables"] |= {
+            "HOME": str(self.account),
+            "MLXD_SERVER__PORT": str(port),
+            "PYTHONPATH": str(FAKES.parent.parent),
+        }
+        (self.prefix / "opt" / "mlxd" / f"{LABEL}.plist").write_bytes(plistlib.dumps(service))
+
+    @property
+    def environ(self) -> dict[str, str]:
+        environ = super().environ | STANDARD
+        kept = {name: value for name, value in environ.items() if not name.startswith("XDG")}
+        path = f"{self.prefix / 'bin'}:{environ['PATH']}"
+        return kept | {"PATH": path, "USER": os.environ.get("USER", "root")}
+
+    @property
+    def logs(self) -> Path:
+        return self.account / ".local" / "state" / "mlxd" / "log"  # ~/Library/Logs/mlxd on a Mac
+
+    @property
+    def copied(self) -> Path:
+        return self.agents / f"{LABEL}.plist"
+
+    def brew(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["brew", *arguments],
+            env=self.environ,
+            executable=self.prefix / "bin" / "brew",
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+
+    def findings(self) -> dict[str, dict[str, str]]:
+        found = json.loads(self.mlxctl("doctor", "--json").stdout)["findings"]
+        return {finding["check"]: finding for finding in found}
+
+
+@pytest.fixture
+def machine() -> Iterator[Brewed]:
+    with (
+        tempfile.TemporaryDirectory(prefix="mlxd") as folder,
+        mac(Path(folder).resolve(), free_port(), Brewed) as machine,
+    ):
+        yield machine
+
+
+def test_the_life_of_homebrews_service(machine: Brewed) -> None:
+    assert "Successfully started `mlxd`" in machine.brew("services", "start", "mlxd").stdout
+    started = machine.mlxctl("start")
+    first = machine.status()
+    assert started.returncode == 0, started.stderr
+    running = f"(pid {first['pid']}), as Homebrew's service: {first['url']}"
+    assert started.stdout in (
+        f"mlxd has started {running}\n",
+        f"mlxd is running already {running}\n",
+    )
+    assert first["url"] == f"http://127.0.0.1:{machine.port}"
+    service = first["service"]
+    assert service["label"] == f"{machine.domain}/{LABEL}"
+    assert service["file"] == str(machine.copied)
+    assert (service["starts"], service["faults"]) == ("at login", [])
+    shown = " ".join(machine.mlxctl("status").stdout.split())
+    assert f"service Homebrew's service ({machine.domain}/{LABEL})" in shown
+    assert "mlxd 0.1.0 serves" in machine.mlxctl("logs").stdout
+    assert machine.findings()["homebrew"]["message"] == "Homebrew's service is started"
+
+    for command, instead in (
+        ("install", "for mlxctl to do so, first brew services stop mlxd"),
+        ("uninstall", "brew services stop mlxd takes it out"),
+        ("disable", "brew services stop mlxd keeps it from that"),
+        ("enable", "brew services start mlxd enables it"),
+    ):
+        refused = machine.mlxctl(command)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == f"mlxctl: {SERVICE}{instead}\n"
+    assert machine.status()["pid"] == first["pid"]
+
+    restarted = machine.mlxctl("restart")
+    second = machine.status()
+    assert restarted.returncode == 0, restarted.stderr
+    assert restarted.stdout.splitlines() == [
+        f"mlxd has stopped (pid {first['pid']})",
+        f"mlxd has started (pid {second['pid']}), as Homebrew's service: {second['url']}",
+    ]
+
+    stopped = machine.mlxctl("stop")
+    assert (stopped.stdout, stopped.stderr) == (f"mlxd has stopped (pid {second['pid']})\n", AGAIN)
+    assert machine.jobs == {}
+    assert machine.copied.exists()  # as after brew services stop --keep
+    assert machine.status()["service"]["faults"] == ["launchd has not loaded it: mlxctl start"]
+    assert machine.findings()["homebrew"]["message"] == "Homebrew's service is not loaded"
+    assert machine.mlxctl("start").returncode == 0
+
+    machine.brew("services", "stop", "mlxd")
+    assert not machine.copied.exists()
+    assert machine.status()["service"]["manager"] == "none"
+    assert "homebrew" not in machine.findings()
+    installed = machine.mlxctl("install")
+    assert installed.stdout.startswith("mlxd is installed: launchd starts it at login")
+
+
+def test_it_is_loaded_from_the_formula_by_brew_services_run(machine: Brewed) -> None:
+    machine.brew("services", "run", "mlxd")
+    machine.mlxctl("start")
+    service = machine.status()["service"]
+    assert (service["starts"], service["faults"]) == ("until the next login", [])
+    assert machine.mlxctl("restart").returncode == 0
+    assert machine.mlxctl("stop").returncode == 0
+    assert machine.status()["service"]["manager"] == "none"
+
+
+def test_what_keeps_it_from_starting_is_told(machine: Brewed) -> None:
+    machine.set(throttle=0)
+    machine.brew("services", "start", "mlxd")
+    machine.mlxctl("start")
+    machine.mlxctl("stop")
+    machine.launchctl("disable", f"{machine.domain}/{LABEL}")
+    refused = machine.mlxctl("start")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "mlxctl: launchd is told never to start Homebrew's service: brew services start mlxd\n",
+    )
+    assert machine.status()["service"]["faults"] == [
+        "launchd is told never to start it: brew services start mlxd",
+        "launchd has not loaded it: mlxctl start",
+    ]
+    machine.launchctl("enable", f"{machine.domain}/{LABEL}")
+
+    config = machine.account / ".config" / "mlxd" / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text("[server]\nhost = '0.0.0.0'\n")
+    machine.launchctl("bootstrap", machine.domain, str(machine.copied))
+    wait_until(
+        lambda: json.loads(machine.brew("services", "list", "--json").stdout)[0]["exit_code"] == 0,
+        "the daemon has given up, and launchd leaves it alone",
+    )
+    found = machine.findings()["homebrew"]
+    assert (found["state"], found["mend"]) == ("warning", "mlxctl start")
+    config.unlink()
+    assert "server.api_key" in machine.status()["service"]["last_exit"]  # from var/log
+
+
+def test_a_second_home_is_none_of_homebrews(machine: Brewed) -> None:
+    machine.brew("services", "start", "mlxd")
+    home = {"MLXD_HOME": str(machine.home), "MLXD_SERVER__PORT": str(free_port())}
+    installed = machine.mlxctl("install", **home)
+    assert installed.returncode == 0, installed.stderr
+    status = json.loads(machine.mlxctl("status", "--json", **home).stdout)
+    assert (status["service"]["manager"], status["service"]["faults"]) == ("launchd", [])
+    assert machine.mlxctl("uninstall", **home).returncode == 0
+
+
+def test_ours_beside_homebrews_is_told(machine: Brewed) -> None:
+    machine.mlxctl("install")
+    machine.copied.write_bytes((FAKES / f"{LABEL}.plist").read_bytes())
+    assert machine.status()["service"]["faults"] == [
+        "Homebrew has a service of its own: brew services stop mlxd"
+    ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_brew_services_on_linux() -> None:
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        root = Path(folder).resolve()
+        units, state = root / ".config" / "systemd" / "user", root / "s"
+        for each in (units, state, root / "run" / "systemd"):
+            each.mkdir(parents=True)
+        script(root / "bin" / "systemctl", f"{sys.executable} {FAKES / 'systemctl'}")
+        script(root / "b" / "opt" / "mlxd" / "bin" / "mlxd", f"{sys.executable} -m mlxd")
+        made = (FAKES / f"{UNIT}.service").read_text().replace("/opt/homebrew", str(root / "b"))
+        made = made.replace("/Users/ada/Library/Logs", str(root))
+        made += f'Environment="MLXD_SERVER__PORT=0" "PYTHONPATH={FAKES.parent.parent}"\n'
+        (units / f"{UNIT}.service").write_text(made)
+        (state / "enabled").write_text(f"{UNIT}.service\n")
+        mine = {name: value for name, value in os.environ.items() if "MLXD" not in name}
+        mine = {name: value for name, value in mine.items() if not name.startswith("XDG")}
+        environ = mine | {
+            "HOME": str(root),
+            "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
+            "XDG_RUNTIME_DIR": str(root / "run"),
+            "FAKE_SYSTEMD": str(state),
+        }
+
+        def mlxctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "mlxctl", *arguments]
+            return subprocess.run(
+                command, env=environ, capture_output=True, text=True, timeout=DEADLINE
+            )
+
+        service = json.loads(mlxctl("status", "--json").stdout)["service"]
+        assert service["faults"] == ["systemd has not started it: mlxctl start"]
+        started = mlxctl("start")
+        assert ", as Homebrew's service: " in started.stdout, started.stderr
+        try:
+            service = json.loads(mlxctl("status", "--json").stdout)["service"]
+            assert service["manager"] == "Homebrew's service"
+            assert (service["label"], service["starts"]) == (f"{UNIT}.service", "at login")
+            assert service["faults"] == []
+            assert mlxctl("restart").returncode == 0
+            for command in ("install", "uninstall"):
+                assert f"Homebrew's service ({UNIT}.service)" in mlxctl(command).stderr
+        finally:
+            stopped = mlxctl("stop")
+        assert (stopped.returncode, stopped.stderr) == (0, AGAIN)
+        assert (units / f"{UNIT}.service").exists()
