@@ -29,7 +29,7 @@ _EXIT_INTERRUPTED = 130
 _Action = Callable[[int, FrameType | None], object] | int
 
 # By what they are about: each with where it is, and one line that says what it does.
-_SECTIONS = {
+SECTIONS = {
     "The daemon": {
         "start": ("service:start", "Start the daemon."),
         "stop": ("service:stop", "Let running requests finish, then end the daemon."),
@@ -68,7 +68,7 @@ _SECTIONS = {
         "version": ("version:version", "Show mlxctl's and the daemon's version."),
     },
 }
-_COMMANDS = {name: entry for section in _SECTIONS.values() for name, entry in section.items()}
+_COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 _EPILOG = """\b
 To begin with:
@@ -104,7 +104,7 @@ class _Commands(click.Group):
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, _COMMANDS))
-        for title, commands in _SECTIONS.items():
+        for title, commands in SECTIONS.items():
             with formatter.section(title):
                 rows = [(name.ljust(width), line) for name, (_, line) in commands.items()]
                 formatter.write_dl(rows)

@@ -25,6 +25,11 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
     """Make NAME another name for MODEL, from now on; without arguments, list the aliases.
 
     They are kept in settings.toml, beside those that config.toml sets in [models.aliases].
+
+    \b
+    Examples:
+      mlxctl alias gpt-4o-mini mlx-community/Qwen3-8B-4bit
+      mlxctl alias --rm gpt-4o-mini
     """
     if removed is not None:
         _refuse(name, "--rm takes one name and nothing else.")

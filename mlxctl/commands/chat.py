@@ -27,15 +27,20 @@ Ctrl-C stops an answer."""
 @click.option(
     "-m",
     "--model",
+    metavar="MODEL",
     callback=unicode_text,
     shell_complete=model_names,
     help="Ask this model instead of the default one.",
 )
-@click.option("--system", callback=unicode_text, help="A system message to begin with.")
+@click.option(
+    "--system", metavar="TEXT", callback=unicode_text, help="A system message to begin with."
+)
 def chat(model: str | None, system: str | None) -> None:
-    """Talk with the model; /help lists what else there is.
+    """Talk with the model.
 
-    Ctrl-C stops an answer, Ctrl-D or /exit ends the chat. What is piped in is asked line by line.
+    Ctrl-C stops an answer, Ctrl-D or /exit ends the chat, and /help lists what else there is. A
+    line that ends with a backslash goes on, and so does all between three quotes and three quotes.
+    What is piped in is asked line by line.
     """
     client = connect()
     name = None if model is None else client.show(model).id

@@ -11,7 +11,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete the commands, options and models of mlxctl.
+    """Print what makes a shell complete the commands, options and models of mlxctl.
 
     \b
     bash 4.4 or newer, in ~/.bashrc:

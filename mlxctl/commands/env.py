@@ -24,11 +24,11 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one 
     type=click.Choice(["sh", "bash", "zsh", "fish"]),
     default="sh",
     show_default=True,
-    help="For whose syntax.",
+    help="The shell whose syntax it is to be.",
 )
 @json_option()
 def env(shell: str, *, as_json: bool) -> None:
-    """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for the clients of this shell.
+    """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for OpenAI's clients in this shell.
 
     \b
     bash, zsh:  eval "$(mlxctl env)"

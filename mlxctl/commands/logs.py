@@ -35,6 +35,7 @@ Show = Callable[[Entry], list[bytes]]
     "-n",
     "--lines",
     type=click.IntRange(min=0),
+    metavar="N",
     help="How many lines to begin with: 50; with --since or --request, all.",
 )
 @click.option(
@@ -73,6 +74,12 @@ def logs(
 
     The options narrow it down together. A log that is written as JSON (log.format) is shown as
     text, unless --json asks for it.
+
+    \b
+    Examples:
+      mlxctl logs -f
+      mlxctl logs --since 1h --level warning
+      mlxctl logs --request req-5d4bd1c8a2 --json
     """
     file = paths.log_file()
     choice = Choice(since, level, request, engine)

@@ -48,6 +48,10 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     """Bring MODEL, or the default model, into memory.
 
     A model that has failed too often is tried again.
+
+    \b
+    Examples:
+      mlxctl load llama-3.2-1b --keep-alive 2h
     """
     client = connect()
     with _shown() as show:

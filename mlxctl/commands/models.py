@@ -171,7 +171,9 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="The model's name; without it, the file's in lower case.")
+@click.option(
+    "--name", metavar="NAME", help="The model's name; without it, the file's in lower case."
+)
 @click.option(
     "--dtype",
     type=click.Choice(["keep", "float32", "float16"]),
@@ -180,7 +182,12 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     help="Keep the file's quantisation, or dequantise to a type.",
 )
 def import_model(file: Path, name: str | None, dtype: str) -> None:
-    """Make a model out of the GGUF file FILE."""
+    """Make a model out of the GGUF file FILE, whose architecture is llama, mistral, qwen2 or qwen3.
+
+    \b
+    Examples:
+      mlxctl import Qwen3-0.6B-Q4_0.gguf --name qwen3
+    """
     command = [sys.executable, "-P", "-m", "mlxd.engine.gguf"]
     command += ["--into", str(paths.models_dir()), f"--dtype={dtype}"]
     command += [f"--name={name}"] if name is not None else []

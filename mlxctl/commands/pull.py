@@ -23,11 +23,17 @@ _LINE_EVERY = 10  # per cent, where there is no terminal
 @click.option("--cancel", is_flag=True, help="End its download, and remove what has come of it.")
 @json_option("Print one JSON object at the end.")
 def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
-    """Download the model REPO from the hub, such as mlx-community/SmolLM2-135M-Instruct-4bit.
+    """Download the model REPO from the hub, or bring it up to date; without REPO, list what is on
+    its way.
 
     The daemon downloads it: closing the terminal or Ctrl-C does not end that, and a restart of the
-    daemon goes on with it. Without REPO, list what is on its way. Log in with `hf auth login` for
-    gated and private models.
+    daemon goes on with it. Log in with `hf auth login` for gated and private models.
+
+    \b
+    Examples:
+      mlxctl pull mlx-community/SmolLM2-135M-Instruct-4bit
+      mlxctl pull OWNER/NAME@REVISION
+      mlxctl pull OWNER/NAME --cancel
     """
     client = connect()
     if repo is None:

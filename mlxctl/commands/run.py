@@ -21,14 +21,21 @@ _STDIN = "-"
 @click.option(
     "-m",
     "--model",
+    metavar="MODEL",
     callback=unicode_text,
     shell_complete=model_names,
     help="Ask this model instead of the default one.",
 )
-@click.option("--system", callback=unicode_text, help="A system message to begin with.")
-@click.option("--max-tokens", type=int, help="How long the answer may get.")
 @click.option(
-    "--temperature", type=float, callback=finite, help="0 always takes the likeliest token."
+    "--system", metavar="TEXT", callback=unicode_text, help="A system message to begin with."
+)
+@click.option("--max-tokens", type=int, metavar="N", help="How long the answer may get.")
+@click.option(
+    "--temperature",
+    type=float,
+    metavar="T",
+    callback=finite,
+    help="How much is left to chance; 0 always takes the likeliest token.",
 )
 @json_option("Print one JSON object at the end.")
 def run(
@@ -44,6 +51,11 @@ def run(
 
     What is piped in is added to PROMPT after a blank line, or is the prompt when there is none;
     "-" reads standard input even from a terminal.
+
+    \b
+    Examples:
+      mlxctl run "What is the capital of France?"
+      git diff | mlxctl run "Write a commit message for this." --max-tokens 100
     """
     messages = [Message("system", system)] if system is not None else []
     messages.append(Message("user", _question(prompt)))

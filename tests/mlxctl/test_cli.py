@@ -46,9 +46,10 @@ def test_help_lists_every_command_and_imports_none(mlxctl: Run) -> None:
 
 @pytest.mark.parametrize("name", _COMMANDS)
 def test_every_command_has_help(mlxctl: Run, name: str) -> None:
-    done = mlxctl(name, "--help")
+    done = mlxctl(name, "--help", COLUMNS="80")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: mlxctl {name} ")
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", ["status", "list", "run"])
