@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mlxctl.commands.service import report
+from mlxctl.commands.service import report, tell_start
 from mlxctl.errors import CommandFailed
 from mlxctl.service import choose, homebrew
 from mlxctl.service.description import Mode
@@ -35,7 +35,7 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
     settings = config.load()
     config.check(settings)
     when = Mode(mode)  # click makes it a plain text
-    manager = choose.to_install(settings, name, when)
+    manager = choose.to_install(settings, name or (choose.usual() if show else None), when)
     if show:
         click.echo(manager.preview(when), nl=False)
         return
@@ -48,6 +48,8 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
     status = manager.describe()
     verb = "is installed" if changed else "is installed already, as it should be"
     click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({status.file})")
+    if when is not Mode.ON_DEMAND:
+        tell_start(manager)
 
 
 @click.command()

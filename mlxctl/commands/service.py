@@ -20,10 +20,7 @@ def start() -> None:
     settings = config.load()
     config.check(settings)
     manager = in_charge(settings)
-    before = manager.pid()
-    status = manager.start(report)
-    verb = "is running already" if status.pid == before else "has started"
-    _tell_start(status, verb, manager)
+    tell_start(manager)
     tell_faults(manager)
 
 
@@ -66,6 +63,13 @@ def restart() -> None:
 def report(line: str) -> None:
     """Say what is waited for."""
     click.echo(line, err=True)
+
+
+def tell_start(manager: ServiceManager) -> None:
+    """Start the daemon, and say that it runs."""
+    before = manager.pid()
+    status = manager.start(report)
+    _tell_start(status, "is running already" if status.pid == before else "has started", manager)
 
 
 def tell_faults(manager: ServiceManager) -> None:

@@ -73,11 +73,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("log", status.log),
     ]
     if not status.running:
-        waits = service.loaded and service.keeps_sockets
-        first = (
-            "mlxd is not running; the first connection starts it" if waits else NotRunning().message
-        )
-        return [first, "", text.table(_service_lines(service) + places)]
+        return [_why_nothing_runs(service), "", text.table(_service_lines(service) + places)]
     uptime = text.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
@@ -93,12 +89,20 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
     return [*lines, models_table(models)]
 
 
+def _why_nothing_runs(service: ServiceStatus) -> str:
+    if service.loaded and service.pid is not None:
+        return f"mlxd is starting (pid {service.pid})"
+    if service.loaded and service.keeps_sockets:
+        return "mlxd is not running; the first connection starts it"
+    return NotRunning().message
+
+
 def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
     """Say who starts the daemon; nothing where that is nobody but `mlxctl start`."""
     if service.label is None:
         return []
     lines = [
-        ("service", f"{service.manager} ({service.label})"),
+        ("service", f"{service.manager} ({service.label}){'' if service.loaded else ', stopped'}"),
         ("starts", service.starts),
     ]
     if service.last_exit is not None:

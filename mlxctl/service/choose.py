@@ -1,5 +1,6 @@
 """Which service manager is in charge of the daemon of this home, or is to be."""
 
+import sys
 import zlib
 from pathlib import Path
 
@@ -61,14 +62,19 @@ def to_install(settings: Config, name: str | None, mode: Mode) -> Installer:
     from mlxctl.service.systemd import SystemdManager
 
     program, systemctl = launchctl_path(), systemctl_path()
-    if name is None:
-        name = "launchd" if program else "systemd" if systemctl else None
+    if name is None and (program or systemctl):
+        name = usual()
     if name == "launchd":
         folder = DAEMONS if mode is Mode.SYSTEM else AGENTS
         return LaunchdManager(settings, Launchctl(program or "launchctl"), label(), folder)
     if name == "systemd":
         return SystemdManager(settings, systemctl or "systemctl", unit_name())
     raise CommandFailed("there is neither launchd nor systemd here: mlxctl start does without")
+
+
+def usual() -> str:
+    """Give the name of the service manager that a system such as this one has."""
+    return "launchd" if launchctl_path() or sys.platform == "darwin" else "systemd"
 
 
 def label() -> str:

@@ -1,6 +1,7 @@
 """What a service manager is told of the daemon: its program, environment, sockets and limits."""
 
 import os
+import pwd
 import re
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from mlxctl.errors import CommandFailed
 from mlxd import paths
 from mlxd.config import Config
 
@@ -18,7 +20,10 @@ UMASK = 0o077
 
 _STOP_SECONDS = 15  # beyond the drain timeout
 _CELLAR = re.compile(r"(?P<prefix>.*)/Cellar/(?P<formula>[^/]+)/[^/]+/(?P<rest>.*)")
-_PLACES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+_PLACES = (
+    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
+)
 _SECRETS = ("MLXD_SERVER__API_KEY",)
 
 
@@ -33,8 +38,8 @@ class Mode(StrEnum):
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon as a service; every path is absolute and stays the same over upgrades.
 
-    `host` is empty where the daemon is to bind a TCP port of its own choice. `user` is whose a
-    service of the whole machine is.
+    `host` is empty where the daemon is to bind a TCP port of its own choice. `user` and `user_id`
+    say whose a service of the whole machine is.
     """
 
     mode: Mode
@@ -46,12 +51,17 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str
     stop_seconds: int
     user: str = ""
+    user_id: int = 0
 
 
 def describe(
-    config: Config, mode: Mode, environment: Mapping[str, str], user: str = ""
+    config: Config, mode: Mode, environment: Mapping[str, str], user: str | None = None
 ) -> Description:
-    """Give what `config` makes of the service that runs in `environment`."""
+    """Give what `config` makes of the service that runs in `environment`.
+
+    One of the whole machine is run as `user`: left out, as who asks for it, through sudo too.
+    """
+    owner = _account(user) if mode is Mode.SYSTEM else None
     own = dict(environment)
     if mode is Mode.ON_DEMAND and config.server.idle_exit is None:
         own["MLXD_SERVER__IDLE_EXIT"] = ON_DEMAND_IDLE_EXIT
@@ -64,8 +74,24 @@ def describe(
         socket=str(config.socket_file()),
         stderr=str(paths.stderr_file()),
         stop_seconds=int(config.server.drain_timeout) + _STOP_SECONDS,
-        user=user,
+        user=owner.pw_name if owner else "",
+        user_id=owner.pw_uid if owner else 0,
     )
+
+
+def _home_of_account() -> str | None:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return None
+
+
+def _account(user: str | None) -> pwd.struct_passwd:
+    user = user or os.environ.get("SUDO_USER")
+    try:
+        return pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise CommandFailed(f"there is no user {user or os.getuid()} on this machine") from None
 
 
 def program() -> tuple[str, ...]:
@@ -86,10 +112,13 @@ def stable(path: str) -> str:
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Give what of this shell's environment belongs to the service: places and settings.
 
-    An API key does not: others can read a service's description.
+    An API key does not: others can read a service's description. HOME does where it is not the one
+    that a service manager gives.
     """
     home = paths.home()
     found = {name: environ[name] for name in _PLACES if environ.get(name)}
+    if (account := environ.get("HOME", "")) and account != _home_of_account():
+        found["HOME"] = account
     found |= {
         name: value
         for name, value in environ.items()

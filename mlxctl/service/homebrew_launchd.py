@@ -19,10 +19,8 @@ class HomebrewJob(LaunchdManager):
             faults.append("launchd is told never to start it: brew services start mlxd")
         if self._file.exists() and on_disk is None:
             faults.append(f"{self._file} is no property list: brew services restart mlxd")
-        if job is None:
-            faults.append("launchd has not loaded it: mlxctl start")
         # `brew services run` loads it from the formula's own folder, until the next login.
-        elif self._file.exists() and not self._is_of(job):
+        if job is not None and self._file.exists() and not self._is_of(job):
             faults.append(f"it was loaded from {job.path}: brew services restart mlxd")
         return [*faults, *self._strangers(job)]
 

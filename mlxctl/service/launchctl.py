@@ -13,6 +13,7 @@ INPUT_OUTPUT_ERROR = 5  # of a bootstrap: loaded already, still leaving, disable
 NOW_IN_PROGRESS = 36  # of a bootout that takes longer than launchctl waits
 ALREADY_IN_PROGRESS = 37
 NO_SUCH_SERVICE = 113
+SERVICE_DISABLED = 119
 NOT_IN_THIS_DOMAIN = 125  # gui/UID, of a user who is logged in by SSH only
 
 _TIMEOUT_SECONDS = 120.0

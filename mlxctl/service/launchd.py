@@ -4,6 +4,7 @@ What only a Mac can prove is marked `on a Mac`; tests/fakes/launchctl plays laun
 """
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -70,6 +71,7 @@ class LaunchdManager:
             label=target,
             file=str(self._file),
             loaded=job is not None,
+            pid=job.pid if job else None,
             keeps_sockets=job is not None and "Sockets" in (on_disk or {}),
             starts="never: disabled" if disabled else self._starts(on_disk),
             last_exit=self._last_exit(job, on_disk),
@@ -84,14 +86,16 @@ class LaunchdManager:
             if status is not None and not status.stopping:
                 return status
             self._wait_for_end(pid, report)
+        self._demand_root("start")
         if self._loaded() is None:
             if not self._file.exists():
                 raise CommandFailed(f"{self._file} is gone: mlxctl install")
             self._load(report)
         target, job = self._demand_loaded()
+        ended_before = (job.runs or 0) - (job.pid is not None)
         # Not -k, which would end one that has just been started by a connection.
         self._control.demand("kickstart", target, fine=(launchctl.ALREADY_IN_PROGRESS,))
-        return self._wait_for_answer(target, job.runs or 0)
+        return self._wait_for_answer(target, ended_before)
 
     def restart(self, report: Report) -> Status:
         """End the process but not the job, so that who connects meanwhile waits in the kernel."""
@@ -100,6 +104,7 @@ class LaunchdManager:
             if pid is not None:
                 self.stop(report)
             return self.start(report)
+        self._demand_root("restart")
         target, _ = found
         # SIGTERM lets requests finish, whatever `kickstart -k` would do, which is told nowhere.
         if not self._daemon.is_stopping():
@@ -112,6 +117,7 @@ class LaunchdManager:
         found, pid = self._loaded(), self.pid()
         if found is None and pid is None:
             raise NotRunning("mlxd is not running")
+        self._demand_root("stop")
         if pid is not None and (found is None or found[1].pid != pid):
             ProcessManager(self._config).stop(report)  # one that was started by hand
         if found is not None:
@@ -125,8 +131,9 @@ class LaunchdManager:
         """Write the plist and load the job; what is right already is left alone."""
         domain = self._domains(mode)[0]
         session = "Background" if domain.startswith("user/") else "Aqua"
-        content = plist.render(self._wanted(mode, carried(os.environ), session))
-        self._refuse_without_root(mode)
+        wanted = self._wanted(mode, carried(os.environ), session)
+        content = plist.render(wanted)
+        self._demand_root("install --system")
         found = self._loaded()
         same = self._file.exists() and self._file.read_bytes() == content
         enabled = self._label not in self._control.disabled(domain)
@@ -137,7 +144,7 @@ class LaunchdManager:
         elif self.pid() is not None:
             report("mlxd runs already, and is stopped: from now on launchd starts it")
             ProcessManager(self._config).stop(report)
-        self._write(content)
+        self._write(content, wanted.get("UserName"))
         self._load(report)
         return True
 
@@ -145,7 +152,7 @@ class LaunchdManager:
         """Unload the job and remove its plist."""
         found = self._loaded()
         if self._file.exists() or found:
-            self._refuse_without_root(Mode.SYSTEM if self._system else Mode.AT_LOGIN)
+            self._demand_root("uninstall")
         if found is not None:
             self._unload(found[0], report)
         was_there = self._file.exists()
@@ -154,10 +161,12 @@ class LaunchdManager:
 
     def enable(self) -> None:
         """Have launchd load the job at each login or boot again."""
+        self._demand_root("enable")
         self._control.demand("enable", self._target(self._domains()[0]))
 
     def disable(self) -> None:
         """Have launchd load the job no more; one that is loaded stays."""
+        self._demand_root("disable")
         self._control.demand("disable", self._target(self._domains()[0]))
 
     # What is there
@@ -199,9 +208,10 @@ class LaunchdManager:
             return None
         return found if isinstance(found, dict) else None
 
-    def _wanted(self, mode: Mode, environment: dict[str, str], session: str) -> Plist:
+    def _wanted(
+        self, mode: Mode, environment: dict[str, str], session: str, user: str | None = None
+    ) -> Plist:
         settings = config.load(environ=environment)
-        user = os.environ.get("SUDO_USER") or os.environ.get("USER") or ""
         if mode is Mode.SYSTEM:
             environment = {"HOME": os.path.expanduser("~"), **environment}
         return plist.make(describe(settings, mode, environment, user), self._label, session)
@@ -209,12 +219,9 @@ class LaunchdManager:
     def _is_stale(self, found: Plist) -> bool:
         """Whether `found` is not what `install` would make of it today."""
         environment = dict(found.get("EnvironmentVariables", {}))
-        environment.pop("HOME", None)
         session = found.get("LimitLoadToSessionType", "Aqua")
-        wanted = self._wanted(plist.mode_of(found), environment, session)
-        if "UserName" in found:
-            wanted["UserName"] = found["UserName"]
-        return found != wanted
+        mode, user = plist.mode_of(found), found.get("UserName")
+        return found != self._wanted(mode, environment, session, user)
 
     def _faults(self, job: Job | None, on_disk: Plist | None, *, disabled: bool) -> list[str]:
         faults = []
@@ -226,9 +233,7 @@ class LaunchdManager:
             faults.append(f"{self._file} is no property list: mlxctl install")
         elif self._is_stale(on_disk):
             faults.append(f"{self._file} is not what this mlxctl would write: mlxctl install")
-        if job is None and self._file.exists():
-            faults.append("launchd has not loaded it: mlxctl start")
-        elif job is not None and not self._is_of(job):
+        if job is not None and not self._is_of(job):
             faults.append(f"it was loaded from {job.path}: mlxctl install")
         brewed = AGENTS.expanduser() / f"{homebrew.LABEL}.plist"
         if paths.home() is None and brewed.exists():  # it is of that home
@@ -254,17 +259,20 @@ class LaunchdManager:
 
     # What is done
 
-    def _refuse_without_root(self, mode: Mode) -> None:
-        if mode is Mode.SYSTEM and os.geteuid() != 0:
-            raise CommandFailed(f"{self._file} is root's: sudo mlxctl install --system")
+    def _demand_root(self, verb: str) -> None:
+        if self._system and os.geteuid() != 0:
+            raise CommandFailed(f"services of the whole machine are root's: sudo mlxctl {verb}")
 
-    def _write(self, content: bytes) -> None:
-        """Replace the plist in one step, and make the folders that launchd does not make."""
+    def _write(self, content: bytes, user: str | None) -> None:
+        """Replace the plist in one step, and make the folders that launchd does not make.
+
+        `user` is who the daemon runs as, where that is somebody else.
+        """
         fresh = self._file.with_name(f".{self._file.name}.{os.getpid()}")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             for needed in (paths.log_dir(), self._daemon.socket_file.parent):
-                needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _make_folder(needed, user)
             fresh.write_bytes(content)
             fresh.chmod(0o644)  # launchd refuses one that others may write
             fresh.replace(self._file)
@@ -287,6 +295,8 @@ class LaunchdManager:
             if done.status == launchctl.NOT_IN_THIS_DOMAIN and others:
                 domain = others.pop(0)
                 self._allow(domain)
+            elif done.status == launchctl.SERVICE_DISABLED:
+                self._allow(domain)
             elif done.status in (launchctl.INPUT_OUTPUT_ERROR, launchctl.ALREADY_IN_PROGRESS):
                 if (found := self._loaded()) is not None:
                     self._unload(found[0], report)
@@ -294,7 +304,8 @@ class LaunchdManager:
             else:
                 break
         raise CommandFailed(
-            f"launchctl bootstrap {domain} {self._file} failed ({done.status}): {done.complaint}"
+            f"launchctl bootstrap {domain} {self._file} failed ({done.status}): {done.complaint}; "
+            "see: mlxctl doctor"
         )
 
     def _allow(self, domain: str) -> None:
@@ -327,8 +338,8 @@ class LaunchdManager:
         if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
             raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
 
-    def _wait_for_answer(self, target: str, runs_before: int) -> Status:
-        """Give the status of the daemon once it answers.
+    def _wait_for_answer(self, target: str, ended_before: int) -> Status:
+        """Give the status of the daemon once it answers, after `ended_before` runs of others.
 
         Raises:
             CommandFailed: it ends instead, or does not answer in time.
@@ -343,7 +354,7 @@ class LaunchdManager:
             look = now + _LOOK_SECONDS
             job = self._control.job(target)
             ended = job is not None and job.pid is None and job.last_exit is not None
-            if job is not None and ended and (job.runs or 0) > runs_before:
+            if job is not None and ended and (job.runs or 0) > ended_before:
                 said = last_words(_stderr_of(self._read()))
                 raise CommandFailed(
                     f"mlxd did not start: {said}"
@@ -354,6 +365,13 @@ class LaunchdManager:
             f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s; "
             f"see: mlxctl logs, launchctl print {target}"
         )
+
+
+def _make_folder(folder: Path, user: str | None) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700)
+        if user is not None:
+            shutil.chown(missing, user)
 
 
 def _stderr_of(found: Plist | None) -> Path:

@@ -14,14 +14,16 @@ Report = Callable[[str], None]
 class ServiceStatus(msgspec.Struct, kw_only=True):
     """Who is in charge of the daemon, and what is to be said of that.
 
-    `starts` says when the daemon is started; `keeps_sockets` whether the manager listens for it
-    while it does not run; `faults` are lines that each say what is wrong and what mends it.
+    `loaded` says whether the manager watches over it now, `pid` which process it has started, and
+    `starts` when it does; `keeps_sockets` says whether it listens while the daemon does not run.
+    `faults` are lines that each say what is wrong and what mends it.
     """
 
     manager: str
     label: str | None = None
     file: str | None = None
     loaded: bool = False
+    pid: int | None = None
     keeps_sockets: bool = False
     starts: str = "by mlxctl start"
     last_exit: str | None = None

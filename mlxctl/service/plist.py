@@ -172,10 +172,11 @@ def mode_of(plist: Mapping[str, Any]) -> Mode:
 
 
 def _sockets(service: Description) -> Plist:
-    sockets: Plist = {
-        # launchd wants the mode in decimal: this is 384.
-        "local": {"SockPathName": service.socket, "SockPathMode": 0o600, "SockType": "stream"}
-    }
+    # launchd wants the mode in decimal: this is 384.
+    local = {"SockPathName": service.socket, "SockPathMode": 0o600, "SockType": "stream"}
+    if service.mode is Mode.SYSTEM:
+        local["SockPathOwner"] = service.user_id  # or else root's alone
+    sockets: Plist = {"local": local}
     if service.host:
         http = {
             "SockNodeName": service.host,

@@ -4,8 +4,11 @@ What only a Mac can show is how the real launchctl words and times things; run t
 the real one by hand (`mlxctl install`, `status`, `restart`, `uninstall`).
 """
 
+import fcntl
 import os
 import plistlib
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +20,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from mlxctl.commands.install import install, uninstall
+from mlxctl.commands.service import stop
+from mlxctl.service import choose, launchd
 from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import command
 from tests.mlxctl.service_world import Mac, mac
@@ -37,11 +44,12 @@ def machine(tiny_model: Path) -> Iterator[Mac]:
 def test_the_life_of_a_service(machine: Mac) -> None:
     installed = machine.mlxctl("install")
     assert installed.returncode == 0, installed.stderr
-    assert installed.stdout.startswith("mlxd is installed: launchd starts it at login (")
-
-    started = machine.mlxctl("start")
-    assert started.returncode == 0, started.stderr
     first = machine.status()
+    assert installed.stdout.splitlines() == [
+        f"mlxd is installed: launchd starts it at login ({machine.plist})",
+        f"mlxd has started (pid {first['pid']}): {first['url']}",
+    ]
+    assert machine.mlxctl("start").stdout.startswith("mlxd is running already")
     assert first["url"] == f"http://127.0.0.1:{machine.port}"
     service = first["service"]
     assert service["manager"] == "launchd"
@@ -76,7 +84,8 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     assert machine.mlxctl("stop").returncode == 3
     told = machine.mlxctl("status")
     assert told.returncode == 3
-    assert "launchd has not loaded it: mlxctl start" in told.stdout
+    assert told.stdout.startswith("mlxd is not running; start it with: mlxctl start\n")
+    assert f"launchd ({machine.target}), stopped" in told.stdout
 
     assert machine.mlxctl("start").returncode == 0
     file = machine.plist
@@ -201,7 +210,41 @@ def test_a_bootstrap_that_keeps_failing_is_one_line(machine: Mac) -> None:
     done = machine.mlxctl("install")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "failed (5): Bootstrap failed: 5: Input/output error" in done.stderr
+    assert "failed (5): Bootstrap failed: 5: Input/output error; see: mlxctl doctor" in done.stderr
+
+
+def test_disabled_between_two_commands_is_enabled_again(machine: Mac) -> None:
+    machine.set(codes={"bootstrap": [119]})
+    assert machine.mlxctl("install", "--on-demand").returncode == 0
+    assert list(machine.jobs) == [machine.target]
+
+
+def test_started_by_a_connection_just_before_is_fine(machine: Mac) -> None:
+    machine.mlxctl("install", "--on-demand")
+    machine.launchctl("kickstart", machine.target)
+    machine.set(codes={"kickstart": [37]})
+    started = machine.mlxctl("start")
+    assert (started.returncode, started.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "codes", "said"),
+    [
+        ("start", {"kickstart": [113]}, "launchctl kickstart {target} failed (113): "),
+        ("enable", {"enable": [1]}, "launchctl enable {target} failed (1): "),
+        ("disable", {"disable": [125]}, "launchctl disable {target} failed (125): "),
+        ("stop", {"bootout": [1]}, "launchctl bootout {target} failed (1): "),
+    ],
+)
+def test_what_launchctl_refuses_is_one_line(
+    machine: Mac, verb: str, codes: dict[str, list[int]], said: str
+) -> None:
+    machine.mlxctl("install", "--on-demand")
+    machine.set(codes=codes)
+    done = machine.mlxctl(verb)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"mlxctl: {said.format(target=machine.target)}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_bootout_that_takes_seconds_is_waited_for(machine: Mac) -> None:
@@ -319,3 +362,57 @@ def test_stop_lets_a_running_answer_finish(machine: Mac) -> None:
         first = asking.stdout.read(1)
         assert machine.mlxctl("stop").returncode == 0
         assert len(first + asking.stdout.read()) == 501
+
+
+def test_what_is_starting_is_told(machine: Mac) -> None:
+    machine.mlxctl("install", "--on-demand")
+    lock = machine.home / "run" / "mlxd.lock"
+    with lock.open("w") as held:  # the daemon comes no further than this
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("x")
+        held.flush()
+        machine.launchctl("kickstart", machine.target)
+        shown = machine.mlxctl("status").stdout
+    assert shown.startswith("mlxd is starting (pid ")
+
+
+def test_a_start_that_fails_says_why_at_once(machine: Mac) -> None:
+    machine.mlxctl("install", "--on-demand")
+    machine.mlxctl("stop")
+    broken = plistlib.loads(machine.plist.read_bytes())
+    broken["ProgramArguments"] = ["/bin/sh", "-c", "echo mlxd: out of order >&2; exit 1"]
+    broken["RunAtLoad"] = True
+    machine.plist.write_bytes(plistlib.dumps(broken))
+    done = machine.mlxctl("start")
+    assert (done.returncode, done.stderr) == (1, "mlxctl: mlxd did not start: out of order\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for the whole machine")
+def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launchd, "DAEMONS", machine.root / "LaunchDaemons")
+    for name, value in machine.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SUDO_USER", "nobody")
+    nobody = pwd.getpwnam("nobody")
+    machine.set(throttle=0)
+    file = machine.root / "LaunchDaemons" / f"{choose.label()}.plist"
+
+    made = plistlib.loads(CliRunner().invoke(install, ["--system", "--print"]).stdout.encode())
+    assert made["UserName"] == "nobody"
+    assert made["Sockets"]["local"]["SockPathOwner"] == nobody.pw_uid
+    assert not file.exists()
+
+    shutil.rmtree(machine.home)
+    done = CliRunner().invoke(install, ["--system"], catch_exceptions=False)
+    assert done.stdout.startswith(f"mlxd is installed: launchd starts it at boot ({file})")
+    assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (0, 0o644)
+    assert machine.home.stat().st_uid == nobody.pw_uid
+    assert (machine.home / "run" / "mlxd.sock").stat().st_uid == nobody.pw_uid
+    assert list(machine.jobs) == [f"system/{choose.label()}"]
+
+    monkeypatch.setattr(os, "geteuid", lambda: 501)
+    for verb_of, verb in ((install, "install --system"), (stop, "stop"), (uninstall, "uninstall")):
+        flags = ["--system"] if verb_of is install else []
+        refused = CliRunner().invoke(verb_of, flags).exception
+        assert refused.message == f"services of the whole machine are root's: sudo mlxctl {verb}"
+    monkeypatch.undo()
