@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.situation import Situation
 from mlxctl.errors import CommandFailed
-from mlxctl.service.homebrew import NAME, listed
+from mlxctl.service.brew import listed
+from mlxctl.service.homebrew import NAME
 from mlxd import paths
 
 

@@ -15,6 +15,8 @@ class HomebrewJob(LaunchdManager):
 
     def _faults(self, job: Job | None, on_disk: Plist | None, *, disabled: bool) -> list[str]:
         faults = []
+        if self._system:
+            faults.append("it is root's, with a home of its own: sudo brew services stop mlxd")
         if disabled:
             faults.append("launchd is told never to start it: brew services start mlxd")
         if self._file.exists() and on_disk is None:

@@ -9,6 +9,7 @@ class Mlxd < Formula
   head "https://github.com/OWNER/mlxd.git", branch: "main"
 
   depends_on arch: :arm64
+  depends_on :macos
   depends_on macos: :sonoma
   depends_on "python@3.14"
 

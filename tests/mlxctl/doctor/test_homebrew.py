@@ -5,7 +5,7 @@ import pytest
 
 from mlxctl.doctor import homebrew
 from mlxctl.errors import CommandFailed
-from mlxctl.service.homebrew import Listed, listed
+from mlxctl.service.brew import Listed, listed
 from tests.mlxctl.doctor.conftest import WELL, only
 
 ME = getpass.getuser()
