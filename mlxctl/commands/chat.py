@@ -40,7 +40,8 @@ def chat(model: str | None, system: str | None) -> None:
 
     Ctrl-C stops an answer, Ctrl-D or /exit ends the chat, and /help lists what else there is. A
     line that ends with a backslash goes on, and so does all between three quotes and three quotes.
-    What is piped in is asked line by line.
+    What is piped in is asked line by line. What is typed is kept for the arrow keys, in a file that
+    is yours alone.
     """
     client = connect()
     name = None if model is None else client.show(model).id
@@ -121,6 +122,8 @@ class Conversation:
         answer = Answer()
         try:
             receive(self._client, request, answer, show=True)
+            if answer.finish_reason == "length" and typed.on_terminal():
+                click.echo("(cut short: the answer has reached generation.max_tokens)")
         except KeyboardInterrupt:
             if not typed.on_terminal():
                 raise

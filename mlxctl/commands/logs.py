@@ -134,7 +134,8 @@ def _follow(tail: Tail, choice: Choice, show: Show) -> None:
     grouping = Grouping()
     while True:
         lines = tail.read()
-        entries = grouping.end() if lines is None else grouping.add(lines)
+        whole = lines is None and not tail.in_a_line
+        entries = grouping.end() if whole else grouping.add(lines or [])
         _print(line for entry in entries if choice.takes(entry) for line in show(entry))
         if lines is None:
             _pause()

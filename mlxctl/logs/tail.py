@@ -47,6 +47,11 @@ class Tail:
         last, self._begun = self._begun, b""
         return [last] if last else []
 
+    @property
+    def in_a_line(self) -> bool:
+        """Whether a line has begun, so that the entry before it may go on."""
+        return bool(self._begun)
+
     def close(self) -> None:
         """Close what is open."""
         while self._logs:

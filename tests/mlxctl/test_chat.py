@@ -142,6 +142,13 @@ def test_control_c_stops_the_answer_and_not_the_chat(
     assert terminal.ends() == 0
 
 
+def test_an_answer_that_was_cut_short_says_so(daemon: FakeDaemon, terminal: Terminal) -> None:
+    daemon.streams(chunk("Once upon"), finish("length"), DONE)
+    terminal.types("Tell a story.\n")
+    terminal.sees("Once upon")
+    terminal.sees("(cut short: the answer has reached generation.max_tokens)")
+
+
 def test_a_failure_ends_no_chat(daemon: FakeDaemon, terminal: Terminal) -> None:
     daemon.answers(CHAT, {"error": {"message": "too long"}}, status=400)
     terminal.types("Where?\n")

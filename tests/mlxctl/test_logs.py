@@ -194,6 +194,21 @@ def test_a_log_of_json_is_text_for_a_person(log: Path, mlxctl: Run) -> None:
     assert json.loads(mlxctl("logs", "--json").stdout)["request"] == "r1"
 
 
+def test_following_an_entry_that_comes_in_parts(log: Path) -> None:
+    log.write_text(entry(1, "info", "models", "fine"))
+    whole = entry(0, "error", "models", "broken\n at x")
+    with following("--json") as process, log.open("a") as writer:
+        assert b"fine" in process.stdout.readline()
+        writer.write(whole[:-3])
+        writer.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        writer.write(whole[-3:])
+        writer.flush()
+        shown = json.loads(process.stdout.readline())
+        assert (shown["message"], shown["traceback"]) == ("broken", " at x")
+
+
 def test_following_what_is_asked_for(log: Path) -> None:
     log.touch()
     with following("--level", "error") as process, log.open("a") as writer:
