@@ -158,5 +158,9 @@ def _print(lines: Iterable[bytes]) -> None:
         sys.stdout.buffer.flush()
 
 
-def _warn(line: str) -> None:
-    click.echo(f"mlxctl: {line}", err=True)
+def _warn(before: bytes) -> None:
+    parts = Entry([before]).parts
+    after = f" after {parts.time}" if parts else ""
+    click.echo(
+        f"mlxctl: the log grew faster than it was shown: lines{after} may be missing here", err=True
+    )

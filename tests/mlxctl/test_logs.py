@@ -194,6 +194,27 @@ def test_a_log_of_json_is_text_for_a_person(log: Path, mlxctl: Run) -> None:
     assert json.loads(mlxctl("logs", "--json").stdout)["request"] == "r1"
 
 
+def test_following_a_log_that_outruns_it_says_what_may_be_missing(log: Path) -> None:
+    much = [entry(60 - number, "info", "models", "x" * 30_000) for number in range(10)]
+    log.write_text("it follows\n")
+    with following() as process:
+        assert process.stdout.readline() == b"it follows\n"
+        # Nobody takes what it prints, which is more than a pipe holds: so it waits.
+        with log.open("a") as writer:
+            writer.writelines(much)
+        process.stdout.read(1)
+        log.unlink()
+        for number in (2, 1):
+            log.with_name(f"mlxd.log.{number}").write_text(entry(number, "info", "models", "new"))
+        log.write_text("last\n")
+        shown = [process.stdout.readline() for _ in range(len(much) + 3)]
+        assert shown[-1] == b"last\n"
+        assert process.stderr.readline().decode() == (
+            "mlxctl: the log grew faster than it was shown: "
+            f"lines after {much[-1][:29]} may be missing here\n"
+        )
+
+
 def test_following_an_entry_that_comes_in_parts(log: Path) -> None:
     log.write_text(entry(1, "info", "models", "fine"))
     whole = entry(0, "error", "models", "broken\n at x")
