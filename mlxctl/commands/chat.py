@@ -10,7 +10,7 @@ from mlxctl.answer import Answer, receive
 from mlxctl.arguments import unicode_text
 from mlxctl.chat import Message, Request
 from mlxctl.client import Client, connect
-from mlxctl.completion import model_names
+from mlxctl.completion import model_names, names_of_models
 from mlxctl.errors import CommandFailed
 from mlxd import paths
 
@@ -46,7 +46,7 @@ def chat(model: str | None, system: str | None) -> None:
     client = connect()
     name = None if model is None else client.show(model).id
     conversation = Conversation(client, name, system)
-    with typed.history(paths.chat_history_file()):
+    with typed.editing(paths.chat_history_file(), conversation.complete):
         if typed.on_terminal():
             conversation.greet()
         while (text := _next_message()) is not None:
@@ -109,6 +109,15 @@ class Conversation:
                 raise
             click.echo(f"mlxctl: {error.message}", err=True)
         return True
+
+    def complete(self, line: str) -> list[str]:
+        """Give what the last word of `line` may become: a command, or the name of a model."""
+        command, space, name = line.partition(" ")
+        if not command.startswith("/"):
+            return []
+        if not space:
+            return [word for word in (*self._commands, "/exit") if word.startswith(command)]
+        return names_of_models(name) if command == "/model" and " " not in name else []
 
     def _ask(self, text: str) -> None:
         if not text.strip():

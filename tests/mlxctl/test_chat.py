@@ -120,6 +120,17 @@ def test_another_model(daemon: FakeDaemon, terminal: Terminal) -> None:
     assert daemon.bodies[-1]["model"] == "owner/big"
 
 
+def test_tab_completes_commands_and_models(home: Path, terminal: Terminal) -> None:
+    (home / "models" / "owner" / "big").mkdir(parents=True)
+    (home / "models" / "owner" / "big" / "config.json").touch()
+    terminal.types("/he\t\n")
+    terminal.sees("/help")
+    terminal.sees("Ctrl-C stops an answer.")
+    terminal.sees("> ")
+    terminal.types("/model ow\t")
+    terminal.sees("/model owner/big")
+
+
 def test_control_c_stops_the_answer_and_not_the_chat(
     daemon: FakeDaemon, terminal: Terminal
 ) -> None:
