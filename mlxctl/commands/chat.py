@@ -116,7 +116,8 @@ class Conversation:
         if not command.startswith("/"):
             return []
         if not space:
-            return [word for word in (*self._commands, "/exit") if word.startswith(command)]
+            words = ("/model ", "/system ", "/clear", "/help", "/exit")
+            return [word for word in words if word.startswith(command)]
         return names_of_models(name) if command == "/model" and " " not in name else []
 
     def _ask(self, text: str) -> None:

@@ -127,7 +127,7 @@ def test_tab_completes_commands_and_models(home: Path, terminal: Terminal) -> No
     terminal.sees("/help")
     terminal.sees("Ctrl-C stops an answer.")
     terminal.sees("> ")
-    terminal.types("/model ow\t")
+    terminal.types("/mod\tow\t")
     terminal.sees("/model owner/big")
 
 
