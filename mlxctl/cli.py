@@ -129,6 +129,7 @@ def main() -> None:
     """
     # Looking for garbage, now and when the interpreter ends, would be a fifth of a short command.
     gc.disable()
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -138,6 +139,13 @@ def main() -> None:
         _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
     gc.freeze()
     sys.exit(status)
+
+
+def _open_what_is_closed() -> None:
+    """Let nothing be read or written where a stream was closed, as by `>&-`; and no other file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as this lives
 
 
 def _let_control_c(action: _Action, instead_of: _Action) -> None:

@@ -14,7 +14,7 @@ _HISTORY_LINES = 1000
 
 def on_terminal() -> bool:
     """Whether a person types."""
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def message() -> str | None:

@@ -137,6 +137,23 @@ def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:
     assert daemon.gone.wait(DEADLINE)
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["logs"], ["run", "hi"], ["chat"]])
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(
+    daemon: FakeDaemon, home: Path, arguments: list[str], closed: str
+) -> None:
+    daemon.answers(("GET", "/control/v1/status"), {"running": True, **NOWHERE})
+    daemon.streams(chunk("one"), b"data: [DONE]\n\n")
+    (home / "logs").mkdir()
+    (home / "logs" / "mlxd.log").write_text("a line\n")
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command(*arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, b"")
+
+
 def test_what_the_terminal_cannot_show_is_replaced(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(chunk("caf\u00e9"), b"data: [DONE]\n\n")
     done = mlxctl("run", "hi", PYTHONIOENCODING="ascii")
