@@ -101,7 +101,7 @@ def test_control_c_ends_quietly_with_130_and_closes_the_connection(daemon: FakeD
     ) as process:
         assert process.stdout.read(3) == b"one"
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 130
+        assert process.wait(DEADLINE) == -signal.SIGINT
         assert process.stderr.read().strip() == b""
     stream.go_on.set()
     assert daemon.gone.wait(DEADLINE)

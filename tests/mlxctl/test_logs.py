@@ -82,7 +82,7 @@ def test_following_goes_on_until_control_c(log: Path) -> None:
         writer.flush()
         assert process.stdout.readline() == b"new\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 130
+        assert process.wait(DEADLINE) == -signal.SIGINT
         assert process.stderr.read().strip() == b""
 
 
