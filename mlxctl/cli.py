@@ -1,6 +1,7 @@
 """The `mlxctl` command: the tree of commands, each imported when it is used, and the exit status.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 not running. Ctrl-C ends it by SIGINT, which shells
+call 130, once it has tidied up.
 """
 
 import contextlib
@@ -125,19 +126,33 @@ def mlxctl() -> None:
 def main() -> None:
     """Run the command line's command, and exit with its status and one line about a failure.
 
-    Where SIGINT has its default action it is a KeyboardInterrupt while the command runs.
+    Where SIGINT has its default action it is a KeyboardInterrupt while the command runs. Then the
+    process ends by it all the same: after an exit status a shell would go on with its loop.
     """
     # Looking for garbage, now and when the interpreter ends, would be a fifth of a short command.
     gc.disable()
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     status = _EXIT_INTERRUPTED
     with contextlib.suppress(KeyboardInterrupt):
         status = _run()
-        _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
+    _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
+    if status == _EXIT_INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os.kill(os.getpid(), signal.SIGINT)
     gc.freeze()
     sys.exit(status)
+
+
+def _open_what_is_closed() -> None:
+    """Let nothing be read or written where a stream was closed, as by `>&-`; and no other file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as this lives
 
 
 def _let_control_c(action: _Action, instead_of: _Action) -> None:
@@ -153,8 +168,9 @@ def _run() -> int:
         with contextlib.suppress(OSError):
             error.show()
         return error.exit_code
-    except click.Abort:
-        return _EXIT_INTERRUPTED
+    except click.Abort as error:
+        # Ctrl-D at a question is an answer.
+        return _EXIT_FAILED if isinstance(error.__context__, EOFError) else _EXIT_INTERRUPTED
     except MlxdError as error:
         _complain(error.message)
         return error.exit_status if isinstance(error, CommandFailed) else _EXIT_FAILED

@@ -24,6 +24,11 @@ _PATIENCE_SECONDS = 0.3  # twice, when the daemon is stuck
 
 def model_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Give the models and aliases that begin with `incomplete`; for click's `shell_complete`."""
+    return names_of_models(incomplete)
+
+
+def names_of_models(incomplete: str) -> list[str]:
+    """Give the models and aliases that begin with `incomplete`."""
     return _completed(incomplete, lambda config: _models(config) | _aliases(config))
 
 

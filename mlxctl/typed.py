@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _QUOTES = '"""'
@@ -14,7 +14,7 @@ _HISTORY_LINES = 1000
 
 def on_terminal() -> bool:
     """Whether a person types."""
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def message() -> str | None:
@@ -44,23 +44,38 @@ def message() -> str | None:
 
 
 @contextlib.contextmanager
-def history(file: Path) -> Iterator[None]:
-    """Let the arrow keys bring back what was typed, also into another chat, from `file`."""
+def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[None]:
+    """Let a person edit what is typed.
+
+    The arrow keys bring back what was typed, also into another chat, from the file `history`. TAB
+    completes the last word of the line, which `complete` is given, to one of those that it gives.
+    """
     try:
         import readline
     except ImportError:  # a Python that was built without it
         yield
         return
+
+    def completed(_word: str, number: int) -> str | None:
+        if number == 0:
+            found[:] = [*complete(readline.get_line_buffer()), None]
+        return found[number]
+
+    found: list[str | None] = []
+    readline.set_completer_delims(" ")
+    readline.set_completer(completed)
+    libedit = "libedit" in (readline.__doc__ or "")  # as macOS has it
+    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
     readline.set_history_length(_HISTORY_LINES)
     with contextlib.suppress(OSError):
-        readline.read_history_file(file)
+        readline.read_history_file(history)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))
-            readline.write_history_file(file)
+            history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(history, os.O_WRONLY | os.O_CREAT, 0o600))
+            readline.write_history_file(history)
 
 
 def _line(prompt: str) -> str | None:

@@ -10,7 +10,7 @@ from mlxctl.answer import Answer, receive
 from mlxctl.arguments import unicode_text
 from mlxctl.chat import Message, Request
 from mlxctl.client import Client, connect
-from mlxctl.completion import model_names
+from mlxctl.completion import model_names, names_of_models
 from mlxctl.errors import CommandFailed
 from mlxd import paths
 
@@ -40,12 +40,13 @@ def chat(model: str | None, system: str | None) -> None:
 
     Ctrl-C stops an answer, Ctrl-D or /exit ends the chat, and /help lists what else there is. A
     line that ends with a backslash goes on, and so does all between three quotes and three quotes.
-    What is piped in is asked line by line.
+    What is piped in is asked line by line. What is typed is kept for the arrow keys, in a file that
+    is yours alone.
     """
     client = connect()
     name = None if model is None else client.show(model).id
     conversation = Conversation(client, name, system)
-    with typed.history(paths.chat_history_file()):
+    with typed.editing(paths.chat_history_file(), conversation.complete):
         if typed.on_terminal():
             conversation.greet()
         while (text := _next_message()) is not None:
@@ -109,6 +110,16 @@ class Conversation:
             click.echo(f"mlxctl: {error.message}", err=True)
         return True
 
+    def complete(self, line: str) -> list[str]:
+        """Give what the last word of `line` may become: a command, or the name of a model."""
+        command, space, name = line.partition(" ")
+        if not command.startswith("/"):
+            return []
+        if not space:
+            words = ("/model ", "/system ", "/clear", "/help", "/exit")
+            return [word for word in words if word.startswith(command)]
+        return names_of_models(name) if command == "/model" and " " not in name else []
+
     def _ask(self, text: str) -> None:
         if not text.strip():
             return
@@ -121,6 +132,8 @@ class Conversation:
         answer = Answer()
         try:
             receive(self._client, request, answer, show=True)
+            if answer.finish_reason == "length" and typed.on_terminal():
+                click.echo("(cut short: the answer has reached generation.max_tokens)")
         except KeyboardInterrupt:
             if not typed.on_terminal():
                 raise

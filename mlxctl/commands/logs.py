@@ -134,7 +134,8 @@ def _follow(tail: Tail, choice: Choice, show: Show) -> None:
     grouping = Grouping()
     while True:
         lines = tail.read()
-        entries = grouping.end() if lines is None else grouping.add(lines)
+        whole = lines is None and not tail.in_a_line
+        entries = grouping.end() if whole else grouping.add(lines or [])
         _print(line for entry in entries if choice.takes(entry) for line in show(entry))
         if lines is None:
             _pause()
@@ -157,5 +158,9 @@ def _print(lines: Iterable[bytes]) -> None:
         sys.stdout.buffer.flush()
 
 
-def _warn(line: str) -> None:
-    click.echo(f"mlxctl: {line}", err=True)
+def _warn(before: bytes) -> None:
+    parts = Entry([before]).parts
+    after = f" after {parts.time}" if parts else ""
+    click.echo(
+        f"mlxctl: the log grew faster than it was shown: lines{after} may be missing here", err=True
+    )

@@ -148,7 +148,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
         f"the link {found.path}" if found.link else f"{found.path} ({text.size(found.size_bytes)})"
     )
     if not yes:
-        if sys.stdin is None or not sys.stdin.isatty():
+        if not sys.stdin.isatty():
             raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
         if not click.confirm(f"remove {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was removed")

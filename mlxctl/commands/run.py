@@ -74,18 +74,13 @@ def run(
 def _question(prompt: tuple[str, ...]) -> str:
     words = " ".join(word for word in prompt if word != _STDIN)
     asked = _STDIN in prompt
-    piped = _standard_input() if asked or not _on_terminal() else ""
+    piped = _standard_input() if asked or not sys.stdin.isatty() else ""
     if asked and not piped.strip():
         raise _wrong_usage("standard input is empty.")
     question = "\n\n".join(part for part in (words, piped) if part.strip())
     if not question:
         raise _wrong_usage("no prompt; give one, or pipe one in.")
     return question
-
-
-def _on_terminal() -> bool:
-    # Python has no standard input where the file descriptor was closed.
-    return sys.stdin is None or sys.stdin.isatty()
 
 
 def _standard_input() -> str:

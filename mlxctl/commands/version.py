@@ -1,13 +1,15 @@
 """`mlxctl version`: mlxctl's version and the running daemon's."""
 
+import contextlib
+
 import click
 import msgspec
 
-from mlxctl.client import Client
+from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.output import json_option, print_json
-from mlxctl.service.choose import in_charge
-from mlxd import __version__, config
+from mlxctl.service.owner import owner
+from mlxd import __version__, paths
 from mlxd.api.control import Status
 
 
@@ -37,12 +39,9 @@ def version(*, as_json: bool) -> None:
 
 
 def _status() -> Status | None:
-    settings = config.load()
-    manager = in_charge(settings)
     # Where launchd or systemd listens, asking would start what does not run.
-    if manager.pid() is None and manager.keeps_sockets():
+    if owner(paths.lock_file()) is None:
         return None
-    try:
-        return Client(settings.socket_file()).status()
-    except NotRunning:
-        return None
+    with contextlib.suppress(NotRunning):  # not yet
+        return connect().status()
+    return None

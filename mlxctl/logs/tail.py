@@ -14,14 +14,17 @@ _BLOCK_BYTES = 1 << 20
 class Tail:
     """Reads on in `log`, from where it is, and in the files after it.
 
-    Without `log` it begins with the first file that there will be. `warn` is told when files were
-    removed before they could be read.
+    Without `log` it begins with the first file that there will be. Where files may have been
+    removed before they could be read, `warn` is given the last line before them.
     """
 
-    def __init__(self, file: Path, log: BufferedReader | None, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, file: Path, log: BufferedReader | None, warn: Callable[[bytes], None]
+    ) -> None:
         self._file = file
         self._logs = deque([log] if log else [])
         self._warn = warn
+        self._latest = b""
         self._begun = b""  # of a line that is not complete
 
     def read(self) -> list[bytes] | None:
@@ -41,11 +44,17 @@ class Tail:
             self._step_back(log)
         if data := log.read(_BLOCK_BYTES):
             *lines, self._begun = (self._begun + data).split(b"\n")
+            self._latest = lines[-1] if lines else self._latest
             return lines
         if not done_with or not self._go_on_after(log):
             return None
         last, self._begun = self._begun, b""
         return [last] if last else []
+
+    @property
+    def in_a_line(self) -> bool:
+        """Whether a line has begun, so that the entry before it may go on."""
+        return bool(self._begun)
 
     def close(self) -> None:
         """Close what is open."""
@@ -65,7 +74,7 @@ class Tail:
             logs, gap = newer(self._file, log)
             self._logs.extend(logs)
             if gap:
-                self._warn("the log grew faster than it was shown: lines may be missing here")
+                self._warn(self._latest)
         if len(self._logs) == 1:
             return False
         self._logs.popleft().close()

@@ -120,6 +120,17 @@ def test_another_model(daemon: FakeDaemon, terminal: Terminal) -> None:
     assert daemon.bodies[-1]["model"] == "owner/big"
 
 
+def test_tab_completes_commands_and_models(home: Path, terminal: Terminal) -> None:
+    (home / "models" / "owner" / "big").mkdir(parents=True)
+    (home / "models" / "owner" / "big" / "config.json").touch()
+    terminal.types("/he\t\n")
+    terminal.sees("/help")
+    terminal.sees("Ctrl-C stops an answer.")
+    terminal.sees("> ")
+    terminal.types("/mod\tow\t")
+    terminal.sees("/model owner/big")
+
+
 def test_control_c_stops_the_answer_and_not_the_chat(
     daemon: FakeDaemon, terminal: Terminal
 ) -> None:
@@ -140,6 +151,13 @@ def test_control_c_stops_the_answer_and_not_the_chat(
     terminal.sees("> ")
     terminal.types("/exit\n")
     assert terminal.ends() == 0
+
+
+def test_an_answer_that_was_cut_short_says_so(daemon: FakeDaemon, terminal: Terminal) -> None:
+    daemon.streams(chunk("Once upon"), finish("length"), DONE)
+    terminal.types("Tell a story.\n")
+    terminal.sees("Once upon")
+    terminal.sees("(cut short: the answer has reached generation.max_tokens)")
 
 
 def test_a_failure_ends_no_chat(daemon: FakeDaemon, terminal: Terminal) -> None:

@@ -101,7 +101,7 @@ def test_control_c_ends_quietly_with_130_and_closes_the_connection(daemon: FakeD
     ) as process:
         assert process.stdout.read(3) == b"one"
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 130
+        assert process.wait(DEADLINE) == -signal.SIGINT
         assert process.stderr.read().strip() == b""
     stream.go_on.set()
     assert daemon.gone.wait(DEADLINE)
@@ -135,6 +135,23 @@ def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:
         assert process.wait(DEADLINE) != 0
         assert process.stderr.read() == b""
     assert daemon.gone.wait(DEADLINE)
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["logs"], ["run", "hi"], ["chat"]])
+@pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(
+    daemon: FakeDaemon, home: Path, arguments: list[str], closed: str
+) -> None:
+    daemon.answers(("GET", "/control/v1/status"), {"running": True, **NOWHERE})
+    daemon.streams(chunk("one"), b"data: [DONE]\n\n")
+    (home / "logs").mkdir()
+    (home / "logs" / "mlxd.log").write_text("a line\n")
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command(*arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, b"")
 
 
 def test_what_the_terminal_cannot_show_is_replaced(daemon: FakeDaemon, mlxctl: Run) -> None:

@@ -82,7 +82,7 @@ def test_following_goes_on_until_control_c(log: Path) -> None:
         writer.flush()
         assert process.stdout.readline() == b"new\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE) == 130
+        assert process.wait(DEADLINE) == -signal.SIGINT
         assert process.stderr.read().strip() == b""
 
 
@@ -192,6 +192,42 @@ def test_a_log_of_json_is_text_for_a_person(log: Path, mlxctl: Run) -> None:
     log.write_text(entry(1, "info", "http", "r1 GET /health 200", as_json=True, request="r1"))
     assert mlxctl("logs").stdout.endswith(" INFO    mlxd.http: r1 GET /health 200\n")
     assert json.loads(mlxctl("logs", "--json").stdout)["request"] == "r1"
+
+
+def test_following_a_log_that_outruns_it_says_what_may_be_missing(log: Path) -> None:
+    much = [entry(60 - number, "info", "models", "x" * 30_000) for number in range(10)]
+    log.write_text("it follows\n")
+    with following() as process:
+        assert process.stdout.readline() == b"it follows\n"
+        # Nobody takes what it prints, which is more than a pipe holds: so it waits.
+        with log.open("a") as writer:
+            writer.writelines(much)
+        process.stdout.read(1)
+        log.unlink()
+        for number in (2, 1):
+            log.with_name(f"mlxd.log.{number}").write_text(entry(number, "info", "models", "new"))
+        log.write_text("last\n")
+        shown = [process.stdout.readline() for _ in range(len(much) + 3)]
+        assert shown[-1] == b"last\n"
+        assert process.stderr.readline().decode() == (
+            "mlxctl: the log grew faster than it was shown: "
+            f"lines after {much[-1][:29]} may be missing here\n"
+        )
+
+
+def test_following_an_entry_that_comes_in_parts(log: Path) -> None:
+    log.write_text(entry(1, "info", "models", "fine"))
+    whole = entry(0, "error", "models", "broken\n at x")
+    with following("--json") as process, log.open("a") as writer:
+        assert b"fine" in process.stdout.readline()
+        writer.write(whole[:-3])
+        writer.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        writer.write(whole[-3:])
+        writer.flush()
+        shown = json.loads(process.stdout.readline())
+        assert (shown["message"], shown["traceback"]) == ("broken", " at x")
 
 
 def test_following_what_is_asked_for(log: Path) -> None:

@@ -193,7 +193,7 @@ def test_rm_removes_nothing_where_nobody_can_be_asked(daemon: FakeDaemon, mlxctl
     assert daemon.deleted == [WOULD[1]]
 
 
-@pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)])
+@pytest.mark.parametrize(("answer", "status"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1), (b"\x04", 1)])
 def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -> None:
     daemon.answers(WOULD, REMOVED)
     daemon.answers(REMOVE, REMOVED)
@@ -209,7 +209,7 @@ def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -
     assert "remove owner/a, /m/owner/a (1.8 GB)? [y/N]: " in done.stderr
     assert done.returncode == status
     assert daemon.deleted == ([WOULD[1]] if status else [WOULD[1], REMOVE[1]])
-    assert ("nothing was removed" in done.stderr) == bool(status)
+    assert ("nothing was removed" in done.stderr) == (answer != b"\x04" and bool(status))
 
 
 def test_rm_passes_on_why_not(daemon: FakeDaemon, mlxctl: Run) -> None:
