@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -22,6 +23,9 @@ from mlxd.errors import ConfigError
 
 _ENTRIES = 200
 _OUTPUT_BYTES = 8000
+_SECRET_VARIABLES = ("MLXD_SERVER__API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
+_USER_OF_URL = re.compile(r"://[^/\s@]+@")
+_TOKEN = re.compile(r"\b(?:hf_|sk-)[A-Za-z0-9_-]{16,}|(?<=Bearer )\S+")
 _PRIVATE = (".chat_template", ".chat_template_args")  # may hold what a person has written
 
 
@@ -31,7 +35,8 @@ def report(file: Path | None) -> None:
     """Write what helps to find a fault to FILE, or print it: for an issue, say.
 
     Versions, what mlxctl doctor finds, the configuration with its secrets masked, and the end of
-    the log, in which no prompt or answer ever is. Your home folder is written as "~".
+    the log, in which no prompt or answer ever is. Your home folder is written as "~", your name as
+    USER, and what looks like a key as "***".
     """
     situation = look()
     text = _private_parts_removed("\n".join(_sections(situation)), situation) + "\n"
@@ -57,6 +62,9 @@ def _sections(situation: Situation) -> Iterator[str]:
     yield summary(findings)
     yield "\n## configuration"
     yield from _configuration()
+    yield "\n## service"
+    yield msgspec.json.format(msgspec.json.encode(situation.service)).decode()
+    yield from _service_file(situation.service.file)
     yield "\n## status"
     status = situation.status
     yield msgspec.json.format(msgspec.json.encode(status)).decode() if status else "not running"
@@ -77,6 +85,14 @@ def _configuration() -> Iterator[str]:
             yield f"{row.key} = {text}  # {row.source}"
     except ConfigError as error:
         yield error.message
+
+
+def _service_file(file: str | None) -> Iterator[str]:
+    if file is not None:
+        try:
+            yield Path(file).read_text(errors="replace")
+        except OSError as error:
+            yield f"{file}: {error.strerror}"
 
 
 def _log_end() -> Iterator[str]:
@@ -104,10 +120,14 @@ def _output_end() -> str:
 
 
 def _private_parts_removed(text: str, situation: Situation) -> str:
-    secret = situation.config.server.api_key if situation.config else ""
-    if secret:
+    secrets = {situation.environ.get(name, "") for name in _SECRET_VARIABLES}
+    secrets.add(situation.config.server.api_key if situation.config else "")
+    for secret in secrets - {""}:
         text = text.replace(secret, "***")
+    text = _TOKEN.sub("***", _USER_OF_URL.sub("://***@", text))
     home = os.path.expanduser("~")
     for folder in {home, os.path.realpath(home)} - {"/", "~"}:
         text = text.replace(folder, "~")
-    return text
+    user = situation.environ.get("LOGNAME") or situation.environ.get("USER") or "root"
+    # "root" is everybody's name, and part of many words of the system.
+    return text if user == "root" else re.sub(rf"\b{re.escape(user)}\b", "USER", text)

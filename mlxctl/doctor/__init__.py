@@ -4,15 +4,14 @@ finding        what a check says
 situation      what the checks look at, gathered once
 machine        platform and chip, Python, memory
 mlx            MLX and its device, asked in a process of its own
-service        whether the daemon runs, why the last one ended, whether it is outdated
+service        who starts the daemon, whether it runs, why the last one ended, its version
 homebrew       what `brew services` knows of it
 ports          who owns the TCP port
 files          permissions, disk space
 models         what is broken
 environment    configuration, proxy variables
 
-A check is a function from the situation to its findings. A new one, such as what a service manager
-knows, joins `CHECKS`.
+A check is a function from the situation to its findings. A new one joins `CHECKS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     mlx.device,
     environment.configuration,
     environment.proxies,
+    service.manager,
     service.daemon,
     service.last_exit,
     service.version,

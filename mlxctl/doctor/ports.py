@@ -1,6 +1,8 @@
 """Who owns the TCP port: ours, nobody, or somebody else, as two installations of mlxd would."""
 
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -27,8 +29,13 @@ def port(situation: Situation) -> Iterator[Finding]:
     elif number == 0:
         return
     where = f"{host}:{number}"
+    if situation.asleep:  # and to ask would wake it
+        yield good("port", f"{where} is kept by {situation.service.manager}")
+        return
     owner = asked(host, number)
     find_it = f"lsof -nP -iTCP:{number} -sTCP:LISTEN"
+    if owner and (status is None or owner != "mlxd") and (listener := listening(number)):
+        owner = f"{owner} ({listener})"
     if status is None and owner:
         yield bad(
             "port",
@@ -43,6 +50,19 @@ def port(situation: Situation) -> Iterator[Finding]:
         yield bad("port", f"{where} is answered by {owner}, not by the daemon", find_it)
     else:
         yield bad("port", f"nobody answers on {where}", "mlxctl restart")
+
+
+def listening(number: int) -> str | None:
+    """Give name and pid of who listens on that port, where `lsof` is there and sees it."""
+    if (program := shutil.which("lsof")) is None:
+        return None
+    command = [program, "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    fields = {line[:1]: line[1:] for line in reversed(done.stdout.splitlines())}
+    return f"{fields['c']}, pid {fields['p']}" if {"c", "p"} <= set(fields) else None
 
 
 def asked(host: str, number: int) -> str | None:

@@ -1,6 +1,7 @@
-"""Whether the daemon runs, why the one before has ended, and whether it is outdated."""
+"""Who starts the daemon, whether it runs, why the last one ended, and whether it is outdated."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,28 @@ _ENTRIES = 50_000  # of the log, that are looked at
 _TAIL_BYTES = 4096
 
 
+def manager(situation: Situation) -> Iterator[Finding]:
+    """Whether launchd, systemd or Homebrew starts it, and as this mlxctl would have it."""
+    service = situation.service
+    if situation.service_fault is not None:
+        yield bad("service", situation.service_fault)
+    elif service.label is None:
+        yield good("service", "none: mlxctl start runs it; mlxctl install has it start by itself")
+    for fault in service.faults:
+        message, _, mend = fault.rpartition(": ")
+        yield warning("service", message, mend)
+    if service.label is not None and not service.faults:
+        yield good("service", f"{service.manager} ({service.label}) starts it {service.starts}")
+
+
 def daemon(situation: Situation) -> Iterator[Finding]:
     """Whether one runs and answers."""
-    status = situation.status
-    if status is None and situation.silence:
+    status, service = situation.status, situation.service
+    if status is None and service.pid is not None and situation.pid is None:
+        yield warning("daemon", f"mlxd is starting (pid {service.pid})", "mlxctl status")
+    elif status is None and situation.asleep:
+        yield good("daemon", "mlxd is not running; the first connection starts it")
+    elif status is None and situation.silence:
         who = f"mlxd (pid {situation.pid}) runs, but" if situation.pid else "mlxd"
         yield bad("daemon", f"{who} does not answer: {situation.silence}", "mlxctl restart")
     elif status is None:
@@ -50,7 +69,7 @@ def last_exit(situation: Situation) -> Iterator[Finding]:
     except CommandFailed as error:
         yield bad("last exit", f"the log cannot be read: {error.message}")
         return
-    said = "" if situation.status is not None else _last_words(paths.stderr_file())
+    said = "" if situation.status is not None else _last_words()
     if said:
         yield bad("last exit", f"the last thing it said: {said}", "mlxctl logs -n 20")
     elif ended is None:
@@ -58,7 +77,9 @@ def last_exit(situation: Situation) -> Iterator[Finding]:
     elif ended:
         yield good("last exit", "it was asked to stop, and did")
     elif situation.status is None and situation.pid is None:
-        yield bad("last exit", "it has crashed or was killed", "mlxctl logs -n 20")
+        how = situation.service.last_exit
+        told = f" ({how})" if how not in (None, "0") else ""
+        yield bad("last exit", f"it has crashed or was killed{told}", "mlxctl logs -n 20")
     else:
         message = "the daemon before this one has crashed or was killed"
         yield warning("last exit", message, "mlxctl logs --level warning")
@@ -84,11 +105,15 @@ def _ended_as_asked(file: Path, *, running: bool) -> bool | None:
         return None
 
 
-def _last_words(file: Path) -> str:
-    """Give the last line that was printed beside the log."""
+def _last_words() -> str:
+    """Give the last line that was printed beside the log, where nothing was logged after it."""
+    file = paths.stderr_file()
     try:
         with file.open("rb") as opened_file:
-            opened_file.seek(max(0, file.stat().st_size - _TAIL_BYTES))
+            status = os.fstat(opened_file.fileno())
+            if paths.log_file().exists() and status.st_mtime < paths.log_file().stat().st_mtime:
+                return ""
+            opened_file.seek(max(0, status.st_size - _TAIL_BYTES))
             lines = opened_file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from mlxctl.client import Client
 from mlxctl.errors import CommandFailed, NotRunning
+from mlxctl.service.choose import in_charge
+from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.owner import owner
 from mlxd import config as configuration
 from mlxd import paths
@@ -39,7 +41,9 @@ class Machine:
 class Situation:
     """The machine, the configuration, or what is wrong with it, and the daemon, if it answers.
 
-    `pid` is the process that holds the lock, `silence` why it does not answer.
+    `pid` is the process that holds the lock, `silence` why it does not answer. One that is `asleep`
+    is started by the first connection, and so nobody may connect. `service` is who starts it, or
+    `service_fault` why that is not known.
     """
 
     machine: Machine
@@ -49,6 +53,9 @@ class Situation:
     status: Status | None = None
     models: ModelList | None = None
     silence: str | None = None
+    asleep: bool = False
+    service: ServiceStatus = field(default_factory=lambda: ServiceStatus(manager="none"))
+    service_fault: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,14 +69,22 @@ def look() -> Situation:
     except ConfigError as error:
         config_fault = error.message
     client = Client((config or Config()).socket_file(), warn=False)
+    service, service_fault, asleep = ServiceStatus(manager="none"), None, False
+    try:
+        manager = in_charge(config or Config())
+        service = manager.describe()
+        asleep = service.keeps_sockets and manager.pid() is None
+    except (CommandFailed, ConfigError) as error:
+        service_fault = error.message
     pid: int | None = None
     status: Status | None = None
     models: ModelList | None = None
     silence: str | None = None
     try:
         pid = owner(paths.lock_file())
-        status = client.status()
-        models = client.models()
+        if not asleep:
+            status = client.status()
+            models = client.models()
     except NotRunning:
         silence = "nobody listens on its socket" if pid else None
     except CommandFailed as error:
@@ -82,6 +97,9 @@ def look() -> Situation:
         status=status,
         models=models,
         silence=silence,
+        asleep=asleep,
+        service=service,
+        service_fault=service_fault,
         environ=os.environ,
     )
 

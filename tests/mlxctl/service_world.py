@@ -65,6 +65,11 @@ class Mac:
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
+    def findings(self) -> dict[str, dict[str, str]]:
+        """What the doctor says, by what was checked."""
+        found = json.loads(self.mlxctl("doctor", "--json").stdout)["findings"]
+        return {finding["check"]: finding for finding in found}
+
     @property
     def plist(self) -> Path:
         (file,) = self.agents.glob("dev.mlxd.*.plist")

@@ -59,8 +59,11 @@ def test_a_report_tells_all_but_secrets(home: Path, mlxctl: Run, tmp_path: Path)
     key = "a-long-secret-key"
     (home / "config.toml").write_text(f'server.api_key = "{key}"\n[model.x]\nchat_template = "Ada"')
     (home / "logs").mkdir()
-    (home / "logs" / "mlxd.log").write_text(f"a line with {key} and {home}/models\n")
-    done = mlxctl("report", tmp_path / "report.txt", HOME=str(home))
+    token, url = "hf_" + "x" * 34, "https://ada:pa55@hub.example/x"
+    (home / "logs" / "mlxd.log").write_text(
+        f"a line with {key} and {home}/models\n{token} sk-{'y' * 20} {url} of lovelace\n"
+    )
+    done = mlxctl("report", tmp_path / "report.txt", HOME=str(home), LOGNAME="lovelace")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "report.txt").read_text()
     assert os.stat(tmp_path / "report.txt").st_mode & 0o777 == 0o600
@@ -68,6 +71,7 @@ def test_a_report_tells_all_but_secrets(home: Path, mlxctl: Run, tmp_path: Path)
     assert "Ada" not in text
     assert str(home) not in text
     assert "a line with *** and ~/models" in text
+    assert "*** *** https://***@hub.example/x of USER" in text
     assert "server.port = 0  # MLXD_SERVER__PORT" in text
     assert "## doctor" in text
     again = mlxctl("report", tmp_path / "report.txt")

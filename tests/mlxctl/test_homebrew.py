@@ -86,10 +86,6 @@ class Brewed(Mac):
             timeout=DEADLINE,
         )
 
-    def findings(self) -> dict[str, dict[str, str]]:
-        found = json.loads(self.mlxctl("doctor", "--json").stdout)["findings"]
-        return {finding["check"]: finding for finding in found}
-
 
 @pytest.fixture
 def machine() -> Iterator[Brewed]:

@@ -278,6 +278,7 @@ def test_disabled_is_told_and_mended(machine: Mac) -> None:
     service = machine.status()["service"]
     assert service["starts"] == "never: disabled"
     assert service["faults"] == ["launchd is told never to start it: mlxctl enable"]
+    assert machine.findings()["service"]["mend"] == "mlxctl enable"
     assert machine.mlxctl("enable").returncode == 0
     assert machine.status()["service"]["starts"] == "at login"
     machine.mlxctl("disable")

@@ -1,3 +1,5 @@
+import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import ports
 from mlxctl.doctor.situation import Situation
+from mlxctl.service.manager import ServiceStatus
 from mlxd.config import Config, Server
 from tests.mlxctl.doctor.conftest import RUNNING, STOPPED, WELL, only
 
@@ -50,7 +53,7 @@ def on(situation: Situation, port: int) -> Situation:
     ("situation", "reply", "state", "says"),
     [
         (WELL, OURS, "good", "the daemon's"),
-        (WELL, OTHERS, "bad", "another program, not by the daemon"),
+        (WELL, OTHERS, "bad", "is answered by another program"),
         (STOPPED, OURS, "bad", "taken by mlxd"),
         (STOPPED, OTHERS, "bad", "taken by another program"),
         (STOPPED, b"", "bad", "taken by another program"),
@@ -76,3 +79,24 @@ def test_a_port_that_was_configured_since_the_start() -> None:
         first, second = ports.port(changed)
     assert (first.state, first.mend) == ("warning", "mlxctl restart")
     assert second.state == "good"
+
+
+def test_a_port_that_launchd_keeps_is_not_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        kept.settimeout(0)
+        port = kept.getsockname()[1]
+        asleep = replace(
+            on(STOPPED, port), asleep=True, service=ServiceStatus(manager="launchd", label="x")
+        )
+        assert only(ports.port, asleep)[:2] == ("good", f"127.0.0.1:{port} is kept by launchd")
+        with pytest.raises(BlockingIOError):
+            kept.accept()
+
+
+@pytest.mark.skipif(shutil.which("lsof") is None, reason="needs lsof")
+def test_who_listens_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found = ports.listening(listener.getsockname()[1])
+    assert found is not None
+    assert found.endswith(f"pid {os.getpid()}")
+    assert ports.listening(free_port()) is None
