@@ -14,7 +14,8 @@ from mlxd import config, paths
 from mlxd.api.control import Status
 from mlxd.config import Config
 
-_TIMEOUT_SECONDS = 120.0
+_PATIENCE_SECONDS = 60.0  # beyond what the daemon may take to stop
+_BY_SIGNAL = {"2", "3"}  # CLD_KILLED, CLD_DUMPED
 _CONFIG_STATUS = 78  # EX_CONFIG; see mlxd.__main__
 
 
@@ -77,6 +78,12 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
     return {file: "\n".join(lines) + "\n" for file, lines in made.items()}
 
 
+def environment_of(unit: str) -> dict[str, str]:
+    """Give the variables that `units` has written into a service."""
+    lines = (line.removeprefix("Environment=") for line in unit.splitlines() if _sets(line))
+    return dict(_unquoted(line).partition("=")[::2] for line in lines)
+
+
 class SystemdManager:
     """Drives the units `name` of this user; see `ServiceManager`."""
 
@@ -110,21 +117,24 @@ class SystemdManager:
         faults = []
         if not self._is_current(mode):
             faults.append(f"{self._service} is not what this mlxctl would write: mlxctl install")
-        if not active:
-            faults.append("systemd does not listen for it: mlxctl start")
+        pid = int(self._show("MainPID") or 0)
         return ServiceStatus(
             manager="systemd",
             label=self._service.name,
             file=str(self._service),
             loaded=active,
+            pid=pid or None,
             keeps_sockets=active,
             starts=mode.value if enabled else "never: disabled",
-            last_exit=self._show("ExecMainStatus") or None,
+            last_exit=self._last_exit(),
             faults=faults,
         )
 
     def start(self, report: Report) -> Status:  # noqa: ARG002  systemctl itself waits
         """Start the sockets and the service, and wait until the daemon answers."""
+        self._do(
+            "reset-failed", *self._sockets(), self._service.name
+        )  # it may have failed too often
         self._run("start", *self._sockets(), self._service.name)
         for _ in until(START_SECONDS):
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
@@ -171,7 +181,9 @@ class SystemdManager:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(parents=True, exist_ok=True)
             for name, text in made.items():
-                (self._folder / name).write_text(text)
+                fresh = self._folder / f".{name}.{os.getpid()}"
+                fresh.write_text(text)
+                fresh.replace(self._folder / name)  # which may be a link to /dev/null: masked
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         self._run("daemon-reload")
@@ -209,11 +221,19 @@ class SystemdManager:
         return Mode.AT_LOGIN if "[Install]" in self._service.read_text() else Mode.ON_DEMAND
 
     def _wanted(self, mode: Mode, environment: dict[str, str]) -> Description:
-        user = os.environ.get("SUDO_USER") or os.environ.get("USER") or ""
-        return describe(config.load(environ=environment), mode, environment, user)
+        return describe(config.load(environ=environment), mode, environment)
 
     def _is_current(self, mode: Mode) -> bool:
-        return self._has(units(self._wanted(mode, carried(os.environ)), self._name))
+        """Whether the units are what `install` would make of them today."""
+        environment = environment_of(self._service.read_text())
+        return self._has(units(self._wanted(mode, environment), self._name))
+
+    def _last_exit(self) -> str | None:
+        """Give how the last process ended; None where none has."""
+        number = self._show("ExecMainStatus")
+        if not self._show("ExecMainExitTimestamp"):
+            return None
+        return f"signal {number}" if self._show("ExecMainCode") in _BY_SIGNAL else number
 
     def _has(self, made: dict[str, str]) -> bool:
         try:
@@ -231,14 +251,21 @@ class SystemdManager:
         done = self._do(*arguments)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
-            raise CommandFailed(f"systemctl --user {' '.join(arguments)} failed: {said}")
+            raise CommandFailed(
+                f"systemctl --user {' '.join(arguments)} failed: {said}; see: mlxctl doctor"
+            )
 
     def _do(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [self._systemctl, "--user", *arguments]
+        limit = self._daemon.stop_limit + _PATIENCE_SECONDS
         try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
+            return subprocess.run(command, capture_output=True, text=True, timeout=limit)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CommandFailed(f"{' '.join(command)}: {error}") from error
+
+
+def _sets(line: str) -> bool:
+    return line.startswith("Environment=")
 
 
 def _sorted(service: Description) -> Iterator[tuple[str, str]]:
@@ -249,3 +276,9 @@ def _quoted(text: str) -> str:
     """Write a word for a unit: specifiers and quotes mean themselves."""
     text = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"' if " " in text or '"' in text else text
+
+
+def _unquoted(text: str) -> str:
+    if text.startswith('"'):
+        text = text[1:-1].replace('\\"', '"')
+    return text.replace("\\\\", "\\").replace("%%", "%")
