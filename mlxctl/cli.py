@@ -99,7 +99,7 @@ class _Commands(click.Group):
         """Give the commands that begin so; the original would import them all."""
         from click.shell_completion import CompletionItem
 
-        names = [name for name in _COMMANDS if name.startswith(incomplete)]
+        names = sorted(name for name in _COMMANDS if name.startswith(incomplete))
         items = [CompletionItem(name, help=_COMMANDS[name][1]) for name in names]
         return items + click.Command.shell_complete(self, ctx, incomplete)
 
