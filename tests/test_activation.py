@@ -148,12 +148,9 @@ def test_what_is_loaded_keeps_it(
     assert daemon.wait(DEADLINE) == 0
 
 
-def test_500_requests_through_restarts_and_none_refused(
-    home: Path, tcp: socket.socket, local: socket.socket, begun: list["subprocess.Popen[bytes]"]
-) -> None:
-    keeper = SocketKeeper()
-    keeper.keep("http", tcp)
-    keeper.keep("local", local)
+@needs_systemd
+def test_500_requests_through_restarts_and_none_refused(home: Path) -> None:
+    port = free_port()
     statuses: list[int | str] = []
 
     def ask(count: int, **client: object) -> None:
@@ -170,22 +167,28 @@ def test_500_requests_through_restarts_and_none_refused(
             transport = httpx.HTTPTransport(uds=str(home / "run" / "mlxd.sock"))
             ask(1, base_url="http://localhost", transport=transport)
 
+    def mlxctl(verb: str) -> "subprocess.CompletedProcess[bytes]":
+        command = [sys.executable, "-m", "mlxctl", verb]
+        return subprocess.run(command, env=environment(home), capture_output=True)
+
+    url = f"http://127.0.0.1:{port}"
     clients = [
-        threading.Thread(target=ask, args=(100,), kwargs={"base_url": url(tcp)}) for _ in range(4)
+        threading.Thread(target=ask, args=(100,), kwargs={"base_url": url}) for _ in range(4)
     ]
     clients.append(threading.Thread(target=ask_locally))
-    daemon = keeper.spawn(MLXD, environment(home))
-    begun.append(daemon)
-    for client in clients:
-        client.start()
-    for goal in (100, 300):
-        wait_until(lambda goal=goal: len(statuses) >= goal, f"{goal} are answered")
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(DEADLINE) == 0
-        daemon = keeper.spawn(MLXD, environment(home))
-        begun.append(daemon)
-    for client in clients:
-        client.join()
+    with by_systemd(home, f"127.0.0.1:{port}"):
+        try:
+            httpx.get(f"{url}/health", timeout=60).raise_for_status()
+            for client in clients:
+                client.start()
+            for goal in (100, 300):
+                wait_until(lambda goal=goal: len(statuses) >= goal, f"{goal} are answered")
+                restarted = mlxctl("restart")
+                assert restarted.returncode == 0, restarted.stderr
+            for client in clients:
+                client.join()
+        finally:
+            mlxctl("stop")
     assert statuses == [200] * 500
 
 
