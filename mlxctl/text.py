@@ -1,10 +1,11 @@
 """How figures and tables look to a person."""
 
+import os
 from collections.abc import Sequence
 
 from mlxd.units import size
 
-__all__ = ["count", "duration", "size", "table"]
+__all__ = ["count", "duration", "shown", "size", "table"]
 
 _THOUSANDS = ("thousand", "million", "billion", "trillion")
 
@@ -31,6 +32,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Give a path as a person writes it, from "~" on where it is in their home."""
+    text, home = os.fspath(path), os.path.expanduser("~")
+    return f"~{text.removeprefix(home)}" if text.startswith(f"{home}/") and home != "/" else text
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-import re
+import plistlib
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import msgspec
 
 from mlxctl.commands.doctor import lines, summary
 from mlxctl.doctor import examine
+from mlxctl.doctor.private import without_private_parts
 from mlxctl.doctor.situation import Situation, look
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
@@ -23,10 +25,11 @@ from mlxd.errors import ConfigError
 
 _ENTRIES = 200
 _OUTPUT_BYTES = 8000
-_SECRET_VARIABLES = ("MLXD_SERVER__API_KEY", "HF_TOKEN", "OPENAI_API_KEY")
-_USER_OF_URL = re.compile(r"://[^/\s@]+@")
-_TOKEN = re.compile(r"\b(?:hf_|sk-)[A-Za-z0-9_-]{16,}|(?<=Bearer )\S+")
-_PRIVATE = (".chat_template", ".chat_template_args")  # may hold what a person has written
+_DESCRIPTION_BYTES = 16_000
+# What a person has written, or calls other machines.
+_PRIVATE = (".chat_template", ".chat_template_args", ".allowed_hosts")
+_VARIABLES = ("MLXD_HOME", "HF_", "PYTHON", "VIRTUAL_ENV", "DYLD_", "LD_", "METAL_", "MLX_", "OMP_")
+_LOOK = "look at it before you send it"
 
 
 @click.command()
@@ -34,21 +37,23 @@ _PRIVATE = (".chat_template", ".chat_template_args")  # may hold what a person h
 def report(file: Path | None) -> None:
     """Write what helps to find a fault to FILE, or print it: for an issue, say.
 
-    Versions, what mlxctl doctor finds, the configuration with its secrets masked, and the end of
-    the log, in which no prompt or answer ever is. Your home folder is written as "~", your name as
-    USER, and what looks like a key as "***".
+    Versions, what mlxctl doctor finds, the configuration, the service, and the end of the log, in
+    which no prompt or answer ever is. Secrets are masked, and your home folder, your name and
+    addresses are left out; the names of models are in it.
     """
     situation = look()
-    text = _private_parts_removed("\n".join(_sections(situation)), situation) + "\n"
+    secrets = [*_secrets(situation)]
+    text = without_private_parts("\n".join(_sections(situation)), os.environ, secrets) + "\n"
     if file is None:
         sys.stdout.write(text)
+        click.echo(f"mlxctl: {_LOOK}", err=True)
         return
     try:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened_file:
             opened_file.write(text)
     except FileExistsError as error:
         raise CommandFailed(f"{file}: exists already and is left as it is") from error
-    click.echo(f"wrote {file}; read it before you send it")
+    click.echo(f"wrote {file}: {_LOOK}")
 
 
 def _sections(situation: Situation) -> Iterator[str]:
@@ -62,9 +67,16 @@ def _sections(situation: Situation) -> Iterator[str]:
     yield summary(findings)
     yield "\n## configuration"
     yield from _configuration()
+    yield "\n## environment"
+    yield from _environment(situation.environ)
     yield "\n## service"
-    yield msgspec.json.format(msgspec.json.encode(situation.service)).decode()
-    yield from _service_file(situation.service.file)
+    service = situation.service
+    if service is None:
+        yield situation.service_fault or "it cannot be found out"
+    else:
+        yield msgspec.json.format(msgspec.json.encode(service)).decode()
+        if service.file is not None:
+            yield _description(Path(service.file))
     yield "\n## status"
     status = situation.status
     yield msgspec.json.format(msgspec.json.encode(status)).decode() if status else "not running"
@@ -72,6 +84,14 @@ def _sections(situation: Situation) -> Iterator[str]:
     yield from _log_end()
     yield "\n## printed beside the log"
     yield _output_end()
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[str]:
+    for name, value in sorted(environ.items()):
+        if name.startswith(_VARIABLES):
+            yield f"{name}={value}"
+        elif name.startswith("MLXD_") or name.lower().endswith("_proxy"):
+            yield f"{name}=…"
 
 
 def _plain(text: str, _colour: str) -> str:
@@ -87,12 +107,18 @@ def _configuration() -> Iterator[str]:
         yield error.message
 
 
-def _service_file(file: str | None) -> Iterator[str]:
-    if file is not None:
+def _description(file: Path) -> str:
+    """Give what launchd or systemd was told; of a property list only what can be read as one."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        return f"{file}: {error.strerror}"
+    if file.suffix == ".plist":
         try:
-            yield Path(file).read_text(errors="replace")
-        except OSError as error:
-            yield f"{file}: {error.strerror}"
+            content = plistlib.dumps(plistlib.loads(content))
+        except (ValueError, TypeError, OverflowError, plistlib.InvalidFileException):
+            return f"{file}: no property list"
+    return content[:_DESCRIPTION_BYTES].decode(errors="replace").strip()
 
 
 def _log_end() -> Iterator[str]:
@@ -119,15 +145,10 @@ def _output_end() -> str:
         return "nothing"
 
 
-def _private_parts_removed(text: str, situation: Situation) -> str:
-    secrets = {situation.environ.get(name, "") for name in _SECRET_VARIABLES}
-    secrets.add(situation.config.server.api_key if situation.config else "")
-    for secret in secrets - {""}:
-        text = text.replace(secret, "***")
-    text = _TOKEN.sub("***", _USER_OF_URL.sub("://***@", text))
-    home = os.path.expanduser("~")
-    for folder in {home, os.path.realpath(home)} - {"/", "~"}:
-        text = text.replace(folder, "~")
-    user = situation.environ.get("LOGNAME") or situation.environ.get("USER") or "root"
-    # "root" is everybody's name, and part of many words of the system.
-    return text if user == "root" else re.sub(rf"\b{re.escape(user)}\b", "USER", text)
+def _secrets(situation: Situation) -> Iterator[str]:
+    """Give the key, also where the rest of the configuration is at fault."""
+    if situation.config is not None:
+        yield situation.config.server.api_key
+    for file in (paths.config_file(), paths.settings_file()):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            yield str(tomllib.loads(file.read_text()).get("server", {}).get("api_key", ""))

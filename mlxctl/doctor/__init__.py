@@ -2,23 +2,28 @@
 
 finding        what a check says
 situation      what the checks look at, gathered once
-machine        platform and chip, Python, memory
+work           doing several things at a time, of which some may hang
+machine        platform and chip, Python, memory, open files
 mlx            MLX and its device, asked in a process of its own
-service        who starts the daemon, whether it runs, why the last one ended, its version
+service        who starts the daemon, whether it runs, how the last one ended, its version
 homebrew       what `brew services` knows of it
-ports          who owns the TCP port
+ports          who owns the TCP port; listening finds out
 files          permissions, disk space
-models         what is broken
+models         what is broken or has come in part; catalog looks where no daemon runs
 environment    configuration, proxy variables
+private        what is nobody else's business, and is left out of a report
 
-A check is a function from the situation to its findings. A new one joins `CHECKS`.
+A check is a function from the situation to its findings, and joins `CHECKS`. No check makes the
+daemon start.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from mlxctl.doctor import environment, files, homebrew, machine, mlx, models, ports, service
-from mlxctl.doctor.finding import Finding
+from mlxctl.doctor.finding import Finding, bad
 from mlxctl.doctor.situation import Situation
+from mlxctl.doctor.work import FAILURES, Work, explained
 
 Check = Callable[[Situation], Iterator[Finding]]
 
@@ -29,19 +34,36 @@ CHECKS: tuple[Check, ...] = (
     environment.configuration,
     environment.proxies,
     service.manager,
-    service.daemon,
-    service.last_exit,
-    service.version,
     homebrew.service,
+    service.daemon,
+    service.version,
     ports.port,
     files.permissions,
     files.disk,
     files.standard_error,
     machine.memory,
+    machine.open_files,
     models.models,
+    models.downloads,
 )
 
+_SECONDS = 10.0
 
-def examine(situation: Situation) -> list[Finding]:
-    """Give what all checks say."""
-    return [finding for check in CHECKS for finding in check(situation)]
+
+def examine(
+    situation: Situation, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
+) -> list[Finding]:
+    """Give what all checks say, in their order; one that fails or takes longer says so itself."""
+    running = [(check, Work(partial(_findings, check, situation))) for check in checks]
+    findings: list[Finding] = []
+    for check, work in running:
+        try:
+            findings += work.result(seconds)
+        except FAILURES as error:
+            name = check.__name__.replace("_", " ")
+            findings.append(bad(name, f"this cannot be checked: {explained(error)}"))
+    return findings
+
+
+def _findings(check: Check, situation: Situation) -> list[Finding]:
+    return list(check(situation))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.situation import Situation
+from mlxctl.text import shown
 from mlxd import paths
 
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
@@ -14,7 +15,7 @@ def configuration(situation: Situation) -> Iterator[Finding]:
     """Whether the daemon would start with it."""
     if situation.config_fault is None:
         file = paths.config_file()
-        yield good("configuration", str(file) if file.exists() else "the defaults")
+        yield good("configuration", shown(file) if file.exists() else "the defaults")
         return
     for line in situation.config_fault.splitlines():
         yield bad("configuration", line, "mlxctl config validate")
@@ -23,16 +24,20 @@ def configuration(situation: Situation) -> Iterator[Finding]:
 def proxies(situation: Situation) -> Iterator[Finding]:
     """Whether clients would ask a proxy for this very machine."""
     environ = situation.environ
-    name = next((name for name in _PROXIES if environ.get(name)), None)
-    if name is None:
+    what = next((name for name in _PROXIES if environ.get(name)), None)
+    if what is None and situation.machine.proxy:
+        what = "a proxy in the network settings"
+    if what is None:
         return
-    excepted = ",".join(environ.get(key, "") for key in ("no_proxy", "NO_PROXY"))
+    # Python's clients look at the lower case first, and at the other one only without it; they
+    # do not look at the exceptions in a Mac's network settings at all.
+    excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     names = {entry.strip() for entry in excepted.split(",")}
     if "*" in names or names >= _LOCAL:
-        yield good("proxy", f"{name} is set, and this machine is excepted")
+        yield good("proxy", f"{what} is set, and this machine is excepted")
     else:
         yield warning(
             "proxy",
-            f"{name} is set: clients may ask the proxy for 127.0.0.1",
+            f"{what} is set: OpenAI's SDKs ask it for 127.0.0.1 too",
             "export NO_PROXY=localhost,127.0.0.1 no_proxy=localhost,127.0.0.1",
         )

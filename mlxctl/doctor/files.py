@@ -9,12 +9,14 @@ from pathlib import Path
 
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.situation import Situation
-from mlxctl.text import size
+from mlxctl.text import shown, size
 from mlxd import paths
 
 _OTHERS = 0o077
 _LITTLE = 10_000_000_000
 _TOO_LITTLE = 1_000_000_000
+_TOO_LITTLE_FOR_LOG = 100_000_000
+_MORE_ROOM = "mlxctl list  # and then: mlxctl rm MODEL"
 _LARGE_OUTPUT = 1_000_000
 
 
@@ -25,20 +27,25 @@ def permissions(situation: Situation) -> Iterator[Finding]:
 
 
 def disk(_situation: Situation) -> Iterator[Finding]:
-    """Whether there is room for models and for the log."""
-    folder = paths.models_dir()
+    """Whether there is room for models and for the log, which may be on different disks."""
+    models, log = paths.models_dir(), paths.log_dir()
     try:
-        free = shutil.disk_usage(_nearest(folder)).free
+        free = shutil.disk_usage(_nearest(models)).free
+        elsewhere = os.stat(_nearest(models)).st_dev != os.stat(_nearest(log)).st_dev
+        free_for_log = shutil.disk_usage(_nearest(log)).free if elsewhere else free
     except OSError as error:
-        yield bad("disk", f"{folder}: {error.strerror}")
+        yield bad("disk", f"{error.filename}: {error.strerror}")
         return
-    text = f"{size(free)} free for {folder}"
+    text = f"{size(free)} free for {shown(models)}"
     if free < _TOO_LITTLE:
-        yield bad("disk", text, "mlxctl list, then mlxctl rm MODEL")
+        yield bad("disk", text, _MORE_ROOM)
     elif free < _LITTLE:
-        yield warning("disk", text, "mlxctl list, then mlxctl rm MODEL")
+        yield warning("disk", text, _MORE_ROOM)
     else:
         yield good("disk", text)
+    if free_for_log < _TOO_LITTLE_FOR_LOG:
+        quoted = shlex.quote(str(log))
+        yield bad("disk", f"{size(free_for_log)} free for {shown(log)}", f"df -h {quoted}")
 
 
 def standard_error(_situation: Situation) -> Iterator[Finding]:
@@ -51,7 +58,9 @@ def standard_error(_situation: Situation) -> Iterator[Finding]:
     if grown > _LARGE_OUTPUT:
         quoted = shlex.quote(str(file))
         yield warning(
-            "output", f"{file} has {size(grown)}: mlxd fails again and again", f"tail {quoted}"
+            "output",
+            f"{shown(file)} has {size(grown)}: mlxd fails again and again",
+            f"tail {quoted}",
         )
 
 
@@ -64,15 +73,23 @@ def _private(situation: Situation) -> Iterator[Finding]:
             allowed = "700" if file.is_dir() else "600"
             yield bad(
                 "permissions",
-                f"{file} is open to other users (mode {mode:o}), who could use mlxd",
+                f"{shown(file)} is open to other users (mode {mode:o}), who could use mlxd",
                 f"chmod {allowed} {shlex.quote(str(file))}",
             )
-    if config.server.api_key and (mode := _mode(paths.config_file())) & _OTHERS:
-        yield warning(
-            "permissions",
-            f"other users may read server.api_key in {paths.config_file()} (mode {mode:o})",
-            f"chmod 600 {shlex.quote(str(paths.config_file()))}",
-        )
+    for file in (paths.config_file(), paths.settings_file()):
+        if (mode := _mode(file)) & _OTHERS and config.server.api_key and _names_key(file):
+            yield warning(
+                "permissions",
+                f"other users may read server.api_key in {shown(file)} (mode {mode:o})",
+                f"chmod 600 {shlex.quote(str(file))}",
+            )
+
+
+def _names_key(file: Path) -> bool:
+    try:
+        return b"api_key" in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _mode(file: Path) -> int:
@@ -85,12 +102,18 @@ def _mode(file: Path) -> int:
 
 def _ours() -> Iterator[Finding]:
     folders = [paths.config_dir(), paths.models_dir(), paths.log_dir(), paths.runtime_dir()]
-    for folder in dict.fromkeys(map(_nearest, folders)):
-        if not os.access(folder, os.W_OK | os.X_OK):
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            quoted = shlex.quote(str(folder))
+            yield bad("permissions", f"{shown(folder)} is no folder", f"mv {quoted} {quoted}.old")
+    files = [paths.settings_file(), paths.log_file(), paths.stderr_file(), paths.lock_file()]
+    for place in dict.fromkeys([*map(_nearest, folders), *files]):
+        wanted = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
+        if place.exists() and not os.access(place, wanted):
             yield bad(
                 "permissions",
-                f"{folder} cannot be written",
-                f"sudo chown -R $(id -un) {shlex.quote(str(folder))}",
+                f"{shown(place)} cannot be written",
+                f"sudo chown -R $(id -un) {shlex.quote(str(place))}",
             )
 
 

@@ -1,16 +1,16 @@
 """MLX and its device, asked in a process of its own: mlxctl imports no MLX."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 
 import msgspec
 
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.situation import Situation
 
-_SECONDS = 60.0
+_SECONDS = 8.0  # the first use of Metal after an upgrade compiles
 _PROGRAM = """
 import json
 from importlib.metadata import version
@@ -20,7 +20,6 @@ print(json.dumps({
     "mlx": version("mlx"), "mlx_lm": version("mlx-lm"), "device": str(mx.default_device().type),
 }))
 """
-_MEND = f"{sys.executable} -m pip install --force-reinstall mlx-lm"
 
 
 class Mlx(msgspec.Struct):
@@ -31,17 +30,21 @@ class Mlx(msgspec.Struct):
     device: str
 
 
-@cache
-def ask(python: str = sys.executable) -> Mlx | str:
+def ask(python: str = sys.executable, seconds: float = _SECONDS) -> Mlx | str:
     """Have `python` compute something with MLX; give what it is, or why it cannot."""
     try:
         done = subprocess.run(
-            [python, "-P", "-c", _PROGRAM], capture_output=True, text=True, timeout=_SECONDS
+            [python, "-P", "-c", _PROGRAM],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
         )
     except OSError as error:
         return f"{python}: {error.strerror}"
     except subprocess.TimeoutExpired:
-        return f"it does not answer within {_SECONDS:g} s"
+        return f"it does not answer within {seconds:g} s"
     if done.returncode == 0:
         try:
             return msgspec.json.decode(done.stdout, type=Mlx)
@@ -60,8 +63,15 @@ def device(situation: Situation) -> Iterator[Finding]:
 def judged(found: Mlx | str, *, on_mac: bool) -> Finding:
     """Say how good it is what was found."""
     if isinstance(found, str):
-        return bad("mlx", f"MLX cannot compute: {found}", _MEND)
+        return bad("mlx", f"MLX cannot compute: {found}", again(sys.executable))
     text = f"mlx {found.mlx}, mlx-lm {found.mlx_lm}, on the {found.device.rpartition('.')[2]}"
     if on_mac and not found.device.endswith("gpu"):
-        return warning("mlx", f"{text}: without Metal answers are slow", _MEND)
+        return warning("mlx", f"{text}: without Metal answers are slow", again(sys.executable))
     return good("mlx", text)
+
+
+def again(python: str) -> str:
+    """Give what installs MLX for `python` anew."""
+    if "/Cellar/" in python or "/opt/mlxd/" in python:
+        return "brew reinstall mlxd"
+    return f"{shlex.quote(python)} -m pip install --force-reinstall mlx-lm"

@@ -1,17 +1,21 @@
 """Who owns the TCP port: ours, nobody, or somebody else, as two installations of mlxd would."""
 
-import shutil
+import errno
 import socket
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from mlxctl.doctor.finding import Finding, bad, good, warning
+from mlxctl.doctor.listening import Listener, listeners
 from mlxctl.doctor.situation import Situation
+from mlxctl.service.manager import ServiceStatus
 
-_SECONDS = 3.0
+_SECONDS = 2.0
 _HEAD_BYTES = 4096
 _REQUEST = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_MANAGERS = {"launchd", "systemd"}
+_EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  nothing is bound
+_OTHER = "another program"
 
 
 def port(situation: Situation) -> Iterator[Finding]:
@@ -24,45 +28,63 @@ def port(situation: Situation) -> Iterator[Finding]:
         url = urlsplit(status.url)
         if number not in (0, url.port):
             message = f"the daemon listens on {url.netloc}, the configuration says port {number}"
-            yield warning("port", message, "mlxctl restart")
+            yield warning("port", message, _again(situation))
         host, number = url.hostname or host, url.port or number
     elif number == 0:
         return
-    where = f"{host}:{number}"
-    if situation.asleep:  # and to ask would wake it
-        yield good("port", f"{where} is kept by {situation.service.manager}")
-        return
-    owner = asked(host, number)
-    find_it = f"lsof -nP -iTCP:{number} -sTCP:LISTEN"
-    if owner and (status is None or owner != "mlxd") and (listener := listening(number)):
-        owner = f"{owner} ({listener})"
-    if status is None and owner:
-        yield bad(
-            "port",
-            f"{where} is taken by {owner}, so mlxd cannot start",
-            f"{find_it}  # stop that one, or set server.port",
-        )
-    elif status is None:
-        yield good("port", f"{where} is free")
-    elif owner == "mlxd":
-        yield good("port", f"{where} is the daemon's")
-    elif owner:
-        yield bad("port", f"{where} is answered by {owner}, not by the daemon", find_it)
+    known = listeners(number)
+    strangers = [each for each in known if not _is_ours(each, situation)]
+    if status is not None:
+        yield from _running(host, number, strangers)
+    elif any(each.pid == situation.pid for each in known):
+        return  # that it does not answer is said already
+    elif situation.service is not None and situation.service.keeps_sockets:
+        yield from _kept(host, number, strangers, situation.service)
     else:
+        yield from _stopped(host, number, strangers)
+
+
+def _running(host: str, number: int, strangers: Sequence[Listener]) -> Iterator[Finding]:
+    where, owner = _where(host, number), asked(host, number)
+    here, elsewhere = _split(strangers, host, number)
+    if owner is None:
         yield bad("port", f"nobody answers on {where}", "mlxctl restart")
+    elif owner != "mlxd" or here:
+        who = _named(owner, here)
+        yield bad("port", f"{where} is answered by {who}, not by the daemon", _look(number, here))
+    else:
+        yield good("port", f"{where} is the daemon's")
+    for each in elsewhere:
+        yield warning(
+            "port",
+            f'{each} has {each.address}: who asks for "localhost" may reach that, not mlxd',
+            f"ps -p {each.pid}  # stop that one, or ask for {where}",
+        )
 
 
-def listening(number: int) -> str | None:
-    """Give name and pid of who listens on that port, where `lsof` is there and sees it."""
-    if (program := shutil.which("lsof")) is None:
-        return None
-    command = [program, "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    fields = {line[:1]: line[1:] for line in reversed(done.stdout.splitlines())}
-    return f"{fields['c']}, pid {fields['p']}" if {"c", "p"} <= set(fields) else None
+def _kept(
+    host: str, number: int, strangers: Sequence[Listener], service: ServiceStatus
+) -> Iterator[Finding]:
+    """Say who has the port without a connection to it, which would start the daemon."""
+    where, manager = _where(host, number), service.manager
+    here, _ = _split(strangers, host, number)
+    if here:
+        message = f"{where} is taken by {here[0]}, and not by {manager}"
+        yield bad("port", message, _look(number, here))
+    elif is_taken(host, number):
+        yield good("port", f"{manager} waits on {where}")
+    else:
+        yield bad("port", f"nobody waits on {where}", "mlxctl install")
+
+
+def _stopped(host: str, number: int, strangers: Sequence[Listener]) -> Iterator[Finding]:
+    where, owner = _where(host, number), asked(host, number)
+    if owner is None:
+        yield good("port", f"{where} is free")
+        return
+    who = _named(owner, strangers)
+    message = f"{where} is taken by {who}, so mlxd cannot start"
+    yield bad("port", message, _look(number, strangers))
 
 
 def asked(host: str, number: int) -> str | None:
@@ -79,5 +101,57 @@ def asked(host: str, number: int) -> str | None:
     except ConnectionRefusedError:
         return None
     except OSError:
-        return "another program"
-    return "mlxd" if b"x-mlxd-version:" in head.lower() else "another program"
+        return _OTHER
+    return "mlxd" if b"x-mlxd-version:" in head.lower() else _OTHER
+
+
+def is_taken(host: str, number: int) -> bool:
+    """Whether somebody has that port, whom no connection disturbs."""
+    family, *_, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Or else connections of the past would count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise
+    return False
+
+
+def _is_ours(listener: Listener, situation: Situation) -> bool:
+    return listener.pid == situation.pid or listener.program in _MANAGERS
+
+
+def _split(
+    found: Sequence[Listener], host: str, number: int
+) -> tuple[list[Listener], list[Listener]]:
+    """Give those who listen where the daemon does, or is to, and those who do elsewhere."""
+    infos = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)
+    hosts = {str(address[0]) for *_, address in infos}
+    ours = {f"*:{number}" if each in _EVERYWHERE else _where(each, number) for each in hosts}
+    here = [each for each in found if each.address in ours]
+    return here, [each for each in found if each not in here]
+
+
+def _named(owner: str, found: Sequence[Listener]) -> str:
+    """Say who it is, by name where the system tells."""
+    if not found:
+        return owner
+    return f"another mlxd (pid {found[0].pid})" if owner == "mlxd" else str(found[0])
+
+
+def _look(number: int, found: Sequence[Listener]) -> str:
+    look = f"ps -p {found[0].pid}" if found else f"sudo lsof -nP -iTCP:{number} -sTCP:LISTEN"
+    return f"{look}  # stop that one, or set server.port"
+
+
+def _again(situation: Situation) -> str:
+    """Give what makes the daemon take the port of the configuration: who has it decides."""
+    by_manager = situation.service is not None and situation.service.keeps_sockets
+    return "mlxctl install" if by_manager else "mlxctl restart"
+
+
+def _where(host: str, number: int) -> str:
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"

@@ -1,54 +1,86 @@
-"""Who starts the daemon, whether it runs, why the last one ended, and whether it is outdated."""
+"""Who starts the daemon, whether it runs, why the one before has ended, whether it is outdated."""
 
 import contextlib
-import os
+import plistlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+
+import msgspec
 
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.situation import Situation
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
 from mlxctl.logs.history import backwards
+from mlxctl.service.manager import ServiceStatus
 from mlxctl.text import duration
 from mlxd import __version__, paths
 
 _ENTRIES = 50_000  # of the log, that are looked at
 _TAIL_BYTES = 4096
+_TWO_SERVICES = "brew services stop mlxd"  # what mends that Homebrew's is beside ours
+_COMMANDS = ("mlxctl ", "brew ", "sudo ")
+
+
+class _End(msgspec.Struct):
+    """How the last daemon that is no more ended, and when; None for what nobody knows.
+
+    `said` is its last line beside the log, `code` how launchd or systemd saw it end.
+    """
+
+    well: bool | None = None
+    at: float | None = None
+    said: str = ""
+    code: str | None = None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether nobody had asked it to end."""
+        return self.well is False or (self.well is None and self.code is not None)
 
 
 def manager(situation: Situation) -> Iterator[Finding]:
-    """Whether launchd, systemd or Homebrew starts it, and as this mlxctl would have it."""
-    service = situation.service
+    """Who starts the daemon, and whether that is as it should be."""
     if situation.service_fault is not None:
-        yield bad("service", situation.service_fault)
-    elif service.label is None:
-        yield good("service", "none: mlxctl start runs it; mlxctl install has it start by itself")
+        yield bad("service", f"it cannot be found out: {situation.service_fault}")
+    service = situation.service
+    if service is None:
+        return
+    if service.label is None:
+        yield good("service", "none: only mlxctl start starts it, see mlxctl install")
+    elif not service.faults:
+        yield _of_healthy(service)
     for fault in service.faults:
-        message, _, mend = fault.rpartition(": ")
-        yield warning("service", message, mend)
-    if service.label is not None and not service.faults:
-        yield good("service", f"{service.manager} ({service.label}) starts it {service.starts}")
+        yield _of_fault(fault)
 
 
 def daemon(situation: Situation) -> Iterator[Finding]:
-    """Whether one runs and answers."""
-    status, service = situation.status, situation.service
-    if status is None and service.pid is not None and situation.pid is None:
-        yield warning("daemon", f"mlxd is starting (pid {service.pid})", "mlxctl status")
-    elif status is None and situation.asleep:
-        yield good("daemon", "mlxd is not running; the first connection starts it")
-    elif status is None and situation.silence:
-        who = f"mlxd (pid {situation.pid}) runs, but" if situation.pid else "mlxd"
-        yield bad("daemon", f"{who} does not answer: {situation.silence}", "mlxctl restart")
-    elif status is None:
-        yield warning("daemon", "mlxd is not running", "mlxctl start")
-    elif status.stopping:
+    """Whether one runs and answers, and how the one before has ended."""
+    status = situation.status
+    try:
+        end = _last_end(situation)
+    except CommandFailed as error:
+        yield bad("last exit", f"the log cannot be read: {error.message}")
+        end = _End()
+    failed = bool(end.said) or end.crashed
+    if status is not None and status.stopping:
         yield warning("daemon", f"mlxd (pid {status.pid}) is stopping, and accepts no requests")
-    else:
+    elif status is not None:
         uptime = duration(status.uptime_s or 0)
         yield good("daemon", f"mlxd {status.version} runs (pid {status.pid}, for {uptime})")
+    elif situation.pid is None and situation.service and situation.service.pid:
+        yield warning("daemon", f"mlxd is starting (pid {situation.service.pid})", "mlxctl status")
+    elif situation.silence:
+        who = f"mlxd (pid {situation.pid}) runs, but" if situation.pid else "mlxd"
+        yield bad("daemon", f"{who} does not answer: {situation.silence}", "mlxctl restart")
+    elif situation.asleep:
+        yield good("daemon", "mlxd is not running; the first connection starts it")
+    elif failed:
+        yield bad("daemon", "mlxd is not running", "mlxctl start")
+    else:
+        yield warning("daemon", "mlxd is not running", "mlxctl start")
+    yield from _of_end(end, situation)
 
 
 def version(situation: Situation) -> Iterator[Finding]:
@@ -62,57 +94,90 @@ def version(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def last_exit(situation: Situation) -> Iterator[Finding]:
-    """How the last daemon ended, or the one before that which runs."""
-    try:
-        ended = _ended_as_asked(paths.log_file(), running=situation.status is not None)
-    except CommandFailed as error:
-        yield bad("last exit", f"the log cannot be read: {error.message}")
-        return
-    said = "" if situation.status is not None else _last_words()
-    if said:
-        yield bad("last exit", f"the last thing it said: {said}", "mlxctl logs -n 20")
-    elif ended is None:
-        return
-    elif ended:
-        yield good("last exit", "it was asked to stop, and did")
-    elif situation.status is None and situation.pid is None:
-        how = situation.service.last_exit
-        told = f" ({how})" if how not in (None, "0") else ""
-        yield bad("last exit", f"it has crashed or was killed{told}", "mlxctl logs -n 20")
-    else:
-        message = "the daemon before this one has crashed or was killed"
+def _of_healthy(service: ServiceStatus) -> Finding:
+    who = f"{service.manager} ({service.label})"
+    if service.starts.startswith("never"):
+        return warning("service", f"{who} is told never to start it", "mlxctl enable")
+    if not service.loaded:
+        return good("service", f"{who} starts it {service.starts}, and is stopped")
+    return good("service", f"{who} starts it {service.starts}")
+
+
+def _of_fault(fault: str) -> Finding:
+    """Give a fault of `ServiceStatus`, which ends with what mends it."""
+    message, _, mend = fault.rpartition(": ")
+    if not mend.startswith(_COMMANDS):
+        return warning("service", fault)
+    if mend == _TWO_SERVICES:
+        return bad("service", f"{message}; one of the two always fails", mend)
+    return warning("service", message, mend)
+
+
+def _of_end(end: _End, situation: Situation) -> Iterator[Finding]:
+    how = f" ({end.code})" if end.code else ""
+    if end.said:
+        yield bad("last exit", f"the last thing it said: {end.said}", "mlxctl start")
+    elif end.crashed and situation.pid is not None:
+        message = f"the daemon before this one has crashed or was killed{how}"
         yield warning("last exit", message, "mlxctl logs --level warning")
+    elif end.crashed and situation.asleep:
+        yield warning("last exit", f"it has crashed or was killed{how}", "mlxctl logs -n 20")
+    elif end.crashed:
+        yield bad("last exit", f"it has crashed or was killed{how}", "mlxctl logs -n 20")
+    elif end.well:
+        yield good("last exit", "it was asked to stop, and did")
 
 
-def _ended_as_asked(file: Path, *, running: bool) -> bool | None:
-    """Say whether the last daemon that is no more ended well, None where the log does not know."""
+def _last_end(situation: Situation) -> _End:
+    service = situation.service
+    end = _logged_end(paths.log_file(), running=situation.pid is not None)
+    end.code = _code(service)
+    if situation.pid is None:
+        end.said = _last_words(_output_file(service), end.at)
+    return end
+
+
+def _code(service: ServiceStatus | None) -> str | None:
+    """Give the status or signal of the last exit; None where that was 0, or is unknown."""
+    code = (service.last_exit or "").partition(" (")[0] if service else ""
+    return code if code not in ("", "0") else None
+
+
+def _logged_end(file: Path, *, running: bool) -> _End:
     with contextlib.ExitStack() as stack:
         logs = [stack.enter_context(log) for log in opened(file)]
         if not logs:
-            return None
+            return _End()
         this_one = running
         for entry in islice(backwards(logs, end_of_lines(logs[0])), _ENTRIES):
             parts = entry.parts
             if parts is None or parts.logger != "mlxd":
                 continue
             if parts.message == "mlxd has stopped":
-                return True
+                return _End(well=True, at=entry.seconds)
             if " serves " in parts.message:
                 if not this_one:
-                    return False
+                    return _End(well=False, at=entry.seconds)
                 this_one = False
-        return None
+        return _End()
 
 
-def _last_words() -> str:
-    """Give the last line that was printed beside the log, where nothing was logged after it."""
-    file = paths.stderr_file()
+def _output_file(service: ServiceStatus | None) -> Path:
+    """Give where what is printed beside the log goes; Homebrew has a place of its own."""
+    try:
+        found = plistlib.loads(Path((service and service.file) or "").read_bytes())
+        return Path(found["StandardErrorPath"])
+    except (OSError, ValueError, KeyError, TypeError, plistlib.InvalidFileException):
+        return paths.stderr_file()
+
+
+def _last_words(file: Path, since: float | None) -> str:
+    """Give the last line that was printed beside the log after `since`, in Unix seconds."""
     try:
         with file.open("rb") as opened_file:
-            status = os.fstat(opened_file.fileno())
-            if paths.log_file().exists() and status.st_mtime < paths.log_file().stat().st_mtime:
-                return ""
+            status = file.stat()
+            if since is not None and status.st_mtime < since:
+                return ""  # of an earlier one
             opened_file.seek(max(0, status.st_size - _TAIL_BYTES))
             lines = opened_file.read().decode(errors="replace").strip().splitlines()
     except OSError:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mlxctl.commands.doctor import lines
+from mlxctl.doctor.finding import bad, good
 from tests.daemon_process import running_daemon
 from tests.mlxctl.conftest import Run
 from tests.mlxctl.test_cli import imported_by
@@ -55,30 +57,75 @@ def test_no_mlx_in_mlxctl(home: Path) -> None:
     assert not imported_by("doctor") & {"mlx", "mlx_lm", "transformers", "huggingface_hub"}
 
 
+def test_long_lines_go_on_below_and_commands_do_not() -> None:
+    long = bad("port", "127.0.0.1:8080 is taken " + "by another program " * 5, "mlxctl " * 20)
+    first, *more, mend = lines([long, good("disk", "50 GB")], columns=60)[:-1]
+    assert first.startswith("bad      port  127.0.0.1:8080")
+    assert {line[:15] for line in more} == {" " * 15}
+    assert max(map(len, [first, *more])) <= 60
+    assert mend.strip() == f"mend: {'mlxctl ' * 20}".strip()
+    assert len(lines([long])) == 2  # in a pipe one line is one finding
+
+
+PLANTED = {
+    "MLXD_SERVER__API_KEY": "planted-by-environment",
+    "HF_TOKEN": "planted-as-token",
+    "HTTPS_PROXY": "http://ada:planted-in-url@proxy.corp.example:3128",
+    "MLXD_SERVER__ALLOWED_HOSTS": "planted-name.example",
+    "USER": "adalovelace",
+}
+
+
 def test_a_report_tells_all_but_secrets(home: Path, mlxctl: Run, tmp_path: Path) -> None:
-    key = "a-long-secret-key"
-    (home / "config.toml").write_text(f'server.api_key = "{key}"\n[model.x]\nchat_template = "Ada"')
-    (home / "logs").mkdir()
-    token, url = "hf_" + "x" * 34, "https://ada:pa55@hub.example/x"
-    (home / "logs" / "mlxd.log").write_text(
-        f"a line with {key} and {home}/models\n{token} sk-{'y' * 20} {url} of lovelace\n"
+    (home / "config.toml").write_text(
+        'server.api_key = "planted-in-config"\nserver.allowed_hosts = ["planted-host.example"]\n'
+        '[model.x]\nchat_template = "planted-words"'
     )
-    done = mlxctl("report", tmp_path / "report.txt", HOME=str(home), LOGNAME="lovelace")
+    (home / "logs").mkdir()
+    (home / "logs" / "mlxd.log").write_text(
+        f"a line with planted-in-config and {home}/models\n"
+        "planted-by-environment and planted-as-token\n"
+        "GET https://ada:planted-userinfo@hub.example/x\n"
+        "hf_plantedplantedplanted\n"
+        "Authorization: Bearer planted-bearer\n"
+        "203.0.113.7 asked for /Volumes/adalovelace/model\n"
+    )
+    (home / "logs" / "mlxd.stderr.log").write_text("api_key='planted beside the log'\n")
+    (home / "models" / "broken").mkdir(parents=True)
+    (home / "models" / "broken" / "config.json").write_text("{}")
+
+    file = tmp_path / "report.txt"
+    done = mlxctl("report", file, HOME=str(home), **PLANTED)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "report.txt").read_text()
-    assert os.stat(tmp_path / "report.txt").st_mode & 0o777 == 0o600
-    assert key not in text
-    assert "Ada" not in text
-    assert str(home) not in text
+    assert done.stdout == f"wrote {file}: look at it before you send it\n"
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    text = file.read_text()
+    private = ("planted", "corp.example", str(home), "adalovelace", "203.0.113.7")
+    assert [line for line in text.splitlines() if any(part in line for part in private)] == []
+
     assert "a line with *** and ~/models" in text
-    assert "*** *** https://***@hub.example/x of USER" in text
+    assert "ADDRESS asked for /Volumes/USER/model" in text
+    assert "server.api_key = ***  # MLXD_SERVER__API_KEY" in text
     assert "server.port = 0  # MLXD_SERVER__PORT" in text
-    assert "## doctor" in text
-    again = mlxctl("report", tmp_path / "report.txt")
+    assert "HTTPS_PROXY=…" in text
+    assert "broken is broken: its config.json has no model_type" in text
+    assert '"manager": "none"' in text
+    again = mlxctl("report", file)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+
+
+def test_a_report_of_a_configuration_at_fault(home: Path, mlxctl: Run) -> None:
+    (home / "config.toml").write_text('server.api_key = "planted-here"\nserver.prot = 1')
+    (home / "logs").mkdir()
+    (home / "logs" / "mlxd.log").write_text("planted-here\n")
+    done = mlxctl("report")
+    assert done.returncode == 0, done.stderr
+    assert "server.prot: unknown key" in done.stdout
+    assert "planted" not in done.stdout
 
 
 def test_a_report_on_standard_output(home: Path, mlxctl: Run) -> None:
     done = mlxctl("report")
     assert done.returncode == 0
     assert "there is no log" in done.stdout
+    assert done.stderr == "mlxctl: look at it before you send it\n"

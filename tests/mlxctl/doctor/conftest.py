@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mlxctl.doctor.finding import Finding
 from mlxctl.doctor.situation import Machine, Situation
+from mlxctl.service.manager import ServiceStatus
 from mlxd import __version__
 from mlxd.api.control import CatalogModel, ModelList, Status
 from mlxd.config import Config
@@ -33,8 +34,25 @@ RUNNING = Status(
 MODELS = ModelList(
     models=[CatalogModel(id="tiny", path="/h/models/tiny", size_bytes=1, architecture="llama")]
 )
-WELL = Situation(machine=MAC, config=Config(), pid=4711, status=RUNNING, models=MODELS)
-STOPPED = replace(WELL, pid=None, status=None, models=None)
+LAUNCHD = ServiceStatus(
+    manager="launchd",
+    label="gui/501/dev.mlxd",
+    file="/h/dev.mlxd.plist",
+    loaded=True,
+    keeps_sockets=True,
+    starts="at login",
+    last_exit="0",
+)
+WELL = Situation(
+    machine=MAC,
+    config=Config(),
+    service=ServiceStatus(manager="none"),
+    pid=RUNNING.pid,
+    status=RUNNING,
+    models=MODELS,
+)
+STOPPED = replace(WELL, pid=None, status=None)
+ASLEEP = replace(STOPPED, service=LAUNCHD, asleep=True)
 
 
 def only(

@@ -10,6 +10,7 @@ from mlxd.config import Config, Server
 from tests.mlxctl.doctor.conftest import WELL, only
 
 Usage = namedtuple("Usage", "total used free")
+LOGS = Path("/dev/shm")  # another file system, also for real
 LOCKED = replace(WELL, config=Config(server=Server(api_key="a-long-secret")))
 
 
@@ -26,8 +27,10 @@ def test_the_socket_is_for_its_owner_alone(home: Path) -> None:
 
 
 def test_the_key_is_for_its_owner_alone(home: Path) -> None:
-    (home / "config.toml").touch()
+    (home / "config.toml").write_text("")
     (home / "config.toml").chmod(0o644)
+    assert only(files.permissions, LOCKED)[0] == "good"  # the key is in the environment
+    (home / "config.toml").write_text('server.api_key = "a-long-secret"')
     assert only(files.permissions, WELL)[0] == "good"
     assert only(files.permissions, LOCKED)[0] == "warning"
     (home / "config.toml").chmod(0o600)
@@ -51,6 +54,29 @@ def test_a_folder_of_another_user(home: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_disk(home: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: str) -> None:
     monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: Usage(10**12, 0, free))
     assert only(files.disk, WELL)[0] == state
+
+
+def test_a_file_where_a_folder_is_to_be(home: Path) -> None:
+    (home / "logs").touch()
+    state, message, mend = only(files.permissions, WELL)
+    assert (state, message) == ("bad", f"{home}/logs is no folder")
+    assert mend == f"mv {home}/logs {home}/logs.old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_log_of_another_user(home: Path) -> None:
+    (home / "logs").mkdir()
+    (home / "logs" / "mlxd.log").touch(0o400)
+    assert only(files.permissions, WELL)[0] == "bad"
+
+
+def test_a_full_disk_for_the_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def usage(folder: Path) -> Usage:
+        return Usage(10**12, 0, 10**6 if folder == LOGS else 10**11)
+
+    monkeypatch.setattr(files.shutil, "disk_usage", usage)
+    monkeypatch.setattr(files.paths, "log_dir", lambda: LOGS)
+    assert [finding.state for finding in files.disk(WELL)] == ["good", "bad"]
 
 
 def test_output_beside_the_log_that_has_grown(home: Path) -> None:

@@ -1,11 +1,12 @@
 from dataclasses import replace
+from importlib.metadata import metadata
 
 import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import machine
 from mlxctl.doctor.situation import this_machine
-from tests.mlxctl.doctor.conftest import MAC, RUNNING, STOPPED, WELL, only
+from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
 
 
 @pytest.mark.parametrize(
@@ -13,7 +14,6 @@ from tests.mlxctl.doctor.conftest import MAC, RUNNING, STOPPED, WELL, only
     [
         ({}, "good", "macOS 15.1, Apple M3 Max"),
         ({"release": "13.6"}, "bad", "macOS 14"),
-        ({"processor": "x86_64"}, "bad", "Rosetta"),
         ({"processor": "x86_64", "chip": "Intel Core i7"}, "bad", "Apple silicon"),
         ({"system": "Linux", "processor": "x86_64"}, "good", "CPU"),
         ({"system": "Windows"}, "bad", "macOS and Linux"),
@@ -32,7 +32,7 @@ def test_platform(changes: dict[str, str], state: str, says: str) -> None:
         (70, 0, "bad", "more than there is"),
         (62, 0, "warning", "swap"),
         (48, 40_000, "warning", "iogpu.wired_limit_mb"),
-        (48, 60_000, "good", "of 69 GB"),
+        (48, 56_000, "good", "of 69 GB"),
     ],
 )
 def test_memory(limit_gib: int, wired_mb: int, state: str, says: str) -> None:
@@ -43,6 +43,36 @@ def test_memory(limit_gib: int, wired_mb: int, state: str, says: str) -> None:
     assert found[0] == state
     assert says in found[1]
     assert (found[2] is None) is (state == "good")
+
+
+def test_more_than_the_system_can_spare_for_metal() -> None:
+    much = replace(WELL, machine=replace(MAC, wired_limit_mb=65_000))
+    first, second = machine.memory(much)
+    assert (first.state, first.mend) == ("warning", "sudo sysctl iogpu.wired_limit_mb=0")
+    assert second.state == "good"
+
+
+def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(machine.python, WELL)[0] == "good"
+    rosetta = replace(WELL, machine=replace(MAC, processor="x86_64", translated=True))
+    assert only(machine.platform, rosetta)[0] == "good"
+    state, message, _ = only(machine.python, rosetta)
+    assert (state, "Rosetta" in message) == ("bad", True)
+    monkeypatch.setattr(machine.sys, "version_info", (3, 10, 1))
+    assert only(machine.python, WELL)[0] == "bad"
+
+
+def test_the_oldest_python_is_the_projects() -> None:
+    oldest = ".".join(map(str, machine.OLDEST_PYTHON))
+    assert metadata("mlxd")["Requires-Python"] == f">={oldest}"
+
+
+@pytest.mark.parametrize(("most", "state"), [(256, "warning"), (8192, None), (-1, None)])
+def test_open_files(monkeypatch: pytest.MonkeyPatch, most: int, state: str | None) -> None:
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (256, most))
+    by_hand = [finding.state for finding in machine.open_files(WELL)]
+    assert by_hand == ([state] if state else [])
+    assert list(machine.open_files(replace(WELL, service=LAUNCHD))) == []  # which allows enough
 
 
 def test_memory_without_a_daemon_or_a_limit() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.doctor.mlx import Mlx, ask, judged
+from mlxctl.doctor.mlx import Mlx, again, ask, judged
 
 
 def test_mlx_is_asked_for_real() -> None:
@@ -29,6 +29,18 @@ def test_a_python_without_mlx_is_bad(tmp_path: Path, script: str, says: str) -> 
     assert finding.state == "bad"
     assert says in finding.message
     assert "pip install" in finding.mend
+
+
+def test_an_mlx_that_hangs_is_bad(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o700)
+    assert ask(str(python), 0.1) == "it does not answer within 0.1 s"
+
+
+def test_what_installs_it_again() -> None:
+    assert again("/opt/homebrew/Cellar/mlxd/1.0/libexec/bin/python") == "brew reinstall mlxd"
+    assert again("/a b/python").startswith("'/a b/python' -m pip install ")
 
 
 def test_no_python_is_bad(tmp_path: Path) -> None:

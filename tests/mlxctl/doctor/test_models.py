@@ -1,9 +1,11 @@
 from dataclasses import replace
 
+import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import models
-from mlxd.api.control import BrokenModel, ModelList, ModelStatus
+from mlxctl.doctor.situation import Situation
+from mlxd.api.control import BrokenModel, ModelList, ModelStatus, PullStatus
 from tests.mlxctl.doctor.conftest import MODELS, RUNNING, STOPPED, WELL, only
 
 OURS = BrokenModel(
@@ -15,7 +17,10 @@ CACHED = with_fields(OURS, origin="hub cache")
 
 def test_models() -> None:
     assert only(models.models, WELL)[0] == "good"
-    assert list(models.models(STOPPED)) == []
+    assert only(models.models, STOPPED) == ("good", "1 to ask for", None)
+    assert list(models.models(replace(STOPPED, models=None))) == []
+    unknown = replace(STOPPED, models=None, models_fault="it cannot be read")
+    assert only(models.models, unknown)[0] == "warning"
     none = replace(WELL, models=ModelList(models=[]))
     assert only(models.models, none)[::2] == ("warning", "mlxctl pull OWNER/NAME")
 
@@ -41,3 +46,20 @@ def test_one_that_was_given_up_is_bad() -> None:
 def test_no_default_model() -> None:
     status = with_fields(RUNNING, default_model=None, default_fault="there are two")
     assert only(models.models, replace(WELL, status=status))[0] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("state", "situation", "says", "mend"),
+    [
+        ("failed", WELL, "warning", "mlxctl pull a/b  # or add --cancel to remove it"),
+        ("failed", STOPPED, "warning", "mlxctl pull a/b  # or add --cancel to remove it"),
+        ("queued", STOPPED, "warning", "mlxctl start"),
+        ("downloading", WELL, "good", None),
+        ("retrying", WELL, "warning", None),
+    ],
+)
+def test_what_has_come_in_part(
+    state: str, situation: Situation, says: str, mend: str | None
+) -> None:
+    pull = PullStatus(model="a/b", revision="main", state=state, bytes_done=10, cause="no network")
+    assert only(models.downloads, replace(situation, pulls=[pull]))[::2] == (says, mend)

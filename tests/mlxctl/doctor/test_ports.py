@@ -1,6 +1,8 @@
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +13,10 @@ from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import ports
 from mlxctl.doctor.situation import Situation
-from mlxctl.service.manager import ServiceStatus
 from mlxd.config import Config, Server
-from tests.mlxctl.doctor.conftest import RUNNING, STOPPED, WELL, only
+from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
+
+needs_lsof = pytest.mark.skipif(not shutil.which("lsof"), reason="needs lsof")
 
 OURS = b"HTTP/1.1 200 OK\r\nX-Mlxd-Version: 0.1.0\r\n\r\n"
 OTHERS = b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\n"
@@ -46,17 +49,18 @@ def on(situation: Situation, port: int) -> Situation:
     if situation.status is None:
         return replace(situation, config=config)
     status = with_fields(RUNNING, url=f"http://127.0.0.1:{port}")
-    return replace(situation, config=config, status=status)
+    return replace(situation, config=config, status=status, pid=os.getpid())
 
 
+@needs_lsof
 @pytest.mark.parametrize(
     ("situation", "reply", "state", "says"),
     [
         (WELL, OURS, "good", "the daemon's"),
-        (WELL, OTHERS, "bad", "is answered by another program"),
-        (STOPPED, OURS, "bad", "taken by mlxd"),
-        (STOPPED, OTHERS, "bad", "taken by another program"),
-        (STOPPED, b"", "bad", "taken by another program"),
+        (WELL, OTHERS, "bad", "another program, not by the daemon"),
+        (STOPPED, OURS, "bad", "taken by another mlxd (pid "),
+        (STOPPED, OTHERS, "bad", f"(pid {os.getpid()})"),
+        (STOPPED, b"", "bad", f"(pid {os.getpid()})"),
     ],
 )
 def test_who_has_the_port(situation: Situation, reply: bytes, state: str, says: str) -> None:
@@ -79,24 +83,54 @@ def test_a_port_that_was_configured_since_the_start() -> None:
         first, second = ports.port(changed)
     assert (first.state, first.mend) == ("warning", "mlxctl restart")
     assert second.state == "good"
+    kept = replace(changed, service=LAUNCHD)  # launchd has the port, and goes by its plist
+    assert next(ports.port(kept)).mend == "mlxctl install"
 
 
-def test_a_port_that_launchd_keeps_is_not_asked() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as kept:
-        kept.settimeout(0)
-        port = kept.getsockname()[1]
-        asleep = replace(
-            on(STOPPED, port), asleep=True, service=ServiceStatus(manager="launchd", label="x")
-        )
-        assert only(ports.port, asleep)[:2] == ("good", f"127.0.0.1:{port} is kept by launchd")
-        with pytest.raises(BlockingIOError):
-            kept.accept()
+@contextmanager
+def another_program(host: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that listens there and answers nobody; gives it and its port."""
+    family = "AF_INET6" if ":" in host else "AF_INET"
+    program = (
+        "import socket, time\n"
+        f"listener = socket.create_server(({host!r}, {port}), family=socket.{family})\n"
+        "print(listener.getsockname()[1], flush=True)\n"
+        "time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
-@pytest.mark.skipif(shutil.which("lsof") is None, reason="needs lsof")
-def test_who_listens_is_named() -> None:
+@needs_lsof
+def test_where_localhost_is_somebody_else() -> None:
+    with answering(OURS) as port, another_program("::1", port) as (other, _):
+        well, twice = ports.port(on(WELL, port))
+    assert well.state == "good"
+    assert twice.state == "warning"
+    assert f"(pid {other.pid}) has [::1]:{port}" in twice.message
+
+
+def test_a_port_that_waits_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "listeners", lambda port: [])  # launchd's are root's to see
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = ports.listening(listener.getsockname()[1])
-    assert found is not None
-    assert found.endswith(f"pid {os.getpid()}")
-    assert ports.listening(free_port()) is None
+        port = listener.getsockname()[1]
+        here = on(ASLEEP, port)
+        assert only(ports.port, here)[:2] == ("good", f"launchd waits on 127.0.0.1:{port}")
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert only(ports.port, here)[::2] == ("bad", "mlxctl install")
+
+
+@needs_lsof
+def test_a_port_that_waits_for_another_program() -> None:
+    with another_program("127.0.0.1") as (other, port):
+        state, message, mend = only(ports.port, on(ASLEEP, port))
+    assert state == "bad"
+    assert f"(pid {other.pid}), and not by launchd" in message
+    assert mend.startswith(f"ps -p {other.pid} ")

@@ -1,0 +1,174 @@
+"""`mlxctl doctor` beside launchd, the fake one: each state it may be in is broken for real."""
+
+import os
+import plistlib
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlxctl.doctor import environment, examine, ports, service, situation
+from mlxctl.doctor.situation import look
+from tests.daemon_process import running_daemon, wait_until
+from tests.mlxctl.service_world import Mac, mac
+
+Found = dict[str, tuple[str, str, str | None]]
+
+
+Found = dict[str, tuple[str, str, str | None]]
+
+CHECKS = (environment.configuration, service.manager, service.daemon, ports.port)
+
+
+@pytest.fixture
+def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
+    """A Mac on which this process is at home too."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with mac(Path(folder).resolve(), port) as machine:
+            (machine.home / "models").mkdir()
+            (machine.home / "models" / "tiny").symlink_to(tiny_model)
+            machine.set(throttle=0)
+            for name, value in machine.environ.items():
+                monkeypatch.setenv(name, value)
+            yield machine
+
+
+def findings() -> Found:
+    """What is not good; without what takes a process of its own."""
+    return {
+        finding.check: (finding.state, finding.message, finding.mend)
+        for finding in examine(look(), CHECKS)
+        if finding.state != "good"
+    }
+
+
+def test_the_life_of_a_service(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    done = machine.mlxctl("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    *lines, _, last = done.stdout.splitlines()
+    assert last == "all is well"
+    assert len(lines) < 20
+    assert max(map(len, lines)) <= 80
+    starts = f"launchd ({machine.target}) starts it at login"
+    assert any(line.split(None, 2)[1:] == ["service", starts] for line in lines)
+
+    plist, well = machine.plist, machine.plist.read_bytes()
+    machine.mlxctl("disable")
+    never = "launchd is told never to start it"
+    assert findings() == {"service": ("warning", never, "mlxctl enable")}
+    machine.mlxctl("enable")
+
+    older = plistlib.loads(well)
+    del older["ProcessType"]
+    plist.write_bytes(plistlib.dumps(older))
+    drift = f"{plist} is not what this mlxctl would write"
+    assert findings() == {"service": ("warning", drift, "mlxctl install")}
+
+    plist.write_text("precious")
+    none = f"{plist} is no property list"
+    assert findings() == {"service": ("warning", none, "mlxctl install")}
+
+    plist.unlink()
+    gone = f"it is loaded, but {plist} is gone"
+    assert findings() == {"service": ("warning", gone, "mlxctl install")}
+    plist.write_bytes(well)
+    assert findings() == {}
+
+    pid = machine.status()["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    found = findings()
+    os.kill(pid, signal.SIGCONT)
+    assert list(found) == ["daemon"]
+    state, message, mend = found["daemon"]
+    assert (state, mend) == ("bad", "mlxctl restart")
+    assert message.startswith(f"mlxd (pid {pid}) runs, but does not answer")
+
+    machine.mlxctl("stop")
+    stopped = {
+        "daemon": ("warning", "mlxd is not running", "mlxctl start"),
+    }
+    assert findings() == stopped
+    with socket.create_server(("127.0.0.1", machine.port)):
+        assert findings()["port"][:1] == ("bad",)
+    assert findings() == stopped
+
+
+def test_a_daemon_that_sleeps_is_not_woken(machine: Mac) -> None:
+    machine.mlxctl("install", "--on-demand")
+    done = machine.mlxctl("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "mlxd is not running; the first connection starts it" in done.stdout
+    assert f"launchd waits on 127.0.0.1:{machine.port}" in done.stdout
+    assert "models         1 to ask for" in done.stdout
+    assert done.stdout.endswith("all is well\n")
+
+    told = plistlib.loads(machine.plist.read_bytes())
+    told["EnvironmentVariables"]["HF_TOKEN"] = "planted in the plist"
+    machine.plist.write_bytes(plistlib.dumps(told))
+    reported = machine.mlxctl("report").stdout
+    assert "<string>dev.mlxd." in reported
+    assert "planted" not in reported
+
+    told = machine.launchctl("print", machine.target).stdout
+    assert "runs = 0" in told
+    assert "state = not running" in told
+
+
+def test_why_it_does_not_run(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.mlxctl("start")
+    config = machine.home / "config.toml"
+
+    machine.set(throttle=3600)  # what is killed now is not started again
+    os.kill(machine.status()["pid"], signal.SIGKILL)
+    wait_until(lambda: "last exit" in findings(), "it is gone")
+    killed = "it has crashed or was killed (Killed: 9)"
+    assert findings() == {"last exit": ("warning", killed, "mlxctl logs -n 20")}
+
+    config.write_text("[server]\nhost = '0.0.0.0'\n")
+    machine.launchctl("kickstart", machine.target)
+    wait_until(lambda: findings()["last exit"][0] == "bad", "the daemon has given up")
+    found = findings()
+    fault = '"0.0.0.0" can be reached from other machines: set server.api_key too, or use 127.0.0.1'
+    assert found["configuration"] == ("bad", f"server.host: {fault}", "mlxctl config validate")
+    said = f"the last thing it said: mlxd: server.host: {fault}"
+    assert found["last exit"] == ("bad", said, "mlxctl start")
+
+    config.unlink()  # what it said is still the last thing that anybody knows
+    assert set(findings()) == {"last exit"}
+    assert machine.mlxctl("start").returncode == 0
+    assert findings()["last exit"][0] == "warning"  # of the one before nobody knows an end
+    machine.mlxctl("restart")
+    assert findings() == {}
+
+
+def test_a_daemon_by_hand_beside_the_job(machine: Mac) -> None:
+    machine.mlxctl("install")
+    machine.launchctl("bootout", machine.target)
+    wait_until(lambda: not machine.jobs, "it is not loaded")
+    with running_daemon(machine.home, HOME=str(machine.account)) as daemon:
+        machine.launchctl("bootstrap", machine.domain, str(machine.plist))
+        found = findings()
+        by_hand = f"pid {daemon.process.pid} was started by somebody else"
+        assert found["service"] == ("warning", by_hand, "mlxctl restart")
+        assert found["daemon"][::2] == ("bad", "mlxctl restart")  # launchd has its socket now
+
+
+def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = machine.root / "hanging" / "launchctl"
+    hanging.parent.mkdir()
+    hanging.write_text("#!/bin/sh\nexec sleep 30\n")
+    hanging.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{hanging.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(situation, "_SERVICE_SECONDS", 0.3)
+    message = "it cannot be found out: does not end within 0.3 s"
+    assert findings()["service"] == ("bad", message, None)
