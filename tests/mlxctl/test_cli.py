@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import mlxctl
 from mlxctl.cli import _COMMANDS
 from mlxd import __version__
 from tests.mlxctl.conftest import DEADLINE, Run, command
@@ -193,12 +191,3 @@ def test_a_path_that_is_too_long_is_one_line(home: Path, mlxctl: Run) -> None:
     assert done.returncode == 1
     assert done.stderr.endswith("/config.toml: File name too long\n")
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_what_is_advised_exists() -> None:
-    """Every "…: mlxctl VERB" and "mlxctl VERB" that a message advises is a command."""
-    advised = set()
-    for file in Path(mlxctl.__file__).parent.rglob("*.py"):
-        advised |= set(re.findall(r'(?:: |")mlxctl ([a-z]+)\b(?! no )', file.read_text()))
-    assert {"start", "install", "enable", "logs"} <= advised
-    assert advised <= set(_COMMANDS)

@@ -47,6 +47,7 @@ def advised() -> set[tuple[str, str]]:
         for module in modules
         for text in texts(module)
         for match in ADVICE.finditer(text)
+        if match[1] != "NAME"
     }
 
 
