@@ -239,12 +239,14 @@ def test_brew_services_on_linux() -> None:
             )
 
         service = json.loads(mlxctl("status", "--json").stdout)["service"]
-        assert service["faults"] == ["systemd has not started it: mlxctl start"]
+        assert (service["loaded"], service["pid"], service["faults"]) == (False, None, [])
         started = mlxctl("start")
         assert ", as Homebrew's service: " in started.stdout, started.stderr
         try:
-            service = json.loads(mlxctl("status", "--json").stdout)["service"]
+            status = json.loads(mlxctl("status", "--json").stdout)
+            service = status["service"]
             assert service["manager"] == "Homebrew's service"
+            assert (service["loaded"], service["pid"]) == (True, status["pid"])
             assert (service["label"], service["starts"]) == (f"{UNIT}.service", "at login")
             assert service["faults"] == []
             assert mlxctl("restart").returncode == 0
