@@ -13,13 +13,13 @@ class HomebrewUnit(SystemdManager):
     def describe(self) -> ServiceStatus:
         """Give who is in charge, and what is wrong with that."""
         unit = self._service.name
-        active, enabled = self._is("active", unit), self._is("enabled", unit)
+        enabled = self._is("enabled", unit)
         return ServiceStatus(
             manager=homebrew.NAME,
             label=unit,
             file=str(self._service),
-            loaded=active,
+            loaded=self._is("active", unit),
+            pid=int(self._show("MainPID") or 0) or None,
             starts="at login" if enabled else "until the next login",
-            last_exit=self._show("ExecMainStatus") or None,
-            faults=[] if active else ["systemd has not started it: mlxctl start"],
+            last_exit=self._last_exit(),
         )
