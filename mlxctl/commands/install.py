@@ -1,5 +1,6 @@
 """`mlxctl install`, `uninstall`, `enable` and `disable`: the daemon as a service."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import click
 
 from mlxctl.commands.service import report, tell_start
 from mlxctl.errors import CommandFailed
-from mlxctl.service import choose, homebrew
+from mlxctl.service import choose, description, homebrew
 from mlxctl.service.description import Mode
 from mlxctl.service.launchd import LaunchdManager
 from mlxctl.service.manager import Installer
 from mlxd import config, paths
+from mlxd.config import Config
 
 
 @click.command()
@@ -34,6 +36,7 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
     """
     settings = config.load()
     config.check(settings)
+    _check_carried(settings)
     when = Mode(mode)  # click makes it a plain text
     manager = choose.to_install(settings, name or (choose.usual() if show else None), when)
     if show:
@@ -79,6 +82,22 @@ def disable() -> None:
     """Have the service never started by itself; one that runs goes on."""
     _demand("brew services stop mlxd keeps it from that").disable()
     click.echo("mlxd is disabled: it does not start by itself until mlxctl enable")
+
+
+def _check_carried(settings: Config) -> None:
+    """See that the service has what it needs, though it gets no API key from this shell.
+
+    Raises:
+        ConfigError: it would listen beyond this machine without a key.
+    """
+    carried = config.load(environ=description.carried(os.environ))
+    if carried.server.api_key == settings.server.api_key:
+        return
+    report(
+        "MLXD_SERVER__API_KEY is not carried into the service, whose description others can read: "
+        f"write server.api_key into {paths.config_file()}"
+    )
+    config.check(carried)
 
 
 def _differ(one: LaunchdManager, other: Installer) -> bool:

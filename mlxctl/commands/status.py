@@ -21,8 +21,8 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
     settings = config.load()
     manager = in_charge(settings)
-    found = _status(Client(settings.socket_file()), manager)
     service = manager.describe()
+    found = _status(Client(settings.socket_file()), manager, service)
     if as_json:
         whole = {**msgspec.to_builtins(found), "service": msgspec.to_builtins(service)}
         click.echo(msgspec.json.format(msgspec.json.encode(whole)))
@@ -32,9 +32,9 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(NotRunning.exit_status)
 
 
-def _status(client: Client, manager: ServiceManager) -> Status:
+def _status(client: Client, manager: ServiceManager, service: ServiceStatus) -> Status:
     # Where launchd or systemd listens, asking would start what does not run.
-    if manager.pid() is None and manager.keeps_sockets():
+    if manager.pid() is None and service.keeps_sockets:
         return _places(client)
     try:
         return client.status()

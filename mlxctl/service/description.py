@@ -62,7 +62,11 @@ def describe(
     One of the whole machine is run as `user`: left out, as who asks for it, through sudo too.
     """
     owner = _account(user) if mode is Mode.SYSTEM else None
-    own = dict(environment)
+    absolute = {
+        "MLXD_SERVER__SOCKET": config.server.socket,
+        "MLXD_MODELS__DIRS": ",".join(config.models.dirs),
+    }
+    own = {name: absolute.get(name, value) for name, value in environment.items()}
     if mode is Mode.ON_DEMAND and config.server.idle_exit is None:
         own["MLXD_SERVER__IDLE_EXIT"] = ON_DEMAND_IDLE_EXIT
     return Description(
@@ -113,10 +117,10 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Give what of this shell's environment belongs to the service: places and settings.
 
     An API key does not: others can read a service's description. HOME does where it is not the one
-    that a service manager gives.
+    that a service manager gives. Paths are made absolute: the daemon lives in "/".
     """
     home = paths.home()
-    found = {name: environ[name] for name in _PLACES if environ.get(name)}
+    found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}
     if (account := environ.get("HOME", "")) and account != _home_of_account():
         found["HOME"] = account
     found |= {
@@ -125,3 +129,7 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
         if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
     }
     return {**({"MLXD_HOME": str(home)} if home else {}), **dict(sorted(found.items()))}
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))

@@ -9,16 +9,25 @@ import msgspec
 from mlxctl.errors import CommandFailed
 
 NO_SUCH_PROCESS = 3
-INPUT_OUTPUT_ERROR = 5  # of a bootstrap: loaded already, still leaving, disabled, or transient
+INPUT_OUTPUT_ERROR = 5  # of a bootstrap: whatever it may be; loaded, leaving and disabled too
 NOW_IN_PROGRESS = 36  # of a bootout that takes longer than launchctl waits
 ALREADY_IN_PROGRESS = 37
+NO_SUCH_DOMAIN = 112
 NO_SUCH_SERVICE = 113
 SERVICE_DISABLED = 119
+BAD_OWNERSHIP = 122
 NOT_IN_THIS_DOMAIN = 125  # gui/UID, of a user who is logged in by SSH only
+NOT_IN_THIS_SESSION = 134  # what its plist limits it to is another one
+
+NO_DOMAIN = (NO_SUCH_DOMAIN, NOT_IN_THIS_DOMAIN)
+NOT_HERE = (*NO_DOMAIN, NOT_IN_THIS_SESSION)
+GONE = (NO_SUCH_PROCESS, NO_SUCH_SERVICE)
 
 _TIMEOUT_SECONDS = 120.0
 _FIELD = re.compile(r"^\t([a-z][a-z ]*) = (.*)$", re.MULTILINE)
 _NUMBER = re.compile(r"\d+")
+_ARGUMENTS = re.compile(r"^\targuments = \{\n((?:\t\t.*\n)*)\t\}$", re.MULTILINE)
+_NOT_SAYING = ("Bad request.", "Try re-running the command as root for richer errors.")
 _DISABLED = re.compile(r'^\s*"([^"]+)" => (?:disabled|true)$', re.MULTILINE)
 
 
@@ -29,6 +38,7 @@ class Job(msgspec.Struct, frozen=True):
     """
 
     path: str | None = None
+    arguments: tuple[str, ...] | None = None
     state: str | None = None
     pid: int | None = None
     runs: int | None = None
@@ -64,8 +74,9 @@ class Launchctl:
             raise CommandFailed(f"{self._program}: {error.strerror}") from error
         except subprocess.TimeoutExpired as error:
             raise CommandFailed(f"{' '.join(command)} does not end") from error
-        said = (done.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
-        return Done(done.returncode, done.stdout.decode(errors="replace"), said)
+        said = map(str.strip, done.stderr.decode(errors="replace").splitlines())
+        complaint = "; ".join(line for line in said if line and line not in _NOT_SAYING)
+        return Done(done.returncode, done.stdout.decode(errors="replace"), complaint)
 
     def demand(self, *arguments: str | Path, fine: tuple[int, ...] = ()) -> Done:
         """Run a subcommand that has to end with 0 or with a status of `fine`.
@@ -81,26 +92,31 @@ class Launchctl:
             )
         return done
 
+    def look(self, target: str) -> tuple[int, Job | None]:
+        """Give launchctl's exit status, and the job that is loaded as `target`, if there is one."""
+        done = self.run("print", target)
+        return done.status, parse(done.output) if done.status == 0 else None
+
     def job(self, target: str) -> Job | None:
         """Give the job that is loaded as `target`, None when there is none."""
-        done = self.run("print", target)
-        return parse(done.output) if done.status == 0 else None
+        return self.look(target)[1]
 
     def disabled(self, domain: str) -> set[str]:
         """Give the labels that are not to be loaded in `domain`."""
         return set(_DISABLED.findall(self.run("print-disabled", domain).output))
-
-    def has_domain(self, domain: str) -> bool:
-        """Whether there is such a domain now: gui/UID exists while that user is logged in."""
-        return self.run("print", domain).status == 0
 
 
 def parse(text: str) -> Job:
     """Read what `launchctl print` says of a job; its own fields are one tab deep."""
     fields = dict(_FIELD.findall(text))
     last = fields.get("last terminating signal") or fields.get("last exit code")
+    reason = fields.get("last exit reason")  # of the kernel's, as JETSAM or CODESIGNING
+    if reason is not None:
+        last = f"{last}, {reason}" if last else reason
+    arguments = _ARGUMENTS.search(text)
     return Job(
         path=fields.get("path"),
+        arguments=tuple(line[2:] for line in arguments[1].splitlines()) if arguments else None,
         state=fields.get("state"),
         pid=_number(fields.get("pid")),
         runs=_number(fields.get("runs")),

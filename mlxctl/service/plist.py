@@ -4,14 +4,21 @@ launchd ignores a key that it does not know and refuses a whole plist for one of
 tells neither; so both are found out here.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode
 
 LABEL = "dev.mlxd"
+AQUA = "Aqua"
+BACKGROUND = "Background"
 
 _THROTTLE_SECONDS = 5
+
+_SEAL = b"<!-- Written by mlxctl install (%s); mlxctl keeps it up to date until it is edited. -->\n"
+_SEALED = re.compile(re.escape(_SEAL).replace(b"%s", b"([0-9a-f]{16})"))
+_BEFORE = b"<plist "
 
 Plist = dict[str, Any]
 
@@ -117,8 +124,8 @@ KEYS: Mapping[str, Any] = {
 table one of these keys, and a table of `str` one of any names."""
 
 
-def make(service: Description, label: str, session: str = "Aqua") -> Plist:
-    """Give the plist of `service`; `session` is Background for a user who logs in by SSH only."""
+def make(service: Description, label: str, session: str = AQUA) -> Plist:
+    """Give the plist of `service`; `session` is BACKGROUND for a user who logs in by SSH only."""
     plist: Plist = {
         "Label": label,
         "ProgramArguments": list(service.program),
@@ -155,6 +162,24 @@ def render(plist: Plist) -> bytes:
     return plistlib.dumps(plist, sort_keys=False)
 
 
+def sealed(content: bytes) -> bytes:
+    """Give the XML `content` with a line that tells whether anybody has edited it since."""
+    head, tag, rest = content.partition(_BEFORE)
+    return head + _SEAL.replace(b"%s", _digest(content)) + tag + rest
+
+
+def is_untouched(content: bytes) -> bool:
+    """Whether `content` is what `sealed` gave, to the letter."""
+    seal = _SEALED.search(content)
+    return seal is not None and seal[1] == _digest(_SEALED.sub(b"", content))
+
+
+def _digest(content: bytes) -> bytes:
+    import hashlib  # as plistlib, nothing that `mlxctl status` asks for
+
+    return hashlib.sha256(content).hexdigest()[:16].encode()
+
+
 def complaints(plist: Mapping[str, Any]) -> Iterator[str]:
     """Say what launchd would ignore or refuse."""
     if "Label" not in plist:
@@ -169,6 +194,11 @@ def mode_of(plist: Mapping[str, Any]) -> Mode:
     if "UserName" in plist:
         return Mode.SYSTEM
     return Mode.AT_LOGIN if plist.get("RunAtLoad") else Mode.ON_DEMAND
+
+
+def session_of(domain: str) -> str:
+    """Give the session a plist has to be limited to so that it can be loaded into `domain`."""
+    return BACKGROUND if domain.startswith("user/") else AQUA
 
 
 def _sockets(service: Description) -> Plist:

@@ -39,6 +39,7 @@ class Mac:
             "MLXD_HOME": str(self.home),
             "MLXD_SERVER__PORT": str(self.port),
             "FAKE_LAUNCHD": str(self.launchd),
+            "FAKE_LAUNCHD_THROTTLE": "0.2",  # seconds; five would be most of what a test takes
         }
 
     def mlxctl(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
