@@ -5,6 +5,7 @@ What only a Mac can prove is marked `on a Mac`; tests/fakes/launchctl plays laun
 
 import os
 from pathlib import Path
+from shlex import quote
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service import homebrew, launchctl, plist
@@ -198,17 +199,6 @@ class LaunchdManager:
         session = session or found.get("LimitLoadToSessionType", plist.AQUA)
         return self._wanted(plist.mode_of(found), environment, session, found.get("UserName"))
 
-    def _is_newer(self, found: Plist, session: str | None = None) -> bool:
-        """Whether `mlxctl` may put another plist in the place of `found`, and has one.
-
-        What somebody has edited is theirs, and the service of another installation that is still
-        there is not to be moved to this one.
-        """
-        if not self._file.is_untouched() or found == (wanted := self._today(found, session)):
-            return False
-        runs = found["ProgramArguments"][0]
-        return bool(runs == wanted["ProgramArguments"][0]) or not os.access(runs, os.X_OK)
-
     def _is_outdated(self, found: Found) -> bool:
         """Whether what is loaded is not what should be."""
         on_disk = self._file.read()
@@ -219,8 +209,20 @@ class LaunchdManager:
         )
 
     def _may_renew(self, on_disk: Plist, domain: str) -> bool:
-        session = None if self._system else plist.session_of(domain)
-        return self._is_newer(on_disk, session)
+        """Whether `mlxctl` may put another plist in the place of `on_disk`, and has one.
+
+        What somebody has edited is theirs, and the service of another installation that is still
+        there is not to be moved to this one.
+        """
+        if not self._file.is_untouched():
+            return False
+        runs = on_disk["ProgramArguments"][0]
+        if runs != program()[0] and os.access(runs, os.X_OK):
+            return False
+        return on_disk != self._today(on_disk, self._session(domain))
+
+    def _session(self, domain: str) -> str | None:
+        return None if self._system else plist.session_of(domain)
 
     # What is wrong
 
@@ -240,9 +242,9 @@ class LaunchdManager:
                 faults.append(f"{error.message}: mlxctl install")
         if job is not None and not self._loader.is_of(job):
             faults.append(f"it was loaded from {job.path}: mlxctl install")
-        if job is not None and job.state == "spawn scheduled" and job.last_exit not in (None, "0"):
-            times = f"{job.runs} times so far" if job.runs else "again and again"
-            faults.append(f"it ends as soon as it is started, {times}: mlxctl logs")
+        # That launchd lets it wait says that it ended soon; once may have been a kill.
+        if job is not None and job.state == "spawn scheduled" and (job.runs or 0) > 1:
+            faults.append(f"it has ended {job.runs} times, and soon: mlxctl logs")
         brewed = AGENTS.expanduser() / f"{homebrew.LABEL}.plist"
         if paths.home() is None and brewed.exists():  # it is of that home
             faults.append("Homebrew has a service of its own: brew services stop mlxd")
@@ -259,9 +261,9 @@ class LaunchdManager:
             return [f"{file} starts {runs}, which is gone: mlxctl install"]
         if runs != ours:
             return [f"{file} starts {runs}, and this mlxctl belongs to {ours}: mlxctl install"]
-        if self._is_newer(on_disk):
-            return [f"{file} is of an older mlxctl or configuration: mlxctl restart"]
         if on_disk != self._today(on_disk):
+            if self._file.is_untouched():
+                return [f"{file} is of an older mlxctl or configuration: mlxctl restart"]
             return [f"{file} is not what this mlxctl would write: mlxctl install"]
         if job is not None and self._loader.is_of(job) and not self._loader.holds(on_disk, job):
             return [f"launchd still holds what {file} said before: mlxctl restart"]
@@ -288,7 +290,9 @@ class LaunchdManager:
 
     def _demand_root(self, verb: str) -> None:
         if self._system and os.geteuid() != 0:
-            raise CommandFailed(f"services of the whole machine are root's: sudo mlxctl {verb}")
+            variables = [f"{name}={quote(value)}" for name, value in carried(os.environ).items()]
+            again = " ".join(["sudo", *variables, "mlxctl", verb])  # sudo forgets what is not named
+            raise CommandFailed(f"services of the whole machine are root's: {again}")
 
     def _write(self, content: bytes, wanted: Plist) -> None:
         folders = (paths.log_dir(), self._daemon.socket_file.parent)
@@ -300,8 +304,7 @@ class LaunchdManager:
         if on_disk is None:
             return
         if self._may_renew(on_disk, found.domain):
-            session = None if self._system else plist.session_of(found.domain)
-            wanted = self._today(on_disk, session)
+            wanted = self._today(on_disk, self._session(found.domain))
             self._write(plist.sealed(plist.render(wanted)), wanted)
             report(f"{self._file.path} was of an older mlxctl or configuration, and is renewed")
         elif found.job is None or not self._is_outdated(found):

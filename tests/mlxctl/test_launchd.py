@@ -415,5 +415,10 @@ def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.Monkey
     for verb_of, verb in ((install, "install --system"), (stop, "stop"), (uninstall, "uninstall")):
         flags = ["--system"] if verb_of is install else []
         refused = CliRunner().invoke(verb_of, flags).exception
-        assert refused.message == f"services of the whole machine are root's: sudo mlxctl {verb}"
+        variables = f"HOME={machine.account} MLXD_HOME={machine.home} "
+        variables += f"MLXD_SERVER__PORT={machine.port}"
+        again = f"services of the whole machine are root's: sudo {{}} mlxctl {verb}"
+        given = refused.message.partition("sudo ")[2].partition(" mlxctl")[0]
+        assert refused.message == again.format(given)
+        assert sorted(given.split()) == variables.split()
     monkeypatch.undo()
