@@ -30,9 +30,9 @@ from mlxd.config import Config
 def install(mode: str, name: str | None, *, show: bool) -> None:
     """Have launchd or systemd start the daemon, at each login unless you say otherwise.
 
-    Run it again after an upgrade or a change of server.host, port or socket: what is right already
-    is left alone. MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, but for
-    the API key.
+    MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, but for the API key. Run
+    it again to change any of that: what is right already is left alone. After an upgrade or a
+    change of the configuration, `mlxctl restart` is enough on a Mac.
     """
     settings = config.load()
     config.check(settings)

@@ -135,7 +135,7 @@ def test_why_it_does_not_run(machine: Mac) -> None:
     assert findings() == {"last exit": ("warning", killed, "mlxctl logs -n 20")}
 
     config.write_text("[server]\nhost = '0.0.0.0'\n")
-    machine.launchctl("kickstart", machine.target)
+    machine.set(throttle=0)
     wait_until(lambda: findings()["last exit"][0] == "bad", "the daemon has given up")
     found = findings()
     fault = '"0.0.0.0" can be reached from other machines: set server.api_key too, or use 127.0.0.1'
