@@ -6,6 +6,7 @@ import pytest
 
 from mlxctl.service import choose, description
 from mlxctl.service.description import Mode, carried, describe, stable
+from mlxd import config
 from mlxd.config import Config, Server
 
 
@@ -51,6 +52,20 @@ def test_places_and_settings_are_carried_and_keys_are_not(
         "HF_HOME": "/hf",
         "MLXD_SERVER__PORT": "8081",
     }
+
+
+def test_paths_of_this_shell_hold_where_the_daemon_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "ada"))
+    environ = {"HF_HOME": "~/hf", "XDG_DATA_HOME": "data", "MLXD_SERVER__SOCKET": "s.sock"}
+    environ["MLXD_MODELS__DIRS"] = "a,~/b"
+    made = describe(config.load(environ=environ), Mode.AT_LOGIN, carried(environ)).environment
+    assert made["HF_HOME"] == f"{tmp_path}/ada/hf"
+    assert made["XDG_DATA_HOME"] == f"{tmp_path}/data"
+    assert made["MLXD_SERVER__SOCKET"] == f"{tmp_path}/s.sock"
+    assert made["MLXD_MODELS__DIRS"] == f"{tmp_path}/a,{tmp_path}/ada/b"
 
 
 def test_on_demand_means_to_go_when_idle_unless_the_configuration_says_when() -> None:

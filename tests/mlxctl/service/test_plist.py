@@ -1,6 +1,8 @@
 """The property list: what is in it, and that launchd would take it."""
 
 import plistlib
+import shutil
+import subprocess
 
 import pytest
 
@@ -35,12 +37,18 @@ def test_every_plist_survives_a_round_trip_and_the_key_table(
     assert list(plist.complaints(made)) == []
     assert plistlib.loads(plist.render(made)) == made
     assert plist.mode_of(made) is mode
+    assert plistlib.loads(plist.sealed(plist.render(made))) == made
+    if plutil := shutil.which("plutil"):
+        sealed = plist.sealed(plist.render(made))
+        subprocess.run([plutil, "-lint", "-"], input=sealed, check=True, capture_output=True)
 
 
 def test_what_every_plist_says() -> None:
     made = plist.make(service(), "dev.mlxd")
     assert made["ProcessType"] == "Interactive"
     assert made["ExitTimeOut"] == 45
+    assert made["Umask"] == 63
+    assert made["ThrottleInterval"] == 5
     assert made["SoftResourceLimits"] == {"NumberOfFiles": 8192}
     assert made["Sockets"]["local"]["SockPathMode"] == 384
     assert made["Sockets"]["http"]["SockServiceName"] == "8080"
@@ -56,8 +64,9 @@ def test_only_what_starts_by_itself_is_kept_alive() -> None:
 
 
 def test_the_machines_own_service_has_a_user() -> None:
-    made = plist.make(service(Mode.SYSTEM), "dev.mlxd")
+    made = plist.make(service(Mode.SYSTEM, user_id=501), "dev.mlxd")
     assert made["UserName"] == "ada"
+    assert made["Sockets"]["local"]["SockPathOwner"] == 501
     assert "LimitLoadToSessionType" not in made
 
 

@@ -2,6 +2,7 @@
 
 import os
 import plistlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_nobody_else_may_write_it_and_nothing_else_is_left(file: PlistFile, tmp_
 def test_what_the_daemon_needs_is_its_users_and_the_plist_is_roots(
     file: PlistFile, tmp_path: Path
 ) -> None:
+    file.path.parent.mkdir()
+    shutil.chown(file.path.parent, group=1)
+    file.path.parent.chmod(0o2755)  # what is made in it has its group, as always on a Mac
     needed = tmp_path / "logs" / "mlxd"
     file.write(b"1", [needed], "nobody")
     assert needed.owner() == needed.parent.owner() == "nobody"
