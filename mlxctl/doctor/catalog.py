@@ -78,4 +78,7 @@ def on_disk() -> Catalog:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it does not say why"]
         raise CommandFailed(f"the folders of models cannot be read: {said[-1]}")
-    return msgspec.json.decode(done.stdout, type=Catalog)
+    try:
+        return msgspec.json.decode(done.stdout, type=Catalog)
+    except msgspec.DecodeError as error:
+        raise CommandFailed(f"the folders of models cannot be read: {error}") from error

@@ -92,8 +92,8 @@ def look() -> Situation:
     pid, status, silence = None, None, None
     try:
         pid = owner(paths.lock_file())
-        # Where nobody knows whether it sleeps, it is not asked.
-        if pid or not (asleep or service_fault):
+        # Where nobody knows whether it sleeps, or where its socket is, it is not asked.
+        if pid or not (asleep or service_fault or config_fault):
             status = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS).status()
     except NotRunning:
         silence = "nobody listens on its socket" if pid else None

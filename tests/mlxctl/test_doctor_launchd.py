@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlxctl.doctor import environment, examine, ports, service, situation
+from mlxctl.doctor.catalog import Catalog
 from mlxctl.doctor.situation import look
+from mlxd.api.control import ModelList
 from tests.daemon_process import running_daemon, wait_until
 from tests.mlxctl.service_world import Mac, mac
 
@@ -35,6 +37,9 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
             (machine.home / "models").mkdir()
             (machine.home / "models" / "tiny").symlink_to(tiny_model)
             machine.set(throttle=0)
+            monkeypatch.setattr(ports, "_SECONDS", 0.3)  # for those who never answer
+            monkeypatch.setattr(situation, "_ANSWER_SECONDS", 1.0)
+            monkeypatch.setattr(situation, "on_disk", lambda: Catalog(ModelList(models=[]), []))
             for name, value in machine.environ.items():
                 monkeypatch.setenv(name, value)
             yield machine
@@ -73,13 +78,6 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     drift = f"{plist} is not what this mlxctl would write"
     assert findings() == {"service": ("warning", drift, "mlxctl install")}
 
-    plist.write_text("precious")
-    none = f"{plist} is no property list"
-    assert findings() == {"service": ("warning", none, "mlxctl install")}
-
-    plist.unlink()
-    gone = f"it is loaded, but {plist} is gone"
-    assert findings() == {"service": ("warning", gone, "mlxctl install")}
     plist.write_bytes(well)
     assert findings() == {}
 
@@ -93,13 +91,16 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     assert message.startswith(f"mlxd (pid {pid}) runs, but does not answer")
 
     machine.mlxctl("stop")
-    stopped = {
-        "daemon": ("warning", "mlxd is not running", "mlxctl start"),
-    }
-    assert findings() == stopped
+    assert findings() == {"daemon": ("warning", "mlxd is not running", "mlxctl start")}
     with socket.create_server(("127.0.0.1", machine.port)):
         assert findings()["port"][:1] == ("bad",)
-    assert findings() == stopped
+
+    with running_daemon(machine.home, HOME=str(machine.account)) as daemon:
+        machine.launchctl("bootstrap", machine.domain, str(machine.plist))
+        found = findings()
+        by_hand = f"pid {daemon.process.pid} was started by somebody else"
+        assert found["service"] == ("warning", by_hand, "mlxctl restart")
+        assert found["daemon"][::2] == ("bad", "mlxctl restart")  # launchd has its socket now
 
 
 def test_a_daemon_that_sleeps_is_not_woken(machine: Mac) -> None:
@@ -132,7 +133,7 @@ def test_why_it_does_not_run(machine: Mac) -> None:
     os.kill(machine.status()["pid"], signal.SIGKILL)
     wait_until(lambda: "last exit" in findings(), "it is gone")
     killed = "it has crashed or was killed (Killed: 9)"
-    assert findings() == {"last exit": ("warning", killed, "mlxctl logs -n 20")}
+    assert findings()["last exit"] == ("warning", killed, "mlxctl logs -n 20")
 
     config.write_text("[server]\nhost = '0.0.0.0'\n")
     machine.set(throttle=0)
@@ -144,23 +145,10 @@ def test_why_it_does_not_run(machine: Mac) -> None:
     assert found["last exit"] == ("bad", said, "mlxctl start")
 
     config.unlink()  # what it said is still the last thing that anybody knows
-    assert set(findings()) == {"last exit"}
+    assert "configuration" not in (found := findings())
+    assert found["last exit"] == ("bad", said, "mlxctl start")
     assert machine.mlxctl("start").returncode == 0
     assert findings()["last exit"][0] == "warning"  # of the one before nobody knows an end
-    machine.mlxctl("restart")
-    assert findings() == {}
-
-
-def test_a_daemon_by_hand_beside_the_job(machine: Mac) -> None:
-    machine.mlxctl("install")
-    machine.launchctl("bootout", machine.target)
-    wait_until(lambda: not machine.jobs, "it is not loaded")
-    with running_daemon(machine.home, HOME=str(machine.account)) as daemon:
-        machine.launchctl("bootstrap", machine.domain, str(machine.plist))
-        found = findings()
-        by_hand = f"pid {daemon.process.pid} was started by somebody else"
-        assert found["service"] == ("warning", by_hand, "mlxctl restart")
-        assert found["daemon"][::2] == ("bad", "mlxctl restart")  # launchd has its socket now
 
 
 def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import mlxctl.service
 from mlxctl.cli import mlxctl as cli
 
 FOLDERS = [Path(package.__file__).parent for package in (mlxctl.doctor, mlxctl.service)]
-ADVICE = re.compile(r"(?:^|: |see |then: |and |sudo )mlxctl (\w+)((?: -{0,2}\w[\w-]*)*)")
+ADVICE = re.compile(r"(?:^|: |see |then: |and |sudo )mlxctl ([a-z]+)((?: -{0,2}\w[\w-]*)*)")
 
 
 def texts(module: Path) -> Iterator[str]:
