@@ -47,16 +47,17 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
         raise _refusal(other, "for mlxctl to do so, first brew services stop mlxd")
     if other is not None and isinstance(manager, LaunchdManager) and _differ(manager, other):
         other.uninstall(report)
+    before = manager.pid()
     changed = manager.install(when, report)
     status = manager.describe()
     verb = "is installed" if changed else "is installed already, as it should be"
     click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({status.file})")
     if when is not Mode.ON_DEMAND:
-        tell_start(manager)
+        tell_start(manager, before)
 
 
 @click.command()
-@click.option("--purge", is_flag=True, help="Also remove logs and socket; models and config stay.")
+@click.option("--purge", is_flag=True, help="Also remove logs, socket and chat history.")
 def uninstall(*, purge: bool) -> None:
     """Stop the daemon and take its service out; nothing is left that would start it."""
     manager = _installed("brew services stop mlxd takes it out")
@@ -67,7 +68,7 @@ def uninstall(*, purge: bool) -> None:
     else:
         click.echo("mlxd is not installed as a service")
     if purge:
-        _purge([paths.log_dir(), paths.runtime_dir()])
+        _purge([paths.log_dir(), paths.runtime_dir(), paths.chat_history_file()])
 
 
 @click.command()
@@ -127,11 +128,13 @@ def _demand(instead: str) -> Installer:
     return manager
 
 
-def _purge(folders: list[Path]) -> None:
+def _purge(places: list[Path]) -> None:
     if choose.in_charge(config.load()).pid() is not None:
         raise CommandFailed("mlxd is still running, so its files stay: mlxctl stop")
-    for folder in folders:
-        if folder.exists():
-            shutil.rmtree(folder)
-            click.echo(f"removed {folder}")
+    for place in filter(Path.exists, places):
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
+        click.echo(f"removed {place}")
     click.echo(f"kept {paths.models_dir()} and {paths.config_file()}")

@@ -20,7 +20,7 @@ def start() -> None:
     settings = config.load()
     config.check(settings)
     manager = in_charge(settings)
-    tell_start(manager)
+    tell_start(manager, manager.pid())
     tell_faults(manager)
 
 
@@ -65,9 +65,8 @@ def report(line: str) -> None:
     click.echo(line, err=True)
 
 
-def tell_start(manager: ServiceManager) -> None:
-    """Start the daemon, and say that it runs."""
-    before = manager.pid()
+def tell_start(manager: ServiceManager, before: int | None) -> None:
+    """Start the daemon, and say that it runs; `before` is the process that did so already."""
     status = manager.start(report)
     _tell_start(status, "is running already" if status.pid == before else "has started", manager)
 
