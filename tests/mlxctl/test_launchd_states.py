@@ -3,6 +3,7 @@
 The fake launchctl is asked from this process; a daemon runs only where one is needed.
 """
 
+import contextlib
 import os
 import plistlib
 import re
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -78,6 +80,25 @@ def configure(machine: Mac, drain: str) -> None:
     (machine.home / "config.toml").write_text(f'[server]\ndrain_timeout = "{drain}"\n')
 
 
+@contextlib.contextmanager
+def asking(machine: Mac) -> Iterator[None]:
+    """Have somebody ask the daemon all the time, and not mind being refused."""
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"http://127.0.0.1:{machine.port}/health", timeout=30)
+
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        yield
+    finally:
+        done.set()
+        client.join()
+
+
 def test_restart_and_start_bring_in_what_an_upgrade_changed(machine: Mac) -> None:
     assert run(install).exit_code == 0
     pid = service().pid()
@@ -87,7 +108,9 @@ def test_restart_and_start_bring_in_what_an_upgrade_changed(machine: Mac) -> Non
     assert older in run(start).stderr  # which ends no daemon
     assert service().pid() == pid
 
-    restarted = run(restart)
+    machine.set(throttle=0)
+    with asking(machine):  # which has launchd start what it holds as soon as that has ended
+        restarted = run(restart)
     assert restarted.exit_code == 0
     renewed = f"{machine.plist} was of an older mlxctl or configuration, and is renewed"
     assert renewed in restarted.stderr.splitlines()
@@ -100,6 +123,12 @@ def test_restart_and_start_bring_in_what_an_upgrade_changed(machine: Mac) -> Non
     assert started.stderr.splitlines() == [renewed]
     assert plistlib.loads(machine.plist.read_bytes())["ExitTimeOut"] == 23
     assert "renewed" not in run(restart).stderr
+
+
+def test_start_renews_what_waits_for_a_connection(waiting: Mac) -> None:
+    configure(waiting, "7s")
+    assert "renewed" in run(start).stderr
+    assert "exit timeout = 22" in waiting.launchctl("print", waiting.target).stdout
 
 
 def test_what_somebody_has_edited_is_told_and_left_alone(waiting: Mac) -> None:
