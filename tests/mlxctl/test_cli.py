@@ -59,7 +59,8 @@ def test_no_command_loads_mlx_or_the_servers_libraries(home: Path, name: str) ->
     assert not modules & FORBIDDEN
 
 
-def test_status_imports_nothing_slow(home: Path) -> None:
+def test_status_imports_nothing_slow(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home))  # launchctl and systemctl are run where they are there
     assert not imported_by("status") & SLOW
 
 

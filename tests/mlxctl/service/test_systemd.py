@@ -1,4 +1,4 @@
-"""systemd's units, judged by systemd-analyze; that systemctl starts them needs a real systemd."""
+"""systemd's units, judged by systemd-analyze; tests/mlxctl/test_systemd.py has them started."""
 
 import os
 import shutil
