@@ -16,6 +16,7 @@ from mlxd.config import Config
 
 _PATIENCE_SECONDS = 60.0  # beyond what the daemon may take to stop
 _BY_SIGNAL = {"2", "3"}  # CLD_KILLED, CLD_DUMPED
+_STARTS = 20  # within ten seconds: one that goes when idle is started more often than others
 _CONFIG_STATUS = 78  # EX_CONFIG; see mlxd.__main__
 
 
@@ -29,6 +30,7 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
         "Description=mlxd, the language-model daemon",
         f"Requires={listens}",
         f"After={listens}",
+        f"StartLimitBurst={_STARTS}",
         "",
         "[Service]",
         f"Sockets={listens}",
@@ -132,9 +134,7 @@ class SystemdManager:
 
     def start(self, report: Report) -> Status:  # noqa: ARG002  systemctl itself waits
         """Start the sockets and the service, and wait until the daemon answers."""
-        self._do(
-            "reset-failed", *self._sockets(), self._service.name
-        )  # it may have failed too often
+        self._forget_failures()
         self._run("start", *self._sockets(), self._service.name)
         for _ in until(START_SECONDS):
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
@@ -188,6 +188,7 @@ class SystemdManager:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         self._run("daemon-reload")
         self._run("stop", self._service.name)
+        self._forget_failures()
         self.enable()
         self._run("restart", *self._sockets())
         if mode is not Mode.ON_DEMAND:
@@ -212,6 +213,10 @@ class SystemdManager:
     def disable(self) -> None:
         """Have systemd start it no more by itself; one that runs goes on."""
         self._run("disable", *self._sockets(), self._service.name)
+
+    def _forget_failures(self) -> None:
+        """Have systemd start again what has failed, or was started, too often."""
+        self._do("reset-failed", *self._sockets(), self._service.name)
 
     def _sockets(self) -> list[str]:
         names = (f"{self._name}.socket", f"{self._name}-http.socket")
