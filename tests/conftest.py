@@ -14,6 +14,7 @@ from scripts.tiny_model import make_tiny_model
 from tests.daemon_process import DaemonProcess, running_daemon
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,10 +71,17 @@ def smollm2(smollm2_models_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2_daemon(smollm2: Path) -> Iterator[DaemonProcess]:
-    """A daemon whose default model is SmolLM2, for all tests that only ask it questions."""
+    """A daemon whose default model is SmolLM2, for all tests that only ask it questions.
+
+    Its weights are turned into float32, and Linux uses Debian's OpenBLAS where it is installed:
+    a prompt is then read twenty times faster than what MLX brings for this processor reads one.
+    """
+    preload = {"LD_PRELOAD": str(OPENBLAS)} if OPENBLAS.exists() else {}
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         home = Path(folder)
+        convert = [sys.executable, "-m", "mlx_lm", "convert", "--dequantize", "--dtype", "float32"]
+        convert += ["--hf-path", str(smollm2), "--mlx-path", str(home / "models" / smollm2.name)]
         (home / "models").mkdir()
-        (home / "models" / smollm2.name).symlink_to(smollm2)
-        with running_daemon(home, "--model", smollm2.name) as daemon:
+        subprocess.run(convert, check=True, capture_output=True)
+        with running_daemon(home, "--model", smollm2.name, **preload) as daemon:
             yield daemon

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,35 +58,27 @@ class Client:
         return report
 
 
-def environment(group: str) -> Path:
+def make_environment(group: str, packages: list[str]) -> Path:
     """Give the folder of an environment that has a dependency group, made where it is not."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    wanted = json.dumps(project["dependency-groups"][group])
     folder = CACHE / group
     stamp = folder / "installed.json"
+    wanted = json.dumps(packages)
     if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(folder, clear=True, with_pip=False, symlinks=True)
         python = folder / "bin" / "python"
         pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
         subprocess.run(
-            [*pip, "--group", group], cwd=REPOSITORY, check=True, timeout=INSTALL_SECONDS
+            [*pip, "--no-compile", "--group", group],
+            cwd=REPOSITORY,
+            check=True,
+            timeout=INSTALL_SECONDS,
         )
         stamp.write_text(wanted)
     return folder
 
 
-def python_client(name: str, daemon: DaemonProcess) -> Client:
-    """Give the client of `programs/NAME_client.py`, with the packages of `client-NAME`."""
-    python = environment(f"client-{name}") / "bin" / "python"
-    program = PROGRAMS / f"{name.replace('-', '_')}_client.py"
-    return Client([python, program], f"{daemon.url}/v1")
-
-
-def node_client(daemon: DaemonProcess) -> Client:
-    """Give the client of `node/client.mjs`, with the packages of its package.json."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("there is no Node.js")
+def make_node_environment(npm: str) -> Path:
+    """Give a copy of `node/` that has the packages of its package.json, made where it is not."""
     folder = CACHE / "node"
     shutil.copytree(NODE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     wanted = (folder / "package.json").read_text()
@@ -93,4 +87,40 @@ def node_client(daemon: DaemonProcess) -> Client:
         install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
         subprocess.run(install, cwd=folder, check=True, timeout=INSTALL_SECONDS)
         stamp.write_text(wanted)
-    return Client([node, folder / "client.mjs"], f"{daemon.url}/v1")
+    return folder
+
+
+class Environments:
+    """Every client's environment; all are made at once, since most of it is waiting."""
+
+    def __init__(self, executor: Executor) -> None:
+        groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
+        self._made = {
+            group: executor.submit(make_environment, group, packages)
+            for group, packages in groups.items()
+            if group.startswith("client-")
+        }
+        if (npm := shutil.which("npm")) is not None:
+            self._made["node"] = executor.submit(make_node_environment, npm)
+
+    def command(self, group: str, name: str) -> Path:
+        """Give an installed command of a `client-…` group."""
+        return self._made[group].result() / "bin" / name
+
+    def python_client(self, name: str, daemon: DaemonProcess) -> Client:
+        """Give the client of `programs/NAME_client.py`, with the packages of `client-NAME`."""
+        program = PROGRAMS / f"{name.replace('-', '_')}_client.py"
+        return Client([self.command(f"client-{name}", "python"), program], f"{daemon.url}/v1")
+
+    def node_client(self, daemon: DaemonProcess) -> Client:
+        """Give the client of `node/client.mjs`, with the packages of its package.json."""
+        node = shutil.which("node")
+        if node is None or "node" not in self._made:
+            pytest.skip("there is no Node.js")
+        return Client([node, self._made["node"].result() / "client.mjs"], f"{daemon.url}/v1")
+
+
+@pytest.fixture(scope="session")
+def environments() -> Iterator[Environments]:
+    with ThreadPoolExecutor() as executor:
+        yield Environments(executor)

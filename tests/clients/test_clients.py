@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import node_client, python_client
+from tests.clients.conftest import Environments
 from tests.daemon_process import DaemonProcess
 
 CALL = ["get_weather", {"city": "Paris"}]
 
 
 @pytest.fixture(params=["langchain-openai", "litellm", "node"], scope="module")
-def report(request: pytest.FixtureRequest, daemon: DaemonProcess) -> dict[str, Any]:
+def report(
+    request: pytest.FixtureRequest, environments: Environments, daemon: DaemonProcess
+) -> dict[str, Any]:
     name: str = request.param
-    client = node_client(daemon) if name == "node" else python_client(name, daemon)
-    return client.report()
+    if name == "node":
+        return environments.node_client(daemon).report()
+    return environments.python_client(name, daemon).report()
 
 
 def test_they_chat(report: dict[str, Any]) -> None:
@@ -48,8 +51,8 @@ def test_they_get_what_matches_their_schemas(report: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def instructor(daemon: DaemonProcess) -> dict[str, Any]:
-    return python_client("instructor", daemon).report()
+def instructor(environments: Environments, daemon: DaemonProcess) -> dict[str, Any]:
+    return environments.python_client("instructor", daemon).report()
 
 
 def test_instructor_chats(instructor: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import MODEL, Client, environment
+from tests.clients.conftest import MODEL, Client, Environments
 from tests.daemon_process import DaemonProcess
 
 QUESTION = "What is the capital of France?"
@@ -24,7 +24,9 @@ class Llm:
 
 
 @pytest.fixture(scope="module")
-def llm(daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory) -> Llm:
+def llm(
+    environments: Environments, daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Llm:
     home = tmp_path_factory.mktemp("llm")
     (home / "extra-openai-models.yaml").write_text(
         "- model_id: local\n"
@@ -33,8 +35,7 @@ def llm(daemon: DaemonProcess, tmp_path_factory: pytest.TempPathFactory) -> Llm:
         "  supports_schema: true\n"
         "  supports_tools: true\n"
     )
-    command = environment("client-llm") / "bin" / "llm"
-    return Llm(Client([command], daemon.url), home)
+    return Llm(Client([environments.command("client-llm", "llm")], daemon.url), home)
 
 
 def test_it_lists_the_model(llm: Llm) -> None:
