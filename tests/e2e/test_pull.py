@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import mlx.core as mx
@@ -85,10 +85,13 @@ def pulls(daemon: DaemonProcess) -> list[dict]:
 def wait_for_part(home: Path, size: int) -> None:
     """Wait until so much of the file that is held back has come."""
     folder = home / "models" / ".pulls" / "acme--tiny"
-    wait_until(
-        lambda: any(part.stat().st_size == size for part in folder.glob("*.part")),
-        f"{size} bytes are here",
-    )
+
+    def has_come() -> bool:
+        with suppress(FileNotFoundError):  # a part that was there a moment ago is a file by now
+            return any(part.stat().st_size == size for part in folder.glob("*.part"))
+        return False
+
+    wait_until(has_come, f"{size} bytes are here")
 
 
 def installed(home: Path) -> Files:
