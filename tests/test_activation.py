@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,32 @@ def test_both_sockets_are_used_and_left_where_they_are(home: Path) -> None:
         assert process.wait(DEADLINE) == 0
         process.stderr.read()
     assert path.is_socket()
+
+
+def test_a_request_at_the_moment_it_goes_is_answered_by_the_next(
+    home: Path, tcp: socket.socket, begun: list["subprocess.Popen[bytes]"]
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    environ = environment(home, MLXD_SERVER__IDLE_EXIT="20ms")
+    over = threading.Event()
+
+    def start_whenever_asked() -> None:
+        while not over.is_set():
+            if keeper.asked(0.1):
+                begun.append(keeper.spawn(MLXD, environ, stderr=subprocess.DEVNULL))
+                begun[-1].wait(DEADLINE)
+
+    starter = threading.Thread(target=start_whenever_asked)
+    starter.start()
+    try:
+        for moment in range(30):  # from before its end until after it
+            assert httpx.get(f"{url(tcp)}/v1/models", timeout=60).status_code == 200
+            time.sleep(0.004 * moment)
+    finally:
+        over.set()
+        starter.join()
+    assert len(begun) > 2
 
 
 def test_what_is_loaded_keeps_it(
