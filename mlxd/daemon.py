@@ -102,7 +102,7 @@ class Daemon:
             else:
                 local = stack.enter_context(given.local)
                 self._socket = Path(local.getsockname())
-            giving = Handover(Handed(given, own), self._stop_asked.set)
+            giving = Handover(Handed(given, own), handover.launch(), self._stop_asked.set)
             try:
                 await self._serve(tcp, local, activated, giving)
             finally:

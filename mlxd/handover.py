@@ -2,13 +2,14 @@
 
 Where no service manager keeps them, `mlxctl restart` does, for as long as the change takes. It
 makes a Unix socket, has the old daemon send them there (SCM_RIGHTS), and starts the new one with
-`MLXD_SOCKETS` in its environment.
+`MLXD_SOCKETS` in its environment, and with what the old one says it was started with.
 """
 
 import contextlib
 import os
 import socket
-from collections.abc import Callable, MutableMapping
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from mlxd.activation import Activated
@@ -33,8 +34,9 @@ class Handed:
 class Handover:
     """Gives away what one daemon listens on; `stop` then ends it."""
 
-    def __init__(self, sockets: Handed, stop: Callable[[], None]) -> None:
+    def __init__(self, sockets: Handed, launch: control.Launch, stop: Callable[[], None]) -> None:
         self._sockets = sockets
+        self._launch = launch
         self._stop = stop
         self.done = False
 
@@ -60,7 +62,24 @@ class Handover:
             raise InvalidRequest(f"{receiver}: {why}", param="receiver") from error
         self.done = True
         self._stop()
-        return control.HandoverReply(sockets=len(sockets))
+        return control.HandoverReply(sockets=len(sockets), launch=self._launch)
+
+
+def launch(
+    arguments: Sequence[str] = sys.argv[1:], environ: Mapping[str, str] = os.environ
+) -> control.Launch:
+    """Tell how this process was started."""
+    try:
+        folder = os.getcwdb()
+    except FileNotFoundError:
+        folder = b"/"
+    return control.Launch(
+        arguments=[os.fsencode(each) for each in arguments],
+        environment={
+            name: os.fsencode(value) for name, value in environ.items() if name.startswith("MLXD_")
+        },
+        folder=folder,
+    )
 
 
 def take(environ: MutableMapping[str, str] = os.environ) -> Handed:

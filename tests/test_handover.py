@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,11 @@ import pytest
 from mlxctl.service import handover as receiving
 from mlxd import handover, listeners
 from mlxd.activation import Activated
-from mlxd.api.control import SOCKETS_VARIABLE
+from mlxd.api.control import SOCKETS_VARIABLE, HandoverReply
 from mlxd.errors import Draining, InvalidRequest, StartupError
 from mlxd.handover import Handed, Handover
+
+LAUNCH = handover.launch(["--model", "caf\udce9"], {"MLXD_LOG__LEVEL": "debug", "EDITOR": "ed"})
 
 
 class GivingDaemon:
@@ -24,8 +26,8 @@ class GivingDaemon:
         self.socket_file = folder / "mlxd.sock"
         self._giving = giving
 
-    def hand_over(self, receiver: str) -> None:
-        self._giving.give(receiver)
+    def hand_over(self, receiver: str) -> HandoverReply:
+        return self._giving.give(receiver)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def announced(sockets: dict[int, str]) -> dict[str, str]:
+def announced(sockets: Mapping[int, str]) -> dict[str, str]:
     """Give the environment of the next daemon, with descriptors of its own."""
     kinds = (f"{os.dup(descriptor)}:{kind}" for descriptor, kind in sockets.items())
     return {SOCKETS_VARIABLE: ",".join(kinds)}
@@ -47,14 +49,14 @@ def test_who_connects_between_two_daemons_reaches_the_second(folder: Path) -> No
         (tcp,) = listeners.tcp("127.0.0.1", 0)
         local = listeners.unix(folder / "mlxd.sock")
         address = tcp.getsockname()
-        giving = Handover(Handed(Activated([tcp]), [local]), lambda: stopped.append("so"))
-        with receiving.received(GivingDaemon(folder, giving)) as sockets:
-            assert list(sockets.values()) == ["given", "own"]
+        giving = Handover(Handed(Activated([tcp]), [local]), LAUNCH, lambda: stopped.append("so"))
+        with receiving.received(GivingDaemon(folder, giving)) as left:
+            assert list(left.sockets.values()) == ["given", "own"]
             assert stopped == ["so"]
             tcp.close()
             local.close()
             client = stack.enter_context(socket.create_connection(address))
-            environ = announced(sockets)
+            environ = announced(left.sockets)
         handed = handover.take(environ)
         assert environ == {}
         second = stack.enter_context(handed.given.tcp[0])
@@ -67,7 +69,7 @@ def test_who_connects_between_two_daemons_reaches_the_second(folder: Path) -> No
 def test_a_daemon_that_cannot_give_its_sockets_goes_on(folder: Path) -> None:
     stopped: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        giving = Handover(Handed(own=[listener]), lambda: stopped.append("so"))
+        giving = Handover(Handed(own=[listener]), LAUNCH, lambda: stopped.append("so"))
         with pytest.raises(InvalidRequest, match="No such file"):
             giving.give(str(folder / "nobody"))
         assert not giving.done
@@ -76,11 +78,20 @@ def test_a_daemon_that_cannot_give_its_sockets_goes_on(folder: Path) -> None:
 
 def test_sockets_are_given_once(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        giving = Handover(Handed(own=[listener]), lambda: None)
-        with receiving.received(GivingDaemon(folder, giving)) as sockets:
-            assert len(sockets) == 1
+        giving = Handover(Handed(own=[listener]), LAUNCH, lambda: None)
+        with receiving.received(GivingDaemon(folder, giving)) as left:
+            assert len(left.sockets) == 1
         with pytest.raises(Draining):
             giving.give(str(folder / "nobody"))
+
+
+def test_a_daemon_leaves_what_it_was_started_with(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        giving = Handover(Handed(own=[listener]), LAUNCH, lambda: None)
+        with receiving.received(GivingDaemon(folder, giving)) as left:
+            assert left.launch.arguments == [b"--model", b"caf\xe9"]
+            assert left.launch.environment == {"MLXD_LOG__LEVEL": b"debug"}
+            assert left.launch.folder == os.getcwdb()
 
 
 @pytest.mark.parametrize("value", ["many", "9999:own"])

@@ -8,7 +8,7 @@ from mlxctl.client import Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.owner import owner
 from mlxd import paths
-from mlxd.api.control import Status
+from mlxd.api.control import HandoverReply, Status
 from mlxd.config import Config
 
 START_SECONDS = 30.0
@@ -59,13 +59,13 @@ class Observation:
         except CommandFailed:
             return False
 
-    def hand_over(self, receiver: str) -> None:
+    def hand_over(self, receiver: str) -> HandoverReply:
         """Have the daemon send its sockets to the Unix socket `receiver`, and end.
 
         Raises:
             CommandFailed: it does not.
         """
-        self._client.hand_over(receiver)
+        return self._client.hand_over(receiver)
 
     def wait_for_other(self, pid: int) -> Status | None:
         """Give the status of the daemon `pid` once it answers, None when it has ended."""

@@ -298,7 +298,20 @@ class HandoverRequest(msgspec.Struct, kw_only=True):
     receiver: str
 
 
+class Launch(msgspec.Struct, kw_only=True):
+    """What a daemon was started with, each as the bytes that the system gave.
+
+    These are its `arguments`, the `MLXD_…` variables of its `environment`, and its `folder`, from
+    which relative paths start.
+    """
+
+    arguments: list[bytes] = []
+    environment: dict[str, bytes] = {}
+    folder: bytes = b"/"
+
+
 class HandoverReply(msgspec.Struct, kw_only=True):
-    """How many were sent."""
+    """How many were sent, and how the next daemon is to be started to be like this one."""
 
     sockets: int
+    launch: Launch = msgspec.field(default_factory=Launch)

@@ -16,6 +16,8 @@ import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service import observation, process
+from mlxctl.service.handover import received
+from mlxctl.service.observation import Observation
 from mlxctl.service.owner import owner
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
@@ -120,6 +122,32 @@ def test_a_restart_refuses_nobody(home: Path, tiny_model: Path, mlxctl: Run) -> 
     assert [file.name for file in (home / "run").glob("*.sock")] == ["mlxd.sock"]
     assert mlxctl("stop").returncode == 0
     assert not (home / "run" / "mlxd.sock").exists()
+
+
+def test_a_restart_keeps_what_the_daemon_was_started_with(
+    home: Path, tiny_model: Path, mlxctl: Run
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    flags = ["--port", str(port), "--model", tiny_model.name]
+    environ = {**os.environ, "MLXD_GENERATION__MAX_TOKENS": "7"}
+    by_hand = subprocess.Popen(
+        [sys.executable, "-m", "mlxd", *flags], cwd=tiny_model.parent, env=environ
+    )
+    wait_until(lambda: mlxctl("status").returncode == 0, "the daemon answers")
+    before = status(mlxctl)
+    for _ in range(2):
+        restarted = mlxctl("restart")
+        assert restarted.returncode == 0, restarted.stderr
+        by_hand.wait(DEADLINE)
+        after = status(mlxctl)
+        assert after["url"] == before["url"] == f"http://127.0.0.1:{port}"
+        assert after["default_model"] == before["default_model"] == tiny_model.name
+        answer = httpx.post(f"{after['url']}/v1/completions", json={"prompt": "Hi"}).json()
+        assert answer["usage"]["completion_tokens"] <= 7
+    with received(Observation(config.load())) as left:
+        log_file = ["--log-file", str(home / "logs" / "mlxd.log")]
+        assert left.launch.arguments == [os.fsencode(each) for each in [*log_file, *flags]]
 
 
 def test_restart_takes_a_new_port(home: Path, mlxctl: Run) -> None:
