@@ -31,6 +31,7 @@ from mlxd.http.context import Context
 from mlxd.http.selection import Selection
 from mlxd.http.server import Server
 from mlxd.idle import until_idle
+from mlxd.lock import Lock
 from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
@@ -39,6 +40,7 @@ from mlxd.models.pull import Pulls
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
 _LAST_WORDS_SECONDS = 1.0
+_LAST_LOOKS_SECONDS = 0.1
 
 _log = logging.getLogger("mlxd")
 
@@ -53,8 +55,8 @@ def run(settings: Config, default_set_by: str | None = None) -> None:
         ServingFailed: it cannot go on.
     """
     _allow_many_connections()
-    with lock.hold(paths.lock_file()):
-        uvloop.run(Daemon(settings, default_set_by).live())
+    held = lock.hold(paths.lock_file())  # until the process is gone, as who waits for it reads
+    uvloop.run(Daemon(settings, held, default_set_by).live())
 
 
 def _allow_many_connections() -> None:
@@ -68,8 +70,9 @@ def _allow_many_connections() -> None:
 class Daemon:
     """One daemon: its listeners, its catalog, its pool and its downloads."""
 
-    def __init__(self, settings: Config, default_set_by: str | None = None) -> None:
+    def __init__(self, settings: Config, held: Lock, default_set_by: str | None = None) -> None:
         self._config = settings
+        self._lock = held
         self._default_set_by = default_set_by
         self._catalog = Catalog(settings.models)
         self._selection = Selection(self._catalog, settings)
@@ -155,7 +158,8 @@ class Daemon:
             # Of the public ones first: through the other people look and wait for the end.
             kept = [public] * bool(activated.tcp or giving.done)
             kept += [control] * bool(activated.local or giving.done)
-            grace = max(grace, await self._drain(kept))
+            leaves = activated.local is not None and not giving.done
+            grace = max(grace, await self._drain(kept, leaves=leaves))
         await self._pool.close()
 
         for server in (public, control):
@@ -202,11 +206,12 @@ class Daemon:
         _log.info("nothing was asked for in %g s (server.idle_exit)", seconds)
         return True
 
-    async def _drain(self, kept: Sequence[Server]) -> float:
+    async def _drain(self, kept: Sequence[Server], *, leaves: bool) -> float:
         """Let what runs finish within the drain timeout, or until a second signal.
 
         Connections to the servers of `kept`, whose sockets somebody else keeps, wait for the next
-        daemon. Gives how many seconds are left.
+        daemon. Where that is so of the Unix socket, the daemon `leaves` it to others: who has just
+        read in the lock file that it goes on is still answered. Gives how many seconds are left.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds := self._config.server.drain_timeout)
@@ -214,6 +219,9 @@ class Daemon:
         self._stop_asked.clear()
 
         async def drain() -> None:
+            if leaves:
+                self._lock.announce_leaving()
+                await asyncio.sleep(_LAST_LOOKS_SECONDS)
             self._pool.announce_drain()
             for server in kept:
                 await server.hand_over(end - loop.time())

@@ -1,20 +1,40 @@
 """One daemon a home: a lock file that is held for the daemon's life and tells its process id.
 
-The file's first line is the process id in decimal; `mlxctl.service.owner` reads it at any time. It
-means something only while the file is locked (flock).
+The file's first line is the process id in decimal, the second one LEAVING once the daemon has begun
+to leave sockets that somebody else keeps: who asks there now starts the next daemon. It means
+something only while the file is locked (flock); `mlxctl.service.owner` reads it at any time.
 """
 
-import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
+from mlxd.api.control import LEAVING
 from mlxd.errors import StartupError
 
 
-@contextlib.contextmanager
-def hold(file: Path) -> Iterator[None]:
+class Lock:
+    """A lock file that this process holds until it is gone, or to the end of a `with` block."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._line = f"{os.getpid()}\n".encode()
+        os.pwrite(descriptor, self._line, 0)  # before the old one is cut off: a reader finds one
+        os.ftruncate(descriptor, len(self._line))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def announce_leaving(self) -> None:
+        """Tell who looks that asking this daemon may start another."""
+        os.pwrite(self._descriptor, LEAVING, len(self._line))
+
+
+def hold(file: Path) -> Lock:
     """Hold the lock in `file`, making its folder (mode 0700) where needed.
 
     Raises:
@@ -26,16 +46,11 @@ def hold(file: Path) -> Iterator[None]:
     except OSError as error:
         raise StartupError(f"{file} cannot be written: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
-            raise StartupError(
-                f"another mlxd (pid {owner or 'unknown'}) runs on this home: {file} is locked"
-            ) from None
-        line = f"{os.getpid()}\n".encode()
-        os.pwrite(descriptor, line, 0)  # before the old line is cut off: a reader always finds one
-        os.ftruncate(descriptor, len(line))
-        yield
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
         os.close(descriptor)
+        raise StartupError(
+            f"another mlxd (pid {owner or 'unknown'}) runs on this home: {file} is locked"
+        ) from None
+    return Lock(descriptor)

@@ -16,8 +16,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from mlxctl.client import Client
+from mlxctl.commands.status import status
+from mlxctl.commands.version import version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
 from mlxd.errors import StartupError
@@ -157,6 +160,29 @@ def test_a_request_at_the_moment_it_goes_is_answered_by_the_next(
         over.set()
         starter.join()
     assert len(begun) > 2
+
+
+def test_who_looks_while_it_goes_does_not_start_the_next(
+    home: Path,
+    tcp: socket.socket,
+    local: socket.socket,
+    begun: list["subprocess.Popen[bytes]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    keeper.keep("local", local)
+    monkeypatch.setenv("MLXD_HOME", str(home))
+    look = CliRunner()
+    for _ in range(5):
+        daemon = keeper.spawn(MLXD, environment(home, MLXD_SERVER__IDLE_EXIT="50ms"))
+        begun.append(daemon)
+        wait_until(lambda: look.invoke(status).exit_code == 0, "it runs")
+        while daemon.poll() is None:
+            assert look.invoke(status).exit_code in (0, NotRunning.exit_status)
+            assert look.invoke(version).exit_code == 0
+        assert look.invoke(status).exit_code == NotRunning.exit_status
+        assert not keeper.asked(0)
 
 
 def test_what_is_loaded_keeps_it(

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxd import config
+from mlxd import config, lock, paths
 from mlxd.daemon import Daemon
 from mlxd.errors import ServingFailed
 from mlxd.http.server import Server
@@ -277,8 +277,11 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
     monkeypatch.setenv("MLXD_HOME", str(empty_home))
     monkeypatch.setattr(Server, "main_loop", fail)
     settings = config.load(flags={"server.port": 0})
-    with pytest.raises(ServingFailed, match="out of order"):
-        await Daemon(settings).live()
+    with (
+        lock.hold(paths.lock_file()) as held,
+        pytest.raises(ServingFailed, match="out of order"),
+    ):
+        await Daemon(settings, held).live()
     assert "a server has failed" in caplog.text
     assert not settings.socket_file().exists()
 

@@ -9,9 +9,10 @@ from mlxctl.commands.memory import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager, ServiceStatus
-from mlxctl.service.owner import owner
+from mlxctl.service.owner import owner, staying_owner
 from mlxd import config, paths
 from mlxd.api.control import Status
+from mlxd.config import Config
 
 
 @click.command()
@@ -21,8 +22,8 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
     settings = config.load()
     manager = in_charge(settings)
-    service = manager.describe()
-    found = _status(Client(settings.socket_file()), manager, service)
+    service = _described(manager)
+    found = _status(Client(settings.socket_file()), settings, service)
     if as_json:
         whole = {**msgspec.to_builtins(found), "service": msgspec.to_builtins(service)}
         click.echo(msgspec.json.format(msgspec.json.encode(whole)))
@@ -32,10 +33,22 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(NotRunning.exit_status)
 
 
-def _status(client: Client, manager: ServiceManager, service: ServiceStatus) -> Status:
-    # Where launchd or systemd listens, asking would start what does not run.
-    if manager.pid() is None and service.keeps_sockets:
-        return _places(client)
+def _described(manager: ServiceManager) -> ServiceStatus:
+    """Give who is in charge, as it is while the daemon neither comes nor goes."""
+    while True:
+        pid, service = staying_owner(paths.lock_file()), manager.describe()
+        if staying_owner(paths.lock_file()) == pid:
+            return service
+
+
+def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
+    if staying_owner(paths.lock_file()) is None:
+        if pid := owner(paths.lock_file()):
+            return _places(client, stopping=pid)
+        # Where somebody keeps the socket, asking would start what does not run. One that the
+        # configuration names may be that of another home.
+        if service.keeps_sockets or not settings.server.socket:
+            return _places(client)
     try:
         return client.status()
     except NotRunning:
@@ -50,10 +63,12 @@ def _status(client: Client, manager: ServiceManager, service: ServiceStatus) -> 
     return _places(client)
 
 
-def _places(client: Client) -> Status:
-    """Give where everything is while nothing runs."""
+def _places(client: Client, stopping: int | None = None) -> Status:
+    """Give where everything is while nothing runs, or but a process that is `stopping`."""
     return Status(
-        running=False,
+        running=stopping is not None,
+        stopping=stopping is not None,
+        pid=stopping,
         socket=str(client.socket_file),
         config=str(paths.config_file()),
         settings=str(paths.settings_file()),
@@ -72,8 +87,8 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("adapters", status.adapters_dir),
         ("log", status.log),
     ]
-    if not status.running:
-        return [_why_nothing_runs(service), "", text.table(_service_lines(service) + places)]
+    if status.version is None:
+        return [_without_answer(status, service), "", text.table(_service_lines(service) + places)]
     uptime = text.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
@@ -89,7 +104,9 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
     return [*lines, models_table(models)]
 
 
-def _why_nothing_runs(service: ServiceStatus) -> str:
+def _without_answer(status: Status, service: ServiceStatus) -> str:
+    if status.stopping:
+        return f"mlxd is stopping (pid {status.pid})"
     if service.loaded and service.pid is not None:
         return f"mlxd is starting (pid {service.pid})"
     if service.loaded and service.keeps_sockets:

@@ -8,7 +8,7 @@ import msgspec
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.output import json_option, print_json
-from mlxctl.service.owner import owner
+from mlxctl.service.owner import staying_owner
 from mlxd import __version__, paths
 from mlxd.api.control import Status
 
@@ -40,7 +40,7 @@ def version(*, as_json: bool) -> None:
 
 def _status() -> Status | None:
     # Where launchd or systemd listens, asking would start what does not run.
-    if owner(paths.lock_file()) is None:
+    if staying_owner(paths.lock_file()) is None:
         return None
     with contextlib.suppress(NotRunning):  # not yet
         return connect().status()

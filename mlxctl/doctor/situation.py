@@ -14,7 +14,7 @@ from mlxctl.doctor.work import FAILURES, Work, explained
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.owner import owner
+from mlxctl.service.owner import staying_owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.api.control import ModelList, PullStatus, Status
@@ -88,12 +88,14 @@ def look() -> Situation:
         config_fault = error.message
     settings = config or Config()
     machine = Work(this_machine)
-    service, service_fault, asleep = _service(settings)
+    service, service_fault, kept = _service(settings)
     pid, status, silence = None, None, None
     try:
-        pid = owner(paths.lock_file())
-        # Where nobody knows whether it sleeps, or where its socket is, it is not asked.
-        if pid or not (asleep or service_fault or config_fault):
+        pid = staying_owner(paths.lock_file())
+        # Where somebody keeps the socket, asking would start what does not run. One that the
+        # configuration names may be that of another home.
+        elsewhere = settings.server.socket and not (kept or service_fault or config_fault)
+        if pid or elsewhere:
             status = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS).status()
     except NotRunning:
         silence = "nobody listens on its socket" if pid else None
@@ -106,7 +108,7 @@ def look() -> Situation:
         config_fault=config_fault,
         service=service,
         service_fault=service_fault,
-        asleep=asleep and pid is None,
+        asleep=kept and pid is None,
         pid=pid,
         status=status,
         silence=silence,
@@ -118,21 +120,21 @@ def look() -> Situation:
 
 
 def _service(settings: Config) -> tuple[ServiceStatus | None, str | None, bool]:
-    """Give who is in charge, why nobody knows, and whether a connection starts the daemon."""
+    """Give who is in charge, why nobody knows, and whether that one keeps the sockets."""
 
     def ask() -> tuple[ServiceStatus | None, bool]:
         manager = in_charge(settings)
-        asleep = manager.pid() is None and manager.keeps_sockets()
+        kept = manager.keeps_sockets()
         described: ServiceStatus | None = None
         with contextlib.suppress(ConfigError):  # told as the configuration's
             described = manager.describe()
-        return described, asleep
+        return described, kept
 
     try:
-        described, asleep = Work(ask).result(_SERVICE_SECONDS)
+        described, kept = Work(ask).result(_SERVICE_SECONDS)
     except FAILURES as error:
         return None, explained(error), False
-    return described, None, asleep
+    return described, None, kept
 
 
 def _catalog(settings: Config, *, running: bool) -> tuple[Catalog | None, str | None]:

@@ -28,6 +28,9 @@ SOCKETS_VARIABLE = "MLXD_SOCKETS"
 """What was handed over to the daemon that this variable is for: "5:given,6:own" and so on, each a
 descriptor, and whether a service manager had opened it once or the daemon itself."""
 
+LEAVING = b"leaving\n"
+"""The second line of the lock file of a daemon whom asking may replace by another."""
+
 
 class Crash(msgspec.Struct, kw_only=True):
     """One end of an engine that nobody wanted; `at` is unix time, `output` its last lines."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxd import lock
 from tests.mlxctl.fake_daemon import FakeDaemon, fake_daemon
 
 DEADLINE = 60.0
@@ -27,9 +28,16 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def daemon(home: Path) -> Iterator[FakeDaemon]:
-    with fake_daemon(home / "run" / "mlxd.sock") as daemon:
-        yield daemon
+def listener(home: Path) -> Iterator[FakeDaemon]:
+    """Somebody listens and would answer, as launchd does by a daemon; but none runs."""
+    with fake_daemon(home / "run" / "mlxd.sock") as listener:
+        yield listener
+
+
+@pytest.fixture
+def daemon(home: Path, listener: FakeDaemon) -> Iterator[FakeDaemon]:
+    with lock.hold(home / "run" / "mlxd.lock"):
+        yield listener
 
 
 @pytest.fixture

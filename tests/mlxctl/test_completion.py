@@ -36,12 +36,11 @@ def complete(mlxctl: Run):
 
 
 @pytest.fixture
-def asleep(daemon: FakeDaemon) -> FakeDaemon:
-    """Somebody listens and would answer, but no daemon runs."""
+def asleep(listener: FakeDaemon) -> FakeDaemon:
     models = [{"id": "tiny", **LISTED}, {"id": "owner/big", **LISTED}]
-    daemon.answers(MODELS, {"models": models})
-    daemon.answers(ALIASES, {"aliases": [{"name": "tea", "model": "tiny"}]})
-    return daemon
+    listener.answers(MODELS, {"models": models})
+    listener.answers(ALIASES, {"aliases": [{"name": "tea", "model": "tiny"}]})
+    return listener
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ def evaluated(script: str) -> list[str]:
     ],
 )
 def test_where_the_daemon_listens(
-    home: Path, daemon: FakeDaemon, mlxctl: Run, url: str, base: str
+    home: Path, listener: FakeDaemon, mlxctl: Run, url: str, base: str
 ) -> None:
-    daemon.answers(STATUS, {**RUNNING, "url": url})
+    listener.answers(STATUS, {**RUNNING, "url": url})
     with lock.hold(home / "run" / "mlxd.lock"):
         assert evaluated(mlxctl("env").stdout) == [base, "none"]
     # Without the daemon, launchd or systemd may listen: it is not started for this.

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlxctl.errors import CommandFailed
-from mlxctl.service.owner import owner
+from mlxctl.service import owner as module
+from mlxctl.service.owner import owner, staying_owner
 from mlxd import lock
 
 
@@ -16,6 +17,19 @@ def test_the_holders_pid(home: Path) -> None:
     with lock.hold(file):
         assert owner(file) == os.getpid()
     assert owner(file) is None
+
+
+def test_one_that_leaves_is_there_but_not_to_be_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "mlxd.lock"
+    with lock.hold(file) as held:
+        assert staying_owner(file) == os.getpid()
+        held.announce_leaving()
+        monkeypatch.setattr(module, "_LEAVING_SECONDS", 0.05)
+        assert staying_owner(file) is None
+        assert owner(file) == os.getpid()
+    assert staying_owner(file) is None
 
 
 def test_what_follows_the_first_line_is_of_an_older_daemon(home: Path) -> None:

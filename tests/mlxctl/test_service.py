@@ -329,7 +329,7 @@ def test_stop_says_what_it_waits_for_and_kills_in_the_end(
     ("requests", "count"), [(1, "1 running request"), (3, "3 running requests")]
 )
 def test_stop_counts_the_requests_it_waits_for(
-    daemon: FakeDaemon,
+    listener: FakeDaemon,
     stubborn: int,
     monkeypatch: pytest.MonkeyPatch,
     requests: int,
@@ -341,7 +341,7 @@ def test_stop_counts_the_requests_it_waits_for(
     places = dict.fromkeys(
         ("socket", "config", "settings", "models_dir", "adapters_dir", "log"), ""
     )
-    daemon.answers(("GET", "/control/v1/status"), {"running": True, "models": [model], **places})
+    listener.answers(("GET", "/control/v1/status"), {"running": True, "models": [model], **places})
     said: list[str] = []
     with pytest.raises(CommandFailed, match="was killed"):
         ProcessManager(config.load(flags={"server.drain_timeout": "0.1s"})).stop(said.append)
