@@ -46,8 +46,8 @@ def stop() -> None:
 def restart() -> None:
     """Stop the daemon if it runs, then start it and wait until it answers.
 
-    It refuses nobody meanwhile: who connects waits until it is back. A daemon started by hand keeps
-    its flags and variables; those of this shell win.
+    It refuses nobody meanwhile: who connects waits until it is back. Without a service manager
+    the flags and variables of before stay; variables of this shell win.
     """
     # Loaded first: a mistake in the configuration leaves the running daemon alone.
     settings = config.load()

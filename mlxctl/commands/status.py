@@ -9,7 +9,7 @@ from mlxctl.commands.memory import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager, ServiceStatus
-from mlxctl.service.owner import owner, staying_owner
+from mlxctl.service.owner import may_be_elsewhere, owner, staying_owner
 from mlxd import config, paths
 from mlxd.api.control import Status
 from mlxd.config import Config
@@ -45,9 +45,7 @@ def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
     if staying_owner(paths.lock_file()) is None:
         if pid := owner(paths.lock_file()):
             return _places(client, stopping=pid)
-        # Where somebody keeps the socket, asking would start what does not run. One that the
-        # configuration names may be that of another home.
-        if service.keeps_sockets or not settings.server.socket:
+        if not may_be_elsewhere(settings, kept=service.keeps_sockets):
             return _places(client)
     try:
         return client.status()

@@ -150,7 +150,8 @@ def _look(number: int, found: Sequence[Listener]) -> str:
 def _again(situation: Situation) -> str:
     """Give what makes the daemon take the port of the configuration: who has it decides."""
     by_manager = situation.service is not None and situation.service.keeps_sockets
-    return "mlxctl install" if by_manager else "mlxctl restart"
+    # A restart would keep the port that the daemon got as a flag.
+    return "mlxctl install" if by_manager else "mlxctl stop && mlxctl start"
 
 
 def _where(host: str, number: int) -> str:

@@ -14,7 +14,7 @@ from mlxctl.doctor.work import FAILURES, Work, explained
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.owner import staying_owner
+from mlxctl.service.owner import may_be_elsewhere, staying_owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.api.control import ModelList, PullStatus, Status
@@ -92,9 +92,7 @@ def look() -> Situation:
     pid, status, silence = None, None, None
     try:
         pid = staying_owner(paths.lock_file())
-        # Where somebody keeps the socket, asking would start what does not run. One that the
-        # configuration names may be that of another home.
-        elsewhere = settings.server.socket and not (kept or service_fault or config_fault)
+        elsewhere = not (service_fault or config_fault) and may_be_elsewhere(settings, kept=kept)
         if pid or elsewhere:
             status = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS).status()
     except NotRunning:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlxctl.errors import CommandFailed
 from mlxd.api.control import LEAVING
+from mlxd.config import Config
 
 _LEAVING_SECONDS = 1.0
 _POLL_SECONDS = 0.02
@@ -37,6 +38,15 @@ def staying_owner(lock_file: Path) -> int | None:
         if not leaves or time.monotonic() > end:
             return None if leaves else pid
         time.sleep(_POLL_SECONDS)
+
+
+def may_be_elsewhere(config: Config, *, kept: bool) -> bool:
+    """Whether the socket may be that of a daemon with another home, where none holds this one.
+
+    Only one that the configuration names, and that no service manager has `kept`: asking there
+    would start what does not run.
+    """
+    return bool(config.server.socket) and not kept
 
 
 def _read(lock_file: Path) -> tuple[int | None, bool]:

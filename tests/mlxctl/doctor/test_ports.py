@@ -81,7 +81,7 @@ def test_a_port_that_was_configured_since_the_start() -> None:
     with answering(OURS) as port:
         changed = replace(on(WELL, port), config=Config(server=Server(port=1)))
         first, second = ports.port(changed)
-    assert (first.state, first.mend) == ("warning", "mlxctl restart")
+    assert (first.state, first.mend) == ("warning", "mlxctl stop && mlxctl start")
     assert second.state == "good"
     kept = replace(changed, service=LAUNCHD)  # launchd has the port, and goes by its plist
     assert next(ports.port(kept)).mend == "mlxctl install"
