@@ -23,8 +23,6 @@ import report
 import servers
 from client import BenchmarkError, Client
 
-from mlxd.memory.engine_process import ENGINE_COMMAND
-from mlxd.memory.spawn import spawn
 from mlxd.messages import (
     Delta,
     EngineMessage,
@@ -41,6 +39,8 @@ from mlxd.messages import (
     decode_engine_frame,
     encode_frame,
 )
+from mlxd.pool.engine_process import ENGINE_COMMAND
+from mlxd.pool.spawn import spawn
 
 _PROMPT, _TOKENS = "The capital of France is", 4
 _MOMENTS: dict[type[EngineMessage], str] = {

@@ -7,9 +7,9 @@ import time
 import click
 import msgspec
 
-from mlxctl.chat import Chunk, Progress, Request, Usage, ask
 from mlxctl.client import Client
 from mlxctl.progress import ProgressLine
+from mlxctl.streaming import Chunk, Progress, Request, Usage, ask
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -28,7 +28,7 @@ def receive(client: Client, request: Request, answer: Answer, *, show: bool) -> 
     What has come until something is raised, Ctrl-C too, is in `answer` all the same.
 
     Raises:
-        CommandFailed: as `mlxctl.chat.ask` does.
+        CommandFailed: as `mlxctl.streaming.ask` does.
     """
     began = time.perf_counter()
     texts: list[str] = []

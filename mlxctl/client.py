@@ -11,8 +11,7 @@ import msgspec
 
 from mlxctl import http
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxd import __version__, config
-from mlxd.api import control
+from mlxd import __version__, config, control_api
 
 _BAD_REQUEST = 400
 _ANSWER_SECONDS = 5.0
@@ -21,7 +20,7 @@ _SILENCE_SECONDS = 60.0  # a stream that waits says so every few seconds
 
 _DATA = b"data: "
 
-Show = Callable[[control.Progress], None]
+Show = Callable[[control_api.Progress], None]
 _Reply = TypeVar("_Reply", bound=msgspec.Struct)
 _Progress = TypeVar("_Progress", bound=msgspec.Struct)
 
@@ -71,75 +70,85 @@ class Client:
         """Return when the daemon can generate."""
         self._exchange("GET", "/health")
 
-    def status(self) -> control.Status:
+    def status(self) -> control_api.Status:
         """Give what runs, and where everything is."""
-        return self._decode(self._exchange("GET", "/control/v1/status"), control.Status)
+        return self._decode(self._exchange("GET", "/control/v1/status"), control_api.Status)
 
-    def models(self) -> control.ModelList:
+    def models(self) -> control_api.ModelList:
         """Give every model that can be asked for, and what is broken."""
-        return self._decode(self._exchange("GET", "/control/v1/models"), control.ModelList)
+        return self._decode(self._exchange("GET", "/control/v1/models"), control_api.ModelList)
 
-    def show(self, model: str) -> control.ModelDetails:
+    def show(self, model: str) -> control_api.ModelDetails:
         """Give what there is to know of `model`."""
         reply = self._exchange("GET", f"/control/v1/models/{quote(model)}")
-        return self._decode(reply, control.ModelDetails)
+        return self._decode(reply, control_api.ModelDetails)
 
-    def remove(self, model: str, *, dry_run: bool = False) -> control.Removal:
+    def remove(self, model: str, *, dry_run: bool = False) -> control_api.Removal:
         """Remove `model` from the disk, or with `dry_run` say what would be removed."""
         path = f"/control/v1/models/{quote(model)}" + ("?dry_run=true" if dry_run else "")
         reply = self._exchange("DELETE", path, timeout=_REMOVAL_SECONDS)
-        return self._decode(reply, control.Removal)
+        return self._decode(reply, control_api.Removal)
 
-    def aliases(self) -> control.AliasList:
+    def aliases(self) -> control_api.AliasList:
         """Give every other name of models."""
-        return self._decode(self._exchange("GET", "/control/v1/aliases"), control.AliasList)
+        return self._decode(self._exchange("GET", "/control/v1/aliases"), control_api.AliasList)
 
-    def set_alias(self, name: str, model: str) -> control.Alias:
+    def set_alias(self, name: str, model: str) -> control_api.Alias:
         """Make `name` another name for `model`."""
-        body = control.Alias(name=name, model=model)
-        return self._decode(self._exchange("POST", "/control/v1/aliases", body), control.Alias)
+        body = control_api.Alias(name=name, model=model)
+        return self._decode(self._exchange("POST", "/control/v1/aliases", body), control_api.Alias)
 
-    def remove_alias(self, name: str) -> control.AliasRemoval:
+    def remove_alias(self, name: str) -> control_api.AliasRemoval:
         """Take an alias out."""
         reply = self._exchange("DELETE", f"/control/v1/aliases/{quote(name)}")
-        return self._decode(reply, control.AliasRemoval)
+        return self._decode(reply, control_api.AliasRemoval)
 
-    def use(self, model: str, show: Show, *, wait: bool) -> control.UseReply:
+    def use(self, model: str, show: Show, *, wait: bool) -> control_api.UseReply:
         """Make `model` the default one; `wait` also for the requests of the old one."""
-        body = control.UseRequest(model=model, wait=wait, stream=True)
-        return self._follow("/control/v1/use", body, control.UseReply, control.Progress, show)
+        body = control_api.UseRequest(model=model, wait=wait, stream=True)
+        return self._follow(
+            "/control/v1/use", body, control_api.UseReply, control_api.Progress, show
+        )
 
-    def load(self, model: str | None, keep_alive: str | None, show: Show) -> control.ModelStatus:
+    def load(
+        self, model: str | None, keep_alive: str | None, show: Show
+    ) -> control_api.ModelStatus:
         """Bring `model`, or the default one, into memory."""
-        body = control.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
-        return self._follow("/control/v1/load", body, control.ModelStatus, control.Progress, show)
+        body = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
+        return self._follow(
+            "/control/v1/load", body, control_api.ModelStatus, control_api.Progress, show
+        )
 
-    def unload(self, model: str | None, show: Show) -> control.UnloadReply:
+    def unload(self, model: str | None, show: Show) -> control_api.UnloadReply:
         """Take `model`, or all of them, out of memory."""
-        body = control.UnloadRequest(model=model, stream=True)
-        return self._follow("/control/v1/unload", body, control.UnloadReply, control.Progress, show)
+        body = control_api.UnloadRequest(model=model, stream=True)
+        return self._follow(
+            "/control/v1/unload", body, control_api.UnloadReply, control_api.Progress, show
+        )
 
-    def pull(self, model: str, show: Callable[[control.PullStatus], None]) -> control.PullReply:
+    def pull(
+        self, model: str, show: Callable[[control_api.PullStatus], None]
+    ) -> control_api.PullReply:
         """Download `model`, or watch its download."""
-        body = control.PullRequest(model=model, stream=True)
+        body = control_api.PullRequest(model=model, stream=True)
         path = "/control/v1/pull"
-        return self._follow(path, body, control.PullReply, control.PullStatus, show)
+        return self._follow(path, body, control_api.PullReply, control_api.PullStatus, show)
 
-    def pulls(self) -> control.PullList:
+    def pulls(self) -> control_api.PullList:
         """Give the downloads that run, wait or have failed."""
-        return self._decode(self._exchange("GET", "/control/v1/pulls"), control.PullList)
+        return self._decode(self._exchange("GET", "/control/v1/pulls"), control_api.PullList)
 
-    def cancel_pull(self, model: str) -> control.CancelPullReply:
+    def cancel_pull(self, model: str) -> control_api.CancelPullReply:
         """End the download of `model` and remove what has come of it."""
-        body = control.CancelPullRequest(model=model)
+        body = control_api.CancelPullRequest(model=model)
         path = "/control/v1/pull/cancel"
-        return self._decode(self._exchange("POST", path, body), control.CancelPullReply)
+        return self._decode(self._exchange("POST", path, body), control_api.CancelPullReply)
 
-    def hand_over(self, receiver: str) -> control.HandoverReply:
+    def hand_over(self, receiver: str) -> control_api.HandoverReply:
         """Have the daemon send its sockets to the Unix socket `receiver`, and end."""
-        body = control.HandoverRequest(receiver=receiver)
+        body = control_api.HandoverRequest(receiver=receiver)
         reply = self._exchange("POST", "/control/v1/handover", body)
-        return self._decode(reply, control.HandoverReply)
+        return self._decode(reply, control_api.HandoverReply)
 
     @contextlib.contextmanager
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:

@@ -27,15 +27,15 @@ from mlxd.control import (
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.handover import Handed, Handover
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.context import Context
-from mlxd.http.selection import Selection
+from mlxd.http.dependencies import Context
 from mlxd.http.server import Server
+from mlxd.hub.pulls import Pulls
 from mlxd.idle import until_idle
 from mlxd.lock import Lock
-from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
-from mlxd.models.pull import Pulls
+from mlxd.models.selection import Selection
+from mlxd.pool.pool import Pool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
+from mlxd import control_api
 from mlxd.activation import Activated
-from mlxd.api import control
-from mlxd.api.control import SOCKETS_VARIABLE
+from mlxd.control_api import SOCKETS_VARIABLE
 from mlxd.errors import Draining, InvalidRequest, StartupError
 
 _GIVEN, _OWN = "given", "own"
@@ -34,13 +34,15 @@ class Handed:
 class Handover:
     """Gives away what one daemon listens on; `stop` then ends it."""
 
-    def __init__(self, sockets: Handed, launch: control.Launch, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, sockets: Handed, launch: control_api.Launch, stop: Callable[[], None]
+    ) -> None:
         self._sockets = sockets
         self._launch = launch
         self._stop = stop
         self.done = False
 
-    def give(self, receiver: str) -> control.HandoverReply:
+    def give(self, receiver: str) -> control_api.HandoverReply:
         """Send the sockets to who listens on the Unix socket `receiver`, and have the daemon end.
 
         Raises:
@@ -62,18 +64,18 @@ class Handover:
             raise InvalidRequest(f"{receiver}: {why}", param="receiver") from error
         self.done = True
         self._stop()
-        return control.HandoverReply(sockets=len(sockets), launch=self._launch)
+        return control_api.HandoverReply(sockets=len(sockets), launch=self._launch)
 
 
 def launch(
     arguments: Sequence[str] = sys.argv[1:], environ: Mapping[str, str] = os.environ
-) -> control.Launch:
+) -> control_api.Launch:
     """Tell how this process was started."""
     try:
         folder = os.getcwdb()
     except FileNotFoundError:
         folder = b"/"
-    return control.Launch(
+    return control_api.Launch(
         arguments=[os.fsencode(each) for each in arguments],
         environment={
             name: os.fsencode(value) for name, value in environ.items() if name.startswith("MLXD_")

@@ -2,7 +2,7 @@
 
 The file's first line is the process id in decimal, the second one LEAVING once the daemon has begun
 to leave sockets that somebody else keeps: who asks there now starts the next daemon. It means
-something only while the file is locked (flock); `mlxctl.service.owner` reads it at any time.
+something only while the file is locked (flock); `mlxctl.service.pidfile` reads it at any time.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from mlxd.api.control import LEAVING
+from mlxd.control_api import LEAVING
 from mlxd.errors import StartupError
 
 

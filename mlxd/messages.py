@@ -4,7 +4,7 @@ Messages are msgspec Structs in MessagePack; a frame is a four-byte big-endian l
 bytes, which hold a *list* of messages. The engine sends one frame per scheduler step, with the
 events of every sequence in the batch.
 
-The rules, each with a test in tests/test_messages.py or tests/memory/test_engine_process.py:
+The rules, each with a test in tests/test_messages.py or tests/pool/test_engine_process.py:
 
 1. The engine speaks first: `Hello`, and `Warm` once it has imported what it needs. The daemon sends
    one `Load`, at once or much later, or none; until then the engine waits and takes no time of a

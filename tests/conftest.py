@@ -11,7 +11,7 @@ import pytest
 
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from scripts.tiny_model import make_tiny_model
-from tests.daemon_process import DaemonProcess, running_daemon
+from tests.support.daemon_process import DaemonProcess, running_daemon
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
@@ -56,7 +56,7 @@ def marked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A models folder that holds `smollm2-135m`, as `mlxctl import` makes it."""
     models_dir = tmp_path_factory.mktemp("imported")
-    command = [sys.executable, "-m", "mlxd.engine.gguf", str(fetch(DEFAULT_CACHE))]
+    command = [sys.executable, "-m", "mlxd.gguf", str(fetch(DEFAULT_CACHE))]
     command += ["--into", str(models_dir), "--name", "smollm2-135m"]
     subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
     yield models_dir

@@ -24,8 +24,8 @@ from mlxctl.commands.version import version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
 from mlxd.errors import StartupError
-from tests.daemon_process import DEADLINE, wait_until
 from tests.fakes.socket_keeper import SocketKeeper
+from tests.support.daemon_process import DEADLINE, wait_until
 
 MLXD = [sys.executable, "-m", "mlxd"]
 needs_systemd = pytest.mark.skipif(

@@ -20,7 +20,7 @@ from mlxd import config, lock, paths
 from mlxd.daemon import Daemon
 from mlxd.errors import ServingFailed
 from mlxd.http.server import Server
-from tests.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
+from tests.support.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
 
 FORBIDDEN = ("mlx", "mlx_lm", "transformers", "huggingface_hub")
 

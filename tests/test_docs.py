@@ -10,7 +10,7 @@ import pytest
 
 from mlxd import errors
 from scripts.api_tables import PAGE, tables
-from tests.daemon_process import DEADLINE, DaemonProcess
+from tests.support.daemon_process import DEADLINE, DaemonProcess
 
 ADDRESS = "http://127.0.0.1:8080"
 EXAMPLE = re.compile(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CLIENT, SCRIPT = EXAMPLES / "openai_client_example.py", EXAMPLES / "socket.sh"

@@ -12,7 +12,7 @@ import pytest
 from mlxctl.service import handover as receiving
 from mlxd import handover, listeners
 from mlxd.activation import Activated
-from mlxd.api.control import SOCKETS_VARIABLE, HandoverReply
+from mlxd.control_api import SOCKETS_VARIABLE, HandoverReply
 from mlxd.errors import Draining, InvalidRequest, StartupError
 from mlxd.handover import Handed, Handover
 

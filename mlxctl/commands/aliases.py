@@ -5,8 +5,8 @@ import click
 from mlxctl import text
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
-from mlxctl.completion import alias_names, model_names
 from mlxctl.output import json_option, print_json
+from mlxctl.shell_completion import alias_names, model_names
 
 
 @click.command()

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import click
 from msgspec import UNSET
 
-from mlxctl import typed
+from mlxctl import chat_input
 from mlxctl.answer import Answer, receive
 from mlxctl.arguments import unicode_text
-from mlxctl.chat import Message, Request
 from mlxctl.client import Client, connect
-from mlxctl.completion import model_names, names_of_models
 from mlxctl.errors import CommandFailed
+from mlxctl.shell_completion import model_names, names_of_models
+from mlxctl.streaming import Message, Request
 from mlxd import paths
 
 _HELP = """\
@@ -46,8 +46,8 @@ def chat(model: str | None, system: str | None) -> None:
     client = connect()
     name = None if model is None else client.show(model).id
     conversation = Conversation(client, name, system)
-    with typed.editing(paths.chat_history_file(), conversation.complete):
-        if typed.on_terminal():
+    with chat_input.editing(paths.chat_history_file(), conversation.complete):
+        if chat_input.on_terminal():
             conversation.greet()
         while (text := _next_message()) is not None:
             if not conversation.take(text):
@@ -57,13 +57,13 @@ def chat(model: str | None, system: str | None) -> None:
 def _next_message() -> str | None:
     while True:
         try:
-            text = typed.message()
+            text = chat_input.message()
         except KeyboardInterrupt:
-            if not typed.on_terminal():
+            if not chat_input.on_terminal():
                 raise
             click.echo("\n(Ctrl-D or /exit ends the chat)")
             continue
-        if text is None and typed.on_terminal():
+        if text is None and chat_input.on_terminal():
             click.echo()
         return text
 
@@ -105,7 +105,7 @@ class Conversation:
             else:
                 raise CommandFailed(f"there is no {command}; /help lists the commands")
         except CommandFailed as error:
-            if not typed.on_terminal():
+            if not chat_input.on_terminal():
                 raise
             click.echo(f"mlxctl: {error.message}", err=True)
         return True
@@ -132,10 +132,10 @@ class Conversation:
         answer = Answer()
         try:
             receive(self._client, request, answer, show=True)
-            if answer.finish_reason == "length" and typed.on_terminal():
+            if answer.finish_reason == "length" and chat_input.on_terminal():
                 click.echo("(cut short: the answer has reached generation.max_tokens)")
         except KeyboardInterrupt:
-            if not typed.on_terminal():
+            if not chat_input.on_terminal():
                 raise
             click.echo("(stopped)")
         finally:

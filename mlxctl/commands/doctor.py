@@ -9,8 +9,8 @@ import click
 import msgspec
 
 from mlxctl.doctor import examine
+from mlxctl.doctor.facts import look
 from mlxctl.doctor.finding import BAD, WARNING, Finding
-from mlxctl.doctor.situation import look
 from mlxctl.errors import CommandFailed
 from mlxctl.style import coloured, is_screen
 

@@ -9,7 +9,7 @@ import click
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.output import json_option, print_json
-from mlxctl.service.owner import staying_owner
+from mlxctl.service.pidfile import staying_owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.config import Server

@@ -14,13 +14,13 @@ from itertools import chain
 import click
 
 from mlxctl.arguments import unicode_text
-from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
-from mlxctl.logs.choice import Choice, since
 from mlxctl.logs.entry import LEVELS, Entry, Grouping
 from mlxctl.logs.files import end_of_lines, opened
+from mlxctl.logs.filters import Choice, since
 from mlxctl.logs.history import backwards
 from mlxctl.logs.tail import Tail
+from mlxctl.shell_completion import model_names
 from mlxd import paths
 
 _POLL_SECONDS = 0.05

@@ -11,11 +11,11 @@ import msgspec
 from mlxctl import text
 from mlxctl.arguments import model_name
 from mlxctl.client import connect
-from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
 from mlxctl.output import json_option, print_json
+from mlxctl.shell_completion import model_names
 from mlxd import paths
-from mlxd.api.control import CatalogModel, ModelDetails, PullStatus
+from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
 
 _HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
 _HUB_CACHE = "hub cache"
@@ -188,7 +188,7 @@ def import_model(file: Path, name: str | None, dtype: str) -> None:
     Examples:
       mlxctl import Qwen3-0.6B-Q4_0.gguf --name qwen3
     """
-    command = [sys.executable, "-P", "-m", "mlxd.engine.gguf"]
+    command = [sys.executable, "-P", "-m", "mlxd.gguf"]
     command += ["--into", str(paths.models_dir()), f"--dtype={dtype}"]
     command += [f"--name={name}"] if name is not None else []
     # Only the engine's package may import MLX. Its process takes the place of this one, so that

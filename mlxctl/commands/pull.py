@@ -12,7 +12,7 @@ from mlxctl.client import connect
 from mlxctl.output import json_option, print_json
 from mlxctl.progress import ProgressLine
 from mlxctl.style import is_screen
-from mlxd.api.control import PullReply, PullStatus
+from mlxd.control_api import PullReply, PullStatus
 
 _BAR_WIDTH = 20
 _LINE_EVERY = 10  # per cent, where there is no terminal

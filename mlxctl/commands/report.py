@@ -14,8 +14,8 @@ import msgspec
 
 from mlxctl.commands.doctor import lines, summary
 from mlxctl.doctor import examine
-from mlxctl.doctor.private import without_private_parts
-from mlxctl.doctor.situation import Situation, look
+from mlxctl.doctor.facts import Situation, look
+from mlxctl.doctor.redact import without_private_parts
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
 from mlxctl.logs.history import backwards

@@ -7,11 +7,11 @@ from msgspec import UNSET
 
 from mlxctl.answer import Answer, receive
 from mlxctl.arguments import finite, unicode_text, unicode_words
-from mlxctl.chat import Message, Request
 from mlxctl.client import connect
-from mlxctl.completion import model_names
 from mlxctl.errors import CommandFailed
 from mlxctl.output import json_option, print_json
+from mlxctl.shell_completion import model_names
+from mlxctl.streaming import Message, Request
 
 _STDIN = "-"
 

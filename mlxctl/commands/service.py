@@ -6,8 +6,8 @@ from mlxctl.service import homebrew
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager
 from mlxd import config
-from mlxd.api.control import Status
 from mlxd.config import Config
+from mlxd.control_api import Status
 from mlxd.errors import ConfigError
 
 

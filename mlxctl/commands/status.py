@@ -5,14 +5,14 @@ import msgspec
 
 from mlxctl import text
 from mlxctl.client import Client
-from mlxctl.commands.memory import models_table
+from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager, ServiceStatus
-from mlxctl.service.owner import may_be_elsewhere, owner, staying_owner
+from mlxctl.service.pidfile import may_be_elsewhere, owner, staying_owner
 from mlxd import config, paths
-from mlxd.api.control import Status
 from mlxd.config import Config
+from mlxd.control_api import Status
 
 
 @click.command()

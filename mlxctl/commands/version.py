@@ -8,9 +8,9 @@ import msgspec
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.output import json_option, print_json
-from mlxctl.service.owner import staying_owner
+from mlxctl.service.pidfile import staying_owner
 from mlxd import __version__, paths
-from mlxd.api.control import Status
+from mlxd.control_api import Status
 
 
 class Versions(msgspec.Struct):

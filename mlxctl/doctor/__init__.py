@@ -1,17 +1,17 @@
 """What may be wrong with mlxd on this machine, and the command that mends it.
 
 finding        what a check says
-situation      what the checks look at, gathered once
-work           doing several things at a time, of which some may hang
+facts          what the checks look at, gathered once
+background     doing several things at a time, of which some may hang
 machine        platform and chip, Python, memory, open files
 mlx            MLX and its device, asked in a process of its own
 service        who starts the daemon, whether it runs, how the last one ended, its version
 homebrew       what `brew services` knows of it
 ports          who owns the TCP port; listening finds out
 files          permissions, disk space
-models         what is broken or has come in part; catalog looks where no daemon runs
+models         what is broken or has come in part; disk looks where no daemon runs
 environment    configuration, proxy variables
-private        what is nobody else's business, and is left out of a report
+redact         what is nobody else's business, and is left out of a report
 
 A check is a function from the situation to its findings, and joins `CHECKS`. No check makes the
 daemon start.
@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from mlxctl.doctor import environment, files, homebrew, machine, mlx, models, ports, service
+from mlxctl.doctor.background import FAILURES, Work, explained
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad
-from mlxctl.doctor.situation import Situation
-from mlxctl.doctor.work import FAILURES, Work, explained
 
 Check = Callable[[Situation], Iterator[Finding]]
 

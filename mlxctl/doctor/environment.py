@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.text import shown
 from mlxd import paths
 

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.text import shown, size
 from mlxd import paths
 

@@ -3,8 +3,8 @@
 import getpass
 from collections.abc import Iterator
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.errors import CommandFailed
 from mlxctl.service.brew import listed
 from mlxctl.service.homebrew import NAME

@@ -4,8 +4,8 @@ import resource
 import sys
 from collections.abc import Iterator
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.text import shown, size
 
 OLDEST_PYTHON = (3, 11)

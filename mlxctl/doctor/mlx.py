@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 
 _SECONDS = 8.0  # the first use of Metal after an upgrade compiles
 _PROGRAM = """

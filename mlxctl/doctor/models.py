@@ -3,8 +3,8 @@
 import shlex
 from collections.abc import Iterator
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.text import size
 
 _OURS = "models directory"

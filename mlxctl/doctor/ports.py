@@ -5,9 +5,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.listening import Listener, listeners
-from mlxctl.doctor.situation import Situation
 from mlxctl.service.manager import ServiceStatus
 
 _SECONDS = 2.0

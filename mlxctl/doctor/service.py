@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.doctor.situation import Situation
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
 from mlxctl.logs.history import backwards

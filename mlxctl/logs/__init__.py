@@ -4,5 +4,5 @@ entry    one entry: its parts, and how it is shown
 files    the files, in their order, also while they are put aside
 tail     what comes
 history  what has come
-choice   which entries a person asks for
+filters  which entries a person asks for
 """

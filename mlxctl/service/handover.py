@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlxctl.errors import CommandFailed
-from mlxctl.service.observation import Observation
-from mlxd.api.control import Launch
+from mlxctl.service.probe import Observation
+from mlxd.control_api import Launch
 
 _MOST = 32
 _MESSAGE_BYTES = 1024

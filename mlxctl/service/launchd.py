@@ -9,18 +9,18 @@ from shlex import quote
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service import homebrew, launchctl, plist
+from mlxctl.service.conflicts import rivals
 from mlxctl.service.description import Mode, carried, describe, program
 from mlxctl.service.launchctl import Job, Launchctl
 from mlxctl.service.loader import Found, Loader
 from mlxctl.service.manager import Report, ServiceStatus
-from mlxctl.service.observation import START_SECONDS, Observation, last_words, until
 from mlxctl.service.plist import Plist
 from mlxctl.service.plist_file import PlistFile
+from mlxctl.service.probe import START_SECONDS, Observation, last_words, until
 from mlxctl.service.process import ProcessManager
-from mlxctl.service.rivals import rivals
 from mlxd import config, paths
-from mlxd.api.control import Status
 from mlxd.config import Config
+from mlxd.control_api import Status
 from mlxd.errors import ConfigError
 
 AGENTS = Path("~/Library/LaunchAgents")

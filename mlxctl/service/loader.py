@@ -11,9 +11,9 @@ from mlxctl.errors import CommandFailed
 from mlxctl.service import launchctl
 from mlxctl.service.launchctl import Job, Launchctl
 from mlxctl.service.manager import Report
-from mlxctl.service.observation import until
 from mlxctl.service.plist import Plist
 from mlxctl.service.plist_file import PlistFile
+from mlxctl.service.probe import until
 
 _TRIES = 6
 _PAUSE_SECONDS = 0.2

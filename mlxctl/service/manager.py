@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from mlxctl.service.description import Mode
-from mlxd.api.control import Status
+from mlxd.control_api import Status
 
 Report = Callable[[str], None]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.handover import Inheritance, received
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.observation import START_SECONDS, Observation, tail_of, until, why_it_ended
+from mlxctl.service.probe import START_SECONDS, Observation, tail_of, until, why_it_ended
 from mlxd import paths
-from mlxd.api.control import SOCKETS_VARIABLE, Status
 from mlxd.config import Config
+from mlxd.control_api import SOCKETS_VARIABLE, Status
 
 if TYPE_CHECKING:
     import subprocess

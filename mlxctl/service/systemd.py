@@ -8,11 +8,11 @@ from pathlib import Path
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, carried, describe
 from mlxctl.service.manager import Report, ServiceStatus
-from mlxctl.service.observation import START_SECONDS, Observation, last_words, until
+from mlxctl.service.probe import START_SECONDS, Observation, last_words, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
-from mlxd.api.control import Status
 from mlxd.config import Config
+from mlxd.control_api import Status
 
 _PATIENCE_SECONDS = 60.0  # beyond what the daemon may take to stop
 _BY_SIGNAL = {"2", "3"}  # CLD_KILLED, CLD_DUMPED

@@ -17,8 +17,8 @@ from mlxd.api.conversation import (
 )
 from mlxd.api.decode import check_free, decode
 from mlxd.api.fields import CommonFields
-from mlxd.api.fold import EventFold
-from mlxd.api.grammar import ResponseFormat, grammar_of, only_one
+from mlxd.api.reply_builder import EventFold
+from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse

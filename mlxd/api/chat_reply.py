@@ -7,8 +7,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mlxd import messages
-from mlxd.api.fold import Collected, EventFold, FinishReason
 from mlxd.api.reply import Envelope
+from mlxd.api.reply_builder import Collected, EventFold, FinishReason
 from mlxd.messages import Event, Finished, Reasoning, TopLogprob
 
 

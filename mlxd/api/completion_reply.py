@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.fold import Collected, EventFold, FinishReason
 from mlxd.api.reply import Envelope
+from mlxd.api.reply_builder import Collected, EventFold, FinishReason
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
 

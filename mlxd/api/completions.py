@@ -8,8 +8,8 @@ from mlxd.api import unsupported
 from mlxd.api.completion_reply import completion_fold
 from mlxd.api.decode import decode
 from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
-from mlxd.api.fold import EventFold
-from mlxd.api.grammar import only_one
+from mlxd.api.reply_builder import EventFold
+from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import Draft, GenerateRequest, TextPrompt, TokensPrompt

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import messages
-from mlxd.api.grammar import GuidedFields
 from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
+from mlxd.api.response_format import GuidedFields
 from mlxd.config import Generation
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Sampling

@@ -1,7 +1,7 @@
 """The configuration: what everyone imports.
 
     tree.py         every key, its default and what it does
-    notation.py     how sizes, times, paths and secrets are written
+    values.py       how sizes, times, paths and secrets are written
     keys.py         the tree's keys as data, and the nearest one to a misspelling
     sources.py      files, environment, command line
     merge.py        from the sources to the tree: load, explain
@@ -14,7 +14,6 @@
 
 from mlxd.config.consistency import check, check_host
 from mlxd.config.merge import Explained, explain, load, load_file
-from mlxd.config.notation import ByteSize, Duration
 from mlxd.config.render import render_default
 from mlxd.config.settings import read_settings, write_settings
 from mlxd.config.tree import (
@@ -27,6 +26,7 @@ from mlxd.config.tree import (
     Section,
     Server,
 )
+from mlxd.config.values import ByteSize, Duration
 
 __all__ = [
     "ByteSize",

@@ -4,8 +4,8 @@ import os
 import sys
 
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.config.notation import toml_text
 from mlxd.config.tree import Config
+from mlxd.config.values import toml_text
 from mlxd.errors import ConfigError
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
-from mlxd.config.notation import Notation, Secret, toml_text
 from mlxd.config.tree import Config, ModelSettings, Section
+from mlxd.config.values import Notation, Secret, toml_text
 
 KeyPath = tuple[str, ...]
 

@@ -7,16 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.notation import (
-    ByteSize,
-    Duration,
-    File,
-    Folders,
-    Json,
-    Secret,
-    Size,
-    Time,
-)
+from mlxd.config.values import ByteSize, Duration, File, Folders, Json, Secret, Size, Time
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 

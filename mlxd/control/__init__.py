@@ -3,7 +3,7 @@
 status.py    what runs, and where everything is
 catalog.py   the models on disk
 aliases.py   their other names
-memory.py    the models in memory, and the default one
+loading.py   the models in memory, and the default one
 pulls.py     the models on their way from the hub
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
-from mlxd.control.memory import MemoryControl
+from mlxd.control.loading import MemoryControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import Status
 from mlxd.handover import Handover

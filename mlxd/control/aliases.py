@@ -1,7 +1,6 @@
 """Other names for models: those in settings.toml, over those in config.toml."""
 
-from mlxd import config
-from mlxd.api import control
+from mlxd import config, control_api
 from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog
 
@@ -14,12 +13,12 @@ class AliasControl:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def list(self) -> control.AliasList:
+    def list(self) -> control_api.AliasList:
         """Give every alias, by name."""
         aliases = sorted(self._catalog.aliases.items())
-        return control.AliasList(aliases=[self._alias(name, model) for name, model in aliases])
+        return control_api.AliasList(aliases=[self._alias(name, model) for name, model in aliases])
 
-    def set(self, name: str, model: str) -> control.Alias:
+    def set(self, name: str, model: str) -> control_api.Alias:
         """Make `name` another name for what `model` means now.
 
         Raises:
@@ -35,7 +34,7 @@ class AliasControl:
         self._write(name, entry.id)
         return self._alias(name, entry.id)
 
-    def remove(self, name: str) -> control.AliasRemoval:
+    def remove(self, name: str) -> control_api.AliasRemoval:
         """Take an alias out of settings.toml.
 
         Raises:
@@ -52,16 +51,16 @@ class AliasControl:
                 param="name",
             )
         self._write(name, None)
-        return control.AliasRemoval(name=name, now=self._catalog.aliases.get(name))
+        return control_api.AliasRemoval(name=name, now=self._catalog.aliases.get(name))
 
     def _write(self, name: str, model: str | None) -> None:
         config.load()  # before anything is changed: a mistake in it would leave half a change
         config.write_settings({_KEY: {name: model}})
         self._catalog.set_aliases(config.load().models.aliases)
 
-    def _alias(self, name: str, model: str) -> control.Alias:
+    def _alias(self, name: str, model: str) -> control_api.Alias:
         try:
             self._catalog.resolve(name)
         except ModelNotFound:
-            return control.Alias(name=name, model=model, exists=False)
-        return control.Alias(name=name, model=model)
+            return control_api.Alias(name=name, model=model, exists=False)
+        return control_api.Alias(name=name, model=model)

@@ -2,13 +2,13 @@
 
 import asyncio
 
-from mlxd.api import control
+from mlxd import control_api
 from mlxd.errors import ModelInUse
-from mlxd.memory.model import State
-from mlxd.memory.pool import Pool
 from mlxd.models import removal
 from mlxd.models.catalog import Broken, Catalog, Entry
 from mlxd.models.details import read_details
+from mlxd.pool.model import State
+from mlxd.pool.pool import Pool
 
 _LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, State.READY)
 
@@ -20,13 +20,13 @@ class CatalogControl:
         self._catalog = catalog
         self._pool = pool
 
-    def models(self) -> control.ModelList:
+    def models(self) -> control_api.ModelList:
         """Give every model that can be asked for, and what is broken."""
         states = self._states()
         default = self._default()
-        return control.ModelList(
+        return control_api.ModelList(
             models=[
-                control.CatalogModel(
+                control_api.CatalogModel(
                     id=entry.id,
                     path=str(entry.path),
                     origin=entry.origin,
@@ -40,7 +40,7 @@ class CatalogControl:
                 for entry in self._catalog.entries()
             ],
             broken=[
-                control.BrokenModel(
+                control_api.BrokenModel(
                     id=broken.id,
                     path=str(broken.path),
                     origin=broken.origin,
@@ -51,14 +51,14 @@ class CatalogControl:
             ],
         )
 
-    async def show(self, name: str) -> control.ModelDetails:
+    async def show(self, name: str) -> control_api.ModelDetails:
         """Give what there is to know of a model, broken or not.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         model = self._catalog.find(name)
-        shown = control.ModelDetails(
+        shown = control_api.ModelDetails(
             id=model.id,
             path=str(model.path),
             origin=model.origin,
@@ -80,12 +80,12 @@ class CatalogControl:
         shown.cache_bytes = model.cache_bytes
         shown.cached_tokens = model.cached_tokens
         if template := details.template:
-            shown.template = control.Template(tools=template.tools, thinking=template.thinking)
+            shown.template = control_api.Template(tools=template.tools, thinking=template.thinking)
         shown.license = details.license
         shown.adapters = details.adapters
         return shown
 
-    async def remove(self, name: str, *, dry_run: bool) -> control.Removal:
+    async def remove(self, name: str, *, dry_run: bool) -> control_api.Removal:
         """Remove a model, broken or not, from the models directory; with `dry_run` only say what.
 
         Raises:
@@ -97,7 +97,7 @@ class CatalogControl:
         removal.check_removable(model)
         if isinstance(model, Entry):
             self._check_unused(model)
-        removed = control.Removal(
+        removed = control_api.Removal(
             id=model.id,
             path=str(model.path),
             size_bytes=model.size_bytes,

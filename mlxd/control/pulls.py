@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from mlxd.api import control
-from mlxd.control.work import Work
+from mlxd import control_api
+from mlxd.control.background import Work
 from mlxd.hub import reference
-from mlxd.models.pull import Pull, Pulls
+from mlxd.hub.pulls import Pull, Pulls
 
 
 class PullsControl:
@@ -16,7 +16,7 @@ class PullsControl:
         self._pulls = pulls
         self._watches: set[asyncio.Task[Any]] = set()
 
-    def pull(self, name: str) -> Work[control.PullReply]:
+    def pull(self, name: str) -> Work[control_api.PullReply]:
         """Download a model, or watch the download that is on its way.
 
         Raises:
@@ -27,23 +27,23 @@ class PullsControl:
         pull = self._pulls.start(reference.parse(name))
         return Work(_finish(pull), lambda: _status(pull), self._watches)
 
-    def list(self) -> control.PullList:
+    def list(self) -> control_api.PullList:
         """Give the downloads that run, wait or have failed."""
-        return control.PullList(pulls=[_status(pull) for pull in self._pulls.pulls])
+        return control_api.PullList(pulls=[_status(pull) for pull in self._pulls.pulls])
 
-    async def cancel(self, name: str) -> control.CancelPullReply:
+    async def cancel(self, name: str) -> control_api.CancelPullReply:
         """End a download and remove what has come of it.
 
         Raises:
             InvalidRequest: there is none of that name.
         """
         repo = reference.parse(name).repo
-        return control.CancelPullReply(model=repo, bytes_removed=await self._pulls.cancel(repo))
+        return control_api.CancelPullReply(model=repo, bytes_removed=await self._pulls.cancel(repo))
 
 
-async def _finish(pull: Pull) -> control.PullReply:
+async def _finish(pull: Pull) -> control_api.PullReply:
     done = await pull.result()
-    return control.PullReply(
+    return control_api.PullReply(
         model=pull.reference.repo,
         revision=pull.reference.revision,
         commit=done.commit,
@@ -54,8 +54,8 @@ async def _finish(pull: Pull) -> control.PullReply:
     )
 
 
-def _status(pull: Pull) -> control.PullStatus:
-    status = control.PullStatus(
+def _status(pull: Pull) -> control_api.PullStatus:
+    status = control_api.PullStatus(
         model=pull.reference.repo, revision=pull.reference.revision, state="queued"
     )
     if (progress := pull.progress) is not None:

@@ -6,12 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from mlxd import __version__, paths
-from mlxd.api import control
+from mlxd import __version__, control_api, paths
 from mlxd.errors import EngineDied, ModelNotFound
-from mlxd.memory.model import Model, State
-from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Catalog
+from mlxd.pool.model import Model, State
+from mlxd.pool.pool import Pool
 
 _MEMORY_ANSWER_SECONDS = 0.05
 
@@ -33,14 +32,14 @@ class Status:
         self._socket_file = socket_file
         self._started = time.monotonic()
 
-    async def read(self) -> control.Status:
+    async def read(self) -> control_api.Status:
         """Give what runs, and where everything is."""
         await asyncio.gather(*(_refresh_memory(model) for model in self._pool.models))
         try:
             default, fault = self._catalog.resolve(None).id, None
         except ModelNotFound as error:
             default, fault = None, error.message
-        return control.Status(
+        return control_api.Status(
             running=True,
             stopping=self._pool.draining,
             pid=os.getpid(),
@@ -60,10 +59,10 @@ class Status:
         )
 
 
-def model_status(model: Model) -> control.ModelStatus:
+def model_status(model: Model) -> control_api.ModelStatus:
     """Give what a model is doing."""
     last = model.crashes.last
-    return control.ModelStatus(
+    return control_api.ModelStatus(
         id=model.entry.id,
         adapter=model.entry.adapter.name if model.entry.adapter else None,
         state=model.state,
@@ -76,7 +75,7 @@ def model_status(model: Model) -> control.ModelStatus:
         pinned=model.pinned,
         cause=model.cause,
         crashes=model.crashes.count,
-        last_crash=control.Crash(at=last.at, cause=last.cause, output=last.output)
+        last_crash=control_api.Crash(at=last.at, cause=last.cause, output=last.output)
         if last
         else None,
     )

@@ -14,9 +14,9 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
-from mlxd.engine.grammar import mask
 from mlxd.engine.logprobs import RowLogprobs, watch
 from mlxd.engine.sampling import Row, RowGroups
+from mlxd.engine.structured_output import mask
 
 Logits = Any
 """An mlx array (rows, vocabulary); mlx's own stubs leave its item assignment untyped."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, apply_xtc
 
-from mlxd.engine.grammar import Constraint
+from mlxd.engine.structured_output import Constraint
 from mlxd.messages import Sampling
 
 _WORD = 0xFFFFFFFF

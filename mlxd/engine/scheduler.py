@@ -13,7 +13,7 @@ from mlx_lm.sample_utils import make_logits_processors
 from mlxd.engine.batch import Batch
 from mlxd.engine.loader import LoadedModel, ModelUnusable, load_draft
 from mlxd.engine.output import FinishReason, Markup, Output
-from mlxd.engine.preparation import Prepared
+from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import MODEL, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence

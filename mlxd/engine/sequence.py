@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from mlxd.engine.grammar import Constraint
 from mlxd.engine.logprobs import Scored
 from mlxd.engine.output import FinishReason, Output
+from mlxd.engine.structured_output import Constraint
 from mlxd.messages import Event, Failed, Finished, TokenLogprob, TopLogprob, Usage
 
 

@@ -5,7 +5,7 @@ import gc
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
 from mlxd.engine.memory import device_memory_bytes, memory_bytes
-from mlxd.engine.preparation import Prepared, Preparer
+from mlxd.engine.preprocessing import Prepared, Preparer
 from mlxd.engine.scheduler import Scheduler
 from mlxd.messages import (
     Abort,

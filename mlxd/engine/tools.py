@@ -8,8 +8,8 @@ from typing import Any
 
 from mlx_lm.tool_parsers import json_tools
 
-from mlxd.engine.grammar import Part
 from mlxd.engine.prompts import uses_template
+from mlxd.engine.structured_output import Part
 from mlxd.messages import Template, ToolUse
 
 _PARSER_ERRORS = (

@@ -6,13 +6,13 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from mlxd.api import chat, completions
-from mlxd.http.context import Context
+from mlxd.http.access_log import Identify
 from mlxd.http.control import ControlEndpoints
+from mlxd.http.dependencies import Context
 from mlxd.http.endpoints import Endpoints
-from mlxd.http.errors import ErrorReplies, http_exception
+from mlxd.http.error_replies import ErrorReplies, http_exception
 from mlxd.http.generate import Generate
-from mlxd.http.guard import Guard
-from mlxd.http.identify import Identify
+from mlxd.http.security import Guard
 from mlxd.http.sse import Pace
 
 _PACE = Pace()

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mlxd.api import control
+from mlxd import control_api
 from mlxd.api.decode import decode
 from mlxd.api.keep_alive import keep_alive_seconds
 from mlxd.http.body import read_json
-from mlxd.http.context import Control, Work
+from mlxd.http.dependencies import Control, Work
 from mlxd.http.endpoints import json_response
 
 _LOOK_SECONDS = 0.1
@@ -71,7 +71,7 @@ class ControlEndpoints:
 
     async def set_alias(self, request: Request) -> Response:
         """POST /control/v1/aliases."""
-        body = await _body(request, control.Alias)
+        body = await _body(request, control_api.Alias)
         return json_response(self._control.aliases.set(body.name, body.model))
 
     async def remove_alias(self, request: Request) -> Response:
@@ -80,18 +80,18 @@ class ControlEndpoints:
 
     async def load(self, request: Request) -> Response:
         """POST /control/v1/load."""
-        body = await _body(request, control.LoadRequest)
+        body = await _body(request, control_api.LoadRequest)
         work = self._control.memory.load(body.model, keep_alive_seconds(body.keep_alive))
         return await _reply(work, stream=body.stream)
 
     async def unload(self, request: Request) -> Response:
         """POST /control/v1/unload."""
-        body = await _body(request, control.UnloadRequest)
+        body = await _body(request, control_api.UnloadRequest)
         return await _reply(self._control.memory.unload(body.model), stream=body.stream)
 
     async def use(self, request: Request) -> Response:
         """POST /control/v1/use."""
-        body = await _body(request, control.UseRequest)
+        body = await _body(request, control_api.UseRequest)
         work = self._control.memory.use(body.model, drained=body.wait)
         return await _reply(work, stream=body.stream)
 
@@ -101,17 +101,17 @@ class ControlEndpoints:
 
     async def pull(self, request: Request) -> Response:
         """POST /control/v1/pull."""
-        body = await _body(request, control.PullRequest)
+        body = await _body(request, control_api.PullRequest)
         return await _reply(self._control.pulls.pull(body.model), stream=body.stream)
 
     async def cancel_pull(self, request: Request) -> Response:
         """POST /control/v1/pull/cancel."""
-        body = await _body(request, control.CancelPullRequest)
+        body = await _body(request, control_api.CancelPullRequest)
         return json_response(await self._control.pulls.cancel(body.model))
 
     async def hand_over(self, request: Request) -> Response:
         """POST /control/v1/handover."""
-        body = await _body(request, control.HandoverRequest)
+        body = await _body(request, control_api.HandoverRequest)
         return json_response(self._control.handover.give(body.receiver))
 
 

@@ -5,10 +5,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlxd import __version__
-from mlxd.api import models
+from mlxd.api import info
 from mlxd.errors import MlxdError
-from mlxd.http.context import Context
-from mlxd.http.errors import error_response
+from mlxd.http.dependencies import Context
+from mlxd.http.error_replies import error_response
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -35,12 +35,12 @@ class Endpoints:
     async def models(self, _request: Request) -> Response:
         """GET /v1/models."""
         entries = self._context.catalog.entries()
-        return json_response(models.ModelList([models.Model(e.id, e.created) for e in entries]))
+        return json_response(info.ModelList([info.Model(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/models/{id}, where the id may hold slashes."""
         entry = self._context.catalog.resolve(request.path_params["id"])
-        return json_response(models.Model(entry.id, entry.created))
+        return json_response(info.Model(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:
         """GET /openapi.json."""

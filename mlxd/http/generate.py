@@ -10,14 +10,14 @@ from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, Fold
 from mlxd.errors import InsufficientMemory, InvalidRequest, LoadFailed
+from mlxd.http.access_log import record_of
 from mlxd.http.body import read_json
-from mlxd.http.context import Answer, Context
+from mlxd.http.dependencies import Answer, Context
 from mlxd.http.disconnect import ClientGone, beside_client
-from mlxd.http.identify import record_of
-from mlxd.http.selection import Selection
 from mlxd.http.sse import Output, Pace, stream
-from mlxd.memory.crashes import EngineCrashed
 from mlxd.models.catalog import Entry
+from mlxd.models.selection import Selection
+from mlxd.pool.crashes import EngineCrashed
 
 
 @dataclass(frozen=True)

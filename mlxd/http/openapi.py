@@ -15,7 +15,7 @@ from mlxd.api import chat_reply, completion_reply, unsupported
 from mlxd.api.chat import ChatBody
 from mlxd.api.completions import CompletionBody
 from mlxd.api.fields import EXACTLY
-from mlxd.api.models import Model, ModelList
+from mlxd.api.info import Model, ModelList
 from mlxd.api.reply import Reply
 from mlxd.errors import (
     BodyTooLarge,
@@ -31,7 +31,7 @@ from mlxd.errors import (
     UnsupportedMediaType,
 )
 from mlxd.http.endpoints import Health
-from mlxd.http.errors import ErrorReply
+from mlxd.http.error_replies import ErrorReply
 
 Schema = dict[str, Any]
 

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlxd.errors import InvalidRequest
-from mlxd.http.errors import error_response
+from mlxd.http.error_replies import error_response
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5

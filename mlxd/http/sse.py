@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Send
 
 from mlxd.api.dialect import Fold
-from mlxd.http.context import Answer
+from mlxd.http.dependencies import Answer
 from mlxd.http.disconnect import ClientGone, beside_client
 
 _HEADERS = [

@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 
 from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
+from mlxd.hub.protocol import Failed, FailureKind, Report, encode_line
 from mlxd.hub.reference import Reference
-from mlxd.hub.report import Failed, FailureKind, Report, encode_line
 
 _KINDS: dict[type[MlxdError], FailureKind] = {
     PullRefused: "refused",
@@ -39,7 +39,7 @@ def main() -> None:
 def _pull(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
     # It takes most of a second, in which the end of the daemon should be noticed already.
     from mlxd.hub.download import Download
-    from mlxd.hub.progress import Meter
+    from mlxd.hub.meter import Meter
     from mlxd.hub.repository import Repository
 
     try:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlxd.errors import PullFailed
+from mlxd.hub.compatibility import CONFIG, check_config, check_disk, check_memory, needed
 from mlxd.hub.fetch import fetch, is_intact
-from mlxd.hub.patience import Interrupted, Patience, Tries
-from mlxd.hub.progress import Meter
-from mlxd.hub.report import Done
+from mlxd.hub.meter import Meter
+from mlxd.hub.protocol import Done
 from mlxd.hub.repository import Repository, Snapshot
+from mlxd.hub.retry import Interrupted, Patience, Tries
 from mlxd.hub.staging import Origin, Pending, RepoFile, Staging, link, present_in
-from mlxd.hub.suitability import CONFIG, check_config, check_disk, check_memory, needed
 
 _USUAL = Patience()
 

@@ -14,7 +14,7 @@ import httpx2
 from huggingface_hub import get_session
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-from mlxd.hub.patience import Interrupted
+from mlxd.hub.retry import Interrupted
 from mlxd.hub.staging import RepoFile
 
 _BLOCK = 1 << 20

@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoSibling
 
 from mlxd.errors import PullFailed, PullRefused
-from mlxd.hub.patience import Interrupted
 from mlxd.hub.reference import Reference
+from mlxd.hub.retry import Interrupted
 from mlxd.hub.staging import RepoFile
 
 _HASH_LENGTHS = (40, 64)

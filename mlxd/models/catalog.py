@@ -19,7 +19,7 @@ from mlxd.models.adapters import adapters
 from mlxd.models.entry import Adapter, Broken, Entry, Origin, folder_name
 from mlxd.models.folder import Folders, Place
 from mlxd.models.hub_cache import snapshots
-from mlxd.models.places import Places
+from mlxd.models.search_path import Places
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "Broken", "Catalog", "Entry"]
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from mlxd.api.chat import decode_body
-from mlxd.api.fold import EventFold
+from mlxd.api.reply_builder import EventFold
 from mlxd.config import Generation, ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (

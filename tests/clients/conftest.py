@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess
 
 MODEL = "smollm2-135m"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

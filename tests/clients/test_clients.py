@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import Environments
-from tests.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess
 
 CALL = ["get_weather", {"city": "Paris"}]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import MODEL, Client, Environments
-from tests.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess
 
 QUESTION = "What is the capital of France?"
 OPTIONS = ["-m", "local", "-o", "temperature", "0", "-o", "max_tokens", "60"]

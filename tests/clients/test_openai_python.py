@@ -8,7 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess
 
 QUESTION = "What is the capital of France?"
 ASKED = {"role": "user", "content": "What is the weather in Paris?"}

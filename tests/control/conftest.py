@@ -7,8 +7,8 @@ import pytest
 
 from mlxd.config import Config, load
 from mlxd.control import AliasControl, CatalogControl
-from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Catalog
+from mlxd.pool.pool import Pool
 
 
 @pytest.fixture

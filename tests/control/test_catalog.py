@@ -9,8 +9,8 @@ import pytest
 from mlxd.config import Config, Models
 from mlxd.control import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
-from mlxd.memory.pool import Pool
 from mlxd.models.catalog import Catalog
+from mlxd.pool.pool import Pool
 from tests.fakes.model_folder import LLAMA, add_model, add_to_cache
 
 

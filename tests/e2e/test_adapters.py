@@ -13,7 +13,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model
 
 from scripts.tiny_model import make_tiny_model
-from tests.daemon_process import DaemonProcess, running_daemon
+from tests.support.daemon_process import DaemonProcess, running_daemon
 
 PROMPTS = ["Ahoy", "once upon a time", "x" * 90, '{"a": 1, "b": 1, "a": 1, "b":']
 CONFIG = """

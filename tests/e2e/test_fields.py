@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
-from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 
 A, B, C = "65", "66", "67"
 REPEATING = {A: 60, B: 50, C: 40}

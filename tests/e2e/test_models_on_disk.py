@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 
 PART = "model.safetensors"
 LISTED = """\

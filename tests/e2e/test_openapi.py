@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 
-from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 
 EXAMPLES = int(os.environ.get("MLXD_EXAMPLES", "200"))
 VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE

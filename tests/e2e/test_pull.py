@@ -14,8 +14,8 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from tests.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 from tests.fakes.hub import Break, FakeHub, Hold, Refuse, Wrong, fake_hub
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
 REPO = "acme/tiny"
 PADDING = "model-padding.safetensors"

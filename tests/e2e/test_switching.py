@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from scripts.tiny_model import make_tiny_model
-from tests.daemon_process import DaemonProcess, running_daemon, wait_until
+from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
 
 FLIPS = 10
 REQUESTS = 200

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
-from mlxd.engine.preparation import Preparer
+from mlxd.engine.preprocessing import Preparer
 from mlxd.engine.scheduler import Scheduler
 from mlxd.messages import (
     Delta,

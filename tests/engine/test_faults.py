@@ -17,9 +17,6 @@ from typing import IO
 import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
-from mlxd.memory.crashes import EngineCrashed
-from mlxd.memory.engine_process import ENGINE_COMMAND, EngineProcess
-from mlxd.memory.generation import Generation
 from mlxd.messages import (
     GenerateRequest,
     Load,
@@ -29,8 +26,11 @@ from mlxd.messages import (
     TextPrompt,
     TokensPrompt,
 )
-from tests.engine.engine_process import DEADLINE, engine_process
-from tests.memory.conftest import start_engine
+from mlxd.pool.crashes import EngineCrashed
+from mlxd.pool.engine_process import ENGINE_COMMAND, EngineProcess
+from mlxd.pool.engine_request import Generation
+from tests.pool.conftest import start_engine
+from tests.support.engine_process import DEADLINE, engine_process
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())

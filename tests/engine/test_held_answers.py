@@ -237,7 +237,7 @@ def test_a_schema_of_arguments_that_cannot_be_compiled_is_refused_with_the_place
 def test_a_grammar_that_fails_while_it_runs_fails_its_request_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, make_bench: Callable[..., Bench]
 ) -> None:
-    from mlxd.engine.grammar import Constraint
+    from mlxd.engine.structured_output import Constraint
 
     def give_up(self: Constraint, token: int) -> None:
         self.failure = "too much"

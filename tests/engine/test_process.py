@@ -29,7 +29,7 @@ from mlxd.messages import (
     TokensPrompt,
     Warm,
 )
-from tests.engine.engine_process import DEADLINE, Engine, endless, engine_process
+from tests.support.engine_process import DEADLINE, Engine, endless, engine_process
 
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 

@@ -8,10 +8,10 @@ import pytest
 from mlx_lm.tool_parsers import kimi_k2, mistral, qwen3_coder
 from mlx_lm.utils import load_tokenizer
 
-from mlxd.engine.grammar import Grammars
+from mlxd.engine.structured_output import Grammars
 from mlxd.engine.tools import HERMES, BadCall, Call, CallReader, ToolFormat, call_rule, tool_format
 from mlxd.messages import Template, ToolUse
-from tests.engine.test_grammar import END_TOKENS, VOCABULARY, allowed, write
+from tests.engine.test_structured_output import END_TOKENS, VOCABULARY, allowed, write
 
 TOOL_CALL = 261
 

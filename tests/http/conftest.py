@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from tests.http.fakes import FakePool
+from tests.support.http_fakes import FakePool
 
 Serve = Callable[[ASGIApp], Awaitable[httpx.AsyncClient]]
 

@@ -3,7 +3,7 @@ import pytest
 from mlxd import __version__
 from mlxd.errors import EngineDied
 from mlxd.http.app import public_app, unix_app
-from tests.http.fakes import make_context
+from tests.support.http_fakes import make_context
 
 MODEL = {"object": "model", "owned_by": "mlxd", "created": 1_700_000_000}
 

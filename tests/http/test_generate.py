@@ -9,7 +9,7 @@ from mlxd.config import ModelSettings
 from mlxd.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueueFull
 from mlxd.http.app import public_app, unix_app
 from mlxd.messages import ChatPrompt, Draft, TextPrompt
-from tests.http.fakes import make_context
+from tests.support.http_fakes import make_context
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 

@@ -9,7 +9,7 @@ import pytest
 
 from mlxd.http.app import public_app
 from mlxd.http.server import Server
-from tests.http.fakes import FakePool, make_context, text
+from tests.support.http_fakes import FakePool, make_context, text
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "Hi"}]}).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(

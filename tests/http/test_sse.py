@@ -5,7 +5,7 @@ import pytest
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.http.app import public_app
 from mlxd.http.sse import Pace
-from tests.http.fakes import FINISHED, STARTED, make_context, text
+from tests.support.http_fakes import FINISHED, STARTED, make_context, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
 NEVER_BEATS = Pace(hold=3600, beat=3600)

@@ -8,11 +8,11 @@ import pytest
 from huggingface_hub import close_session
 
 from mlxd.hub.download import Download
-from mlxd.hub.patience import Patience
-from mlxd.hub.progress import Meter
+from mlxd.hub.meter import Meter
+from mlxd.hub.protocol import Done, Progress
 from mlxd.hub.reference import parse
-from mlxd.hub.report import Done, Progress
 from mlxd.hub.repository import Repository
+from mlxd.hub.retry import Patience
 from mlxd.hub.staging import Staging
 from tests.fakes.hub import FakeHub, fake_hub
 

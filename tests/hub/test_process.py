@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import mlxd
-from mlxd.hub.report import Done, Failed, decode_line
-from tests.daemon_process import DEADLINE, wait_until
+from mlxd.hub.protocol import Done, Failed, decode_line
 from tests.fakes.hub import Break, FakeHub, Hold
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
+from tests.support.daemon_process import DEADLINE, wait_until
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlxd import lock
-from tests.mlxctl.fake_daemon import FakeDaemon, fake_daemon
+from tests.support.fake_daemon import FakeDaemon, fake_daemon
 
 DEADLINE = 60.0
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.support.fake_daemon import FakeDaemon
 
 LIST = ("GET", "/control/v1/aliases")
 

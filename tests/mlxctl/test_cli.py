@@ -12,7 +12,7 @@ import pytest
 from mlxctl.cli import _COMMANDS
 from mlxd import __version__
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.fake_daemon import FakeDaemon, chunk
+from tests.support.fake_daemon import FakeDaemon, chunk
 
 FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "uvicorn"}
 # Each would cost `mlxctl status` a good part of its time.

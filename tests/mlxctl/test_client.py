@@ -10,9 +10,9 @@ import pytest
 from mlxctl import client
 from mlxctl.client import Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxd.api.control import Progress
+from mlxd.control_api import Progress
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.fake_daemon import FakeDaemon, event
+from tests.support.fake_daemon import FakeDaemon, event
 
 HEALTH = ("GET", "/health")
 MODELS = ("GET", "/control/v1/models")

@@ -14,8 +14,8 @@ import pytest
 
 from mlxd import lock
 from tests.mlxctl.conftest import DEADLINE, Run
-from tests.mlxctl.fake_daemon import FakeDaemon
 from tests.mlxctl.test_cli import imported_by
+from tests.support.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")
 ALIASES = ("GET", "/control/v1/aliases")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.doctor import environment, examine, ports, service, situation
-from mlxctl.doctor.catalog import Catalog
-from mlxctl.doctor.situation import look
-from mlxd.api.control import ModelList
-from tests.daemon_process import running_daemon, wait_until
-from tests.mlxctl.service_world import Mac, mac
+from mlxctl.doctor import environment, examine, facts, ports, service
+from mlxctl.doctor.disk import Catalog
+from mlxctl.doctor.facts import look
+from mlxd.control_api import ModelList
+from tests.support.daemon_process import running_daemon, wait_until
+from tests.support.service_world import Mac, mac
 
 Found = dict[str, tuple[str, str, str | None]]
 
@@ -38,8 +38,8 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
             (machine.home / "models" / "tiny").symlink_to(tiny_model)
             machine.set(throttle=0)
             monkeypatch.setattr(ports, "_SECONDS", 0.3)  # for those who never answer
-            monkeypatch.setattr(situation, "_ANSWER_SECONDS", 1.0)
-            monkeypatch.setattr(situation, "on_disk", lambda: Catalog(ModelList(models=[]), []))
+            monkeypatch.setattr(facts, "_ANSWER_SECONDS", 1.0)
+            monkeypatch.setattr(facts, "on_disk", lambda: Catalog(ModelList(models=[]), []))
             for name, value in machine.environ.items():
                 monkeypatch.setenv(name, value)
             yield machine
@@ -157,6 +157,6 @@ def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -
     hanging.write_text("#!/bin/sh\nexec sleep 30\n")
     hanging.chmod(0o755)
     monkeypatch.setenv("PATH", f"{hanging.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(situation, "_SERVICE_SECONDS", 0.3)
+    monkeypatch.setattr(facts, "_SERVICE_SECONDS", 0.3)
     message = "it cannot be found out: does not end within 0.3 s"
     assert findings()["service"] == ("bad", message, None)

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from mlxctl.service.homebrew import LABEL, UNIT
-from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import DEADLINE
-from tests.mlxctl.service_world import FAKES, Mac, mac
+from tests.support.daemon_process import wait_until
+from tests.support.service_world import FAKES, Mac, mac
 
 STANDARD = {"MLXD_HOME": ""}
 SERVICE = f"Homebrew's service ({LABEL}) starts mlxd: "

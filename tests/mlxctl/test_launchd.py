@@ -25,9 +25,9 @@ from click.testing import CliRunner
 from mlxctl.commands.install import install, uninstall
 from mlxctl.commands.service import stop
 from mlxctl.service import choose, launchd
-from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import command
-from tests.mlxctl.service_world import Mac, mac
+from tests.support.daemon_process import wait_until
+from tests.support.service_world import Mac, mac
 
 
 @pytest.fixture

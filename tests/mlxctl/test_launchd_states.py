@@ -29,8 +29,8 @@ from mlxctl.service.loader import Loader
 from mlxctl.service.manager import Installer
 from mlxctl.service.plist_file import PlistFile
 from mlxd import config
-from tests.daemon_process import wait_until
-from tests.mlxctl.service_world import Mac, mac
+from tests.support.daemon_process import wait_until
+from tests.support.service_world import Mac, mac
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.gguf_files import write_model
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.support.fake_daemon import FakeDaemon
+from tests.support.gguf_files import write_model
 
 MODELS = ("GET", "/control/v1/models")
 PULLS = ("GET", "/control/v1/pulls")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.mlxctl.conftest import Run, command
-from tests.mlxctl.fake_daemon import FakeDaemon, event
+from tests.support.fake_daemon import FakeDaemon, event
 
 PULL = ("POST", "/control/v1/pull")
 PULLS = ("GET", "/control/v1/pulls")

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.fake_daemon import CHAT, DONE, FakeDaemon, chunk, finish, usage
+from tests.support.fake_daemon import CHAT, DONE, FakeDaemon, chunk, finish, usage
 
 ANSWER = (chunk(""), chunk("Par"), chunk("is."), finish(), usage(24, 2), DONE)
 

@@ -15,15 +15,15 @@ import httpx
 import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
-from mlxctl.service import observation, process
+from mlxctl.service import probe, process
 from mlxctl.service.handover import received
-from mlxctl.service.observation import Observation
-from mlxctl.service.owner import owner
+from mlxctl.service.pidfile import owner
+from mlxctl.service.probe import Observation
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
-from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.support.daemon_process import wait_until
+from tests.support.fake_daemon import FakeDaemon
 
 # Holds the home as a daemon does, and will not go.
 STUBBORN = """
@@ -306,7 +306,7 @@ def test_a_daemon_that_does_not_answer_in_time_is_killed(
 def test_start_tells_of_one_that_runs_and_does_not_answer(
     stubborn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observation, "START_SECONDS", 0.01)
+    monkeypatch.setattr(probe, "START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=rf"mlxd \(pid {stubborn}\) runs, but does not answer"):
         ProcessManager(config.load()).start(print)
 
@@ -314,8 +314,8 @@ def test_start_tells_of_one_that_runs_and_does_not_answer(
 def test_stop_says_what_it_waits_for_and_kills_in_the_end(
     stubborn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observation, "_QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(observation, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(probe, "_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(probe, "_STOP_SECONDS", 0.1)
     said: list[str] = []
     settings = config.load(flags={"server.drain_timeout": "0.1s"})
     with pytest.raises(CommandFailed, match=r"did not stop within 0.2 s and was killed"):
@@ -335,8 +335,8 @@ def test_stop_counts_the_requests_it_waits_for(
     requests: int,
     count: str,
 ) -> None:
-    monkeypatch.setattr(observation, "_QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(observation, "_STOP_SECONDS", 0.1)
+    monkeypatch.setattr(probe, "_QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(probe, "_STOP_SECONDS", 0.1)
     model = {"id": "tiny", "state": "ready", "requests": requests}
     places = dict.fromkeys(
         ("socket", "config", "settings", "models_dir", "adapters_dir", "log"), ""

@@ -13,7 +13,7 @@ from mlxctl.commands.status import status
 from mlxctl.errors import NoAnswer
 from mlxd import lock
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.fake_daemon import FakeDaemon
+from tests.support.fake_daemon import FakeDaemon
 
 STATUS = ("GET", "/control/v1/status")
 RUNNING = {

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.daemon_process import wait_until
 from tests.mlxctl.conftest import DEADLINE, command
+from tests.support.daemon_process import wait_until
 
 # Without this folder systemd takes the system for one that it has not booted.
 MANAGER = """

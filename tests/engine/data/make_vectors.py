@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from scripts.demo_model import DEFAULT_CACHE, fetch
-from tests.engine.gguf_files import (
+from tests.support.gguf_files import (
     DATA,
     byte_level_metadata,
     sentence_piece_metadata,

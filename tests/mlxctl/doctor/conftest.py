@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from mlxctl.doctor.facts import Machine, Situation
 from mlxctl.doctor.finding import Finding
-from mlxctl.doctor.situation import Machine, Situation
 from mlxctl.service.manager import ServiceStatus
 from mlxd import __version__
-from mlxd.api.control import CatalogModel, ModelList, Status
 from mlxd.config import Config
+from mlxd.control_api import CatalogModel, ModelList, Status
 
 MAC = Machine(
     system="Darwin",

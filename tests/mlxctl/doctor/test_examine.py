@@ -4,8 +4,8 @@ import time
 from collections.abc import Iterator
 
 from mlxctl.doctor import examine, machine
+from mlxctl.doctor.facts import Situation
 from mlxctl.doctor.finding import Finding, good
-from mlxctl.doctor.situation import Situation
 from mlxctl.errors import CommandFailed
 from tests.mlxctl.doctor.conftest import WELL
 

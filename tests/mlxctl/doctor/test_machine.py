@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import machine
-from mlxctl.doctor.situation import this_machine
+from mlxctl.doctor.facts import this_machine
 from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
 
 

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import models
-from mlxctl.doctor.situation import Situation
-from mlxd.api.control import BrokenModel, ModelList, ModelStatus, PullStatus
+from mlxctl.doctor.facts import Situation
+from mlxd.control_api import BrokenModel, ModelList, ModelStatus, PullStatus
 from tests.mlxctl.doctor.conftest import MODELS, RUNNING, STOPPED, WELL, only
 
 OURS = BrokenModel(

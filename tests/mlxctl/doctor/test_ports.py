@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import ports
-from mlxctl.doctor.situation import Situation
+from mlxctl.doctor.facts import Situation
 from mlxd.config import Config, Server
 from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 

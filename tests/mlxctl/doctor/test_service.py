@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import service
-from mlxctl.doctor.situation import Situation
+from mlxctl.doctor.facts import Situation
 from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 
 SERVES = "2026-11-23 15:53:25.123+01:00 INFO    mlxd: mlxd 0.1.0 serves http://127.0.0.1:8080\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.logs.busy_daemon import KEEP, MAX_SIZE, MIDNIGHT, fails, prints, request_id
+from tests.support.busy_daemon import KEEP, MAX_SIZE, MIDNIGHT, fails, prints, request_id
 
 DAY = 86_400
 NOON = DAY // 2
@@ -116,7 +116,7 @@ def test_a_day(log: Path, mlxctl: Run) -> None:
     with Scales(log.parent) as scales, Follower() as people, Follower("--json") as program:
         # The first daemon ends at noon; the second one is configured to log JSON.
         for form, first, last in (("text", 0, NOON), ("json", NOON, DAY)):
-            work = [sys.executable, "-m", "tests.mlxctl.logs.busy_daemon", log, form]
+            work = [sys.executable, "-m", "tests.support.busy_daemon", log, form]
             subprocess.run([*work, str(first), str(last), str(SECONDS)], check=True)
         assert (people.ends(), program.ends()) == ("", "")
 

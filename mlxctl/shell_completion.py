@@ -1,0 +1,89 @@
+"""Names for the shell to complete: never late, and silent where there is nothing to say.
+
+What a shell runs at a press of TAB is the daemon's list. Where none runs it is a look into the
+folders of models: to ask would start one where launchd or systemd listens.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from mlxctl.client import Client
+from mlxctl.errors import CommandFailed
+from mlxctl.service.pidfile import staying_owner
+from mlxd import config as configuration
+from mlxd import paths
+from mlxd.config import Config
+from mlxd.errors import MlxdError
+
+_PATIENCE_SECONDS = 0.3  # twice, when the daemon is stuck
+
+
+def model_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Give the models and aliases that begin with `incomplete`; for click's `shell_complete`."""
+    return names_of_models(incomplete)
+
+
+def names_of_models(incomplete: str) -> list[str]:
+    """Give the models and aliases that begin with `incomplete`."""
+    return _completed(incomplete, lambda config: _models(config) | _aliases(config))
+
+
+def alias_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Give the aliases that begin with `incomplete`; for click's `shell_complete`."""
+    return _completed(incomplete, _aliases)
+
+
+def _completed(incomplete: str, names: Callable[[Config], set[str]]) -> list[str]:
+    try:
+        found = names(configuration.load())
+    except (MlxdError, OSError):
+        return []
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def _models(config: Config) -> set[str]:
+    if (client := _client(config)) is not None:
+        with contextlib.suppress(CommandFailed):
+            return {model.id for model in client.models().models}
+    folders = [paths.models_dir(), *map(Path, config.models.dirs)]
+    return {name for folder in folders for name in _on_disk(folder)}
+
+
+def _aliases(config: Config) -> set[str]:
+    if (client := _client(config)) is not None:
+        with contextlib.suppress(CommandFailed):
+            return {alias.name for alias in client.aliases().aliases}
+    return set(config.models.aliases)
+
+
+def _client(config: Config) -> Client | None:
+    if staying_owner(paths.lock_file()) is None:
+        return None
+    return Client(config.socket_file(), warn=False, patience=_PATIENCE_SECONDS)
+
+
+def _on_disk(folder: Path) -> Iterator[str]:
+    """Give what looks like a model in `folder`, as NAME or OWNER/NAME."""
+    for path in _folders(folder):
+        if _is_model(path):
+            yield path.name
+        else:
+            for below in _folders(path):
+                if _is_model(below):
+                    yield f"{path.name}/{below.name}"
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError:
+        return []

@@ -1,0 +1,184 @@
+"""What a request needs before it can be computed, done beside the loop that computes.
+
+A template, a long text or a schema takes as long as its author likes; the sequences that run must
+not wait for it, so a thread prepares it, which uses no MLX. The others are not worth a thread: what
+came together should begin together.
+"""
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import msgspec
+
+from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
+from mlxd.engine.structured_output import ANSWER, BadGrammar, Constraint, Grammars, Part, Thought
+from mlxd.engine.tool_prompt import tell
+from mlxd.engine.tools import CallReader, ToolFormat, call_rule, knows_tools, tool_format
+from mlxd.messages import (
+    ChatPrompt,
+    Failed,
+    Generate,
+    GenerateRequest,
+    Prompt,
+    TextPrompt,
+    TokensPrompt,
+)
+
+_QUICK_LENGTH = 8192
+"""Characters that are cut into tokens in a few milliseconds."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request ready to be computed.
+
+    `in_reasoning` says that the prompt ends inside a thought; `tools` and `calls` how the calls in
+    the answer are marked and read, None where it may have none.
+    """
+
+    message: Generate
+    tokens: list[int]
+    in_reasoning: bool = False
+    tools: ToolFormat | None = None
+    calls: CallReader | None = None
+    constraint: Constraint | None = None
+
+
+class Preparer:
+    """Prepares requests one after another."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int, context_length: int) -> None:
+        """Take mlx_lm's TokenizerWrapper, the width of the logits, and the context in tokens."""
+        self.grammars = Grammars(tokenizer, vocabulary)
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._reader = PromptReader(tokenizer, context_length)
+        self._line: SimpleQueue[Generate] = SimpleQueue()
+        self._submitted = self._delivered = 0  # each written by one thread
+
+    def start(self, deliver: Callable[[Prepared | Failed], None]) -> None:
+        """Start the thread for what takes long, which delivers it when it is done."""
+
+        def work() -> None:
+            while True:
+                prepared = self.prepare(self._line.get())
+                self._delivered += 1
+                deliver(prepared)
+
+        threading.Thread(target=work, name="preparer", daemon=True).start()
+
+    def take(self, message: Generate) -> Prepared | Failed | None:
+        """Prepare a request at once, or give None and deliver it later."""
+        # The tokenizer can serve one thread at a time.
+        if self._submitted == self._delivered and _is_quick(message.request):
+            return self.prepare(message)
+        self._submitted += 1
+        self._line.put(message)
+        return None
+
+    def prepare(self, message: Generate) -> Prepared | Failed:
+        """Prepare one request, or say why it cannot be."""
+        try:
+            return self._prepare(message)
+        except PromptTooLong as error:
+            return Failed(message.id, "context_length_exceeded", str(error), error.param)
+        except BadPrompt as error:
+            return Failed(message.id, "invalid_request", str(error), error.param)
+        except BadGrammar as error:
+            reason = f"`{error.param}` cannot be compiled: {error}"
+            return Failed(message.id, "invalid_request", reason, error.param)
+        except Exception as error:  # noqa: BLE001  it must end neither this thread nor other requests
+            # Without the error's text, which may have the user's in it.
+            traceback.print_tb(error.__traceback__, file=sys.stderr)
+            reason = f"the request could not be prepared: {type(error).__name__}"
+            return Failed(message.id, "generation_failed", reason)
+
+    def _prepare(self, message: Generate) -> Prepared:
+        request = message.request
+        self._check_bias(request.logit_bias)
+        if request.logprobs is not None:
+            self.grammars.token_bytes(0)  # slow the first time, and not on the other thread
+        prompt = request.prompt
+        if not isinstance(prompt, ChatPrompt):
+            tokens = self._reader.read(prompt)
+            return Prepared(message, tokens, constraint=self._constraint(request, None, tokens))
+        form = tool_format(self._tokenizer, prompt.template) if prompt.tools else None
+        tokens = self._read_chat(prompt, form)
+        return Prepared(
+            message,
+            tokens,
+            in_reasoning=begins_in_reasoning(self._tokenizer, tokens),
+            tools=form,
+            calls=CallReader(form, prompt.tools) if form and prompt.tools else None,
+            constraint=self._constraint(request, form, tokens),
+        )
+
+    def _read_chat(self, prompt: ChatPrompt, form: ToolFormat | None) -> list[int]:
+        functions = prompt.tools.functions if prompt.tools else []
+        if form.native if form else knows_tools(self._tokenizer, prompt.template):
+            return self._reader.read(prompt, functions or None)
+        plain = msgspec.structs.replace(prompt, messages=tell(prompt.messages, functions))
+        return self._reader.read(plain)
+
+    def _constraint(
+        self, request: GenerateRequest, form: ToolFormat | None, tokens: list[int]
+    ) -> Constraint | None:
+        """Give what the answer is held to: the request's grammar, and the calls it demands."""
+        rule, parts = ANSWER, _answer(request)
+        tools = request.prompt.tools if isinstance(request.prompt, ChatPrompt) else None
+        must_call = tools is not None and (tools.choice == "required" or tools.name is not None)
+        if form and tools and (must_call or parts):
+            calls, arguments = call_rule(form, self._encode, tools)
+            rule = f"start: calls\n{calls}" if must_call else f"{ANSWER} | calls\n{calls}"
+            parts = arguments if must_call else parts + arguments
+        if not parts:
+            return None
+        return self.grammars.compile(rule, parts, self._thought(request.prompt, tokens))
+
+    def _thought(self, prompt: Prompt, tokens: list[int]) -> Thought | None:
+        """Give how the model may think before it answers the prompt."""
+        tokenizer = self._tokenizer
+        if not isinstance(prompt, ChatPrompt) or not tokenizer.has_thinking:
+            return None
+        start, end = tokenizer.think_start_tokens, tuple(tokenizer.think_end_tokens)
+        begun = begins_in_reasoning(tokenizer, tokens)
+        unwanted = prompt.template.arguments.get("enable_thinking") is False
+        may_begin = len(start) == 1 and not unwanted
+        return Thought(start[0] if may_begin else None, end, begun)
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _check_bias(self, bias: dict[int, float]) -> None:
+        for token in bias:
+            if not 0 <= token < self._vocabulary:
+                raise BadPrompt(
+                    f"token id {token} is outside the vocabulary of {self._vocabulary}",
+                    f"logit_bias.{token}",
+                )
+
+
+def _is_quick(request: GenerateRequest) -> bool:
+    """Whether a request can be prepared within a step without anybody's noticing."""
+    if request.grammar is not None or request.logprobs is not None:
+        return False
+    match request.prompt:
+        case ChatPrompt(messages=messages, template=template, tools=tools):
+            length = sum(len(message["content"]) for message in messages)
+            return length <= _QUICK_LENGTH and template.source is None and tools is None
+        case TextPrompt(text=text):
+            return len(text) <= _QUICK_LENGTH
+        case TokensPrompt():
+            return True
+
+
+def _answer(request: GenerateRequest) -> list[Part]:
+    grammar = request.grammar
+    if grammar is None:
+        return []
+    return [Part("answer", grammar.kind, grammar.source, grammar.param)]

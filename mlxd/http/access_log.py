@@ -1,0 +1,133 @@
+"""The outermost middleware: every reply says who answered what, every request leaves a log line.
+
+The line names the request's id, method, path, status, model, token counts and times. Query strings,
+headers and bodies stay out of it.
+"""
+
+import logging
+import time
+import uuid
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlxd import __version__
+from mlxd.http.dependencies import Timing
+from mlxd.messages import Usage
+
+_log = logging.getLogger("mlxd.http")
+
+_MAX_ID_LENGTH = 128
+_SERVER_ERROR = 500
+_RECORD = "mlxd.record"
+_VERSION_HEADERS = [
+    (b"server", f"mlxd/{__version__}".encode()),
+    (b"x-mlxd-version", __version__.encode()),
+]
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of a request; the layers below fill it in."""
+
+    request_id: str
+    status: int | None = None
+    error: str | None = None
+    model: str | None = None
+    adapter: str | None = None
+    usage: Usage | None = None
+    timing: Timing | None = None
+    aborted: bool = False
+
+
+def record_of(scope: Scope) -> Record:
+    """Give the record of the request that `scope` belongs to."""
+    record: Record = scope[_RECORD]
+    return record
+
+
+class Identify:
+    """Gives each request its id and record, each reply its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = Record(_request_id(Headers(scope=scope).get("x-request-id", "")))
+        scope[_RECORD] = record
+        headers = [(b"x-request-id", record.request_id.encode()), *_VERSION_HEADERS]
+
+        async def send_identified(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        began = time.perf_counter()
+        try:
+            await self._app(scope, receive, send_identified)
+        finally:
+            _log_request(scope, record, time.perf_counter() - began)
+
+
+def _request_id(given: str) -> str:
+    if given.isascii() and given.isprintable() and 0 < len(given) <= _MAX_ID_LENGTH:
+        return given
+    return f"req-{uuid.uuid4().hex}"
+
+
+def _log_request(scope: Scope, record: Record, seconds: float) -> None:
+    method: str = scope["method"]
+    path = scope["raw_path"].decode("ascii", "backslashreplace")
+    details = _details(record)
+    level = logging.WARNING if (record.status or 0) >= _SERVER_ERROR else logging.INFO
+    _log.log(
+        level,
+        "%s %s %s %s %.1fms%s",
+        record.request_id,
+        method,
+        path,
+        record.status or "-",
+        seconds * 1000,
+        "".join(f" {name}={value}" for name, value in details.items()),
+        extra={
+            "details": {
+                "request": record.request_id,
+                "method": method,
+                "path": path,
+                "status": record.status,
+                "total_ms": round(seconds * 1000, 1),
+                **details,
+            }
+        },
+    )
+
+
+def _details(record: Record) -> dict[str, object]:
+    """Give what is known of an answer, times in milliseconds."""
+    usage, timing = record.usage, record.timing
+    details: dict[str, object | None] = {
+        "model": record.model,
+        "adapter": record.adapter,
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "cached_tokens": usage.cached_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+    }
+    if timing is not None:
+        details["queue_ms"] = _milliseconds(timing.queue)
+        details["prefill_ms"] = _milliseconds(timing.prefill)
+        details["decode_ms"] = _milliseconds(timing.decode)
+        if usage is not None and timing.decode:
+            details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    details["error"] = record.error
+    details["aborted"] = "yes" if record.aborted else None
+    return {name: value for name, value in details.items() if value is not None}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

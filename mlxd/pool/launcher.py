@@ -1,0 +1,71 @@
+"""An engine for a model, as the configuration says; and one that waits for the next model."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mlxd.config import Config
+from mlxd.errors import LoadFailed
+from mlxd.messages import Load
+from mlxd.models.catalog import Entry
+from mlxd.pool.admission import Room
+from mlxd.pool.engine_process import EngineProcess
+
+_log = logging.getLogger("mlxd.models")
+
+
+class EngineLauncher:
+    """Makes engines for what `room` has memory for.
+
+    With `engine.spare` one waits that has imported all it needs.
+    """
+
+    def __init__(self, config: Config, room: Room) -> None:
+        self._config = config.engine
+        self._room = room
+        self.spare: EngineProcess | None = None
+        self._spawning: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def launch(self, entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+        """Give an engine with the model of `entry`, calling `report` with the fraction done.
+
+        Raises:
+            LoadFailed: it cannot be loaded.
+            EngineCrashed: the process has died.
+        """
+        spare, self.spare = self.spare, None
+        engine = spare if spare is not None and spare.connected else await EngineProcess.spawn()
+        load = Load(
+            path=str(entry.path),
+            adapter_path=str(entry.adapter.path) if entry.adapter else None,
+            decode_concurrency=self._config.decode_concurrency,
+            prompt_concurrency=self._config.prompt_concurrency,
+            prefill_step_size=self._config.prefill_step_size,
+            prompt_cache_bytes=min(self._config.prompt_cache, self._room.left_beside(entry)),
+            trust_remote_code=self._config.trust_remote_code,
+        )
+        await engine.load(entry.name, load, report, self._config.hang_timeout)
+        return engine
+
+    def keep_spare(self) -> None:
+        """See to it that an engine waits, if one is to."""
+        waits = self.spare is not None and self.spare.connected
+        spawning = self._spawning is not None and not self._spawning.done()
+        if self._config.spare and not (waits or spawning or self._closed):
+            self._spawning = asyncio.get_running_loop().create_task(self._spawn())
+
+    async def close(self) -> None:
+        """End the engine that waits."""
+        self._closed = True
+        if self._spawning is not None:
+            self._spawning.cancel()
+            await asyncio.wait([self._spawning])
+        if self.spare is not None:
+            await self.spare.stop(grace=0)
+
+    async def _spawn(self) -> None:
+        try:
+            self.spare = await EngineProcess.spawn()
+        except LoadFailed as error:
+            _log.warning("no engine waits for the next model: %s", error.message)

@@ -1,0 +1,167 @@
+"""Loading, unloading and changing the default model; the engines are tests/fakes/engine.py."""
+
+import asyncio
+import tomllib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlxd.config import Config, Models
+from mlxd.control.loading import MemoryControl
+from mlxd.errors import ConfigError, Draining, LoadFailed, ModelNotFound
+from mlxd.messages import Load
+from mlxd.models.catalog import Catalog, Entry
+from mlxd.models.selection import Selection
+from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.model import State
+from mlxd.pool.pool import Pool
+from tests.pool.conftest import fake_command, start_engine
+from tests.pool.test_pool import first_delta, text, until
+
+
+@dataclass
+class Daemon:
+    """The parts of one that matter here, with the models `a`, `b` and the broken one `broken`."""
+
+    home: Path
+    catalog: Catalog
+    pool: Pool
+    memory: MemoryControl
+
+    @property
+    def default(self) -> str | None:
+        entry = self.catalog.default()
+        return entry.id if entry else None
+
+    def entry(self, name: str | None = None) -> Entry:
+        return self.catalog.resolve(name)
+
+    def saved(self) -> str | None:
+        file = self.home / "settings.toml"
+        return tomllib.loads(file.read_text())["models"]["default"] if file.exists() else None
+
+
+async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+    scripts = {"broken": "unloadable", "slow": "hang-on-load"}
+    command = fake_command(scripts.get(entry.id, "endless"))
+    return await start_engine(entry.id, Load(str(entry.path)), report, command)
+
+
+@asynccontextmanager
+async def daemon(home: Path, max_loaded: int = 3) -> AsyncIterator[Daemon]:
+    config = Config(models=Models(default="a", max_loaded=max_loaded))
+    catalog, pool = Catalog(config.models), Pool(config, launch)
+    memory = MemoryControl(catalog, Selection(catalog, config), pool, None)
+    try:
+        async with asyncio.timeout(30):
+            yield Daemon(home, catalog, pool, memory)
+    finally:
+        await pool.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Path:
+    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    for name in ("a", "b", "broken", "slow"):
+        (tmp_path / "models" / name).symlink_to(tiny_model)
+    return tmp_path
+
+
+async def test_the_default_changes_once_the_new_one_is_in_memory(home: Path) -> None:
+    async with daemon(home) as d:
+        using = d.memory.use("b")
+        assert (d.default, d.saved()) == ("a", None)
+        reply = await using.result()
+        assert (reply.model, reply.state) == ("b", "ready")
+        assert (d.default, d.saved()) == ("b", "b")
+
+
+async def test_the_old_one_goes_on_beside_it(home: Path) -> None:
+    async with daemon(home) as d:
+        answer = d.pool.submit(d.entry(), text("la"))
+        await first_delta(answer)
+        await d.memory.use("b").result()
+        await first_delta(answer)
+        waiting = d.memory.use("a"), d.memory.use("b", drained=True)
+        await waiting[0].result()
+        assert d.pool.model(d.entry("a")).state is State.READY
+        assert not await waiting[1].wait(0)
+        await answer.aclose()
+        assert (await waiting[1].result()).model == "b"
+
+
+async def test_where_both_do_not_fit_requests_wait_for_the_new_one(home: Path) -> None:
+    async with daemon(home, max_loaded=1) as d:
+        answer = d.pool.submit(d.entry(), text("la"))
+        await first_delta(answer)
+        using = d.memory.use("b")
+        await until(lambda: d.default == "b")
+        assert d.catalog.resolve(None, settled=True).id == "a"
+        assert (using.progress().status, d.saved()) == ("waiting", None)
+        late = asyncio.create_task(first_delta(d.pool.submit(d.entry(), text("la"))))
+        await first_delta(answer)
+        await answer.aclose()
+        await using.result()
+        await late
+        assert d.pool.model(d.entry("a")).state is State.UNLOADED
+        assert d.saved() == "b"
+
+
+@pytest.mark.parametrize("max_loaded", [3, 1])
+async def test_a_model_that_cannot_be_loaded_does_not_become_the_default(
+    home: Path, max_loaded: int
+) -> None:
+    async with daemon(home, max_loaded) as d:
+        await d.memory.load(None, None).result()
+        with pytest.raises(LoadFailed, match="no safetensors found"):
+            await d.memory.use("broken").result()
+        assert (d.default, d.saved()) == ("a", None)
+        with pytest.raises(ModelNotFound):
+            d.memory.use("nonesuch")
+
+
+async def test_settings_that_cannot_be_written_leave_the_default(home: Path) -> None:
+    (home / "settings.toml").mkdir()
+    async with daemon(home, max_loaded=1) as d:
+        with pytest.raises(ConfigError, match=r"settings\.toml"):
+            await d.memory.use("b").result()
+        assert d.default == "a"
+
+
+async def test_a_load_may_say_how_long_it_stays_and_shows_how_far_it_is(home: Path) -> None:
+    async with daemon(home) as d:
+        status = await d.memory.load("b", 60).result()
+        assert (status.id, status.state, status.requests) == ("b", "ready", 0)
+        assert 50 < (status.expires_in_s or 0) <= 60
+        slow = d.memory.load("slow", None)
+        await until(lambda: slow.progress().fraction == 0.5)
+        assert (slow.progress().status, slow.progress().model) == ("loading", "slow")
+
+
+async def test_unload_gives_the_memory_back_when_the_requests_have_ended(home: Path) -> None:
+    async with daemon(home) as d:
+        answer = d.pool.submit(d.entry("a"), text("la"))
+        await first_delta(answer)
+        await d.memory.load("b", None).result()
+        unloading = d.memory.unload(None)
+        assert not await unloading.wait(0.1)
+        assert (unloading.progress().status, unloading.progress().requests) == ("draining", 1)
+        await answer.aclose()
+        assert sorted((await unloading.result()).models) == ["a", "b"]
+        assert not any(model.resident for model in d.pool.models)
+        assert (await d.memory.unload("a").result()).models == []
+        with pytest.raises(ModelNotFound):
+            d.memory.unload("nonesuch")
+
+
+async def test_a_daemon_that_stops_loads_nothing(home: Path) -> None:
+    async with daemon(home) as d:
+        await d.pool.drain(0)
+        with pytest.raises(Draining):
+            d.memory.load("a", None)
+        with pytest.raises(Draining):
+            d.memory.use("b")

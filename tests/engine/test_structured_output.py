@@ -1,0 +1,185 @@
+"""Grammars over the tokens of the tiny marked model: a token is a byte, or a mark."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.utils import load_tokenizer
+
+from mlxd.engine.structured_output import (
+    ANSWER,
+    BadGrammar,
+    Constraint,
+    Grammars,
+    Part,
+    Thought,
+    mask,
+)
+
+VOCABULARY = 263
+THINK, THINK_END = 259, 260
+END_TOKENS = {256, 258}
+PARAM = "response_format.json_schema.schema"
+
+
+@pytest.fixture(scope="module")
+def grammars(marked_model: Path) -> Grammars:
+    tokenizer = load_tokenizer(marked_model, eos_token_ids=[256, 258])
+    return Grammars(tokenizer, VOCABULARY)
+
+
+def schema(**fields: Any) -> Part:
+    return Part("answer", "json_schema", json.dumps(fields), PARAM)
+
+
+def regex(source: str) -> Part:
+    return Part("answer", "regex", source, "guided_regex")
+
+
+def allowed(constraint: Constraint) -> set[int]:
+    (row,) = mask([constraint], VOCABULARY).tolist()  # type: ignore[misc]
+    return {token for token, may_come in enumerate(row) if may_come}
+
+
+def write(constraint: Constraint, text: str) -> None:
+    for byte in text.encode():
+        assert byte in allowed(constraint), f"{chr(byte)!r} of {text!r}"
+        constraint.accept(byte)
+
+
+def test_only_what_the_grammar_says_may_come_and_the_end_only_at_its_end(
+    grammars: Grammars,
+) -> None:
+    constraint = grammars.compile(ANSWER, [regex("ab?")])
+    assert allowed(constraint) == {ord("a")}
+    constraint.accept(ord("a"))
+    assert allowed(constraint) == {ord("b")} | END_TOKENS
+    constraint.accept(ord("b"))
+    assert allowed(constraint) == END_TOKENS
+
+
+def test_after_the_end_there_is_only_the_end(grammars: Grammars) -> None:
+    constraint = grammars.compile(ANSWER, [regex("a")])
+    for token in (ord("a"), 258, 258):
+        constraint.accept(token)
+    assert allowed(constraint) == END_TOKENS
+    assert constraint.failure is None
+
+
+def test_each_answer_has_a_place_of_its_own_in_the_grammar(grammars: Grammars) -> None:
+    first, second = (grammars.compile(ANSWER, [regex("ab")]) for _ in range(2))
+    first.accept(ord("a"))
+    rows = mask([first, second], VOCABULARY)
+    assert rows.shape == (2, VOCABULARY)
+    assert mx.argmax(rows, axis=-1).tolist() == [ord("b"), ord("a")]
+
+
+def test_white_space_in_json_has_an_end(grammars: Grammars) -> None:
+    constraint = grammars.compile(ANSWER, [schema(type="array", items={"type": "null"})])
+    write(constraint, "[\n" + " " * 24)
+    assert ord(" ") not in allowed(constraint)
+    write(constraint, "null]")
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "what"),
+    [
+        ({"type": "strin"}, "", "strin"),
+        (
+            {"type": "object", "properties": {"a": {"type": "array", "items": {"type": 5}}}},
+            ".properties.a.items",
+            "type",
+        ),
+        ({"anyOf": [{"type": "null"}, {"pattern": "(?=a)"}]}, ".anyOf[1]", "look-ahead"),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"not": {}}}},
+            ".properties.a",
+            "not",
+        ),
+        (
+            {"properties": {"a": {"$ref": "#/$defs/nowhere"}}},
+            ".properties.a",
+            "/$defs/nowhere",
+        ),
+        ({"type": "array", "uniqueItems": True}, "", "uniqueItems"),
+        ({"type": "integer", "minimum": 2, "maximum": 1}, "", "minimum"),
+        ({"$ref": "http://localhost:1/schema"}, "", "http://localhost:1/schema"),
+    ],
+)
+def test_a_schema_that_cannot_be_compiled_is_refused_with_the_place(
+    grammars: Grammars, fields: dict[str, Any], where: str, what: str
+) -> None:
+    with pytest.raises(BadGrammar) as caught:
+        grammars.compile(ANSWER, [schema(**fields)])
+    assert caught.value.param == PARAM + where
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_schema_that_takes_too_long_to_compile_is_refused(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.1)
+    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 20)]  # 0.7 s
+    with pytest.raises(BadGrammar, match="takes more than") as caught:
+        grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
+    assert caught.value.param == PARAM
+
+
+def test_what_no_grammar_can_check_may_be_overlooked(grammars: Grammars) -> None:
+    source = json.dumps({"type": "array", "uniqueItems": True})
+    lenient = Part("answer", "json_schema", source, "tools[0].function.parameters", lenient=True)
+    write(grammars.compile(ANSWER, [lenient]), "[1,1]")
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        (regex("a("), "unclosed group"),
+        (regex("(?=a)"), "look-around"),
+        (Part("answer", "lark", "start: nowhere", "guided_grammar"), "nowhere"),
+        (Part("answer", "lark", "", "guided_grammar"), "no start rule"),
+    ],
+)
+def test_an_expression_that_is_none_is_refused(grammars: Grammars, part: Part, what: str) -> None:
+    with pytest.raises(BadGrammar, match=what) as caught:
+        grammars.compile(ANSWER, [part])
+    assert caught.value.param == part.param
+    assert "\n" not in str(caught.value)
+
+
+def test_a_grammar_waits_for_the_end_of_a_thought(grammars: Grammars) -> None:
+    thought = Thought(start=THINK, end=(THINK_END,), begun=True)
+    constraint = grammars.compile(ANSWER, [regex("yes")], thought)
+    assert allowed(constraint) == set(range(VOCABULARY)) - END_TOKENS
+    constraint.accept(ord("?"))
+    constraint.accept(THINK_END)
+    assert allowed(constraint) == {ord("y")}
+
+
+def test_a_thought_may_begin_before_the_answer_and_only_there(grammars: Grammars) -> None:
+    thought = Thought(start=THINK, end=(THINK_END,), begun=False)
+    constraint = grammars.compile(ANSWER, [regex("yes")], thought)
+    assert allowed(constraint) == {ord("y"), THINK}
+    constraint.accept(THINK)
+    constraint.accept(THINK_END)
+    assert allowed(constraint) == {ord("y")}
+    write(constraint, "yes")
+    assert allowed(constraint) == END_TOKENS
+
+
+def test_a_token_that_was_not_allowed_is_a_failure_and_the_answer_ends(
+    grammars: Grammars,
+) -> None:
+    constraint = grammars.compile(ANSWER, [regex("yes")])
+    constraint.accept(ord("n"))
+    assert constraint.failure is not None
+    assert allowed(constraint) == END_TOKENS
+
+
+def test_tokens_know_their_bytes(grammars: Grammars) -> None:
+    assert grammars.token_bytes(0xC3) == b"\xc3"
+    assert grammars.token_bytes(THINK) == b"<think>"
+    assert grammars.token_bytes(100_000) == b""

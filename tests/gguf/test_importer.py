@@ -1,0 +1,250 @@
+"""GGUF files become model folders that mlx_lm loads and that give the same answers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as TensorType
+from gguf import quants
+from mlx_lm import generate
+from mlx_lm.utils import load, load_model
+
+from mlxd.errors import InvalidRequest, MlxdError
+from mlxd.gguf.importer import import_gguf
+from tests.support.gguf_files import random_model, write_model
+
+PROMPT = [[5, 400, 17, 33, 256, 8, 8, 90]]
+
+
+def logits(model: nn.Module) -> np.ndarray:
+    return np.array(model(mx.array(PROMPT)).astype(mx.float32))
+
+
+def test_smollm2_answers(smollm2: Path) -> None:
+    model, tokenizer = load(str(smollm2))
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True)
+
+    assert "Paris" in generate(model, tokenizer, prompt, max_tokens=8)
+    assert tokenizer.eos_token_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>"), 0}
+    quantization = json.loads((smollm2 / "config.json").read_text())["quantization"]
+    assert quantization["bits"] == 4
+    assert quantization["model.embed_tokens"]["bits"] == 8
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+def test_an_imported_model_gives_the_same_logits(
+    tmp_path: Path, architecture: str, tied: bool
+) -> None:
+    original = random_model(architecture, tied=tied)
+    file = write_model(tmp_path / "small.gguf", architecture, original)
+
+    imported, _ = load_model(import_gguf(file, tmp_path / "models").folder)
+
+    np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "changes", "extra"),
+    [
+        (
+            {"rope_type": "linear", "factor": 4.0},
+            {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
+            {},
+        ),
+        (
+            {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+            {
+                "llama.rope.scaling.type": "yarn",
+                "llama.rope.scaling.factor": 4.0,
+                "llama.rope.scaling.original_context_length": 64,
+            },
+            {},
+        ),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "original_max_position_embeddings": 8192,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+            },
+            {},
+            # wavelengths 6, 20, 63, 199, 628, 1,987 are short; 6,283 is between; 19,869 is long
+            {"rope_freqs.weight": np.array([1, 1, 1, 1, 1, 1, 4.68148, 8], np.float32)},
+        ),
+    ],
+    ids=["linear", "yarn", "llama3"],
+)
+def test_rope_scaling(
+    tmp_path: Path,
+    scaling: dict[str, object],
+    changes: dict[str, object],
+    extra: dict[str, np.ndarray],
+) -> None:
+    original = random_model("llama", rope_scaling=scaling)
+    file = write_model(tmp_path / "small.gguf", "llama", original, changes=changes, extra=extra)
+
+    imported, config = load_model(import_gguf(file, tmp_path / "models").folder)
+
+    assert config["rope_scaling"] == scaling
+    np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
+
+
+def test_quantised_weights_stay_quantised(tmp_path: Path) -> None:
+    original = random_model("llama")
+    file = write_model(tmp_path / "small.gguf", "llama", original, tensor_type=TensorType.Q8_0)
+
+    result = import_gguf(file, tmp_path / "models")
+    imported, config = load_model(result.folder)
+
+    assert result.weights == "8-bit"
+    assert config["quantization"] == {"group_size": 32, "bits": 8}
+    assert isinstance(imported.layers[1].mlp.up_proj, nn.QuantizedLinear)
+    np.testing.assert_allclose(logits(imported), logits(original), atol=0.3)
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", mx.float32), ("float16", mx.float16)])
+def test_quantised_weights_can_be_dequantised(
+    tmp_path: Path, precision: str, dtype: mx.Dtype
+) -> None:
+    original = random_model("qwen3")
+    file = write_model(tmp_path / "small.gguf", "qwen3", original, tensor_type=TensorType.Q4_1)
+
+    result = import_gguf(file, tmp_path / "models", precision=precision)
+    weights = mx.load(str(result.folder / "model.safetensors"))
+
+    assert result.weights == precision
+    assert {array.dtype for array in weights.values()} == {dtype}
+    up = "model.layers.0.mlp.up_proj.weight"
+    stored = quants.quantize(np.array(original.layers[0].mlp.up_proj.weight), TensorType.Q4_1)
+    exact = quants.dequantize(stored, TensorType.Q4_1)
+    np.testing.assert_allclose(np.array(weights[up], np.float32), exact, atol=1e-3)
+    assert "quantization" not in json.loads((result.folder / "config.json").read_text())
+    load_model(result.folder)
+
+
+def test_the_name_is_the_files_in_lower_case(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "Small-LLaMA.Q4_0.gguf", "llama")
+
+    result = import_gguf(file, tmp_path / "models")
+
+    assert result.folder == tmp_path / "models" / "small-llama.q4_0"
+    assert result.size_bytes > (result.folder / "model.safetensors").stat().st_size
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+    mine = tmp_path / "models" / "small"
+    mine.mkdir(parents=True)
+
+    with pytest.raises(InvalidRequest, match="exists already; choose another name with --name"):
+        import_gguf(file, tmp_path / "models")
+
+    assert list((tmp_path / "models").iterdir()) == [mine]
+    assert list(mine.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../up", "owner/name", ".hidden", "-flag", "two words", "a\nb"])
+def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+
+    with pytest.raises(InvalidRequest, match="cannot name a model") as error:
+        import_gguf(file, tmp_path / "models", name=name)
+
+    assert "\n" not in error.value.message
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"general.architecture": "mamba"},
+            "the architecture 'mamba' cannot be imported; these can: llama, mistral, qwen2, qwen3",
+        ),
+        ({"llama.block_count": 3}, "the file lacks the tensor blk.2.attn_norm.weight"),
+        ({"llama.block_count": 1}, "llama models have no tensor blk.1.attn_k.weight"),
+        ({"llama.block_count": None}, "the file lacks the key llama.block_count"),
+        ({"llama.block_count": "two"}, "llama.block_count is 'two'; one whole number"),
+        ({"llama.expert_count": 8}, "llama.expert_count is 8; no mixture of experts"),
+        ({"llama.attention.head_count_kv": [2, 1]}, "llama.attention.head_count_kv is a list of"),
+        ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count is 8; the width of a head"),
+        ({"llama.rope.scaling.type": "longrope"}, "llama.rope.scaling.type is 'longrope'; none, "),
+        ({"llama.feed_forward_length": 128}, "blk.0.ffn_gate.weight has the shape [96, 64]; the"),
+        (
+            {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": []},
+            "tokenizer.ggml.token_type is a list of 498 values; one value for each of 1 tokens",
+        ),
+        ({"split.count": 2}, "the file is one part of several"),
+        ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model is 'bert'; gpt2 or llama"),
+    ],
+)
+def test_what_cannot_be_imported_is_named(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama", changes=changes)
+
+    with pytest.raises(InvalidRequest) as error:
+        import_gguf(file, tmp_path / "models")
+
+    assert error.value.message.startswith(message)
+    assert not (tmp_path / "models").exists()
+
+
+def test_other_tensors_and_tensor_types_are_named(tmp_path: Path) -> None:
+    other = np.ones((4, 4), np.float32)
+    variant = write_model(tmp_path / "a.gguf", "llama", extra={"blk.0.ffn_sub_norm": other})
+    empty = write_model(
+        tmp_path / "d.gguf", "llama", extra={"blk.0.x": np.ones((0, 4), np.float32)}
+    )
+    divisors = {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}
+    scaled = write_model(tmp_path / "b.gguf", "llama", extra=divisors)
+    ternary = write_model(
+        tmp_path / "c.gguf",
+        "llama",
+        random_model("llama", hidden_size=256, intermediate_size=256, head_dim=64),
+        tensor_type=TensorType.TQ2_0,
+    )
+
+    with pytest.raises(InvalidRequest, match=r"blk\.0\.x has the shape \[0, 4\]"):
+        import_gguf(empty, tmp_path / "models")
+    with pytest.raises(InvalidRequest, match=r"have no tensor blk\.0\.ffn_sub_norm"):
+        import_gguf(variant, tmp_path / "models")
+    with pytest.raises(
+        InvalidRequest, match=r"rope_freqs\.weight is not the rope scaling of Llama"
+    ):
+        import_gguf(scaled, tmp_path / "models")
+    with pytest.raises(InvalidRequest, match=r"is of type TQ2_0, .* these can: F32, F16, Q4_0"):
+        import_gguf(ternary, tmp_path / "models")
+
+
+def test_more_tokens_than_embeddings_are_refused(tmp_path: Path) -> None:
+    model = random_model("llama", vocab_size=497)
+    file = write_model(tmp_path / "small.gguf", "llama", model)
+
+    with pytest.raises(InvalidRequest, match="498 tokens, but 497 embeddings"):
+        import_gguf(file, tmp_path / "models")
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+
+    with pytest.raises(MlxdError, match=r"cannot write .*small: [\d,]+ bytes needed, 1,000 free"):
+        import_gguf(file, tmp_path / "models")
+
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_models_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "small.gguf", "llama")
+
+    with pytest.raises(MlxdError, match=r"cannot write .*: Not a directory"):
+        import_gguf(file, file / "models")

@@ -1,0 +1,126 @@
+"""Imported tokenizers against llama.cpp: data/README.md says where the ids come from."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mlx_lm.utils import load_tokenizer
+
+from mlxd.errors import InvalidRequest
+from mlxd.gguf.importer import import_gguf
+from mlxd.gguf.metadata import Metadata
+from mlxd.gguf.tokenizer import build_tokenizer
+from tests.support.gguf_files import (
+    DATA,
+    byte_level_metadata,
+    random_model,
+    sentence_piece_metadata,
+    vocabulary,
+    write_model,
+)
+
+VECTORS = json.loads((DATA / "vectors.json").read_text(encoding="utf-8"))
+TEXTS: list[str] = VECTORS["texts"]
+
+
+def load_imported(folder: Path, tokenizer: dict[str, object], architecture: str = "llama"):
+    """The tokenizer of an imported model, as the engine gets it."""
+    folder.mkdir(exist_ok=True)
+    file = write_model(
+        folder / "small.gguf",
+        architecture,
+        random_model(architecture, vocab_size=len(tokenizer["tokenizer.ggml.tokens"])),
+        tokenizer=tokenizer,
+    )
+    return load_tokenizer(import_gguf(file, folder / "models").folder)
+
+
+def ids_of(tokenizer) -> list[list[int]]:
+    return [tokenizer.encode(text, add_special_tokens=False) for text in TEXTS]
+
+
+def test_smollm2(smollm2: Path) -> None:
+    assert ids_of(load_tokenizer(smollm2)) == VECTORS["ids"]["smollm2"]
+
+
+@pytest.mark.parametrize("pre", ["smollm", "gpt-2", "default", "llama-bpe", "qwen2"])
+def test_byte_level(tmp_path: Path, pre: str) -> None:
+    metadata = byte_level_metadata(pre, vocabulary("byte_level"))
+
+    assert ids_of(load_imported(tmp_path, metadata)) == VECTORS["ids"][pre]
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
+def test_qwen_models(tmp_path: Path, architecture: str) -> None:
+    """transformers builds the tokenizer of some architectures anew."""
+    metadata = byte_level_metadata("qwen2", vocabulary("byte_level"))
+
+    assert ids_of(load_imported(tmp_path, metadata, architecture)) == VECTORS["ids"]["qwen2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"), [("sentence-piece", True), ("sentence-piece-no-prefix", False)]
+)
+def test_sentence_piece(tmp_path: Path, name: str, prefix: bool) -> None:
+    metadata = sentence_piece_metadata(vocabulary("sentence_piece"), add_space_prefix=prefix)
+
+    assert ids_of(load_imported(tmp_path, metadata)) == VECTORS["ids"][name]
+
+
+def test_ids_become_the_text_again(tmp_path: Path) -> None:
+    byte_level = byte_level_metadata("llama-bpe", vocabulary("byte_level"))
+    sentence_piece = sentence_piece_metadata(vocabulary("sentence_piece"), add_space_prefix=True)
+    for folder, metadata in ((tmp_path / "a", byte_level), (tmp_path / "b", sentence_piece)):
+        tokenizer = load_imported(folder, metadata)
+        for text in TEXTS:
+            if not set("<") & set(text):  # a special token takes a prefix of its own
+                assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+
+
+def test_a_text_begins_with_bos_when_the_file_says_so(tmp_path: Path) -> None:
+    plain = byte_level_metadata("gpt-2", vocabulary("byte_level"))
+    bos = plain["tokenizer.ggml.bos_token_id"]
+
+    without = load_imported(tmp_path / "a", plain)
+    begun = load_imported(tmp_path / "b", plain | {"tokenizer.ggml.add_bos_token": True})
+
+    assert begun.encode("Hello") == [bos, *without.encode("Hello")]
+
+
+def test_llama_3_begins_with_bos_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+    plain = byte_level_metadata("llama-bpe", vocabulary("byte_level"))
+
+    begun = load_imported(tmp_path / "a", plain)
+    without = load_imported(tmp_path / "b", plain | {"tokenizer.ggml.add_bos_token": False})
+
+    assert begun.encode("Hello")[1:] == without.encode("Hello")
+
+
+def test_every_token_that_ends_an_answer_is_known() -> None:
+    metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
+    tokens = vocabulary("byte_level")["tokens"]
+
+    built = build_tokenizer(Metadata(metadata), "llama")
+
+    assert [tokens[index] for index in built.eos_ids] == ["<|im_end|>", "<|endoftext|>"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("model", "bert", "tokenizer.ggml.model is 'bert'; gpt2 or llama can be imported"),
+        ("pre", "tekken", "tokenizer.ggml.pre is 'tekken'; smollm, gpt-2, "),
+        ("eos_token_id", 10_000, "tokenizer.ggml.eos_token_id is 10000; a token below 498"),
+        ("token_type", [1, 1], "tokenizer.ggml.token_type is a list of 2 values; one value for"),
+        ("merges", ["a b c"], "tokenizer.ggml.merges holds 'a b c', which makes no token"),
+        ("merges", "a b", "tokenizer.ggml.merges is 'a b'; a list of strings"),
+    ],
+)
+def test_what_cannot_be_mapped_is_named(key: str, value: object, message: str) -> None:
+    metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
+    metadata[f"tokenizer.ggml.{key}"] = value
+
+    with pytest.raises(InvalidRequest) as error:
+        build_tokenizer(Metadata(metadata), "llama")
+
+    assert error.value.message.startswith(message)

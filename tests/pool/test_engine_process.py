@@ -1,0 +1,263 @@
+"""An engine process as the daemon sees it; the engine is tests/fakes/engine.py."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
+from mlxd.messages import (
+    PROTOCOL_VERSION,
+    ChatPrompt,
+    ChoiceEvent,
+    Delta,
+    Event,
+    Finished,
+    GenerateRequest,
+    Load,
+    Sampling,
+    Started,
+    TextPrompt,
+)
+from mlxd.pool import engine_process
+from mlxd.pool.crashes import EngineCrashed
+from mlxd.pool.engine_process import EngineProcess, Generation
+from mlxd.pool.spawn import Spawned, spawn
+from tests.pool.conftest import fake_command, start_engine
+
+DEADLINE = 20
+
+
+@asynccontextmanager
+async def running(script: str = "") -> AsyncIterator[EngineProcess]:
+    async with asyncio.timeout(DEADLINE):
+        engine = await start_engine(
+            "fake", Load("/models/fake"), lambda _: None, fake_command(script)
+        )
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+
+def text(*prompts: str) -> list[GenerateRequest]:
+    return [GenerateRequest(TextPrompt(words), 10, Sampling()) for words in prompts]
+
+
+async def collect(generation: Generation) -> list[Event]:
+    return [event for _, event in await collect_choices(generation)]
+
+
+async def collect_choices(generation: Generation) -> list[ChoiceEvent]:
+    events: list[ChoiceEvent] = []
+    while new := await generation.next_events():
+        events += new
+    return events
+
+
+async def test_an_answer_begins_with_started_and_ends_with_finished() -> None:
+    async with running() as engine:
+        events = await collect(engine.generate(text("one two")))
+        assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
+
+
+async def test_the_choices_of_a_request_come_as_one_generation() -> None:
+    async with running() as engine:
+        events = await collect_choices(engine.generate(text("one two", "three", "four")))
+        for index, words in enumerate((["one", "two"], ["three"], ["four"])):
+            mine = [event for number, event in events if number == index]
+            assert [type(event) for event in mine] == [Started, *[Delta] * len(words), Finished]
+            assert [event.text for event in mine if isinstance(event, Delta)] == words
+        assert engine.requests == 0
+
+
+async def test_a_choice_that_fails_ends_the_others() -> None:
+    async with running("endless") as engine:
+        bad = GenerateRequest(ChatPrompt([]), 10, Sampling())
+        generation = engine.generate([*text("la"), bad, *text("la")])
+        ends: list[None] = []
+        generation.on_end = lambda: ends.append(None)
+        with pytest.raises(InvalidRequest):
+            await collect(generation)
+        while engine.requests:
+            await engine.ping(DEADLINE)
+        assert ends == [None]
+
+
+async def test_requests_share_one_socket_and_keep_apart() -> None:
+    async with running() as engine:
+        answers = [engine.generate(text(f"a{i} b{i}")) for i in range(20)]
+        for i, events in enumerate(await asyncio.gather(*map(collect, answers))):
+            assert [e.text for e in events if isinstance(e, Delta)] == [f"a{i}", f"b{i}"]
+        assert engine.requests == 0
+
+
+async def test_load_reports_progress_and_what_the_engine_says_of_itself() -> None:
+    progress: list[float] = []
+    engine = await start_engine("fake", Load("/m"), progress.append, fake_command(""))
+    assert progress == [0.5]
+    assert (engine.context_length, engine.memory_bytes) == (128, 1000)
+    await engine.stop()
+
+
+async def test_a_refused_request_says_which_field_is_at_fault() -> None:
+    async with running() as engine:
+        refused = engine.generate([GenerateRequest(ChatPrompt([]), 10, Sampling())])
+        with pytest.raises(InvalidRequest) as caught:
+            await collect(refused)
+        assert caught.value.param == "messages"
+
+
+async def test_close_aborts_once_and_the_terminal_message_still_comes() -> None:
+    async with running("endless") as engine:
+        generation = engine.generate(text("la"))
+        while not any(isinstance(event, Delta) for _, event in await generation.next_events()):
+            pass
+        generation.close()
+        generation.close()
+        assert await collect(generation) in ([], [Delta(1, "la")])
+        while engine.requests:
+            await engine.ping(DEADLINE)
+
+
+async def test_the_end_of_an_engine_fails_every_open_request() -> None:
+    async with running("endless") as engine:
+        answers = [engine.generate(text("la")) for _ in range(4)]
+        os.kill(engine.pid, signal.SIGKILL)
+        for result in await asyncio.gather(*map(collect, answers), return_exceptions=True):
+            assert isinstance(result, EngineDied)
+            assert result.message == "the engine process was killed by SIGKILL"
+        with pytest.raises(EngineDied):
+            engine.generate(text("too late"))
+
+
+async def test_check_passes_when_the_loop_turns_and_ping_refreshes_the_memory() -> None:
+    async with running() as engine:
+        await engine.check()
+        assert engine.memory_bytes == 4242
+
+
+async def test_an_engine_that_has_ended_passes_the_check_as_it_will_be_replaced() -> None:
+    async with running() as engine:
+        os.kill(engine.pid, signal.SIGKILL)
+        await engine.check()
+        await engine.exited
+        await engine.check()
+
+
+async def test_a_mute_engine_does_not_pass_a_ping() -> None:
+    async with running("mute") as engine:
+        with pytest.raises(TimeoutError):
+            await engine.ping(0.05)
+
+
+async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -> None:
+    async with running("leaves-a-child") as engine:
+        try:
+            with pytest.raises(EngineDied, match="SIGKILL"):
+                await collect(engine.generate(text("la")))
+        finally:
+            os.killpg(engine.pid, signal.SIGKILL)
+
+
+async def test_what_an_engine_prints_is_logged_and_part_of_its_crash(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(EngineCrashed, match="exited with status 3") as raised:
+        async with running("die-before-hello"):
+            pass
+    (line,) = (message for message in caplog.messages if message.startswith("fake["))
+    assert line.endswith("]: cannot breathe")
+    assert raised.value.crash.output == ["cannot breathe"]
+
+
+async def is_healthy(engine: EngineProcess) -> bool:
+    try:
+        await engine.check()
+    except EngineDied:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_an_engine_that_hangs_does_not_pass_the_check_for_long(
+    monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
+    async with running("endless") as engine:
+        generation = engine.generate(text("la")) if busy else None
+        if generation is not None:
+            await generation.next_events()
+        assert await is_healthy(engine)
+        os.kill(engine.pid, signal.SIGSTOP)
+        try:
+            while await is_healthy(engine):
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+        while not await is_healthy(engine):
+            await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.01)
+    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
+    async with running("mute") as engine:
+        assert not await is_healthy(engine)
+        await asyncio.sleep(engine_process._BUSY_SECONDS)
+        os.kill(engine.pid, signal.SIGSTOP)  # as in the middle of a long step
+        try:
+            engine.generate(text("la"))
+            assert await is_healthy(engine)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            "wrong-protocol",
+            f"it speaks protocol 99, the daemon {PROTOCOL_VERSION}: restart the daemon",
+        ),
+        ("garbage", "it sent what the daemon cannot read"),
+        ("unloadable", "no safetensors found"),
+    ],
+)
+async def test_a_start_that_goes_wrong_says_why(script: str, reason: str) -> None:
+    with pytest.raises(LoadFailed, match=reason):
+        async with running(script):
+            pass
+
+
+async def test_a_command_that_does_not_exist_is_a_failed_load() -> None:
+    with pytest.raises(LoadFailed, match="no engine process can be started"):
+        await start_engine("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
+
+
+async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawned: list[Spawned] = []
+
+    async def spawn_and_note(command: Sequence[str]) -> Spawned:
+        spawned.append(await spawn(command))
+        return spawned[-1]
+
+    monkeypatch.setattr(engine_process, "spawn", spawn_and_note)
+    loaded_half = asyncio.Event()
+    start = asyncio.create_task(
+        start_engine("fake", Load("/m"), lambda _: loaded_half.set(), fake_command("hang-on-load"))
+    )
+    await loaded_half.wait()
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    (engine,) = spawned
+    with pytest.raises(ChildProcessError):
+        os.waitpid(engine.process.pid, os.WNOHANG)

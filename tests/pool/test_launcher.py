@@ -1,0 +1,113 @@
+"""Engines as the configuration says; the engines are tests/fakes/engine.py."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mlxd.config import Config, Engine
+from mlxd.messages import Load
+from mlxd.models.catalog import Adapter
+from mlxd.pool import engine_process
+from mlxd.pool.admission import Room
+from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.launcher import EngineLauncher
+from tests.pool.conftest import fake_command, make_entry
+
+A = make_entry("a")
+ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
+
+
+def launcher_of(config: Config, limit: int = 10**12) -> EngineLauncher:
+    return EngineLauncher(config, Room([], limit, max_loaded=1))
+
+
+@pytest.fixture(autouse=True)
+def spawned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The pids of the fake engines that are spawned instead of real ones."""
+    pids: list[int] = []
+    spawn = EngineProcess.spawn
+
+    async def spawn_fake() -> EngineProcess:
+        engine = await spawn(fake_command(""))
+        pids.append(engine.pid)
+        return engine
+
+    monkeypatch.setattr(engine_process.EngineProcess, "spawn", spawn_fake)
+    return pids
+
+
+async def test_an_engine_is_told_of_the_model_and_its_adapter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[tuple[str, Load, float]] = []
+
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+        loads.append((name, load, hang))
+
+    monkeypatch.setattr(EngineProcess, "load", load)
+    launcher = launcher_of(Config(engine=Engine(prompt_cache=77, hang_timeout=9)))
+    for entry in (A, ADAPTED):
+        engine = await launcher.launch(entry, lambda _: None)
+        await engine.stop(grace=0)
+    assert [(name, load.path, load.adapter_path) for name, load, _ in loads] == [
+        ("a", "/models/a", None),
+        ("a with adapter pirate", "/models/a", "/adapters/pirate"),
+    ]
+    assert {(load.prompt_cache_bytes, hang) for _, load, hang in loads} == {(77, 9)}
+
+
+async def test_the_prompt_cache_may_have_what_the_limit_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches: list[int] = []
+
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+        caches.append(load.prompt_cache_bytes)
+
+    monkeypatch.setattr(EngineProcess, "load", load)
+    large = msgspec.structs.replace(A, size_bytes=700)
+    for limit in (10_000, 1000, 600):
+        launcher = launcher_of(Config(engine=Engine(prompt_cache=5000)), limit)
+        engine = await launcher.launch(large, lambda _: None)
+        await engine.stop(grace=0)
+    assert caches == [5000, 300, 0]
+
+
+async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
+    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher.keep_spare()
+    while not spawned:
+        await asyncio.sleep(0.005)
+    launcher.keep_spare()
+    engine = await launcher.launch(A, lambda _: None)
+    assert spawned == [engine.pid]
+    await engine.stop(grace=0)
+    await launcher.close()
+
+
+async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> None:
+    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher.keep_spare()
+    while launcher.spare is None:
+        await asyncio.sleep(0.005)
+    launcher.spare.reject("for the test")
+    await asyncio.wait([launcher.spare.exited])
+    engine = await launcher.launch(A, lambda _: None)
+    assert spawned[1:] == [engine.pid]
+    await engine.stop(grace=0)
+    await launcher.close()
+
+
+async def test_closing_leaves_no_engine_behind(spawned: list[int]) -> None:
+    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher.keep_spare()
+    while (spare := launcher.spare) is None:
+        await asyncio.sleep(0.005)
+    await launcher.close()
+    assert spare.exited.done()
+    launcher.keep_spare()
+    await launcher.close()
+    assert len(spawned) == 1

@@ -1,0 +1,362 @@
+"""Requests on their way through the pool; the engines are tests/fakes/engine.py."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+import uvloop
+
+from mlxd.config import Config, Engine, Models, ModelSettings, Server
+from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
+from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
+from mlxd.models.catalog import Adapter
+from mlxd.pool.model import Launch, State
+from mlxd.pool.pool import Pool
+from mlxd.pool.request import Answer
+from tests.pool.conftest import make_entry
+
+A, B = make_entry("a"), make_entry("b")
+ONE_AT_A_TIME = Config(models=Models(max_loaded=1))
+LaunchFake = Callable[[str], Launch]
+
+
+@asynccontextmanager
+async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterator[Pool]:
+    pool = Pool(config or ONE_AT_A_TIME, launch)
+    try:
+        async with asyncio.timeout(30):
+            yield pool
+    finally:
+        await pool.close()
+
+
+def text(words: str) -> list[GenerateRequest]:
+    return [GenerateRequest(TextPrompt(words), 10, Sampling())]
+
+
+async def read(answer: Answer) -> str:
+    words: list[str] = []
+    try:
+        async for events in answer:
+            words += [event.text for _, event in events if isinstance(event, Delta)]
+    finally:
+        await answer.aclose()
+    return " ".join(words)
+
+
+async def first_delta(answer: Answer) -> None:
+    async for events in answer:
+        if any(isinstance(event, Delta) for _, event in events):
+            return
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def test_the_first_request_loads_the_model_and_the_next_finds_it_ready(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        assert await read(pool.submit(A, text("one two"))) == "one two"
+        first = pool.model(A).engine
+        assert await read(pool.submit(A, text("three"))) == "three"
+        assert pool.model(A).state is State.READY
+        assert pool.model(A).engine is first
+        await pool.healthy()
+
+
+async def test_another_model_waits_its_turn_and_every_request_is_answered(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        requests = [pool.submit([A, B][i % 2], text(f"w{i}")) for i in range(6)]
+        answers = await asyncio.gather(*map(read, requests))
+        assert answers == [f"w{i}" for i in range(6)]
+        states = sorted([pool.model(A).state, pool.model(B).state])
+        assert states == [State.READY, State.UNLOADED]
+        assert pool.requests == 0
+
+
+async def test_an_adapter_makes_another_model_of_it(launch_fake: LaunchFake) -> None:
+    adapted = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
+    async with open_pool(launch_fake("")) as pool:
+        assert await read(pool.submit(A, text("plain"))) == "plain"
+        assert await read(pool.submit(adapted, text("ahoy"))) == "ahoy"
+        assert pool.model(adapted) is not pool.model(A)
+        assert (pool.model(A).state, pool.model(adapted).state) == (State.UNLOADED, State.READY)
+        assert await read(pool.submit(A, text("plain again"))) == "plain again"
+        assert (pool.model(A).state, pool.model(adapted).state) == (State.READY, State.UNLOADED)
+
+
+async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
+    launch_fake: LaunchFake, tmp_path: Path
+) -> None:
+    async with open_pool(launch_fake(f"die-once={tmp_path / 'died'}")) as pool:
+        assert await read(pool.submit(A, text("still answered"))) == "still answered"
+
+
+async def test_only_what_a_client_has_seen_is_not_run_again(launch_fake: LaunchFake) -> None:
+    async def half_read_on_an_engine_that_dies(*, stream: bool) -> str:
+        async with open_pool(launch_fake("endless")) as pool:
+            answer = pool.submit(A, text("la"), stream=stream)
+            await first_delta(answer)
+            engine = pool.model(A).engine
+            assert engine is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            async for events in answer:
+                if any(isinstance(event, Started) for _, event in events):
+                    await answer.aclose()
+                    return "run again"
+        return "ended"
+
+    assert await half_read_on_an_engine_that_dies(stream=False) == "run again"
+    with pytest.raises(EngineDied):
+        await half_read_on_an_engine_that_dies(stream=True)
+
+
+async def test_an_engine_that_always_dies_ends_in_an_error(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("die-after=0")) as pool:
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await read(pool.submit(A, text("hopeless")))
+
+
+async def test_an_answer_that_had_begun_ends_with_an_error_and_the_next_gets_a_new_engine(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        answer = pool.submit(A, text("la"), stream=True)
+        await first_delta(answer)
+        engine = pool.model(A).engine
+        assert engine is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await read(answer)
+        await until(lambda: pool.model(A).state is State.FAILED)
+        assert pool.model(A).cause == "the engine process was killed by SIGKILL"
+        again = pool.submit(A, text("la"))
+        await first_delta(again)
+        await again.aclose()
+
+
+async def test_a_model_that_cannot_be_loaded_fails_all_who_wait_and_says_why(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("unloadable")) as pool:
+        waiting = [read(pool.submit(A, text("x"))) for _ in range(3)]
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, LoadFailed)
+            assert result.message == "a cannot be loaded: no safetensors found"
+        assert pool.model(A).state is State.FAILED
+        assert pool.requests == 0
+
+
+async def test_closing_an_answer_frees_its_sequence(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        answer = pool.submit(A, text("la"))
+        await first_delta(answer)
+        await answer.aclose()
+        await answer.aclose()
+        engine = pool.model(A).engine
+        assert engine is not None
+        await until(lambda: engine.requests == 0)
+        assert (pool.requests, pool.model(A).leases) == (0, 0)
+
+
+async def test_a_cancelled_reader_lets_go_while_it_waits_for_the_load(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("hang-on-load")) as pool:
+        answer = pool.submit(A, text("x"))
+        reader = asyncio.create_task(read(answer))
+        await until(lambda: pool.model(A).load_progress > 0)
+        assert answer.progress == "loading 50%"
+        reader.cancel()
+        await asyncio.wait([reader])
+        assert (pool.requests, pool.model(A).leases) == (0, 0)
+
+
+async def test_more_requests_than_the_queue_holds_are_refused_at_once(
+    launch_fake: LaunchFake,
+) -> None:
+    config = Config(server=Server(max_queue=2))
+    async with open_pool(launch_fake(""), config) as pool:
+        held = [pool.submit(A, text("x")) for _ in range(2)]
+        with pytest.raises(QueueFull, match="max_queue"):
+            pool.submit(A, text("x"))
+        assert await asyncio.gather(*map(read, held)) == ["x", "x"]
+        assert await read(pool.submit(A, text("y"))) == "y"
+
+
+async def test_drain_lets_running_requests_finish_and_refuses_new_ones(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        running = asyncio.create_task(read(pool.submit(A, text("one two three"))))
+        await pool.drain(20)
+        assert await running == "one two three"
+        with pytest.raises(Draining):
+            pool.submit(A, text("x"))
+        with pytest.raises(Draining):
+            await pool.healthy()
+
+
+async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        running = asyncio.create_task(read(pool.submit(A, text("la"))))
+        await until(lambda: pool.model(A).state is State.READY)
+        await pool.drain(0.01)
+        await pool.close()
+        with pytest.raises(Draining):
+            await running
+
+
+async def test_close_reaches_those_who_wait_for_a_load_or_for_their_turn(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("hang-on-load")) as pool:
+        waiting = [asyncio.create_task(read(pool.submit(entry, text("x")))) for entry in (A, B, A)]
+        await until(lambda: pool.model(A).load_progress > 0)
+        await pool.close()
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, Draining)
+        assert all(model.state is State.UNLOADED for model in pool.models)
+
+
+async def test_a_reader_that_stalls_does_not_keep_the_next_model_waiting(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        stalled = pool.submit(A, text("one two three"))
+        await first_delta(stalled)
+        assert await read(pool.submit(B, text("not held up"))) == "not held up"
+        assert await read(stalled) in ("two three", "three", "")
+
+
+async def test_a_switch_that_nobody_waits_for_any_more_leaves_the_model_in_service(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        running = pool.submit(A, text("la"))
+        await first_delta(running)
+        other = asyncio.create_task(read(pool.submit(B, text("la"))))
+        await asyncio.sleep(0)
+        other.cancel()
+        await asyncio.wait([other])
+        again = pool.submit(A, text("la"))
+        await first_delta(again)
+        await again.aclose()
+        await running.aclose()
+
+
+@pytest.mark.parametrize("turns", range(9))
+async def test_a_request_that_comes_as_the_model_expires_is_answered(
+    launch_fake: LaunchFake, turns: int
+) -> None:
+    config = Config(models=Models(keep_alive=0))
+    async with open_pool(launch_fake(""), config) as pool:
+        for _ in range(3):
+            assert await read(pool.submit(A, text("x"))) == "x"
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+
+def test_when_a_model_expires_can_be_told_at_any_moment(launch_fake: LaunchFake) -> None:
+    async def expire_at_once() -> None:
+        config = Config(models=Models(keep_alive=0))
+        async with open_pool(launch_fake(""), config) as pool:
+            await read(pool.submit(A, text("x")))
+            while pool.model(A).state is not State.UNLOADED:
+                assert pool.model(A).expires_in in (None, 0)
+                await asyncio.sleep(0)
+
+    uvloop.run(expire_at_once())
+
+
+async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
+    config = Config(models=Models(keep_alive=0.01))
+    async with open_pool(launch_fake(""), config) as pool:
+        await read(pool.submit(A, text("x")))
+        await until(lambda: pool.model(A).state is State.UNLOADED)
+        assert await read(pool.submit(A, text("again"))) == "again"
+
+
+async def test_a_request_may_say_how_long_its_model_stays(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("")) as pool:
+        await read(pool.submit(A, text("x"), keep_alive=-1))
+        assert pool.model(A).expires_in is None
+        await read(pool.submit(A, text("x"), keep_alive=90))
+        await read(pool.submit(A, text("x")))
+        assert 80 < (pool.model(A).expires_in or 0) <= 90
+        await read(pool.submit(A, text("x"), keep_alive=0))
+        await until(lambda: pool.model(A).state is State.UNLOADED)
+        await read(pool.submit(A, text("x")))
+        assert 200 < (pool.model(A).expires_in or 0) <= 300
+
+
+async def test_a_model_stays_as_long_as_is_configured_for_it(launch_fake: LaunchFake) -> None:
+    config = Config(model={"a": ModelSettings(keep_alive=50), "b": ModelSettings(keep_alive=-1)})
+    async with open_pool(launch_fake(""), config) as pool:
+        for entry in (A, B):
+            await read(pool.submit(entry, text("x")))
+        assert 40 < (pool.model(A).expires_in or 0) <= 50
+        assert pool.model(B).expires_in is None
+
+
+async def kill_engine(pool: Pool) -> None:
+    engine = pool.model(A).engine
+    assert engine is not None
+    os.kill(engine.pid, signal.SIGABRT)
+    await until(lambda: pool.model(A).state is State.FAILED)
+
+
+async def test_a_model_that_crashes_again_and_again_is_given_up(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("prints=so it ends")) as pool:
+        for _ in range(3):
+            await read(pool.submit(A, text("x")))
+            await kill_engine(pool)
+        with pytest.raises(LoadFailed) as given_up:
+            await read(pool.submit(A, text("x")))
+        assert given_up.value.message == (
+            "a has failed: the engine process was killed by SIGABRT; 3 crashes in 5 minutes are "
+            "too many (engine.max_crashes): `mlxctl load a` tries again"
+        )
+        last = pool.model(A).crashes.last
+        assert last is not None
+        assert last.output == ["so it ends"]
+        pool.model(A).forgive()
+        assert await read(pool.submit(A, text("x"))) == "x"
+
+
+async def test_how_often_a_model_may_crash_is_configurable(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake(""), Config(engine=Engine(max_crashes=0))) as pool:
+        for _ in range(5):
+            assert await read(pool.submit(A, text("x"))) == "x"
+            await kill_engine(pool)
+
+
+async def test_a_crash_in_the_load_is_tried_once_more(
+    launch_fake: LaunchFake, tmp_path: Path
+) -> None:
+    async with open_pool(launch_fake(f"die-in-load-once={tmp_path / 'died'}")) as pool:
+        assert await read(pool.submit(A, text("x"))) == "x"
+        assert pool.model(A).crashes.count == 1
+    async with open_pool(launch_fake("die-before-hello")) as pool:
+        with pytest.raises(EngineDied, match=r"a cannot be loaded: .* exited with status 3"):
+            await read(pool.submit(A, text("x")))
+
+
+async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
+    launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_process._PING_SECONDS", 0.05)
+    async with open_pool(launch_fake("mute")) as pool:
+        await read(pool.submit(A, text("x")))
+        with pytest.raises(EngineDied, match="does not answer"):
+            await pool.healthy()

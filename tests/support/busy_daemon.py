@@ -1,0 +1,108 @@
+"""`python -m tests.support.busy_daemon FILE FORMAT FIRST LAST SECONDS`: half a day of requests.
+
+Requests FIRST to LAST - 1, one a second by the log's own clock, go through the daemon's middleware
+into its log at FILE, in SECONDS. Now and then an engine prints a line, or a request fails with a
+traceback.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import Message, Receive, Scope, Send
+
+from mlxd import logs
+from mlxd.config import Log
+from mlxd.http.access_log import Identify, record_of
+from mlxd.messages import Usage
+
+MAX_SIZE = 50_000
+KEEP = 200
+MIDNIGHT = 1795392000.0  # Unix seconds
+_AT_ONCE = 100
+
+
+def request_id(number: int) -> str:
+    """The id of the request that came `number` seconds after midnight."""
+    return f"request-{number:05d}"
+
+
+def prints(number: int) -> bool:
+    """Whether an engine prints a line before that request."""
+    return number % 50 == 0
+
+
+def fails(number: int) -> bool:
+    """Whether that request ends in an unexpected error."""
+    return number % 500 == 250
+
+
+@dataclass
+class _Timing:
+    queue: float = 0.001
+    prefill: float = 0.2
+    decode: float = 4.5
+
+
+async def _answer(scope: Scope, _receive: Receive, send: Send) -> None:
+    record = record_of(scope)
+    number = int(record.request_id[-5:])
+    record.model = "owner/some-model-4bit"
+    status = 200
+    if fails(number):
+        status = 500
+        try:
+            raise KeyError(number)
+        except KeyError as error:
+            logging.getLogger("mlxd.http.error_replies").error(
+                "%s: unexpected", record.request_id, exc_info=error
+            )
+    record.usage = Usage(prompt_tokens=number % 4096, cached_tokens=0, completion_tokens=250)
+    record.timing = _Timing()
+    await send({"type": "http.response.start", "status": status, "headers": []})
+
+
+async def _nothing(_message: Message | None = None) -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def work(first: int, last: int, seconds: float) -> None:
+    """Serve those requests, evenly over `seconds`."""
+    daemon = Identify(_answer)
+    engine = logging.getLogger("mlxd.engine")
+    began = time.perf_counter()
+    for number in range(first, last):
+        logging.setLogRecordFactory(_Clock(MIDNIGHT + number))
+        if prints(number):
+            engine.info("owner/some-model-4bit[4711]: request %d comes", number)
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "raw_path": b"/v1/chat/completions",
+            "headers": [(b"x-request-id", request_id(number).encode())],
+        }
+        await daemon(scope, _nothing, _nothing)
+        if number % _AT_ONCE == 0:
+            ahead = began + (number - first) / (last - first) * seconds - time.perf_counter()
+            await asyncio.sleep(max(0.0, ahead))
+
+
+class _Clock:
+    """Makes log records at a time of its own."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __call__(self, *arguments: object, **options: object) -> logging.LogRecord:
+        record = logging.LogRecord(*arguments, **options)
+        record.created = self._seconds
+        return record
+
+
+if __name__ == "__main__":
+    file, form, first, last, seconds = sys.argv[1:]
+    logs.set_up(Log(format=form, max_size=MAX_SIZE, keep=KEEP), Path(file))
+    asyncio.run(work(int(first), int(last), float(seconds)))

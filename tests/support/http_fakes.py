@@ -1,0 +1,205 @@
+"""A catalog and a pool that do what a test's script says."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from mlxd import control_api
+from mlxd.config import Generation, ModelSettings, Server
+from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.http.dependencies import Context
+from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
+from mlxd.models.catalog import Adapter, Entry
+
+STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
+FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
+
+
+def text(*pieces: str) -> list[ChoiceEvent]:
+    return [(0, Delta(1, piece)) for piece in pieces]
+
+
+HELLO: list[list[ChoiceEvent]] = [STARTED, text("Hel"), text("lo"), FINISHED]
+
+Step = list[ChoiceEvent] | asyncio.Event | Exception
+
+
+@dataclass
+class FakeTiming:
+    queue: float | None = 0.001
+    prefill: float | None = 0.25
+    decode: float | None = 0.5
+
+
+class ScriptedAnswer:
+    """Gives lists of events, waits for asyncio events, raises exceptions, as the script says."""
+
+    def __init__(self, script: Sequence[Step]) -> None:
+        self.progress = "queued 3"
+        self.timing = FakeTiming()
+        self.closed = asyncio.Event()
+        self._script = script
+
+    async def __aiter__(self) -> AsyncIterator[list[ChoiceEvent]]:
+        for step in self._script:
+            if isinstance(step, Exception):
+                raise step
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                yield step
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+@dataclass
+class FakePool:
+    script: Sequence[Step] = field(default_factory=lambda: HELLO)
+    refusal: MlxdError | None = None
+    illness: MlxdError | None = None
+    entries: list[Entry] = field(default_factory=list)
+    requests: list[GenerateRequest] = field(default_factory=list)
+    answers: list[ScriptedAnswer] = field(default_factory=list)
+    submitted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def submit(
+        self,
+        entry: Entry,
+        requests: Sequence[GenerateRequest],
+        *,
+        stream: bool,
+        keep_alive: float | None = None,
+    ) -> ScriptedAnswer:
+        if self.refusal is not None:
+            raise self.refusal
+        self.entries.append(entry)
+        self.requests += requests
+        self.answers.append(ScriptedAnswer(self.script))
+        self.submitted.set()
+        return self.answers[-1]
+
+    async def healthy(self) -> None:
+        if self.illness is not None:
+            raise self.illness
+
+
+class FakeCatalog:
+    def entries(self) -> list[Entry]:
+        return [_entry("tiny"), _entry("owner/name")]
+
+    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
+        if name in (None, "default_model"):
+            return _entry("tiny")
+        if name in ("tiny", "owner/name"):
+            return _entry(name)
+        raise ModelNotFound(f"no model {name!r}; near ones: tiny", param="model")
+
+    def adapter(self, name: str) -> Adapter:
+        if name == "pirate":
+            return Adapter(name, Path("/adapters/pirate"))
+        raise InvalidRequest(f"no adapter {name!r}; there is pirate", param="adapters")
+
+
+class FakeSettings(msgspec.Struct):
+    server: Server
+    model: ModelSettings
+
+    def for_model(self, model_id: str) -> ModelSettings:
+        return self.model
+
+
+class FakeControl:
+    """All subjects of the control API in one."""
+
+    def __init__(self) -> None:
+        self.status = self.catalog = self.memory = self.pulls = self
+        self.aliases = FakeAliases()
+        self.removed: list[tuple[str, bool]] = []
+
+    async def read(self) -> control_api.Status:
+        return control_api.Status(
+            running=True,
+            socket="/s",
+            config="/c",
+            settings="/t",
+            models_dir="/m",
+            adapters_dir="/a",
+            log="/l",
+        )
+
+    def models(self) -> control_api.ModelList:
+        return control_api.ModelList(models=[])
+
+    async def show(self, name: str) -> control_api.ModelDetails:
+        return control_api.ModelDetails(
+            id=name, path="/m", origin="models directory", size_bytes=1, created=2
+        )
+
+    async def remove(self, name: str, *, dry_run: bool) -> control_api.Removal:
+        self.removed.append((name, dry_run))
+        return control_api.Removal(id=name, path="/m", size_bytes=1)
+
+    def use(self, name: str, *, drained: bool) -> "DoneWork":
+        return DoneWork(control_api.UseReply(model=FakeCatalog().resolve(name).id, state="ready"))
+
+
+class FakeAliases:
+    def __init__(self) -> None:
+        self.names = {"small": "tiny"}
+
+    def list(self) -> control_api.AliasList:
+        return control_api.AliasList(
+            aliases=[
+                control_api.Alias(name=name, model=model) for name, model in self.names.items()
+            ]
+        )
+
+    def set(self, name: str, model: str) -> control_api.Alias:
+        self.names[name] = model
+        return control_api.Alias(name=name, model=model)
+
+    def remove(self, name: str) -> control_api.AliasRemoval:
+        del self.names[name]
+        return control_api.AliasRemoval(name=name)
+
+
+class DoneWork:
+    """Work that is done at once."""
+
+    def __init__(self, reply: msgspec.Struct) -> None:
+        self.reply = reply
+
+    def progress(self) -> control_api.Progress:
+        return control_api.Progress(status="ready", model="tiny")
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        return True
+
+    async def result(self) -> msgspec.Struct:
+        return self.reply
+
+
+USUAL = ModelSettings(generation=Generation(max_tokens=77))
+
+
+def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object) -> Context:
+    """Give a context around `pool`; `server` are keys of the [server] section."""
+
+    settings = FakeSettings(msgspec.convert(server, Server), model)
+    return Context(settings, FakeCatalog(), pool, FakeControl())
+
+
+def _entry(name: str) -> Entry:
+    return Entry(
+        id=name,
+        path=Path("/models") / name,
+        created=1_700_000_000,
+        size_bytes=1,
+        architecture="llama",
+        quantization=None,
+        context_length=None,
+    )
