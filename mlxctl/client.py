@@ -74,9 +74,9 @@ class Client:
         """Give what runs, and where everything is."""
         return self._decode(self._exchange("GET", "/control/v1/status"), control_api.Status)
 
-    def models(self) -> control_api.ModelList:
+    def models(self) -> control_api.ModelListing:
         """Give every model that can be asked for, and what is broken."""
-        return self._decode(self._exchange("GET", "/control/v1/models"), control_api.ModelList)
+        return self._decode(self._exchange("GET", "/control/v1/models"), control_api.ModelListing)
 
     def show(self, model: str) -> control_api.ModelDetails:
         """Give what there is to know of `model`."""

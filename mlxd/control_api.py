@@ -32,7 +32,7 @@ LEAVING = b"leaving\n"
 """The second line of the lock file of a daemon whom asking may replace by another."""
 
 
-class Crash(msgspec.Struct, kw_only=True):
+class CrashReport(msgspec.Struct, kw_only=True):
     """One end of an engine that nobody wanted; `at` is unix time, `output` its last lines."""
 
     at: float
@@ -59,7 +59,7 @@ class ModelStatus(msgspec.Struct, kw_only=True):
     pinned: bool = False
     cause: str | None = None
     crashes: int = 0
-    last_crash: Crash | None = None
+    last_crash: CrashReport | None = None
 
 
 class Status(msgspec.Struct, kw_only=True):
@@ -116,14 +116,14 @@ class BrokenModel(msgspec.Struct, kw_only=True):
     fault: str
 
 
-class ModelList(msgspec.Struct, kw_only=True):
+class ModelListing(msgspec.Struct, kw_only=True):
     """Every model that can be asked for, and what is broken."""
 
     models: list[CatalogModel]
     broken: list[BrokenModel] = []
 
 
-class Template(msgspec.Struct, kw_only=True):
+class TemplateSupport(msgspec.Struct, kw_only=True):
     """What a model's chat template has a place for."""
 
     tools: bool
@@ -154,7 +154,7 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     memory_bytes: int | None = None
     cache_bytes: int | None = None
     cached_tokens: int | None = None
-    template: Template | None = None
+    template: TemplateSupport | None = None
     license: str | None = None
     adapters: list[str] = []
 

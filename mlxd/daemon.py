@@ -22,13 +22,13 @@ from mlxd.control import (
     Control,
     MemoryControl,
     PullsControl,
-    Status,
+    StatusReporter,
 )
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.handover import Handed, Handover
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.dependencies import Context
-from mlxd.http.server import Server
+from mlxd.http.dependencies import Dependencies
+from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.idle import until_idle
 from mlxd.lock import Lock
@@ -77,7 +77,7 @@ class Daemon:
         self._catalog = Catalog(settings.models)
         self._selection = Selection(self._catalog, settings)
         self._pool = Pool(settings)
-        self._pulls = Pulls(paths.models_dir(), self._pool.room.limit)
+        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit)
         self._stop_asked = asyncio.Event()
         self._socket = settings.socket_file()
 
@@ -124,12 +124,12 @@ class Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
         url = _url(tcp[0])
-        context = Context(
+        dependencies = Dependencies(
             config=self._config,
             catalog=self._catalog,
             pool=self._pool,
             control=Control(
-                status=Status(self._catalog, self._pool, url=url, socket_file=self._socket),
+                status=StatusReporter(self._catalog, self._pool, url=url, socket_file=self._socket),
                 catalog=CatalogControl(self._catalog, self._pool),
                 aliases=AliasControl(self._catalog),
                 memory=MemoryControl(
@@ -139,7 +139,7 @@ class Daemon:
                 handover=giving,
             ),
         )
-        public, control = Server(public_app(context)), Server(unix_app(context))
+        public, control = HttpServer(public_app(dependencies)), HttpServer(unix_app(dependencies))
         serving = [loop.create_task(public.serve(tcp)), loop.create_task(control.serve([local]))]
         _log.info("mlxd %s serves %s and %s", __version__, url, self._socket)
         self._warn_of_what_is_missing()
@@ -185,7 +185,7 @@ class Daemon:
             except (ModelNotFound, LoadFailed) as error:
                 _log.warning("%s", error.message)
 
-    async def _idleness(self, public: Server) -> Literal[True]:
+    async def _idleness(self, public: HttpServer) -> Literal[True]:
         """Return when nothing has been loaded or asked for in `server.idle_exit`.
 
         Who only looks through the Unix socket, as `mlxctl status` does, keeps no daemon awake.
@@ -206,7 +206,7 @@ class Daemon:
         _log.info("nothing was asked for in %g s (server.idle_exit)", seconds)
         return True
 
-    async def _drain(self, kept: Sequence[Server], *, leaves: bool) -> float:
+    async def _drain(self, kept: Sequence[HttpServer], *, leaves: bool) -> float:
         """Let what runs finish within the drain timeout, or until a second signal.
 
         Connections to the servers of `kept`, whose sockets somebody else keeps, wait for the next

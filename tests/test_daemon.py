@@ -19,7 +19,7 @@ import pytest
 from mlxd import config, lock, paths
 from mlxd.daemon import Daemon
 from mlxd.errors import ServingFailed
-from mlxd.http.server import Server
+from mlxd.http.server import HttpServer
 from tests.support.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
 
 FORBIDDEN = ("mlx", "mlx_lm", "transformers", "huggingface_hub")
@@ -271,11 +271,11 @@ def test_a_port_in_use_is_refused(daemon: DaemonProcess) -> None:
 async def test_a_server_that_fails_ends_the_daemon_with_an_error(
     empty_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(_server: Server) -> None:
+    async def fail(_server: HttpServer) -> None:
         raise RuntimeError("out of order")
 
     monkeypatch.setenv("MLXD_HOME", str(empty_home))
-    monkeypatch.setattr(Server, "main_loop", fail)
+    monkeypatch.setattr(HttpServer, "main_loop", fail)
     settings = config.load(flags={"server.port": 0})
     with (
         lock.hold(paths.lock_file()) as held,

@@ -2,11 +2,11 @@
 
 import click
 
-from mlxctl import text
+from mlxctl import terminal
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
-from mlxctl.output import json_option, print_json
 from mlxctl.shell_completion import alias_names, model_names
+from mlxctl.terminal import json_option, print_json
 
 
 @click.command()
@@ -70,6 +70,6 @@ def _list(client: Client, *, as_json: bool) -> None:
             (one.name, one.model if one.exists else f"{one.model} (there is no such model)")
             for one in found.aliases
         ]
-        click.echo(text.table([("ALIAS", "MODEL"), *rows]))
+        click.echo(terminal.table([("ALIAS", "MODEL"), *rows]))
     else:
         click.echo("no aliases yet; make one with: mlxctl alias NAME MODEL")

@@ -6,12 +6,11 @@ import click
 from msgspec import UNSET
 
 from mlxctl import chat_input
-from mlxctl.answer import Answer, receive
 from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
 from mlxctl.shell_completion import model_names, names_of_models
-from mlxctl.streaming import Message, Request
+from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
 from mlxd import paths
 
 _HELP = """\
@@ -75,7 +74,7 @@ class Conversation:
         self._client = client
         self._model = model
         self._system = system
-        self._messages: list[Message] = []
+        self._messages: list[ChatMessage] = []
         self._commands: dict[str, Callable[[str], None]] = {
             "/model": self._use,
             "/system": self._tell,
@@ -123,13 +122,13 @@ class Conversation:
     def _ask(self, text: str) -> None:
         if not text.strip():
             return
-        question = Message("user", text.encode(errors="replace").decode())
-        system = [Message("system", self._system)] if self._system else []
+        question = ChatMessage("user", text.encode(errors="replace").decode())
+        system = [ChatMessage("system", self._system)] if self._system else []
         request = Request(
             messages=[*system, *self._messages, question],
             model=UNSET if self._model is None else self._model,
         )
-        answer = Answer()
+        answer = StreamedAnswer()
         try:
             receive(self._client, request, answer, show=True)
             if answer.finish_reason == "length" and chat_input.on_terminal():
@@ -140,7 +139,7 @@ class Conversation:
             click.echo("(stopped)")
         finally:
             if answer.content:
-                self._messages += [question, Message("assistant", answer.content)]
+                self._messages += [question, ChatMessage("assistant", answer.content)]
 
     def _use(self, name: str) -> None:
         if name:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mlxctl.output import json_option, print_json
+from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.errors import ConfigError

@@ -12,7 +12,7 @@ from mlxctl.doctor import examine
 from mlxctl.doctor.facts import look
 from mlxctl.doctor.finding import BAD, WARNING, Finding
 from mlxctl.errors import CommandFailed
-from mlxctl.style import coloured, is_screen
+from mlxctl.terminal import coloured, is_screen
 
 Paint = Callable[[str, str], str]
 

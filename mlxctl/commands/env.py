@@ -8,11 +8,11 @@ import click
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.output import json_option, print_json
 from mlxctl.service.pidfile import staying_owner
+from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
 from mlxd import paths
-from mlxd.config import Server
+from mlxd.config import ServerConfig
 
 _NO_KEY = "none"  # clients insist on one
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one listens is not where one calls
@@ -49,7 +49,7 @@ def env(shell: str, *, as_json: bool) -> None:
             click.echo(f"export {name}={shlex.quote(value)}")
 
 
-def _url(server: Server) -> str:
+def _url(server: ServerConfig) -> str:
     """Give where clients go: where the daemon listens, or will as it is configured."""
     host, port = server.host, server.port
     # Asking one that does not run would start it where launchd or systemd listens.

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from mlxctl import text
+from mlxctl import terminal
 from mlxctl.arguments import model_name, unicode_text
 from mlxctl.client import connect
-from mlxctl.output import json_option, print_json
-from mlxctl.progress import ProgressLine
 from mlxctl.shell_completion import model_names
+from mlxctl.terminal import ProgressLine, json_option, print_json
 from mlxd.control_api import ModelStatus, Progress
+from mlxd.units import size
 
 
 @click.command()
@@ -59,7 +59,7 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(reply)
         return
-    memory = text.size(reply.memory_bytes or 0)
+    memory = size(reply.memory_bytes or 0)
     click.echo(f"{_name(reply)} is in memory ({memory}, {_until(reply)})")
 
 
@@ -98,7 +98,7 @@ def ps(*, as_json: bool) -> None:
 def models_table(models: list[ModelStatus]) -> str:
     """Give the table of models in memory."""
     header = ("MODEL", "STATE", "MEMORY", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
-    rows = text.table([header, *map(_row, models)]).splitlines()
+    rows = terminal.table([header, *map(_row, models)]).splitlines()
     lines = rows[:1]
     for row, model in zip(rows[1:], models, strict=True):
         lines.append(row)
@@ -114,7 +114,7 @@ def _row(model: ModelStatus) -> tuple[str, ...]:
     return (
         _name(model),
         state,
-        text.size(model.memory_bytes) if model.memory_bytes is not None else "-",
+        size(model.memory_bytes) if model.memory_bytes is not None else "-",
         str(model.requests),
         f"{model.tokens_per_second:.0f}" if model.tokens_per_second is not None else "-",
         _until(model) if model.state == "ready" else "-",
@@ -128,7 +128,7 @@ def _name(model: ModelStatus) -> str:
 
 def _until(model: ModelStatus) -> str:
     if model.expires_in_s is not None:
-        return f"for {text.duration(model.expires_in_s)}"
+        return f"for {terminal.duration(model.expires_in_s)}"
     if model.pinned:
         return "pinned"
     return "in use" if model.requests else "for ever"

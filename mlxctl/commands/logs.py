@@ -15,9 +15,9 @@ import click
 
 from mlxctl.arguments import unicode_text
 from mlxctl.errors import CommandFailed
-from mlxctl.logs.entry import LEVELS, Entry, Grouping
+from mlxctl.logs.entry import LEVELS, Grouping, LogEntry
 from mlxctl.logs.files import end_of_lines, opened
-from mlxctl.logs.filters import Choice, since
+from mlxctl.logs.filters import Filters, since
 from mlxctl.logs.history import backwards
 from mlxctl.logs.tail import Tail
 from mlxctl.shell_completion import model_names
@@ -26,7 +26,7 @@ from mlxd import paths
 _POLL_SECONDS = 0.05
 _LINES = 50
 
-Show = Callable[[Entry], list[bytes]]
+Show = Callable[[LogEntry], list[bytes]]
 
 
 @click.command()
@@ -82,10 +82,10 @@ def logs(
       mlxctl logs --request req-5d4bd1c8a2 --json
     """
     file = paths.log_file()
-    choice = Choice(since, level, request, engine)
+    choice = Filters(since, level, request, engine)
     if lines is None and since is None and request is None:
         lines = _LINES
-    show = Entry.as_json if as_json else Entry.as_text
+    show = LogEntry.as_json if as_json else LogEntry.as_text
     with contextlib.ExitStack() as stack:
         files = opened(file)
         newest = next(files, None)
@@ -110,7 +110,7 @@ def _one_at_a_time(files: Iterable[BufferedReader]) -> Iterator[BufferedReader]:
 
 
 def _last(
-    files: Iterable[BufferedReader], end: int, choice: Choice, limit: int | None, show: Show
+    files: Iterable[BufferedReader], end: int, choice: Filters, limit: int | None, show: Show
 ) -> list[bytes]:
     """Give the last lines of the entries chosen, at most `limit` of them."""
     found: list[bytes] = []
@@ -130,7 +130,7 @@ def _size(log: BufferedReader) -> int:
     return log.seek(0, os.SEEK_END)
 
 
-def _follow(tail: Tail, choice: Choice, show: Show) -> None:
+def _follow(tail: Tail, choice: Filters, show: Show) -> None:
     grouping = Grouping()
     while True:
         lines = tail.read()
@@ -159,7 +159,7 @@ def _print(lines: Iterable[bytes]) -> None:
 
 
 def _warn(before: bytes) -> None:
-    parts = Entry([before]).parts
+    parts = LogEntry([before]).parts
     after = f" after {parts.time}" if parts else ""
     click.echo(
         f"mlxctl: the log grew faster than it was shown: lines{after} may be missing here", err=True

@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from mlxctl import text
+from mlxctl import terminal
 from mlxctl.arguments import model_name
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
-from mlxctl.output import json_option, print_json
 from mlxctl.shell_completion import model_names
+from mlxctl.terminal import json_option, print_json
 from mlxd import paths
 from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
+from mlxd.units import size
 
 _HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
 _HUB_CACHE = "hub cache"
@@ -43,22 +44,29 @@ def list_models(*, as_json: bool) -> None:
             "with mlxctl import FILE.gguf"
         )
     if pulls:
-        click.echo(f"\non their way, see mlxctl pull:\n{text.table(list(map(_pull_row, pulls)))}")
+        click.echo(
+            f"\non their way, see mlxctl pull:\n{terminal.table(list(map(_pull_row, pulls)))}"
+        )
     if catalog.broken:
-        rows = [(model.id, text.size(model.size_bytes), model.fault) for model in catalog.broken]
-        click.echo(f"\nbroken, and not offered:\n{text.table(rows)}")
+        rows = [(model.id, size(model.size_bytes), model.fault) for model in catalog.broken]
+        click.echo(f"\nbroken, and not offered:\n{terminal.table(rows)}")
 
 
 def _pull_row(pull: PullStatus) -> tuple[str, ...]:
-    total = text.size(pull.bytes_total) if pull.bytes_total else "?"
-    return (pull.model, f"{text.size(pull.bytes_done)} of {total}", pull.state, pull.cause or "")
+    total = size(pull.bytes_total) if pull.bytes_total else "?"
+    return (
+        pull.model,
+        f"{size(pull.bytes_done)} of {total}",
+        pull.state,
+        pull.cause or "",
+    )
 
 
 def _list(models: list[CatalogModel]) -> None:
     """Print a table, in which those of the hub's cache come last, under a line of their own."""
     own = [model for model in models if model.origin != _HUB_CACHE]
     cached = [model for model in models if model.origin == _HUB_CACHE]
-    header, *rows = text.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
+    header, *rows = terminal.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
     click.echo("\n".join([header, *rows[: len(own)]]))
     if cached:
         gap = "\n" if own else ""
@@ -68,7 +76,7 @@ def _list(models: list[CatalogModel]) -> None:
 def _row(model: CatalogModel) -> tuple[str, ...]:
     return (
         f"{model.id} (default)" if model.default else model.id,
-        text.size(model.size_bytes),
+        size(model.size_bytes),
         model.quantization or "-",
         str(model.context_length or "-"),
         model.state,
@@ -85,7 +93,7 @@ def show(model: str, *, as_json: bool) -> None:
         print_json(details)
         return
     click.echo(f"{details.id} (default)\n" if details.default else f"{details.id}\n")
-    click.echo(text.table([row for row in _facts(details) if row[1]]))
+    click.echo(terminal.table([row for row in _facts(details) if row[1]]))
 
 
 def _facts(model: ModelDetails) -> list[tuple[str, str]]:
@@ -93,7 +101,7 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
     return [
         ("broken", model.fault or ""),
         ("architecture", model.architecture or ""),
-        ("parameters", text.count(model.parameters) if model.parameters else ""),
+        ("parameters", terminal.count(model.parameters) if model.parameters else ""),
         ("quantisation", model.quantization or ""),
         ("context", f"{model.context_length} tokens" if model.context_length else ""),
         ("template", _template(model)),
@@ -102,7 +110,7 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("memory", _memory(model)),
         ("aliases", ", ".join(model.aliases)),
         ("adapters", ", ".join(model.adapters)),
-        ("size", text.size(model.size_bytes)),
+        ("size", size(model.size_bytes)),
         ("changed", time.strftime("%Y-%m-%d %H:%M", time.localtime(model.created))),
         ("path", model.path),
         ("", f"in {_WHERE[model.origin]}" if model.origin in _WHERE else ""),
@@ -122,13 +130,13 @@ def _template(model: ModelDetails) -> str:
 def _memory(model: ModelDetails) -> str:
     if model.memory_bytes is None:
         return ""
-    needed = f"about {text.size(model.memory_bytes)}"
+    needed = f"about {size(model.memory_bytes)}"
     if not model.cache_bytes or not model.cached_tokens:
         return f"{needed}, and that of the conversation"
     thousand = model.cache_bytes * 1000 // model.cached_tokens
     return (
         f"{needed} with {model.cached_tokens} tokens of conversation; "
-        f"{text.size(thousand)} more for each 1000, and what an engine takes"
+        f"{size(thousand)} more for each 1000, and what an engine takes"
     )
 
 
@@ -144,9 +152,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     """
     client = connect()
     found = client.remove(model, dry_run=True)
-    what = (
-        f"the link {found.path}" if found.link else f"{found.path} ({text.size(found.size_bytes)})"
-    )
+    what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
             raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")

@@ -6,13 +6,12 @@ import sys
 import click
 import msgspec
 
-from mlxctl import text
+from mlxctl import terminal
 from mlxctl.arguments import unicode_text
 from mlxctl.client import connect
-from mlxctl.output import json_option, print_json
-from mlxctl.progress import ProgressLine
-from mlxctl.style import is_screen
+from mlxctl.terminal import ProgressLine, is_screen, json_option, print_json
 from mlxd.control_api import PullReply, PullStatus
+from mlxd.units import size
 
 _BAR_WIDTH = 20
 _LINE_EVERY = 10  # per cent, where there is no terminal
@@ -43,7 +42,7 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
         _say(pulls, _list(pulls.pulls), as_json=as_json)
     elif cancel:
         cancelled = client.cancel_pull(repo)
-        removed = text.size(cancelled.bytes_removed)
+        removed = size(cancelled.bytes_removed)
         line = f"the pull of {cancelled.model} was cancelled; {removed} removed"
         _say(cancelled, line, as_json=as_json)
     else:
@@ -93,7 +92,7 @@ class _Watch:
         if tenth == self._tenth:
             return ""
         self._tenth = tenth
-        return f"{tenth * _LINE_EVERY} % of {text.size(status.bytes_total)}"
+        return f"{tenth * _LINE_EVERY} % of {size(status.bytes_total)}"
 
 
 def _progress(status: PullStatus) -> str:
@@ -104,28 +103,28 @@ def _progress(status: PullStatus) -> str:
     bar = ("#" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, "-")
     words = [
         f"{status.model} [{bar}] {share:4.0%}",
-        f"{text.size(status.bytes_done)} of {text.size(status.bytes_total)}",
+        f"{size(status.bytes_done)} of {size(status.bytes_total)}",
     ]
     if status.state != "downloading":
         words.append(status.cause or f"{status.state} {status.file or ''}")
     elif status.bytes_per_second:
         left = (status.bytes_total - status.bytes_done) / status.bytes_per_second
-        words.append(f"{text.size(round(status.bytes_per_second))}/s")
-        words.append(f"{text.duration(left)} left")
+        words.append(f"{size(round(status.bytes_per_second))}/s")
+        words.append(f"{terminal.duration(left)} left")
     return "  ".join(words)
 
 
 def _result(reply: PullReply) -> str:
     if reply.up_to_date:
         return f"{reply.model} is up to date ({reply.path})"
-    return f"{reply.model} is there: {text.size(reply.size_bytes)} in {reply.path}"
+    return f"{reply.model} is there: {size(reply.size_bytes)} in {reply.path}"
 
 
 def _list(pulls: list[PullStatus]) -> str:
     if not pulls:
         return "nothing is being pulled"
     rows = [("MODEL", "STATE", "HERE", "OF", "SPEED"), *map(_row, pulls)]
-    lines = text.table(rows).splitlines()
+    lines = terminal.table(rows).splitlines()
     shown = lines[:1]
     for line, status in zip(lines[1:], pulls, strict=True):
         shown.append(line)
@@ -138,9 +137,9 @@ def _row(status: PullStatus) -> tuple[str, ...]:
     return (
         status.model,
         status.state,
-        text.size(status.bytes_done),
-        text.size(status.bytes_total) if status.bytes_total else "-",
-        f"{text.size(round(status.bytes_per_second))}/s" if status.bytes_per_second else "-",
+        size(status.bytes_done),
+        size(status.bytes_total) if status.bytes_total else "-",
+        f"{size(round(status.bytes_per_second))}/s" if status.bytes_per_second else "-",
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from mlxctl.commands.doctor import lines, summary
 from mlxctl.doctor import examine
-from mlxctl.doctor.facts import Situation, look
+from mlxctl.doctor.facts import Facts, look
 from mlxctl.doctor.redact import without_private_parts
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
@@ -56,7 +56,7 @@ def report(file: Path | None) -> None:
     click.echo(f"wrote {file}: {_LOOK}")
 
 
-def _sections(situation: Situation) -> Iterator[str]:
+def _sections(situation: Facts) -> Iterator[str]:
     machine = situation.machine
     yield "# mlxd report"
     yield f"mlxctl {__version__}, Python {sys.version.split()[0]}"
@@ -145,7 +145,7 @@ def _output_end() -> str:
         return "nothing"
 
 
-def _secrets(situation: Situation) -> Iterator[str]:
+def _secrets(situation: Facts) -> Iterator[str]:
     """Give the key, also where the rest of the configuration is at fault."""
     if situation.config is not None:
         yield situation.config.server.api_key

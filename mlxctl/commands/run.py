@@ -5,13 +5,12 @@ import sys
 import click
 from msgspec import UNSET
 
-from mlxctl.answer import Answer, receive
 from mlxctl.arguments import finite, unicode_text, unicode_words
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
-from mlxctl.output import json_option, print_json
 from mlxctl.shell_completion import model_names
-from mlxctl.streaming import Message, Request
+from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
+from mlxctl.terminal import json_option, print_json
 
 _STDIN = "-"
 
@@ -57,15 +56,15 @@ def run(
       mlxctl run "What is the capital of France?"
       git diff | mlxctl run "Write a commit message for this." --max-tokens 100
     """
-    messages = [Message("system", system)] if system is not None else []
-    messages.append(Message("user", _question(prompt)))
+    messages = [ChatMessage("system", system)] if system is not None else []
+    messages.append(ChatMessage("user", _question(prompt)))
     request = Request(
         messages=messages,
         model=UNSET if model is None else model,
         max_tokens=UNSET if max_tokens is None else max_tokens,
         temperature=UNSET if temperature is None else temperature,
     )
-    answer = Answer()
+    answer = StreamedAnswer()
     receive(connect(), request, answer, show=not as_json)
     if as_json:
         print_json(answer)

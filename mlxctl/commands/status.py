@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from mlxctl import text
+from mlxctl import terminal
 from mlxctl.client import Client
 from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
@@ -13,6 +13,7 @@ from mlxctl.service.pidfile import may_be_elsewhere, owner, staying_owner
 from mlxd import config, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.units import size
 
 
 @click.command()
@@ -86,16 +87,20 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("log", status.log),
     ]
     if status.version is None:
-        return [_without_answer(status, service), "", text.table(_service_lines(service) + places)]
-    uptime = text.duration(status.uptime_s or 0)
+        return [
+            _without_answer(status, service),
+            "",
+            terminal.table(_service_lines(service) + places),
+        ]
+    uptime = terminal.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
         ("default model", status.default_model or f"none: {status.default_fault}"),
-        ("memory limit", text.size(status.memory_limit_bytes or 0)),
+        ("memory limit", size(status.memory_limit_bytes or 0)),
     ]
     does = "stopping" if status.stopping else "running"
     lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]
-    lines += [text.table(facts + _service_lines(service) + places), ""]
+    lines += [terminal.table(facts + _service_lines(service) + places), ""]
     models = [model for model in status.models if model.state != "unloaded"]
     if not models:
         return [*lines, "no model in memory"]

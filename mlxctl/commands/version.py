@@ -7,8 +7,8 @@ import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.output import json_option, print_json
 from mlxctl.service.pidfile import staying_owner
+from mlxctl.terminal import json_option, print_json
 from mlxd import __version__, paths
 from mlxd.control_api import Status
 

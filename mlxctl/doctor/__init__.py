@@ -21,11 +21,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from mlxctl.doctor import environment, files, homebrew, machine, mlx, models, ports, service
-from mlxctl.doctor.background import FAILURES, Work, explained
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.background import FAILURES, BackgroundCall, explained
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad
 
-Check = Callable[[Situation], Iterator[Finding]]
+Check = Callable[[Facts], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     machine.platform,
@@ -51,10 +51,10 @@ _SECONDS = 10.0
 
 
 def examine(
-    situation: Situation, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
+    situation: Facts, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
 ) -> list[Finding]:
     """Give what all checks say, in their order; one that fails or takes longer says so itself."""
-    running = [(check, Work(partial(_findings, check, situation))) for check in checks]
+    running = [(check, BackgroundCall(partial(_findings, check, situation))) for check in checks]
     findings: list[Finding] = []
     for check, work in running:
         try:
@@ -65,5 +65,5 @@ def examine(
     return findings
 
 
-def _findings(check: Check, situation: Situation) -> list[Finding]:
+def _findings(check: Check, situation: Facts) -> list[Finding]:
     return list(check(situation))

@@ -15,7 +15,7 @@ FAILURES = (MlxdError, OSError, ValueError, subprocess.SubprocessError)
 _Found = TypeVar("_Found")
 
 
-class Work(Generic[_Found]):
+class BackgroundCall(Generic[_Found]):
     """Runs `call` in a thread of its own, which is left behind where it does not end."""
 
     def __init__(self, call: Callable[[], _Found]) -> None:

@@ -9,7 +9,7 @@ import sys
 import msgspec
 
 from mlxctl.errors import CommandFailed
-from mlxd.control_api import ModelList, PullStatus
+from mlxd.control_api import ModelListing, PullStatus
 
 _SECONDS = 5.0
 _PROGRAM = """
@@ -49,14 +49,14 @@ sys.stdout.buffer.write(
 """
 
 
-class Catalog(msgspec.Struct, frozen=True):
+class ModelsOnDisk(msgspec.Struct, frozen=True):
     """Every model that can be asked for, what is broken, and the downloads that are not done."""
 
-    models: ModelList
+    models: ModelListing
     pulls: list[PullStatus]
 
 
-def on_disk() -> Catalog:
+def on_disk() -> ModelsOnDisk:
     """Look into the folders of models.
 
     Raises:
@@ -79,6 +79,6 @@ def on_disk() -> Catalog:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it does not say why"]
         raise CommandFailed(f"the folders of models cannot be read: {said[-1]}")
     try:
-        return msgspec.json.decode(done.stdout, type=Catalog)
+        return msgspec.json.decode(done.stdout, type=ModelsOnDisk)
     except msgspec.DecodeError as error:
         raise CommandFailed(f"the folders of models cannot be read: {error}") from error

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.text import shown
+from mlxctl.terminal import shown
 from mlxd import paths
 
 _PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 _LOCAL = {"localhost", "127.0.0.1"}
 
 
-def configuration(situation: Situation) -> Iterator[Finding]:
+def configuration(situation: Facts) -> Iterator[Finding]:
     """Whether the daemon would start with it."""
     if situation.config_fault is None:
         file = paths.config_file()
@@ -21,7 +21,7 @@ def configuration(situation: Situation) -> Iterator[Finding]:
         yield bad("configuration", line, "mlxctl config validate")
 
 
-def proxies(situation: Situation) -> Iterator[Finding]:
+def proxies(situation: Facts) -> Iterator[Finding]:
     """Whether clients would ask a proxy for this very machine."""
     environ = situation.environ
     what = next((name for name in _PROXIES if environ.get(name)), None)

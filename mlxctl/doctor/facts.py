@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlxctl.client import Client
-from mlxctl.doctor.background import FAILURES, Work, explained
-from mlxctl.doctor.disk import Catalog, on_disk
+from mlxctl.doctor.background import FAILURES, BackgroundCall, explained
+from mlxctl.doctor.disk import ModelsOnDisk, on_disk
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
@@ -18,7 +18,7 @@ from mlxctl.service.pidfile import may_be_elsewhere, staying_owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.config import Config
-from mlxd.control_api import ModelList, PullStatus, Status
+from mlxd.control_api import ModelListing, PullStatus, Status
 from mlxd.errors import ConfigError
 
 _SYSCTL = "/usr/sbin/sysctl"
@@ -47,7 +47,7 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
+class Facts:
     """The machine, the configuration, or what is wrong with it, and the daemon, if it answers.
 
     `service` says who is in charge, `service_fault` why that cannot be found out; neither is there
@@ -66,13 +66,13 @@ class Situation:
     pid: int | None = None
     status: Status | None = None
     silence: str | None = None
-    models: ModelList | None = None
+    models: ModelListing | None = None
     pulls: Sequence[PullStatus] = ()
     models_fault: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
-def look() -> Situation:
+def look() -> Facts:
     """Gather all of it; whatever is wrong is part of it.
 
     Raises:
@@ -87,7 +87,7 @@ def look() -> Situation:
     except ConfigError as error:
         config_fault = error.message
     settings = config or Config()
-    machine = Work(this_machine)
+    machine = BackgroundCall(this_machine)
     service, service_fault, kept = _service(settings)
     pid, status, silence = None, None, None
     try:
@@ -100,7 +100,7 @@ def look() -> Situation:
     except CommandFailed as error:
         silence = error.message
     catalog, models_fault = _catalog(settings, running=status is not None)
-    return Situation(
+    return Facts(
         machine=machine.result(_SYSCTL_SECONDS),
         config=config,
         config_fault=config_fault,
@@ -129,18 +129,18 @@ def _service(settings: Config) -> tuple[ServiceStatus | None, str | None, bool]:
         return described, kept
 
     try:
-        described, kept = Work(ask).result(_SERVICE_SECONDS)
+        described, kept = BackgroundCall(ask).result(_SERVICE_SECONDS)
     except FAILURES as error:
         return None, explained(error), False
     return described, None, kept
 
 
-def _catalog(settings: Config, *, running: bool) -> tuple[Catalog | None, str | None]:
+def _catalog(settings: Config, *, running: bool) -> tuple[ModelsOnDisk | None, str | None]:
     """Give what there is of models, or why nobody knows."""
     client = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS)
     try:
         if running:
-            return Catalog(client.models(), client.pulls().pulls), None
+            return ModelsOnDisk(client.models(), client.pulls().pulls), None
         return on_disk(), None
     except CommandFailed as error:
         return None, error.message

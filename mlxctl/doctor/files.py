@@ -7,10 +7,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.text import shown, size
+from mlxctl.terminal import shown
 from mlxd import paths
+from mlxd.units import size
 
 _OTHERS = 0o077
 _LITTLE = 10_000_000_000
@@ -20,13 +21,13 @@ _MORE_ROOM = "mlxctl list  # and then: mlxctl rm MODEL"
 _LARGE_OUTPUT = 1_000_000
 
 
-def permissions(situation: Situation) -> Iterator[Finding]:
+def permissions(situation: Facts) -> Iterator[Finding]:
     """Whether the socket and the key are for their owner alone, and the folders ours to write."""
     findings = [*_private(situation), *_ours()]
     yield from findings or [good("permissions", "our files are ours alone")]
 
 
-def disk(_situation: Situation) -> Iterator[Finding]:
+def disk(_situation: Facts) -> Iterator[Finding]:
     """Whether there is room for models and for the log, which may be on different disks."""
     models, log = paths.models_dir(), paths.log_dir()
     try:
@@ -48,7 +49,7 @@ def disk(_situation: Situation) -> Iterator[Finding]:
         yield bad("disk", f"{size(free_for_log)} free for {shown(log)}", f"df -h {quoted}")
 
 
-def standard_error(_situation: Situation) -> Iterator[Finding]:
+def standard_error(_situation: Facts) -> Iterator[Finding]:
     """Whether what is printed beside the log has grown, as where no start succeeds."""
     file = paths.stderr_file()
     try:
@@ -64,7 +65,7 @@ def standard_error(_situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _private(situation: Situation) -> Iterator[Finding]:
+def _private(situation: Facts) -> Iterator[Finding]:
     config = situation.config
     if config is None:
         return

@@ -3,7 +3,7 @@
 import getpass
 from collections.abc import Iterator
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.errors import CommandFailed
 from mlxctl.service.brew import listed
@@ -11,7 +11,7 @@ from mlxctl.service.homebrew import NAME
 from mlxd import paths
 
 
-def service(situation: Situation) -> Iterator[Finding]:  # noqa: ARG001  asks brew alone
+def service(situation: Facts) -> Iterator[Finding]:  # noqa: ARG001  asks brew alone
     """Whether `brew services` has started it, and as whom."""
     if paths.home() is not None:  # Homebrew's service has no other home
         return

@@ -4,9 +4,10 @@ import resource
 import sys
 from collections.abc import Iterator
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.text import shown, size
+from mlxctl.terminal import shown
+from mlxd.units import size
 
 OLDEST_PYTHON = (3, 11)
 """As `requires-python` of pyproject.toml says; pip can be told to ignore that."""
@@ -16,7 +17,7 @@ _MOST_OF_MEMORY = 0.9
 _FILES_OF_THE_DAEMON = 128  # beside a connection for each request
 
 
-def platform(situation: Situation) -> Iterator[Finding]:
+def platform(situation: Facts) -> Iterator[Finding]:
     """MLX wants Apple silicon and macOS 14, or Linux."""
     machine = situation.machine
     if machine.system == "Linux":
@@ -37,7 +38,7 @@ def platform(situation: Situation) -> Iterator[Finding]:
         yield good("platform", name)
 
 
-def python(situation: Situation) -> Iterator[Finding]:
+def python(situation: Facts) -> Iterator[Finding]:
     """The Python that mlxctl, and so mlxd, runs on."""
     version = ".".join(map(str, sys.version_info[:3]))
     machine = situation.machine
@@ -59,7 +60,7 @@ def python(situation: Situation) -> Iterator[Finding]:
         yield good("python", f"{version} for {machine.processor}, {shown(sys.executable)}")
 
 
-def memory(situation: Situation) -> Iterator[Finding]:
+def memory(situation: Facts) -> Iterator[Finding]:
     """The limit of all models against the machine, and what Metal may hold."""
     total = situation.machine.memory_bytes
     limit = (situation.config.models.memory_limit or 0) if situation.config else 0
@@ -93,7 +94,7 @@ def memory(situation: Situation) -> Iterator[Finding]:
         yield good("memory", of)
 
 
-def open_files(situation: Situation) -> Iterator[Finding]:
+def open_files(situation: Facts) -> Iterator[Finding]:
     """Whether the daemon may hold a connection for each request that it accepts.
 
     It raises its own limit as far as it may, which is what it has from whoever starts it: this

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
 
 _SECONDS = 8.0  # the first use of Metal after an upgrade compiles
@@ -55,7 +55,7 @@ def ask(python: str = sys.executable, seconds: float = _SECONDS) -> Mlx | str:
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
-def device(situation: Situation) -> Iterator[Finding]:
+def device(situation: Facts) -> Iterator[Finding]:
     """Whether MLX computes, and on a Mac on the GPU."""
     yield judged(ask(), on_mac=situation.machine.system == "Darwin")
 

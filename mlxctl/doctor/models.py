@@ -3,14 +3,14 @@
 import shlex
 from collections.abc import Iterator
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
-from mlxctl.text import size
+from mlxd.units import size
 
 _OURS = "models directory"
 
 
-def models(situation: Situation) -> Iterator[Finding]:
+def models(situation: Facts) -> Iterator[Finding]:
     """What there is of them, and what the daemon says where it runs."""
     status, found = situation.status, situation.models
     if situation.models_fault is not None and situation.config is not None:
@@ -41,7 +41,7 @@ def models(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def downloads(situation: Situation) -> Iterator[Finding]:
+def downloads(situation: Facts) -> Iterator[Finding]:
     """The models that are not here in whole, and that nobody brings any more."""
     for pull in situation.pulls:
         here = f"{pull.model} is here in part ({size(pull.bytes_done)})"

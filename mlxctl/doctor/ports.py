@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.doctor.listening import Listener, listeners
 from mlxctl.service.manager import ServiceStatus
@@ -18,7 +18,7 @@ _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  nothing is bound
 _OTHER = "another program"
 
 
-def port(situation: Situation) -> Iterator[Finding]:
+def port(situation: Facts) -> Iterator[Finding]:
     """Whether the daemon has its port, and none has it where the daemon does not run."""
     if situation.config is None:
         return
@@ -120,7 +120,7 @@ def is_taken(host: str, number: int) -> bool:
     return False
 
 
-def _is_ours(listener: Listener, situation: Situation) -> bool:
+def _is_ours(listener: Listener, situation: Facts) -> bool:
     return listener.pid == situation.pid or listener.program in _MANAGERS
 
 
@@ -147,7 +147,7 @@ def _look(number: int, found: Sequence[Listener]) -> str:
     return f"{look}  # stop that one, or set server.port"
 
 
-def _again(situation: Situation) -> str:
+def _again(situation: Facts) -> str:
     """Give what makes the daemon take the port of the configuration: who has it decides."""
     by_manager = situation.service is not None and situation.service.keeps_sockets
     # A restart would keep the port that the daemon got as a flag.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
 from mlxctl.logs.history import backwards
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.text import duration
+from mlxctl.terminal import duration
 from mlxd import __version__, paths
 
 _ENTRIES = 50_000  # of the log, that are looked at
@@ -40,7 +40,7 @@ class _End(msgspec.Struct):
         return self.well is False or (self.well is None and self.code is not None)
 
 
-def manager(situation: Situation) -> Iterator[Finding]:
+def manager(situation: Facts) -> Iterator[Finding]:
     """Who starts the daemon, and whether that is as it should be."""
     if situation.service_fault is not None:
         yield bad("service", f"it cannot be found out: {situation.service_fault}")
@@ -55,7 +55,7 @@ def manager(situation: Situation) -> Iterator[Finding]:
         yield _of_fault(fault)
 
 
-def daemon(situation: Situation) -> Iterator[Finding]:
+def daemon(situation: Facts) -> Iterator[Finding]:
     """Whether one runs and answers, and how the one before has ended."""
     status = situation.status
     try:
@@ -83,7 +83,7 @@ def daemon(situation: Situation) -> Iterator[Finding]:
     yield from _of_end(end, situation)
 
 
-def version(situation: Situation) -> Iterator[Finding]:
+def version(situation: Facts) -> Iterator[Finding]:
     """Whether an older or newer daemon was left running by an upgrade."""
     status = situation.status
     if status is not None and status.version != __version__:
@@ -113,7 +113,7 @@ def _of_fault(fault: str) -> Finding:
     return warning("service", message, mend)
 
 
-def _of_end(end: _End, situation: Situation) -> Iterator[Finding]:
+def _of_end(end: _End, situation: Facts) -> Iterator[Finding]:
     how = f" ({end.code})" if end.code else ""
     if end.said:
         yield bad("last exit", f"the last thing it said: {end.said}", "mlxctl start")
@@ -128,7 +128,7 @@ def _of_end(end: _End, situation: Situation) -> Iterator[Finding]:
         yield good("last exit", "it was asked to stop, and did")
 
 
-def _last_end(situation: Situation) -> _End:
+def _last_end(situation: Facts) -> _End:
     service = situation.service
     end = _logged_end(paths.log_file(), running=situation.pid is not None)
     end.code = _code(service)

@@ -34,7 +34,7 @@ class _Object(msgspec.Struct):
     traceback: str = ""
 
 
-class Entry:
+class LogEntry:
     """An entry as `lines` of the file, without their ends; a stray line is an entry of no parts."""
 
     def __init__(self, lines: list[bytes]) -> None:
@@ -118,18 +118,18 @@ class Grouping:
     def __init__(self) -> None:
         self._lines: list[bytes] = []
 
-    def add(self, lines: Iterable[bytes]) -> Iterator[Entry]:
+    def add(self, lines: Iterable[bytes]) -> Iterator[LogEntry]:
         """Give the entries that are complete, as another one has begun after them."""
         for line in lines:
             if self._lines and is_head(line):
                 yield from self.end()
             self._lines.append(line)
 
-    def end(self) -> Iterator[Entry]:
+    def end(self) -> Iterator[LogEntry]:
         """Give the entry that is not known to be complete, if there is one."""
         if self._lines:
             lines, self._lines = self._lines, []
-            yield Entry(lines)
+            yield LogEntry(lines)
 
 
 def _decode(line: bytes) -> _Object | None:

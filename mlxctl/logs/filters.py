@@ -7,14 +7,14 @@ from datetime import datetime
 
 import click
 
-from mlxctl.logs.entry import LEVELS, Entry
+from mlxctl.logs.entry import LEVELS, LogEntry
 
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Filters:
     """What an entry has to be to be shown; None does not matter. `since` is in Unix seconds."""
 
     since: float | None = None
@@ -25,13 +25,13 @@ class Choice:
     @property
     def is_everything(self) -> bool:
         """Whether nothing is left out."""
-        return self == Choice()
+        return self == Filters()
 
-    def is_over(self, entry: Entry) -> bool:
+    def is_over(self, entry: LogEntry) -> bool:
         """Whether `entry`, and so all before it, is too old."""
         return self.since is not None and (entry.seconds or self.since) < self.since
 
-    def takes(self, entry: Entry) -> bool:
+    def takes(self, entry: LogEntry) -> bool:
         """Whether `entry` is to be shown."""
         if self.is_everything:
             return True

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlxctl.errors import CommandFailed
-from mlxctl.service.probe import Observation
+from mlxctl.service.probe import Probe
 from mlxd.control_api import Launch
 
 _MOST = 32
@@ -27,7 +27,7 @@ class Inheritance:
 
 
 @contextlib.contextmanager
-def received(daemon: Observation) -> Iterator[Inheritance]:
+def received(daemon: Probe) -> Iterator[Inheritance]:
     """Have the daemon hand over its sockets and end; give them while the block runs.
 
     There are none where the daemon does not answer, or knows nothing of this: it goes on as before.

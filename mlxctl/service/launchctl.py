@@ -45,7 +45,7 @@ class Job(msgspec.Struct, frozen=True):
     last_exit: str | None = None
 
 
-class Done(msgspec.Struct, frozen=True):
+class CommandResult(msgspec.Struct, frozen=True):
     """How a launchctl ended, and what it said."""
 
     status: int
@@ -59,7 +59,7 @@ class Launchctl:
     def __init__(self, program: str) -> None:
         self._program = program
 
-    def run(self, *arguments: str | Path) -> Done:
+    def run(self, *arguments: str | Path) -> CommandResult:
         """Run a subcommand to its end.
 
         Raises:
@@ -76,9 +76,9 @@ class Launchctl:
             raise CommandFailed(f"{' '.join(command)} does not end") from error
         said = map(str.strip, done.stderr.decode(errors="replace").splitlines())
         complaint = "; ".join(line for line in said if line and line not in _NOT_SAYING)
-        return Done(done.returncode, done.stdout.decode(errors="replace"), complaint)
+        return CommandResult(done.returncode, done.stdout.decode(errors="replace"), complaint)
 
-    def demand(self, *arguments: str | Path, fine: tuple[int, ...] = ()) -> Done:
+    def demand(self, *arguments: str | Path, fine: tuple[int, ...] = ()) -> CommandResult:
         """Run a subcommand that has to end with 0 or with a status of `fine`.
 
         Raises:

@@ -16,7 +16,7 @@ from mlxctl.service.loader import Found, Loader
 from mlxctl.service.manager import Report, ServiceStatus
 from mlxctl.service.plist import Plist
 from mlxctl.service.plist_file import PlistFile
-from mlxctl.service.probe import START_SECONDS, Observation, last_words, until
+from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from mlxd.config import Config
@@ -41,7 +41,7 @@ class LaunchdManager:
         self._control = control
         self._label = label
         self._file = PlistFile(folder.expanduser() / f"{label}.plist")
-        self._daemon = Observation(settings)
+        self._daemon = Probe(settings)
         self._system = folder == DAEMONS
         self._loader = Loader(
             control, label, self._file, system=self._system, stop_seconds=self._daemon.stop_limit

@@ -22,7 +22,7 @@ _TAIL_LINES = 15
 _PREFIX = "mlxd: "
 
 
-class Observation:
+class Probe:
     """Watches the daemon of this home, whoever started it."""
 
     def __init__(self, config: Config) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.handover import Inheritance, received
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.probe import START_SECONDS, Observation, tail_of, until, why_it_ended
+from mlxctl.service.probe import START_SECONDS, Probe, tail_of, until, why_it_ended
 from mlxd import paths
 from mlxd.config import Config
 from mlxd.control_api import SOCKETS_VARIABLE, Status
@@ -29,7 +29,7 @@ class ProcessManager:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._daemon = Observation(config)
+        self._daemon = Probe(config)
 
     def pid(self) -> int | None:
         """Give the daemon's process id, None when none runs."""

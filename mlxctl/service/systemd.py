@@ -8,7 +8,7 @@ from pathlib import Path
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, carried, describe
 from mlxctl.service.manager import Report, ServiceStatus
-from mlxctl.service.probe import START_SECONDS, Observation, last_words, until
+from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from mlxd.config import Config
@@ -95,7 +95,7 @@ class SystemdManager:
         self._config = settings
         self._systemctl = systemctl
         self._name = name
-        self._daemon = Observation(settings)
+        self._daemon = Probe(settings)
         root = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         self._folder = Path(root) / "systemd" / "user"
         self._service = self._folder / f"{name}.service"

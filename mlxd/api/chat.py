@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from mlxd.api import unsupported
-from mlxd.api.chat_reply import chat_fold
+from mlxd.api.chat_reply import chat_reply_builder
 from mlxd.api.conversation import (
     Message,
     Tool,
@@ -17,7 +17,7 @@ from mlxd.api.conversation import (
 )
 from mlxd.api.decode import check_free, decode
 from mlxd.api.fields import CommonFields
-from mlxd.api.reply_builder import EventFold
+from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
@@ -89,9 +89,9 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
         return self.asking([prompt], settings.generation, self._grammar(), draft)
 
-    def fold(self, model: str, created: int) -> EventFold:
-        """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
-        return chat_fold(
+    def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
+        """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
+        return chat_reply_builder(
             model,
             created,
             choices=self.choices_per_prompt,

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from mlxd import messages
 from mlxd.api.reply import Envelope
-from mlxd.api.reply_builder import Collected, EventFold, FinishReason
+from mlxd.api.reply_builder import Collected, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Event, Finished, Reasoning, TopLogprob
 
 
@@ -45,7 +45,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
     arguments: str
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class MessageToolCall(msgspec.Struct, frozen=True):
     """A call that the model asks for."""
 
     id: str
@@ -63,7 +63,7 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
         str | UnsetType, Meta(description="What the model thought before it answered.")
     ] = UNSET
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[ToolCall] | UnsetType = UNSET
+    tool_calls: list[MessageToolCall] | UnsetType = UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
@@ -91,7 +91,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
     type: Literal["function"] | UnsetType = UNSET
 
 
-class Delta(msgspec.Struct, frozen=True, kw_only=True):
+class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
     """What one chunk adds to the answer."""
 
     role: Literal["assistant"] | UnsetType = UNSET
@@ -105,15 +105,15 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
     """One answer's part in a chunk."""
 
     index: int
-    delta: Delta
+    delta: ChoiceDelta
     logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
 
 
-def chat_fold(
+def chat_reply_builder(
     model: str, created: int, *, choices: int, logprobs: bool, include_usage: bool
-) -> EventFold:
-    """Give the fold of an answer with so many choices; `created` is unix time."""
+) -> OpenAIReplyBuilder:
+    """Give the reply builder of an answer with so many choices; `created` is unix time."""
     envelope = Envelope(
         model,
         created,
@@ -123,7 +123,7 @@ def chat_fold(
         include_usage=include_usage,
     )
     shapes = [_ChatShape(index, logprobs=logprobs) for index in range(choices)]
-    return EventFold(envelope, shapes, choices_per_prompt=choices)
+    return OpenAIReplyBuilder(envelope, shapes, choices_per_prompt=choices)
 
 
 class _ChatShape:
@@ -137,11 +137,11 @@ class _ChatShape:
         match event:
             case messages.Delta(text=text, logprobs=tokens):
                 chances = _logprobs(tokens) if tokens else None
-                chunks = [ChatChunkChoice(self._index, Delta(content=text), chances)]
+                chunks = [ChatChunkChoice(self._index, ChoiceDelta(content=text), chances)]
             case Finished(reason=reason):
-                chunks = [ChatChunkChoice(self._index, Delta(), None, reason)]
+                chunks = [ChatChunkChoice(self._index, ChoiceDelta(), None, reason)]
             case Reasoning(text=text):
-                delta = Delta(reasoning_content=text, reasoning=text)
+                delta = ChoiceDelta(reasoning_content=text, reasoning=text)
                 chunks = [ChatChunkChoice(self._index, delta)]
             case messages.ToolCall():
                 chunks = [ChatChunkChoice(self._index, delta) for delta in self._call(event)]
@@ -149,7 +149,9 @@ class _ChatShape:
                 return []
         if not self._begun:
             self._begun = True
-            chunks.insert(0, ChatChunkChoice(self._index, Delta(role="assistant", content="")))
+            chunks.insert(
+                0, ChatChunkChoice(self._index, ChoiceDelta(role="assistant", content=""))
+            )
         return chunks
 
     def whole(self, collected: Collected) -> ChatChoice:
@@ -160,7 +162,7 @@ class _ChatShape:
             reasoning_content=reasoning,
             reasoning=reasoning,
             tool_calls=[
-                ToolCall(_id_of(call), "function", FunctionCall(call.name, call.arguments))
+                MessageToolCall(_id_of(call), "function", FunctionCall(call.name, call.arguments))
                 for call in collected.calls
             ]
             or UNSET,
@@ -170,12 +172,12 @@ class _ChatShape:
             logprobs = _logprobs([token for _, tokens in collected.logprobs for token in tokens])
         return ChatChoice(self._index, message, logprobs, collected.finish_reason)
 
-    def _call(self, call: messages.ToolCall) -> list[Delta]:
+    def _call(self, call: messages.ToolCall) -> list[ChoiceDelta]:
         number, self._calls = self._calls, self._calls + 1
         named = FunctionCallDelta("", call.name)
         return [
-            Delta(tool_calls=[ToolCallDelta(number, named, _id_of(call), "function")]),
-            Delta(tool_calls=[ToolCallDelta(number, FunctionCallDelta(call.arguments))]),
+            ChoiceDelta(tool_calls=[ToolCallDelta(number, named, _id_of(call), "function")]),
+            ChoiceDelta(tool_calls=[ToolCallDelta(number, FunctionCallDelta(call.arguments))]),
         ]
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd.api.reply import Envelope
-from mlxd.api.reply_builder import Collected, EventFold, FinishReason
+from mlxd.api.reply_builder import Collected, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
 
@@ -33,7 +33,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
 
 
-def completion_fold(
+def completion_reply_builder(
     model: str,
     created: int,
     *,
@@ -41,8 +41,8 @@ def completion_fold(
     choices_per_prompt: int,
     logprobs: bool,
     include_usage: bool,
-) -> EventFold:
-    """Give the fold of the answers to so many prompts; `created` is unix time."""
+) -> OpenAIReplyBuilder:
+    """Give the reply builder of the answers to so many prompts; `created` is unix time."""
     envelope = Envelope(
         model,
         created,
@@ -54,7 +54,7 @@ def completion_fold(
     shapes = [
         _CompletionShape(index, logprobs=logprobs) for index in range(prompts * choices_per_prompt)
     ]
-    return EventFold(envelope, shapes, choices_per_prompt)
+    return OpenAIReplyBuilder(envelope, shapes, choices_per_prompt)
 
 
 class _CompletionShape:

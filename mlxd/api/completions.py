@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from mlxd.api import unsupported
-from mlxd.api.completion_reply import completion_fold
+from mlxd.api.completion_reply import completion_reply_builder
 from mlxd.api.decode import decode
 from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
-from mlxd.api.reply_builder import EventFold
+from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
@@ -76,9 +76,9 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
             _prompts(self.prompt), settings.generation, only_one(self.grammars()), draft
         )
 
-    def fold(self, model: str, created: int) -> EventFold:
-        """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
-        return completion_fold(
+    def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
+        """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
+        return completion_reply_builder(
             model,
             created,
             prompts=len(_prompts(self.prompt)),

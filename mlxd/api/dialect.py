@@ -1,8 +1,8 @@
 """What an API dialect is.
 
 A dialect is one module with a function `decode_body(data) -> Body`. The body knows how to become
-one GenerateRequest for each choice, and makes the fold that turns the events of the answer into
-JSON or SSE.
+one GenerateRequest for each choice, and makes the reply builder, which turns the events of the
+answer into JSON or SSE.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from mlxd.config import ModelSettings
 from mlxd.messages import ChoiceEvent, Draft, GenerateRequest
 
 
-class Fold(Protocol):
+class ReplyBuilder(Protocol):
     """Turns the events of one answer into its reply, in pieces or whole.
 
     `usage` is None until every choice has finished.
@@ -62,5 +62,5 @@ class Body(Protocol):
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Give the engine's request for each choice; `settings` stand in for what was left out."""
 
-    def fold(self, model: str, created: int) -> Fold:
-        """Give the fold of the answer: `model` is the one that answers, `created` unix time."""
+    def reply_builder(self, model: str, created: int) -> ReplyBuilder:
+        """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""

@@ -10,7 +10,7 @@ from msgspec import Meta
 from mlxd import messages
 from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
 from mlxd.api.response_format import GuidedFields
-from mlxd.config import Generation
+from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Sampling
 
@@ -242,7 +242,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     def asking(
         self,
         prompts: list[Prompt],
-        defaults: Generation,
+        defaults: GenerationConfig,
         grammar: Grammar | None,
         draft: Draft | None,
     ) -> list[GenerateRequest]:
@@ -267,7 +267,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             for number in range(self.choices_per_prompt)
         ]
 
-    def _sampling(self, defaults: Generation) -> Sampling:
+    def _sampling(self, defaults: GenerationConfig) -> Sampling:
         usual = Sampling()
         return Sampling(
             temperature=_first(self.temperature, defaults.temperature),

@@ -1,9 +1,16 @@
-"""The replies of GET /v1/models and GET /v1/models/{id}."""
+"""The replies of GET /health, GET /v1/models and GET /v1/models/{id}."""
 
 import msgspec
 
 
-class Model(msgspec.Struct, frozen=True):
+class Health(msgspec.Struct, frozen=True):
+    """The reply of a daemon that can generate."""
+
+    status: str
+    version: str
+
+
+class ModelCard(msgspec.Struct, frozen=True):
     """One model, as OpenAI describes it; `created` is unix time."""
 
     id: str
@@ -15,5 +22,5 @@ class Model(msgspec.Struct, frozen=True):
 class ModelList(msgspec.Struct, frozen=True):
     """Every model that can be asked for."""
 
-    data: list[Model]
+    data: list[ModelCard]
     object: str = "list"

@@ -27,7 +27,7 @@ class CompletionTokensDetails(msgspec.Struct, frozen=True):
     reasoning_tokens: int
 
 
-class Usage(msgspec.Struct, frozen=True):
+class CompletionUsage(msgspec.Struct, frozen=True):
     """Token counts, as OpenAI names them; a prompt counts once, however many answers it has."""
 
     prompt_tokens: int
@@ -47,7 +47,7 @@ class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     system_fingerprint: str
     choices: list[ChoiceT]
     usage: Annotated[
-        Usage | UnsetType | None,
+        CompletionUsage | UnsetType | None,
         Meta(description="In the chunks of a stream only where `stream_options` asks for it."),
     ] = UNSET
 
@@ -90,13 +90,15 @@ class Envelope:
             return DONE
         return b"data: %b\n\n" % _encode(self._wrap(self._chunk, [], usage_of(counts))) + DONE
 
-    def _wrap(self, kind: str, choices: list[Any], usage: Usage | UnsetType | None) -> Reply[Any]:
+    def _wrap(
+        self, kind: str, choices: list[Any], usage: CompletionUsage | UnsetType | None
+    ) -> Reply[Any]:
         return Reply(self._id, kind, self._created, self._model, FINGERPRINT, choices, usage)
 
 
-def usage_of(counts: messages.Usage) -> Usage:
+def usage_of(counts: messages.Usage) -> CompletionUsage:
     """Give `counts` as OpenAI names them."""
-    return Usage(
+    return CompletionUsage(
         prompt_tokens=counts.prompt_tokens,
         completion_tokens=counts.completion_tokens,
         total_tokens=counts.prompt_tokens + counts.completion_tokens,

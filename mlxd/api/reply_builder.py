@@ -55,7 +55,7 @@ class ChoiceShape(Protocol):
         """Give the choice's part in a whole reply."""
 
 
-class EventFold:
+class OpenAIReplyBuilder:
     """Turns the events of one answer, which may have several choices, into its reply.
 
     `shapes` has one for each choice, and each prompt has `choices_per_prompt` of them in a row.

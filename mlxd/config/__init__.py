@@ -18,13 +18,13 @@ from mlxd.config.render import render_default
 from mlxd.config.settings import read_settings, write_settings
 from mlxd.config.tree import (
     Config,
-    Engine,
-    Generation,
-    Log,
-    Models,
+    EngineConfig,
+    GenerationConfig,
+    LogConfig,
+    ModelsConfig,
     ModelSettings,
     Section,
-    Server,
+    ServerConfig,
 )
 from mlxd.config.values import ByteSize, Duration
 
@@ -32,14 +32,14 @@ __all__ = [
     "ByteSize",
     "Config",
     "Duration",
-    "Engine",
+    "EngineConfig",
     "Explained",
-    "Generation",
-    "Log",
+    "GenerationConfig",
+    "LogConfig",
     "ModelSettings",
-    "Models",
+    "ModelsConfig",
     "Section",
-    "Server",
+    "ServerConfig",
     "check",
     "check_host",
     "explain",

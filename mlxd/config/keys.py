@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from mlxd.config.tree import Config, ModelSettings, Section
-from mlxd.config.values import Notation, Secret, toml_text
+from mlxd.config.values import Secret, ValueType, toml_text
 
 KeyPath = tuple[str, ...]
 
@@ -24,7 +24,7 @@ class Key(msgspec.Struct, frozen=True):
     path: KeyPath
     type: Any
     meta: msgspec.Meta
-    notation: Notation | None
+    notation: ValueType | None
     default: object
 
     @property
@@ -90,7 +90,7 @@ def _keys(prefix: KeyPath, section: Section) -> Iterator[Key]:
             path=(*prefix, field.name),
             type=bare,
             meta=next(entry for entry in metadata if isinstance(entry, msgspec.Meta)),
-            notation=next((entry for entry in metadata if isinstance(entry, Notation)), None),
+            notation=next((entry for entry in metadata if isinstance(entry, ValueType)), None),
             default=default,
         )
 

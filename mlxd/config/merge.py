@@ -26,7 +26,7 @@ from mlxd.config.keys import (
     is_table,
 )
 from mlxd.config.sources import Setting
-from mlxd.config.tree import Config, Generation, ModelSettings
+from mlxd.config.tree import Config, GenerationConfig, ModelSettings
 from mlxd.errors import ConfigError
 
 _SHOWN_CHARACTERS = 60
@@ -165,7 +165,7 @@ def _build(read: Mapping[KeyPath, _Read]) -> Config:
     return msgspec.structs.replace(config, model=models_settings)
 
 
-def _model_settings(base: Generation, values: Mapping[KeyPath, Any]) -> ModelSettings:
+def _model_settings(base: GenerationConfig, values: Mapping[KeyPath, Any]) -> ModelSettings:
     own = {path[0]: value for path, value in values.items() if path[0] != GENERATION}
     different = {path[1]: value for path, value in values.items() if path[0] == GENERATION}
     return ModelSettings(generation=msgspec.structs.replace(base, **different), **own)

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.values import ByteSize, Duration, File, Folders, Json, Secret, Size, Time
+from mlxd.config.values import ByteSize, Duration, File, FolderList, Json, Secret, Size, Time
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -16,7 +16,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of every section: frozen, and strict about its keys."""
 
 
-class Server(Section, frozen=True):
+class ServerConfig(Section, frozen=True):
     """Listeners, who may talk to them, and how much is accepted."""
 
     host: Annotated[
@@ -58,7 +58,7 @@ class Server(Section, frozen=True):
     ] = None
 
 
-class Models(Section, frozen=True):
+class ModelsConfig(Section, frozen=True):
     """Which models exist and how long one stays in memory."""
 
     default: Annotated[
@@ -83,7 +83,7 @@ class Models(Section, frozen=True):
     ] = []
     dirs: Annotated[
         list[str],
-        Folders(),
+        FolderList(),
         Meta(description="More folders of models, which are only read."),
     ] = []
     aliases: Annotated[
@@ -92,7 +92,7 @@ class Models(Section, frozen=True):
     ] = {}
 
 
-class Generation(Section, frozen=True):
+class GenerationConfig(Section, frozen=True):
     """What a request means that leaves a field out."""
 
     max_tokens: Annotated[
@@ -114,7 +114,7 @@ class Generation(Section, frozen=True):
     ] = 0.0
 
 
-class Engine(Section, frozen=True):
+class EngineConfig(Section, frozen=True):
     """How an engine runs a model."""
 
     decode_concurrency: Annotated[
@@ -152,7 +152,7 @@ class Engine(Section, frozen=True):
     ] = False
 
 
-class Log(Section, frozen=True):
+class LogConfig(Section, frozen=True):
     """What the daemon writes about itself."""
 
     level: Annotated[
@@ -194,17 +194,17 @@ class ModelSettings(Section, frozen=True):
     chat_template_args: Annotated[
         dict[str, Any], Json(), Meta(description="Arguments for the chat template, by name.")
     ] = {}
-    generation: Generation = Generation()
+    generation: GenerationConfig = GenerationConfig()
 
 
 class Config(Section, frozen=True):
     """The root of the tree."""
 
-    server: Server = Server()
-    models: Models = Models()
-    generation: Generation = Generation()
-    engine: Engine = Engine()
-    log: Log = Log()
+    server: ServerConfig = ServerConfig()
+    models: ModelsConfig = ModelsConfig()
+    generation: GenerationConfig = GenerationConfig()
+    engine: EngineConfig = EngineConfig()
+    log: LogConfig = LogConfig()
     model: dict[str, ModelSettings] = {}
 
     def for_model(self, model_id: str) -> ModelSettings:

@@ -34,7 +34,7 @@ _JSON_LEVELS = 16
 
 
 @runtime_checkable
-class Notation(Protocol):
+class ValueType(Protocol):
     """How one key's value is read and written."""
 
     @property
@@ -162,7 +162,7 @@ class File(msgspec.Struct, frozen=True):
         return toml_text(value)
 
 
-class Folders(msgspec.Struct, frozen=True):
+class FolderList(msgspec.Struct, frozen=True):
     """A list of paths, each read as `File` does; none may be empty."""
 
     @property

@@ -13,17 +13,24 @@ from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import MemoryControl
 from mlxd.control.pulls import PullsControl
-from mlxd.control.status import Status
+from mlxd.control.status import StatusReporter
 from mlxd.handover import Handover
 
-__all__ = ["AliasControl", "CatalogControl", "Control", "MemoryControl", "PullsControl", "Status"]
+__all__ = [
+    "AliasControl",
+    "CatalogControl",
+    "Control",
+    "MemoryControl",
+    "PullsControl",
+    "StatusReporter",
+]
 
 
 @dataclass(frozen=True)
 class Control:
     """One of each."""
 
-    status: Status
+    status: StatusReporter
     catalog: CatalogControl
     aliases: AliasControl
     memory: MemoryControl

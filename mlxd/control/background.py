@@ -14,7 +14,7 @@ Reply = TypeVar("Reply")
 _log = logging.getLogger("mlxd.control")
 
 
-class Work(Generic[Reply]):
+class BackgroundTask(Generic[Reply]):
     """A task, and how far it is; `kept` holds it while it runs."""
 
     def __init__(

@@ -5,7 +5,7 @@ import asyncio
 from mlxd import control_api
 from mlxd.errors import ModelInUse
 from mlxd.models import removal
-from mlxd.models.catalog import Broken, Catalog, Entry
+from mlxd.models.catalog import BrokenEntry, Catalog, CatalogEntry
 from mlxd.models.details import read_details
 from mlxd.pool.model import State
 from mlxd.pool.pool import Pool
@@ -20,11 +20,11 @@ class CatalogControl:
         self._catalog = catalog
         self._pool = pool
 
-    def models(self) -> control_api.ModelList:
+    def models(self) -> control_api.ModelListing:
         """Give every model that can be asked for, and what is broken."""
         states = self._states()
         default = self._default()
-        return control_api.ModelList(
+        return control_api.ModelListing(
             models=[
                 control_api.CatalogModel(
                     id=entry.id,
@@ -66,7 +66,7 @@ class CatalogControl:
             created=model.created,
             aliases=self._catalog.aliases_of(model.id),
         )
-        if isinstance(model, Broken):
+        if isinstance(model, BrokenEntry):
             shown.fault = model.fault
             return shown
         details = await asyncio.to_thread(read_details, model)
@@ -80,7 +80,9 @@ class CatalogControl:
         shown.cache_bytes = model.cache_bytes
         shown.cached_tokens = model.cached_tokens
         if template := details.template:
-            shown.template = control_api.Template(tools=template.tools, thinking=template.thinking)
+            shown.template = control_api.TemplateSupport(
+                tools=template.tools, thinking=template.thinking
+            )
         shown.license = details.license
         shown.adapters = details.adapters
         return shown
@@ -95,7 +97,7 @@ class CatalogControl:
         """
         model = self._catalog.find_own(name)
         removal.check_removable(model)
-        if isinstance(model, Entry):
+        if isinstance(model, CatalogEntry):
             self._check_unused(model)
         removed = control_api.Removal(
             id=model.id,
@@ -111,9 +113,9 @@ class CatalogControl:
             await asyncio.to_thread(removal.delete, aside)
         return removed
 
-    def _check_unused(self, entry: Entry) -> None:
+    def _check_unused(self, entry: CatalogEntry) -> None:
         for model in self._pool.models:
-            awaited = self._pool.room.awaited(model)
+            awaited = self._pool.admission.awaited(model)
             if model.entry.id == entry.id and (model.resident or awaited):
                 why = "requests wait for it" if awaited else model.state
                 raise ModelInUse(f"{entry.id} is in use ({why}); first: mlxctl unload {entry.id}")

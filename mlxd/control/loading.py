@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxd import config, control_api
-from mlxd.control.background import Work
+from mlxd.control.background import BackgroundTask
 from mlxd.control.status import model_status
 from mlxd.errors import Draining, MlxdError
-from mlxd.models.catalog import Catalog, Entry
+from mlxd.models.catalog import Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.model import Model, State
 from mlxd.pool.pool import Pool
@@ -30,7 +30,9 @@ class MemoryControl:
         self._switching = asyncio.Lock()
         self._works: set[asyncio.Task[Any]] = set()
 
-    def load(self, name: str | None, keep_alive: float | None) -> Work[control_api.ModelStatus]:
+    def load(
+        self, name: str | None, keep_alive: float | None
+    ) -> BackgroundTask[control_api.ModelStatus]:
         """Bring a model into memory, even one that has crashed too often.
 
         `keep_alive` is for how many seconds it stays there unused, -1 for ever; None is as usual.
@@ -47,9 +49,9 @@ class MemoryControl:
                 pass
             return model_status(model)
 
-        return Work(load(), _progress(model), self._works)
+        return BackgroundTask(load(), _progress(model), self._works)
 
-    def unload(self, name: str | None) -> Work[control_api.UnloadReply]:
+    def unload(self, name: str | None) -> BackgroundTask[control_api.UnloadReply]:
         """Take a model out of memory, once its requests have ended; without a name every model.
 
         Raises:
@@ -63,7 +65,7 @@ class MemoryControl:
         ]
 
         async def unload() -> control_api.UnloadReply:
-            await asyncio.gather(*map(self._pool.room.empty, models))
+            await asyncio.gather(*map(self._pool.admission.empty, models))
             return control_api.UnloadReply(models=[model.entry.id for model in models])
 
         def progress() -> control_api.Progress:
@@ -71,9 +73,9 @@ class MemoryControl:
             names = ", ".join(model.entry.name for model in models)
             return control_api.Progress(status="draining", model=names, requests=requests)
 
-        return Work(unload(), progress, self._works)
+        return BackgroundTask(unload(), progress, self._works)
 
-    def use(self, name: str, *, drained: bool = False) -> Work[control_api.UseReply]:
+    def use(self, name: str, *, drained: bool = False) -> BackgroundTask[control_api.UseReply]:
         """Make a model the default, now and after a restart, once it is in memory.
 
         The one that was the default finishes what it has; with `drained` that is waited for. Where
@@ -97,10 +99,10 @@ class MemoryControl:
                 model=model.entry.id, state=model.state, overridden_by=self._default_set_by
             )
 
-        return Work(use(), _progress(model), self._works)
+        return BackgroundTask(use(), _progress(model), self._works)
 
     async def _switch(self, model: Model, old: Model | None) -> None:
-        at_once = old is None or not old.resident or self._pool.room.must_leave(old, model)
+        at_once = old is None or not old.resident or self._pool.admission.must_leave(old, model)
         if at_once:
             self._catalog.expect_default(model.entry.id)
         try:
@@ -110,7 +112,7 @@ class MemoryControl:
         finally:
             self._catalog.expect_default("")
 
-    def _model(self, entry: Entry) -> Model:
+    def _model(self, entry: CatalogEntry) -> Model:
         if self._pool.draining:
             raise Draining("the daemon is stopping: ask again once it has started")
         model = self._pool.model(entry)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from mlxd import control_api
-from mlxd.control.background import Work
+from mlxd.control.background import BackgroundTask
 from mlxd.hub import reference
 from mlxd.hub.pulls import Pull, Pulls
 
@@ -16,7 +16,7 @@ class PullsControl:
         self._pulls = pulls
         self._watches: set[asyncio.Task[Any]] = set()
 
-    def pull(self, name: str) -> Work[control_api.PullReply]:
+    def pull(self, name: str) -> BackgroundTask[control_api.PullReply]:
         """Download a model, or watch the download that is on its way.
 
         Raises:
@@ -25,7 +25,7 @@ class PullsControl:
             PullFailed: nothing can be written.
         """
         pull = self._pulls.start(reference.parse(name))
-        return Work(_finish(pull), lambda: _status(pull), self._watches)
+        return BackgroundTask(_finish(pull), lambda: _status(pull), self._watches)
 
     def list(self) -> control_api.PullList:
         """Give the downloads that run, wait or have failed."""

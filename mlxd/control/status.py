@@ -15,7 +15,7 @@ from mlxd.pool.pool import Pool
 _MEMORY_ANSWER_SECONDS = 0.05
 
 
-class Status:
+class StatusReporter:
     """The status of one daemon, which listens on `url` and on the Unix socket `socket_file`."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Status:
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default,
             default_fault=fault,
-            memory_limit_bytes=self._pool.room.limit,
+            memory_limit_bytes=self._pool.admission.limit,
             models=[model_status(model) for model in self._pool.models],
         )
 
@@ -75,7 +75,7 @@ def model_status(model: Model) -> control_api.ModelStatus:
         pinned=model.pinned,
         cause=model.cause,
         crashes=model.crashes.count,
-        last_crash=control_api.Crash(at=last.at, cause=last.cause, output=last.output)
+        last_crash=control_api.CrashReport(at=last.at, cause=last.cause, output=last.output)
         if last
         else None,
     )

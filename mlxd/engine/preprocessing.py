@@ -49,7 +49,7 @@ class Prepared:
     constraint: Constraint | None = None
 
 
-class Preparer:
+class Preprocessor:
     """Prepares requests one after another."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, context_length: int) -> None:

@@ -5,7 +5,7 @@ import gc
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
 from mlxd.engine.memory import device_memory_bytes, memory_bytes
-from mlxd.engine.preprocessing import Prepared, Preparer
+from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler
 from mlxd.messages import (
     Abort,
@@ -54,7 +54,7 @@ def _wait_for_load(
 
 
 def _answer(channel: EngineMail, model: LoadedModel, load: Load) -> None:
-    preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
+    preparer = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
     scheduler = Scheduler(model, load, preparer.grammars.token_bytes)
     preparer.start(channel.put)
     # What is there now stays: to look for garbage in it would only hold up a step.

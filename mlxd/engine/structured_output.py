@@ -16,8 +16,7 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mlxd.engine.closed_schema import closed
-from mlxd.engine.schema_fault import locate
+from mlxd.engine.json_schema import closed, locate
 
 ANSWER = "start: @answer"
 """The rule of an answer that matches the part named `answer`."""

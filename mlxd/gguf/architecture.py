@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from mlxd.errors import InvalidRequest
 from mlxd.gguf.blocks import LAYOUTS, type_name
-from mlxd.gguf.container import Container, Tensor
-from mlxd.gguf.imported_config import ModelConfig, RopeScaling
+from mlxd.gguf.container import Container, GGUFTensor
+from mlxd.gguf.imported_config import ImportedConfig, RopeScaling
 from mlxd.gguf.metadata import Metadata
 
 
@@ -43,7 +43,7 @@ _LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
 class Weight(msgspec.Struct, frozen=True):
     """A tensor of the file and its path in the model, without `.weight` or `.bias`."""
 
-    tensor: Tensor
+    tensor: GGUFTensor
     path: str
     kind: str
 
@@ -51,7 +51,7 @@ class Weight(msgspec.Struct, frozen=True):
 class Architecture(msgspec.Struct, frozen=True):
     """What the weights become: config.json, and every tensor of the model."""
 
-    config: ModelConfig
+    config: ImportedConfig
     weights: list[Weight]
 
 
@@ -74,7 +74,7 @@ def read_architecture(container: Container) -> Architecture:
     return Architecture(config, _weights(container, config, family))
 
 
-def _config(container: Container, metadata: Metadata, family: _Family) -> ModelConfig:
+def _config(container: Container, metadata: Metadata, family: _Family) -> ImportedConfig:
     if metadata.integer("expert_count", 0):
         raise metadata.refuse("expert_count", "no mixture of experts")
     embedding = container.tensors.get(_EMBEDDING)
@@ -92,7 +92,7 @@ def _config(container: Container, metadata: Metadata, family: _Family) -> ModelC
         raise metadata.refuse("attention.key_length", f"{width} / {heads}")
     rope_theta = metadata.number("rope.freq_base", 10000.0)
     scaling = _rope_scaling(container, metadata, head_dim, rope_theta)
-    return ModelConfig(
+    return ImportedConfig(
         architectures=[family.class_name],
         model_type=family.model_type,
         hidden_size=width,
@@ -131,7 +131,7 @@ def _rope_scaling(
 
 
 def _llama3_scaling(
-    container: Container, divisors: Tensor, head_dim: int, base: float
+    container: Container, divisors: GGUFTensor, head_dim: int, base: float
 ) -> RopeScaling:
     """The parameters behind the divisors that Llama 3.1 and 3.2 files hold in their place."""
     if divisors.type != 0 or divisors.shape != (head_dim // 2,):
@@ -158,7 +158,7 @@ def _llama3_divisors(factor: float, head_dim: int, base: float) -> npt.NDArray[n
     return divisors
 
 
-def _weights(container: Container, config: ModelConfig, family: _Family) -> list[Weight]:
+def _weights(container: Container, config: ImportedConfig, family: _Family) -> list[Weight]:
     unclaimed = dict(container.tensors)
     if family.permuted:
         unclaimed.pop(_ROPE_DIVISORS, None)
@@ -187,7 +187,9 @@ def _weights(container: Container, config: ModelConfig, family: _Family) -> list
     return weights
 
 
-def _expected(config: ModelConfig, family: _Family) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+def _expected(
+    config: ImportedConfig, family: _Family
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Each tensor's name in the file, path in the model and shape, rows first."""
     width, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim

@@ -40,7 +40,7 @@ _MAX_DIMENSIONS = 4
 _DEFAULT_ALIGNMENT = 32
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class GGUFTensor(msgspec.Struct, frozen=True):
     """Where a tensor lies; `shape` is rows first, `offset` counts from the start of the file."""
 
     name: str
@@ -55,14 +55,14 @@ class Container:
     def __init__(
         self,
         metadata: dict[str, Value],
-        tensors: dict[str, Tensor],
+        tensors: dict[str, GGUFTensor],
         data: npt.NDArray[np.uint8],
     ) -> None:
         self.metadata = metadata
         self.tensors = tensors
         self._data = data
 
-    def blocks(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
+    def blocks(self, tensor: GGUFTensor) -> npt.NDArray[np.uint8]:
         """The bytes of `tensor`, one row a block; its type must be one of `blocks.LAYOUTS`."""
         layout = LAYOUTS[tensor.type]
         count = math.prod(tensor.shape) // layout.elements
@@ -109,7 +109,7 @@ def open_container(path: Path) -> Container:
     return Container(metadata, tensors, data)
 
 
-def _check_extent(path: Path, tensor: Tensor, file_size: int) -> None:
+def _check_extent(path: Path, tensor: GGUFTensor, file_size: int) -> None:
     layout = LAYOUTS.get(tensor.type)
     if layout is None:
         return
@@ -155,14 +155,14 @@ class _Cursor:
             raise self.damaged(f"a value is of the unknown type {kind}")
         return self._scalar(_SCALARS[kind])
 
-    def tensor(self) -> Tensor:
+    def tensor(self) -> GGUFTensor:
         name = self.string()
         dimensions = self.integer("<I")
         if not 0 < dimensions <= _MAX_DIMENSIONS:
             raise self.damaged(f"the tensor {name!r} has {dimensions} dimensions")
         columns_first = [self.integer("<Q") for _ in range(dimensions)]
         kind = self.integer("<I")
-        return Tensor(name, tuple(reversed(columns_first)), kind, self.integer("<Q"))
+        return GGUFTensor(name, tuple(reversed(columns_first)), kind, self.integer("<Q"))
 
     def _array(self) -> Value:
         kind, length = self.integer("<I"), self.integer("<Q")

@@ -14,7 +14,7 @@ class RopeScaling(msgspec.Struct, kw_only=True):
     high_freq_factor: float | UnsetType = UNSET
 
 
-class ModelConfig(msgspec.Struct, kw_only=True):
+class ImportedConfig(msgspec.Struct, kw_only=True):
     """config.json. In `quantization`, a layer's path maps to how it differs from the rest."""
 
     architectures: list[str]

@@ -17,7 +17,7 @@ from mlxd.errors import InvalidRequest, MlxdError
 from mlxd.gguf.architecture import Weight, read_architecture
 from mlxd.gguf.blocks import GROUP_SIZE, Packed, as_stored, dense
 from mlxd.gguf.container import Container, open_container
-from mlxd.gguf.imported_config import ModelConfig
+from mlxd.gguf.imported_config import ImportedConfig
 from mlxd.gguf.metadata import Metadata
 from mlxd.gguf.tokenizer import ImportedTokenizer, build_tokenizer
 
@@ -88,7 +88,7 @@ def _target(models_dir: Path, name: str) -> Path:
 def _convert(
     container: Container,
     weights: list[Weight],
-    config: ModelConfig,
+    config: ImportedConfig,
     precision: Precision,
     progress: Callable[[str], None],
 ) -> dict[str, mx.array]:
@@ -156,7 +156,7 @@ def _written_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_model(folder: Path, config: ModelConfig, arrays: dict[str, mx.array]) -> None:
+def _write_model(folder: Path, config: ImportedConfig, arrays: dict[str, mx.array]) -> None:
     needed, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free on the disk")
@@ -181,7 +181,7 @@ def _write_json(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
-def _describe(config: ModelConfig) -> str:
+def _describe(config: ImportedConfig) -> str:
     if isinstance(config.quantization, dict):
         return f"{config.quantization['bits']}-bit"
     return str(config.torch_dtype)

@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
-from mlxd.http.dependencies import Timing
 from mlxd.messages import Usage
+from mlxd.pool.timing import Timing
 
 _log = logging.getLogger("mlxd.http")
 
@@ -47,7 +47,7 @@ def record_of(scope: Scope) -> Record:
     return record
 
 
-class Identify:
+class AccessLog:
     """Gives each request its id and record, each reply its headers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -6,36 +6,36 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from mlxd.api import chat, completions
-from mlxd.http.access_log import Identify
+from mlxd.http.access_log import AccessLog
 from mlxd.http.control import ControlEndpoints
-from mlxd.http.dependencies import Context
+from mlxd.http.dependencies import Dependencies
 from mlxd.http.endpoints import Endpoints
 from mlxd.http.error_replies import ErrorReplies, http_exception
-from mlxd.http.generate import Generate
-from mlxd.http.security import Guard
+from mlxd.http.generate import GenerateEndpoint
+from mlxd.http.security import Security
 from mlxd.http.sse import Pace
 
 _PACE = Pace()
 
 
-def public_app(context: Context, pace: Pace = _PACE) -> Starlette:
+def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Give the application for TCP; `pace` is how patient its streams are."""
-    return _app(context, _public_routes(context, pace), unix=False)
+    return _app(dependencies, _public_routes(dependencies, pace), unix=False)
 
 
-def unix_app(context: Context, pace: Pace = _PACE) -> Starlette:
+def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Give the application for the Unix socket; `pace` is how patient its streams are."""
-    routes = [*_public_routes(context, pace), *ControlEndpoints(context.control).routes()]
-    return _app(context, routes, unix=True)
+    routes = [*_public_routes(dependencies, pace), *ControlEndpoints(dependencies.control).routes()]
+    return _app(dependencies, routes, unix=True)
 
 
-def _app(context: Context, routes: list[Route], *, unix: bool) -> Starlette:
+def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Starlette:
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(Identify),
+            Middleware(AccessLog),
             Middleware(ErrorReplies),
-            Middleware(Guard, context=context, unix=unix),
+            Middleware(Security, dependencies=dependencies, unix=unix),
         ],
         exception_handlers={HTTPException: http_exception},
     )
@@ -43,10 +43,10 @@ def _app(context: Context, routes: list[Route], *, unix: bool) -> Starlette:
     return app
 
 
-def _public_routes(context: Context, pace: Pace) -> list[Route]:
-    endpoints = Endpoints(context)
-    chat_endpoint = Generate(context, chat.decode_body, pace)
-    text_endpoint = Generate(context, completions.decode_body, pace)
+def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
+    endpoints = Endpoints(dependencies)
+    chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
+    text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
     return [
         Route("/health", endpoints.health),
         Route("/v1/models", endpoints.models),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -12,8 +12,9 @@ from starlette.routing import Route
 from mlxd import control_api
 from mlxd.api.decode import decode
 from mlxd.api.keep_alive import keep_alive_seconds
-from mlxd.http.body import read_json
-from mlxd.http.dependencies import Control, Work
+from mlxd.control import Control
+from mlxd.control.background import BackgroundTask
+from mlxd.http.connection import read_json
 from mlxd.http.endpoints import json_response
 
 _LOOK_SECONDS = 0.1
@@ -119,13 +120,13 @@ async def _body(request: Request, kind: type[_Body]) -> _Body:
     return decode(await read_json(request.scope, request.receive), kind)
 
 
-async def _reply(work: Work[msgspec.Struct], *, stream: bool) -> Response:
+async def _reply(work: BackgroundTask[Any], *, stream: bool) -> Response:
     if stream:
         return StreamingResponse(_events(work), media_type="text/event-stream")
     return json_response(await work.result())
 
 
-async def _events(work: Work[msgspec.Struct]) -> AsyncIterator[bytes]:
+async def _events(work: BackgroundTask[Any]) -> AsyncIterator[bytes]:
     """Give the progress whenever it changes, or as a sign of life, and at last what comes of it."""
     loop = asyncio.get_running_loop()
     shown: msgspec.Struct | None = None

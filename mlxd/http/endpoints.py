@@ -7,40 +7,33 @@ from starlette.responses import Response
 from mlxd import __version__
 from mlxd.api import info
 from mlxd.errors import MlxdError
-from mlxd.http.dependencies import Context
+from mlxd.http.dependencies import Dependencies
 from mlxd.http.error_replies import error_response
-
-
-class Health(msgspec.Struct, frozen=True):
-    """The reply of a daemon that can generate."""
-
-    status: str
-    version: str
 
 
 class Endpoints:
     """One method an endpoint, each given the request and giving the response."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     async def health(self, _request: Request) -> Response:
         """GET /health: 503 when the daemon is stopping, or an engine does not answer."""
         try:
-            await self._context.pool.healthy()
+            await self._dependencies.pool.healthy()
         except MlxdError as error:
             return error_response(error, status=503)
-        return json_response(Health("ok", __version__))
+        return json_response(info.Health("ok", __version__))
 
     async def models(self, _request: Request) -> Response:
         """GET /v1/models."""
-        entries = self._context.catalog.entries()
-        return json_response(info.ModelList([info.Model(e.id, e.created) for e in entries]))
+        entries = self._dependencies.catalog.entries()
+        return json_response(info.ModelList([info.ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/models/{id}, where the id may hold slashes."""
-        entry = self._context.catalog.resolve(request.path_params["id"])
-        return json_response(info.Model(entry.id, entry.created))
+        entry = self._dependencies.catalog.resolve(request.path_params["id"])
+        return json_response(info.ModelCard(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:
         """GET /openapi.json."""

@@ -22,7 +22,7 @@ from mlxd.errors import (
     Unavailable,
 )
 from mlxd.http.access_log import Record, record_of
-from mlxd.http.disconnect import ClientGone
+from mlxd.http.connection import ClientGone
 
 _log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mlxd.api.dialect import Body, Fold
+from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.errors import InsufficientMemory, InvalidRequest, LoadFailed
 from mlxd.http.access_log import record_of
-from mlxd.http.body import read_json
-from mlxd.http.dependencies import Answer, Context
-from mlxd.http.disconnect import ClientGone, beside_client
-from mlxd.http.sse import Output, Pace, stream
-from mlxd.models.catalog import Entry
+from mlxd.http.connection import ClientGone, beside_client, read_json
+from mlxd.http.dependencies import Dependencies
+from mlxd.http.sse import EventWriter, Pace, stream
+from mlxd.models.catalog import CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.crashes import EngineCrashed
+from mlxd.pool.request import ActiveRequest
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,16 @@ class _Client:
     scope: Scope
     receive: Receive
     send: Send
-    stream: Output
+    stream: EventWriter
 
 
-class Generate:
+class GenerateEndpoint:
     """The endpoint of one dialect, as a raw ASGI application."""
 
-    def __init__(self, context: Context, decode_body: Callable[[bytes], Body], pace: Pace) -> None:
-        self._context = context
+    def __init__(
+        self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace
+    ) -> None:
+        self._dependencies = dependencies
         self._decode_body = decode_body
         self._pace = pace
 
@@ -46,8 +48,8 @@ class Generate:
             MlxdError: there is no answer, or it broke off.
         """
         body = self._decode_body(await read_json(scope, receive))
-        client = _Client(scope, receive, send, Output(send))
-        selection = Selection(self._context.catalog, self._context.config)
+        client = _Client(scope, receive, send, EventWriter(send))
+        selection = Selection(self._dependencies.catalog, self._dependencies.config)
         entry = selection.model(body.model, body.adapters)
         while True:
             try:
@@ -60,23 +62,23 @@ class Generate:
                     raise
 
     async def _answer(
-        self, body: Body, entry: Entry, selection: Selection, client: _Client
+        self, body: Body, entry: CatalogEntry, selection: Selection, client: _Client
     ) -> None:
         record = record_of(client.scope)
         record.model = entry.id
         record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
-        requests = body.to_requests(self._context.config.for_model(entry.id), draft)
-        fold = body.fold(entry.id, int(time.time()))
-        answer = self._context.pool.submit(
+        requests = body.to_requests(self._dependencies.config.for_model(entry.id), draft)
+        builder = body.reply_builder(entry.id, int(time.time()))
+        answer = self._dependencies.pool.submit(
             entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive
         )
         try:
             if body.stream:
-                await stream(answer, fold, client.receive, client.stream, self._pace)
+                await stream(answer, builder, client.receive, client.stream, self._pace)
             else:
                 reply = Response(
-                    await _whole(answer, fold, client.receive), media_type="application/json"
+                    await _whole(answer, builder, client.receive), media_type="application/json"
                 )
                 await reply(client.scope, client.receive, client.send)
         except InvalidRequest as error:
@@ -84,19 +86,19 @@ class Generate:
             raise
         finally:
             await answer.aclose()
-            record.usage = fold.usage
+            record.usage = builder.usage
             record.timing = answer.timing
 
 
-async def _whole(answer: Answer, fold: Fold, receive: Receive) -> bytes:
-    async with beside_client(receive, _collect(answer, fold)) as (collecting, gone):
+async def _whole(answer: ActiveRequest, builder: ReplyBuilder, receive: Receive) -> bytes:
+    async with beside_client(receive, _collect(answer, builder)) as (collecting, gone):
         await asyncio.wait((collecting, gone), return_when=asyncio.FIRST_COMPLETED)
         if not collecting.done():
             raise ClientGone
         return collecting.result()
 
 
-async def _collect(answer: Answer, fold: Fold) -> bytes:
+async def _collect(answer: ActiveRequest, builder: ReplyBuilder) -> bytes:
     async for events in answer:
-        fold.collect(events)
-    return fold.reply()
+        builder.collect(events)
+    return builder.reply()

@@ -15,7 +15,7 @@ from mlxd.api import chat_reply, completion_reply, unsupported
 from mlxd.api.chat import ChatBody
 from mlxd.api.completions import CompletionBody
 from mlxd.api.fields import EXACTLY
-from mlxd.api.info import Model, ModelList
+from mlxd.api.info import Health, ModelCard, ModelList
 from mlxd.api.reply import Reply
 from mlxd.errors import (
     BodyTooLarge,
@@ -30,7 +30,6 @@ from mlxd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from mlxd.http.endpoints import Health
 from mlxd.http.error_replies import ErrorReply
 
 Schema = dict[str, Any]
@@ -71,7 +70,7 @@ _OPERATIONS = (
         "/v1/models/{id}",
         "retrieveModel",
         "One model",
-        Model,
+        ModelCard,
         errors=(*_ERRORS, ModelNotFound),
     ),
     _Operation(

@@ -12,22 +12,22 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlxd.config import Server
+from mlxd.config import ServerConfig
 from mlxd.errors import BodyTooLarge, Forbidden, Unauthorized
-from mlxd.http.dependencies import Context
+from mlxd.http.dependencies import Dependencies
 
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE)
 
 
-class Guard:
+class Security:
     """Middleware that lets through what comes from this machine's programs or holds the key.
 
     On a Unix socket (`unix`) the file mode is the key, and there need be no Host.
     """
 
-    def __init__(self, app: ASGIApp, context: Context, *, unix: bool) -> None:
+    def __init__(self, app: ASGIApp, dependencies: Dependencies, *, unix: bool) -> None:
         self._app = app
-        self._context = context
+        self._dependencies = dependencies
         self._unix = unix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +41,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        server = self._context.config.server
+        server = self._dependencies.config.server
         headers = Headers(scope=scope)
         self._check_host(headers, server)
         _check_origin(headers)
@@ -50,7 +50,7 @@ class Guard:
         _check_announced_length(headers, server.max_body)
         await self._app(scope, _limited(receive, server.max_body), send)
 
-    def _check_host(self, headers: Headers, server: Server) -> None:
+    def _check_host(self, headers: Headers, server: ServerConfig) -> None:
         hosts = headers.getlist("host")
         if self._unix and not any(hosts):
             return
@@ -58,7 +58,7 @@ class Guard:
             raise Forbidden("the Host header names no host of this daemon (server.allowed_hosts)")
 
 
-def _is_ours(host: str, server: Server) -> bool:
+def _is_ours(host: str, server: ServerConfig) -> bool:
     name = _host_name(host)
     if name is None:
         return False

@@ -15,7 +15,7 @@ _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn's server on our sockets: asleep while idle, and without signal handlers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Send
 
-from mlxd.api.dialect import Fold
-from mlxd.http.dependencies import Answer
-from mlxd.http.disconnect import ClientGone, beside_client
+from mlxd.api.dialect import ReplyBuilder
+from mlxd.http.connection import ClientGone, beside_client
+from mlxd.pool.request import ActiveRequest
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -29,14 +29,16 @@ class Pace:
     beat: float = 5.0
 
 
-async def stream(answer: Answer, fold: Fold, receive: Receive, out: "Output", pace: Pace) -> None:
-    """Send `answer` to `out` as `fold` shapes it, until its end.
+async def stream(
+    answer: ActiveRequest, builder: ReplyBuilder, receive: Receive, out: "EventWriter", pace: Pace
+) -> None:
+    """Send `answer` to `out` as `builder` shapes it, until its end.
 
     Raises:
         ClientGone: the client disconnected before the end.
         MlxdError: what the answer raised, before or after the first byte was sent.
     """
-    async with beside_client(receive, _pump(answer, fold, out)) as (pump, gone):
+    async with beside_client(receive, _pump(answer, builder, out)) as (pump, gone):
         due = out.last_sent + pace.hold
         while True:
             done, _ = await asyncio.wait(
@@ -53,14 +55,14 @@ async def stream(answer: Answer, fold: Fold, receive: Receive, out: "Output", pa
             due = out.last_sent + pace.beat
 
 
-async def _pump(answer: Answer, fold: Fold, out: "Output") -> None:
+async def _pump(answer: ActiveRequest, builder: ReplyBuilder, out: "EventWriter") -> None:
     async for events in answer:
-        if data := fold.stream(events):
+        if data := builder.stream(events):
             await out.write(data)
     await out.end()
 
 
-class Output:
+class EventWriter:
     """The client's side of a stream; two tasks write to it, so one lock keeps their order."""
 
     def __init__(self, send: Send) -> None:

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
-from mlxd.hub.protocol import Failed, FailureKind, Report, encode_line
+from mlxd.hub.protocol import DownloadFailed, FailureKind, Report, encode_line
 from mlxd.hub.reference import Reference
 
 _KINDS: dict[type[MlxdError], FailureKind] = {
@@ -45,9 +45,9 @@ def _pull(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
     try:
         return Download(Repository(reference), models_dir, memory_limit, Meter(_say)).run()
     except MlxdError as error:
-        return Failed(kind=_KINDS[type(error)], message=error.message)
+        return DownloadFailed(kind=_KINDS[type(error)], message=error.message)
     except OSError as error:
-        return Failed(kind="failed", message=_why(error, models_dir, reference))
+        return DownloadFailed(kind="failed", message=_why(error, models_dir, reference))
 
 
 def _why(error: OSError, models_dir: Path, reference: Reference) -> str:

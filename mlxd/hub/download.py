@@ -7,12 +7,12 @@ from mlxd.errors import PullFailed
 from mlxd.hub.compatibility import CONFIG, check_config, check_disk, check_memory, needed
 from mlxd.hub.fetch import fetch, is_intact
 from mlxd.hub.meter import Meter
-from mlxd.hub.protocol import Done
+from mlxd.hub.protocol import Downloaded
 from mlxd.hub.repository import Repository, Snapshot
-from mlxd.hub.retry import Interrupted, Patience, Tries
-from mlxd.hub.staging import Origin, Pending, RepoFile, Staging, link, present_in
+from mlxd.hub.retry import Interrupted, Retries, RetryPolicy
+from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, link, present_in
 
-_USUAL = Patience()
+_USUAL = RetryPolicy()
 
 
 class Download:
@@ -27,7 +27,7 @@ class Download:
         models_dir: Path,
         memory_limit: int,
         meter: Meter,
-        patience: Patience = _USUAL,
+        patience: RetryPolicy = _USUAL,
     ) -> None:
         self._repository = repository
         self._reference = repository.reference
@@ -37,7 +37,7 @@ class Download:
         self._patience = patience
         self._staging = Staging(models_dir, self._reference.repo)
 
-    def run(self) -> Done:
+    def run(self) -> Downloaded:
         """Download what is not here yet, and make a model of it.
 
         Raises:
@@ -60,9 +60,11 @@ class Download:
                 self._prepare(files)
                 self._obtain_all(snapshot, files)
                 self._staging.install(
-                    Origin(self._reference.repo, self._reference.revision, snapshot.commit, files)
+                    PullRecord(
+                        self._reference.repo, self._reference.revision, snapshot.commit, files
+                    )
                 )
-            return Done(
+            return Downloaded(
                 path=str(self._staging.target),
                 commit=snapshot.commit,
                 size_bytes=size,
@@ -80,7 +82,7 @@ class Download:
     def _ask(self) -> Snapshot:
         begun = self._staging.size_bytes() > 0
         allowed = self._patience.tries if begun else self._patience.first_tries
-        tries = Tries(self._patience, self._meter, allowed)
+        tries = Retries(self._patience, self._meter, allowed)
         while True:
             try:
                 return self._repository.snapshot(self._patience.silence)
@@ -145,7 +147,7 @@ class Download:
 
     def _fetch(self, snapshot: Snapshot, file: RepoFile, part: Path) -> None:
         url = self._repository.url(snapshot, file)
-        tries = Tries(self._patience, self._meter, self._patience.tries)
+        tries = Retries(self._patience, self._meter, self._patience.tries)
 
         def came(count: int) -> None:
             if count > 0:

@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mlxd.hub.protocol import Phase, Progress
+from mlxd.hub.protocol import DownloadProgress, Phase
 
 _TELL_SECONDS = 0.25
 _SPEED_SECONDS = 10.0
@@ -14,7 +14,7 @@ class Meter:
     """Counts bytes and calls `tell` with what has become of them; `clock` gives seconds."""
 
     def __init__(
-        self, tell: Callable[[Progress], None], clock: Callable[[], float] = time.monotonic
+        self, tell: Callable[[DownloadProgress], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.fetched = 0
         self._tell = tell
@@ -54,7 +54,7 @@ class Meter:
     def _say(self) -> None:
         self._told_at = self._clock()
         self._tell(
-            Progress(
+            DownloadProgress(
                 phase=self._phase,
                 bytes_done=self._done,
                 bytes_total=self._total,

@@ -1,6 +1,6 @@
 """What the download process tells the daemon: one JSON object a line on its standard output.
 
-Any number of `Progress`, then one `Done` or `Failed`, and the process ends.
+Any number of `DownloadProgress`, then one `Downloaded` or `DownloadFailed`, and the process ends.
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ Phase = Literal["asking", "downloading", "verifying", "retrying"]
 FailureKind = Literal["refused", "failed", "unreachable"]
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
+class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """How far it is; `bytes_total` is None until the hub has answered.
 
     `bytes_done` counts what need not be fetched any more; `note` says why it is `retrying`.
@@ -25,7 +25,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     note: str | None = None
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+class Downloaded(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """The model is in `path`, at `commit`; `bytes_fetched` are those of this process."""
 
     path: str
@@ -35,7 +35,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     up_to_date: bool
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+class DownloadFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """There is no model, and `message` says why in one line.
 
     A `refused` one stays so as long as the repository is as it is, one that `failed` needs somebody
@@ -46,7 +46,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     message: str
 
 
-Report = Progress | Done | Failed
+Report = DownloadProgress | Downloaded | DownloadFailed
 
 _decoder = msgspec.json.Decoder(Report)
 

@@ -22,7 +22,7 @@ from mlxd.errors import (
     PullFailed,
     PullRefused,
 )
-from mlxd.hub.protocol import Done, Failed, FailureKind, Progress, decode_line
+from mlxd.hub.protocol import Downloaded, DownloadFailed, DownloadProgress, FailureKind, decode_line
 from mlxd.hub.reference import Reference
 from mlxd.hub.staging import Pending, Staging, unfinished
 
@@ -56,11 +56,11 @@ class Pull:
     def __init__(self, reference: Reference, staging: Staging) -> None:
         self.reference = reference
         self.staging = staging
-        self.progress: Progress | None = None
+        self.progress: DownloadProgress | None = None
         self.error: MlxdError | None = None
-        self.ended: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[Downloaded] = asyncio.get_running_loop().create_future()
 
-    async def result(self) -> Done:
+    async def result(self) -> Downloaded:
         """Wait for the end, for as many as want to know it.
 
         Raises:
@@ -69,7 +69,7 @@ class Pull:
         """
         return await asyncio.shield(self.ended)
 
-    def succeed(self, done: Done) -> None:
+    def succeed(self, done: Downloaded) -> None:
         """End with a model."""
         self.ended.set_result(done)
 
@@ -191,7 +191,7 @@ class Pulls:
                 last = await self._last_words(pull)
         finally:
             del self._tasks[pull]
-        if isinstance(last, Done):
+        if isinstance(last, Downloaded):
             self._pulls.pop(pull.reference.repo)
             what = "is up to date" if last.up_to_date else "has been pulled"
             _log.info("%s %s: %s", pull.reference, what, last.path)
@@ -201,7 +201,7 @@ class Pulls:
             self._keep_failed(pull, last)
             pull.fail(_FAILURES[last.kind](last.message))
 
-    def _keep_failed(self, pull: Pull, failure: Failed) -> None:
+    def _keep_failed(self, pull: Pull, failure: DownloadFailed) -> None:
         """Keep what is worth it; where only the hub is away the next daemon goes on.
 
         A refusal may also come late: of a token that is no longer good, of less memory than before.
@@ -214,13 +214,13 @@ class Pulls:
             with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
                 pull.staging.write(Pending(pull.reference, failure.message))
 
-    async def _last_words(self, pull: Pull) -> Done | Failed:
+    async def _last_words(self, pull: Pull) -> Downloaded | DownloadFailed:
         """Run the process, again if it is killed, and give what it said at last."""
         for _ in range(_LIVES):
             try:
                 process = await self._spawn(pull.reference)
             except OSError as error:
-                return Failed(kind="failed", message=f"no process can be started: {error}")
+                return DownloadFailed(kind="failed", message=f"no process can be started: {error}")
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_log_output(process, pull.reference))
@@ -233,7 +233,7 @@ class Pulls:
             if status >= 0:
                 break
             _log.warning("the download of %s was killed, and goes on", pull.reference)
-        return Failed(
+        return DownloadFailed(
             kind="failed",
             message=f"the process that downloads {pull.reference} {_how(status)}: mlxctl logs",
         )
@@ -251,7 +251,9 @@ class Pulls:
         )
 
 
-async def _follow(process: asyncio.subprocess.Process, pull: Pull) -> Done | Failed | None:
+async def _follow(
+    process: asyncio.subprocess.Process, pull: Pull
+) -> Downloaded | DownloadFailed | None:
     """Take what the process says, and give its last words; None where it had none."""
     assert process.stdout is not None  # noqa: S101  asked for above
     async for line in process.stdout:
@@ -260,7 +262,7 @@ async def _follow(process: asyncio.subprocess.Process, pull: Pull) -> Done | Fai
         except msgspec.DecodeError:
             _log.warning("the download of %s says %r", pull.reference, line)
             continue
-        if isinstance(report, Progress):
+        if isinstance(report, DownloadProgress):
             pull.progress = report
         else:
             return report

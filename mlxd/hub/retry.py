@@ -8,7 +8,7 @@ from mlxd.hub.meter import Meter
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """In seconds: how long the hub may be silent, and the first and longest pause between tries.
 
     `tries` is how often in a row a download that has begun may come to nothing, an hour or so;
@@ -30,10 +30,10 @@ class Interrupted(Exception):
         self.asked_for = asked_for
 
 
-class Tries:
+class Retries:
     """The tries at one thing, of which so many in a row may come to nothing."""
 
-    def __init__(self, patience: Patience, meter: Meter, allowed: int) -> None:
+    def __init__(self, patience: RetryPolicy, meter: Meter, allowed: int) -> None:
         self._patience = patience
         self._meter = meter
         self._allowed = allowed

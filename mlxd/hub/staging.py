@@ -39,7 +39,7 @@ class RepoFile(msgspec.Struct, frozen=True):
     hash: str
 
 
-class Origin(msgspec.Struct, frozen=True):
+class PullRecord(msgspec.Struct, frozen=True):
     """What a model was pulled from, in its folder."""
 
     repo: str
@@ -125,11 +125,11 @@ class Staging:
         paths = [self.folder / name for name in names if name != _STATE]
         return [path for path in paths if path.is_file()]
 
-    def origin(self) -> Origin | None:
+    def origin(self) -> PullRecord | None:
         """Give what the model that is installed was pulled from, if it was pulled."""
-        return _read(self.target / _ORIGIN, Origin)
+        return _read(self.target / _ORIGIN, PullRecord)
 
-    def install(self, origin: Origin) -> None:
+    def install(self, origin: PullRecord) -> None:
         """Make a model of the files, all of which are whole, and put it in its place.
 
         A model that is there already is replaced; who has opened its files keeps them.

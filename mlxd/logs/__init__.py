@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from mlxd.config import Log
+from mlxd.config import LogConfig
 from mlxd.errors import StartupError
 from mlxd.logs import standard_error
 from mlxd.logs.formats import JsonFormatter, TextFormatter
@@ -18,7 +18,7 @@ from mlxd.logs.rotation import RotatingFile
 __all__ = ["set_up"]
 
 
-def set_up(config: Log, file: Path | None) -> None:
+def set_up(config: LogConfig, file: Path | None) -> None:
     """Send every logger of this process to `file`, rotated, or to standard error for None.
 
     Raises:

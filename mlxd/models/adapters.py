@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from mlxd import paths
-from mlxd.models.entry import ADAPTER_WEIGHTS, Adapter, Entry, folder_name
-from mlxd.models.weights import Tensor, read_tensors
+from mlxd.models.entry import ADAPTER_WEIGHTS, Adapter, CatalogEntry, folder_name
+from mlxd.models.weights import TensorInfo, read_tensors
 
 _CONFIG = "adapter_config.json"
 _BASE = ("model", "base_model_name_or_path")
@@ -28,7 +28,7 @@ def adapters() -> Iterator[Adapter]:
             yield Adapter(name, root / name)
 
 
-def fits(adapter: Adapter, entry: Entry, tensors: Mapping[str, Tensor]) -> bool:
+def fits(adapter: Adapter, entry: CatalogEntry, tensors: Mapping[str, TensorInfo]) -> bool:
     """Whether an adapter was made for a model, whose weights are `tensors`.
 
     Where it does not say what it was made for, it fits a model that has every layer it changes.

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from mlxd.config import Models
+from mlxd.config import ModelsConfig
 from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import adapters
-from mlxd.models.entry import Adapter, Broken, Entry, Origin, folder_name
-from mlxd.models.folder import Folders, Place
+from mlxd.models.entry import Adapter, BrokenEntry, CatalogEntry, Origin, folder_name
+from mlxd.models.folder import FolderReader, Place
 from mlxd.models.hub_cache import snapshots
-from mlxd.models.search_path import Places
+from mlxd.models.search_path import SearchPath
 
-__all__ = ["DEFAULT_NAMES", "Adapter", "Broken", "Catalog", "Entry"]
+__all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
@@ -37,29 +37,29 @@ class Catalog:
     never offered.
     """
 
-    def __init__(self, config: Models) -> None:
+    def __init__(self, config: ModelsConfig) -> None:
         self._config = config
-        self._places = Places(config.dirs)
-        self._folders = Folders()
+        self._places = SearchPath(config.dirs)
+        self._folders = FolderReader()
         self._remarks: set[str] = set()
         self._coming = ""
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CatalogEntry]:
         """Give every model, by id; where two have the same id the first one counts."""
-        found: dict[str, Entry] = {}
+        found: dict[str, CatalogEntry] = {}
         for model in self._read(self._find()):
-            if isinstance(model, Entry):
+            if isinstance(model, CatalogEntry):
                 found.setdefault(model.id, model)
             elif not model.stray:
                 self._remark(model.path, model.fault)
         return sorted(found.values(), key=lambda entry: entry.id)
 
-    def broken(self) -> list[Broken]:
+    def broken(self) -> list[BrokenEntry]:
         """Give what should be a model and is none, by id.
 
         In the models directory that is everything; elsewhere there may be things for others.
         """
-        found = (model for model in self._read(self._find()) if isinstance(model, Broken))
+        found = (model for model in self._read(self._find()) if isinstance(model, BrokenEntry))
         shown = (model for model in found if _own(model) or not model.stray)
         return sorted(shown, key=lambda model: (model.id, model.path))
 
@@ -89,14 +89,14 @@ class Catalog:
         """Whether the model with that id is the default because it was set, not as the only one."""
         return self._means(self._config.default, model_id)
 
-    def default(self) -> Entry | None:
+    def default(self) -> CatalogEntry | None:
         """Give the model that a request means which names none; None when that is not clear."""
         try:
             return self.resolve(None)
         except ModelNotFound:
             return None
 
-    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
+    def resolve(self, name: str | None, *, settled: bool = False) -> CatalogEntry:
         """Give the model that `name` means: an id, an alias, a folder's name, or no name.
 
         No name means the default: the configured one, or the only one there is, those in the hub's
@@ -110,23 +110,23 @@ class Catalog:
         if name is None or name in DEFAULT_NAMES:
             return self._default(self._config.default if settled else self._expected_default)
         model = self.find(name)
-        if isinstance(model, Broken):
+        if isinstance(model, BrokenEntry):
             raise ModelNotFound(f"model {model.id!r} is broken: {model.fault}", param="model")
         return model
 
-    def find(self, name: str) -> Entry | Broken:
+    def find(self, name: str) -> CatalogEntry | BrokenEntry:
         """Give the model that `name` means, broken or not, the whole ones first.
 
         Raises:
             ModelNotFound: as `resolve` does.
         """
         found = self._named(name)
-        best = [model for model in found if isinstance(model, Entry)] or found
+        best = [model for model in found if isinstance(model, CatalogEntry)] or found
         if not best:
             raise self._unknown(name)
         return _only(name, best)
 
-    def find_own(self, name: str) -> Entry | Broken:
+    def find_own(self, name: str) -> CatalogEntry | BrokenEntry:
         """Give the model that `name` means, broken or not, the one in the models directory first.
 
         Raises:
@@ -157,7 +157,7 @@ class Catalog:
     def _expected_default(self) -> str:
         return self._coming or self._config.default
 
-    def _default(self, name: str) -> Entry:
+    def _default(self, name: str) -> CatalogEntry:
         if name:
             return self.resolve(name)
         entries = self.entries()
@@ -173,7 +173,7 @@ class Catalog:
             param="model",
         )
 
-    def _named(self, name: str) -> list[Entry | Broken]:
+    def _named(self, name: str) -> list[CatalogEntry | BrokenEntry]:
         """Give what `name` is the id of, or an alias of, or the name of the folder of."""
         places = list(self._find())
         meant = self._config.aliases.get(name, name)
@@ -197,7 +197,7 @@ class Catalog:
             else:
                 self._remark(place.folder, "its name is not UTF-8, or cannot be printed")
 
-    def _read(self, places: Iterable[Place]) -> Iterator[Entry | Broken]:
+    def _read(self, places: Iterable[Place]) -> Iterator[CatalogEntry | BrokenEntry]:
         for place in places:
             if place.origin is Origin.HUB_CACHE:
                 model = self._revision(place)
@@ -206,12 +206,12 @@ class Catalog:
             if model is not None:
                 yield model
 
-    def _revision(self, place: Place) -> Entry | Broken | None:
+    def _revision(self, place: Place) -> CatalogEntry | BrokenEntry | None:
         """Give the first revision of a repository that is whole, or else the most promising one."""
-        broken: list[Broken] = []
+        broken: list[BrokenEntry] = []
         for folder in snapshots(place.folder):
             model = self._folders.read(Place(place.id, folder, place.origin))
-            if isinstance(model, Entry):
+            if isinstance(model, CatalogEntry):
                 return model
             broken += [model] if model else []
         return min(broken, key=lambda model: model.stray, default=None)
@@ -224,11 +224,13 @@ class Catalog:
             _log.warning("%s", remark)
 
 
-def _own(model: Entry | Broken) -> bool:
+def _own(model: CatalogEntry | BrokenEntry) -> bool:
     return model.origin is Origin.MODELS_DIR
 
 
-def _only(name: str, models: list[Entry] | list[Broken] | list[Entry | Broken]) -> Entry | Broken:
+def _only(
+    name: str, models: list[CatalogEntry] | list[BrokenEntry] | list[CatalogEntry | BrokenEntry]
+) -> CatalogEntry | BrokenEntry:
     """Give the first of `models` where all have one id.
 
     Raises:

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from mlxd.models.adapters import adapters, fits
-from mlxd.models.entry import Entry
+from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
-from mlxd.models.weights import Tensor, read_tensors
+from mlxd.models.weights import TensorInfo, read_tensors
 
 _GROUP_SIZE = 64
 _MAX_BYTES = 50_000_000
@@ -27,7 +27,7 @@ _SCALES = (".scales", ".biases", ".global_scale")
 _FOREIGN_SCALES = (".weight_scale", ".weight_scale_inv", ".input_scale")
 
 
-class Template(msgspec.Struct, frozen=True):
+class TemplateFeatures(msgspec.Struct, frozen=True):
     """What a chat template has a place for."""
 
     tools: bool
@@ -38,12 +38,12 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     """What is written in the folder of a model, and which adapters fit it, by name."""
 
     parameters: int
-    template: Template | None
+    template: TemplateFeatures | None
     license: str | None
     adapters: list[str]
 
 
-def read_details(entry: Entry) -> Details:
+def read_details(entry: CatalogEntry) -> Details:
     """Read the folder of a model; what it does not say, or says absurdly, is None."""
     tensors = read_tensors(entry.path.glob("model*.safetensors"))
     return Details(
@@ -54,12 +54,12 @@ def read_details(entry: Entry) -> Details:
     )
 
 
-def count_parameters(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
+def count_parameters(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
     """Count the parameters, which in quantised weights are several to a number."""
     return sum(_parameters(name, tensors, config) for name in tensors)
 
 
-def _parameters(name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> int:
+def _parameters(name: str, tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
     module, dot, kind = name.rpartition(".")
     if name.endswith(_FOREIGN_SCALES):
         return 0
@@ -85,13 +85,13 @@ def _group_size(module: str, config: Mapping[str, Any]) -> int:
     return _GROUP_SIZE
 
 
-def _template(folder: Path) -> Template | None:
+def _template(folder: Path) -> TemplateFeatures | None:
     text = _read(folder / "chat_template.jinja", _MAX_BYTES)
     for file in ("chat_template.json", "tokenizer_config.json"):
         text = text or _text(_json(folder / file).get("chat_template"))
     if not text:
         return None
-    return Template(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
+    return TemplateFeatures(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
 
 
 def _text(template: object) -> str:

@@ -36,7 +36,7 @@ class Adapter(msgspec.Struct, frozen=True):
             return 0
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One model on disk that can be asked for, and the adapter to apply to it, if any.
 
     `created` is in Unix seconds, `context_length` in tokens, `size_bytes` that of the weights.
@@ -73,7 +73,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.size_bytes + adapter + self.cache_bytes
 
 
-class Broken(msgspec.Struct, frozen=True, kw_only=True):
+class BrokenEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One folder that should be a model and is none, or not the whole of one.
 
     `fault` says why. A `stray` is something else than a model that this daemon could run, or was

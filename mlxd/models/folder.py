@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mlxd.models.architectures import Architectures
-from mlxd.models.entry import ADAPTER_WEIGHTS, CACHED_TOKENS, Broken, Entry, Origin
+from mlxd.models.entry import ADAPTER_WEIGHTS, CACHED_TOKENS, BrokenEntry, CatalogEntry, Origin
 from mlxd.models.model_config import read_config
 from mlxd.models.weights import INDEX, Weights, is_weights, read_weights
 
@@ -40,18 +40,18 @@ class Place(msgspec.Struct, frozen=True):
 class _Reading(msgspec.Struct, frozen=True):
     """What was read, and the files it depends on as they were."""
 
-    found: Entry | Broken
+    found: CatalogEntry | BrokenEntry
     stamps: dict[Path, _Stamp | None]
 
 
-class Folders:
+class FolderReader:
     """Reads folders, and remembers what it read."""
 
     def __init__(self) -> None:
         self._architectures = Architectures()
         self._known: dict[Place, _Reading] = {}
 
-    def read(self, place: Place) -> Entry | Broken | None:
+    def read(self, place: Place) -> CatalogEntry | BrokenEntry | None:
         """Give the model in a folder, or what is wrong with it; None when there is no folder."""
         known = self._known.get(place)
         if known is not None and all(_stamp(file) == stamp for file, stamp in known.stamps.items()):
@@ -75,9 +75,9 @@ class Folders:
         weights = read_weights(folder, names)
         stamps |= {path: _stamp(path) for path in (folder / INDEX, *weights.files)}
         try:
-            found: Entry | Broken = self._model(place, names, weights)
+            found: CatalogEntry | BrokenEntry = self._model(place, names, weights)
         except _Unusable as error:
-            found = Broken(
+            found = BrokenEntry(
                 id=place.id,
                 path=folder,
                 created=0,
@@ -90,7 +90,7 @@ class Folders:
         created = stamp.changed_ns // 1_000_000_000 if stamp else 0
         return _Reading(msgspec.structs.replace(found, created=created), stamps)
 
-    def _model(self, place: Place, names: list[str], weights: Weights) -> Entry:
+    def _model(self, place: Place, names: list[str], weights: Weights) -> CatalogEntry:
         if CONFIG not in names:
             raise _Unusable(_no_config(names), stray=True)
         says = read_config(_load(place.folder / CONFIG))
@@ -100,7 +100,7 @@ class Folders:
             raise _Unusable(_no_weights(names), stray=True)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
-        return Entry(
+        return CatalogEntry(
             id=place.id,
             path=place.folder,
             created=0,

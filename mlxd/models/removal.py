@@ -13,12 +13,12 @@ from pathlib import Path
 
 from mlxd import paths
 from mlxd.errors import NotRemovable
-from mlxd.models.entry import Broken, Entry, Origin
+from mlxd.models.entry import BrokenEntry, CatalogEntry, Origin
 
 _PREFIX = ".removed-"
 
 
-def check_removable(model: Entry | Broken) -> None:
+def check_removable(model: CatalogEntry | BrokenEntry) -> None:
     """Refuse what is not ours to remove.
 
     Raises:

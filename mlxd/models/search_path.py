@@ -36,7 +36,7 @@ class _Listing(msgspec.Struct, frozen=True):
 _NOTHING = _Listing(0, [], [])
 
 
-class Places:
+class SearchPath:
     """Looks into `dirs`, then the models directory, then the hub's cache; remembers what it saw."""
 
     def __init__(self, dirs: Sequence[str]) -> None:

@@ -8,11 +8,11 @@ import logging
 
 import msgspec
 
+from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound, RequestError
-from mlxd.http.dependencies import Catalog, Settings
 from mlxd.messages import Draft
-from mlxd.models.catalog import DEFAULT_NAMES, Entry
+from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 
 _CONFIGURED = "default_model"
 
@@ -22,13 +22,13 @@ _log = logging.getLogger("mlxd.models")
 class Selection:
     """Finds what is named, in the request or in the configuration."""
 
-    def __init__(self, catalog: Catalog, config: Settings) -> None:
+    def __init__(self, catalog: Catalog, config: Config) -> None:
         self._catalog = catalog
         self._config = config
 
     def model(
         self, name: str | None, adapter: str | None = None, *, settled: bool = False
-    ) -> Entry:
+    ) -> CatalogEntry:
         """Give the model `name` with its adapter.
 
         Without `adapter`, or with `default_model`, that is the configured one; with "" there is
@@ -46,7 +46,7 @@ class Selection:
         return self._with_adapter(entry, adapter) if adapter else entry
 
     def draft(
-        self, entry: Entry, name: str | None = None, tokens: int | None = None
+        self, entry: CatalogEntry, name: str | None = None, tokens: int | None = None
     ) -> Draft | None:
         """Give the draft model `name`, which is to guess `tokens` tokens ahead of `entry`.
 
@@ -72,7 +72,7 @@ class Selection:
             _log.warning("%s: %s; answering without a draft model", key, error.message)
             return None
 
-    def blame(self, error: InvalidRequest, entry: Entry, draft_name: str | None) -> None:
+    def blame(self, error: InvalidRequest, entry: CatalogEntry, draft_name: str | None) -> None:
         """Do nothing where a request is to blame for `error`, its draft model being `draft_name`.
 
         Raises:
@@ -81,7 +81,7 @@ class Selection:
         if error.param == "draft_model" and draft_name in (None, *DEFAULT_NAMES):
             raise LoadFailed(f"{_key(entry, 'draft_model')}: {error.message}") from None
 
-    def _with_configured_adapter(self, entry: Entry) -> Entry:
+    def _with_configured_adapter(self, entry: CatalogEntry) -> CatalogEntry:
         name = self._config.for_model(entry.id).adapter
         if not name:
             return entry
@@ -90,10 +90,10 @@ class Selection:
         except InvalidRequest as error:
             raise LoadFailed(f"{_key(entry, 'adapter')}: {error.message}") from None
 
-    def _with_adapter(self, entry: Entry, name: str) -> Entry:
+    def _with_adapter(self, entry: CatalogEntry, name: str) -> CatalogEntry:
         return msgspec.structs.replace(entry, adapter=self._catalog.adapter(name))
 
-    def _draft_entry(self, entry: Entry, name: str) -> Entry:
+    def _draft_entry(self, entry: CatalogEntry, name: str) -> CatalogEntry:
         try:
             draft = self._catalog.resolve(name)
         except ModelNotFound as error:
@@ -106,6 +106,6 @@ class Selection:
         return draft
 
 
-def _key(entry: Entry, name: str) -> str:
+def _key(entry: CatalogEntry, name: str) -> str:
     """Give the path of the configuration's key `name` for one model."""
     return dotted((PER_MODEL, entry.id, name))

@@ -23,7 +23,7 @@ _LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class TensorInfo(msgspec.Struct, frozen=True):
     """One tensor of a header; `data_offsets` are its bytes' begin and end after the header."""
 
     dtype: str
@@ -82,9 +82,9 @@ def is_weights(name: str) -> bool:
     return name.startswith("model") and name.endswith(".safetensors")
 
 
-def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
+def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
     """Give the tensors of all `files`, by name; those of a damaged file are missing."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, TensorInfo] = {}
     for file in files:
         try:
             tensors |= read_header(file)
@@ -93,7 +93,7 @@ def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
     return tensors
 
 
-def read_header(file: Path) -> Mapping[str, Tensor]:
+def read_header(file: Path) -> Mapping[str, TensorInfo]:
     """Give the tensors that a file holds, by name.
 
     Raises:
@@ -116,7 +116,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     try:
         parts = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         parts.pop("__metadata__", None)
-        tensors = {name: msgspec.json.decode(part, type=Tensor) for name, part in parts.items()}
+        tensors = {name: msgspec.json.decode(part, type=TensorInfo) for name, part in parts.items()}
     except (msgspec.DecodeError, RecursionError) as error:
         raise Damaged("is no safetensors file") from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)

@@ -19,7 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
-from mlxd.models.entry import Entry
+from mlxd.models.entry import CatalogEntry
 from mlxd.pool.model import Model
 from mlxd.units import size
 
@@ -37,7 +37,7 @@ class _Waiter:
     admitted: bool = False
 
 
-class Room:
+class Admission:
     """The memory for models, the line of those who wait for it, and the one task that serves them.
 
     `models` holds every model there may be in memory and may grow; `limit` is in bytes.
@@ -118,7 +118,7 @@ class Room:
         if model.memory > self.limit:
             _log.warning("%s takes more than the limit: %s", model.entry.name, self._sum(model))
 
-    def left_beside(self, entry: Entry) -> int:
+    def left_beside(self, entry: CatalogEntry) -> int:
         """Give how many bytes the limit leaves to a model beyond what it needs."""
         return max(0, self.limit - entry.memory_bytes)
 

@@ -1,6 +1,6 @@
 """An engine process from the daemon's side: spawn, handshake, demultiplex, abort, end.
 
-Every request in flight is a `Generation`. Whatever ends the process fails all of them with
+Every request in flight is a `EngineRequest`. Whatever ends the process fails all of them with
 `EngineDied`, whose message says how it ended; what it printed is in the log.
 """
 
@@ -53,7 +53,7 @@ from mlxd.messages import (
     encode_frame,
 )
 from mlxd.pool.crashes import Crash, EngineCrashed
-from mlxd.pool.engine_request import Generation
+from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.prefill import Prefill
 from mlxd.pool.spawn import Spawned, read_output, spawn
 from mlxd.pool.watchdog import Watchdog
@@ -99,7 +99,7 @@ class EngineProcess:
         self._process = spawned.process
         self._report: Callable[[float], None] = _nothing
         self._transport: asyncio.Transport | None = None
-        self._open: dict[int, Generation] = {}
+        self._open: dict[int, EngineRequest] = {}
         self._last_id = 0
         self._refreshed_at = 0.0
         self._prefill = Prefill(0)
@@ -191,7 +191,7 @@ class EngineProcess:
         """Whether it can be talked to; False is the beginning of its end."""
         return self._transport is not None
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> Generation:
+    def generate(self, requests: Sequence[GenerateRequest]) -> EngineRequest:
         """Start a request, one sequence for each of its choices.
 
         Raises:
@@ -201,7 +201,7 @@ class EngineProcess:
             raise EngineDied(self._death())
         ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
         self._last_id += len(requests)
-        generation = Generation(ids, self._abort)
+        generation = EngineRequest(ids, self._abort)
         if not self._open:
             self.heard_at = asyncio.get_running_loop().time()
         for sequence, request in zip(ids, requests, strict=True):

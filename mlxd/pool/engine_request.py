@@ -11,7 +11,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Generation:
+class EngineRequest:
     """The events of one request in flight, to be read by one task.
 
     A request has one or more choices, each of them a sequence of the engine; their ids are in a

@@ -7,27 +7,27 @@ from collections.abc import Callable
 from mlxd.config import Config
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
-from mlxd.models.catalog import Entry
-from mlxd.pool.admission import Room
+from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 
 _log = logging.getLogger("mlxd.models")
 
 
 class EngineLauncher:
-    """Makes engines for what `room` has memory for.
+    """Makes engines for what `admission` has memory for.
 
     With `engine.spare` one waits that has imported all it needs.
     """
 
-    def __init__(self, config: Config, room: Room) -> None:
+    def __init__(self, config: Config, admission: Admission) -> None:
         self._config = config.engine
-        self._room = room
+        self._admission = admission
         self.spare: EngineProcess | None = None
         self._spawning: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def launch(self, entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+    async def launch(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
         """Give an engine with the model of `entry`, calling `report` with the fraction done.
 
         Raises:
@@ -42,7 +42,7 @@ class EngineLauncher:
             decode_concurrency=self._config.decode_concurrency,
             prompt_concurrency=self._config.prompt_concurrency,
             prefill_step_size=self._config.prefill_step_size,
-            prompt_cache_bytes=min(self._config.prompt_cache, self._room.left_beside(entry)),
+            prompt_cache_bytes=min(self._config.prompt_cache, self._admission.left_beside(entry)),
             trust_remote_code=self._config.trust_remote_code,
         )
         await engine.load(entry.name, load, report, self._config.hang_timeout)

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import msgspec
 
 from mlxd.errors import EngineDied, LoadFailed
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.crashes import Crash, Crashes, EngineCrashed
 from mlxd.pool.engine_process import EngineProcess
 
-Launch = Callable[[Entry, Callable[[float], None]], Awaitable[EngineProcess]]
+Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
 _ENGINE_BYTES = 100_000_000  # what an engine takes besides weights and cache
 
@@ -71,7 +71,7 @@ class Model:
 
     def __init__(
         self,
-        entry: Entry,
+        entry: CatalogEntry,
         launch: Launch,
         policy: Policy,
         observer: Observer,

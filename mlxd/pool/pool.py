@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from mlxd.config import Config
 from mlxd.errors import Draining, QueueFull
 from mlxd.messages import GenerateRequest
-from mlxd.models.catalog import Adapter, Entry
-from mlxd.pool.admission import Room
+from mlxd.models.catalog import Adapter, CatalogEntry
+from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
 from mlxd.pool.memory_limit import memory_for_models
 from mlxd.pool.model import Launch, Model, Policy, State
-from mlxd.pool.request import Answer
+from mlxd.pool.request import ActiveRequest
 from mlxd.units import size
 
 _log = logging.getLogger("mlxd.models")
@@ -29,21 +29,21 @@ class Pool:
     def __init__(self, config: Config, launch: Launch | None = None) -> None:
         self._config = config
         self._models: dict[tuple[str, Adapter | None], Model] = {}
-        self.room = Room(
+        self.admission = Admission(
             self._models.values(),
             config.models.memory_limit or memory_for_models(),
             config.models.max_loaded,
         )
-        self._launcher = EngineLauncher(config, self.room)
+        self._launcher = EngineLauncher(config, self.admission)
         self._launch = launch or self._launcher.launch
-        self._answers: set[Answer] = set()
+        self._answers: set[ActiveRequest] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = self._refusing = self._closed = False
 
     def open(self) -> None:
         """Begin: have a spare engine wait, where the configuration asks for one."""
-        _log.info("models may take %s (models.memory_limit)", size(self.room.limit))
+        _log.info("models may take %s (models.memory_limit)", size(self.admission.limit))
         self._launcher.keep_spare()
 
     @property
@@ -58,12 +58,12 @@ class Pool:
 
     def submit(
         self,
-        entry: Entry,
+        entry: CatalogEntry,
         requests: Sequence[GenerateRequest],
         *,
         stream: bool = False,
         keep_alive: float | None = None,
-    ) -> Answer:
+    ) -> ActiveRequest:
         """Accept a request; from here on it ends with its answer or with an error.
 
         Args:
@@ -82,19 +82,19 @@ class Pool:
         limit = self._config.server.max_queue
         if len(self._answers) >= limit:
             raise QueueFull(f"{limit} requests are accepted already (server.max_queue)")
-        answer = Answer(self, entry, requests, stream=stream, keep_alive=keep_alive)
+        answer = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
         self._answers.add(answer)
         self._empty.clear()
         return answer
 
-    def model(self, entry: Entry) -> Model:
+    def model(self, entry: CatalogEntry) -> Model:
         """Give the model of `entry`, known from now on; with another adapter it is another one.
 
         One that is in memory, or waited for, stays what it is while its files change.
         """
         key = (entry.id, entry.adapter)
         model = self._models.get(key)
-        kept = model is not None and (model.resident or self.room.awaited(model))
+        kept = model is not None and (model.resident or self.admission.awaited(model))
         if model is None or (model.entry != entry and not kept):
             model = Model(entry, self._launch, self._policy(entry), self)
             self._models[key] = model
@@ -102,7 +102,7 @@ class Pool:
 
     @contextlib.asynccontextmanager
     async def lease(
-        self, entry: Entry, keep_alive: float | None = None
+        self, entry: CatalogEntry, keep_alive: float | None = None
     ) -> AsyncIterator[EngineProcess]:
         """Hold a model in memory, once there is room for it.
 
@@ -116,14 +116,14 @@ class Pool:
         """
         model = self.model(entry)
         model.check()
-        await self.room.take(model)
+        await self.admission.take(model)
         try:
             engine = await model.ready()
             if keep_alive is not None:
                 model.keep(keep_alive)
             yield engine
         finally:
-            self.room.give_back(model)
+            self.admission.give_back(model)
 
     async def healthy(self) -> None:
         """Return when requests are accepted, and the loop of every ready engine turns.
@@ -152,7 +152,7 @@ class Pool:
     async def close(self) -> None:
         """End every engine; what still runs ends with `Draining`."""
         self._draining = self._refusing = self._closed = True
-        self.room.close()
+        self.admission.close()
         await self._launcher.close()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
 
@@ -166,13 +166,13 @@ class Pool:
         """Whether the engines have been ended for good."""
         return self._closed
 
-    def forget(self, answer: Answer) -> None:
-        """Count `answer` as ended."""
-        self._answers.discard(answer)
+    def forget(self, request: ActiveRequest) -> None:
+        """Count `request` as ended."""
+        self._answers.discard(request)
         if not self._answers:
             self._empty.set()
 
-    def _policy(self, entry: Entry) -> Policy:
+    def _policy(self, entry: CatalogEntry) -> Policy:
         models = self._config.models
         own = self._config.for_model(entry.id).keep_alive
         return Policy(
@@ -186,11 +186,11 @@ class Pool:
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
                 # Metal knows better than the daemon, which has none, could reckon.
-                self.room.limit = model.engine.device_memory_bytes or self.room.limit
-            self.room.warn_of(model)
+                self.admission.limit = model.engine.device_memory_bytes or self.admission.limit
+            self.admission.warn_of(model)
             self._launcher.keep_spare()
-        self.room.changed()
+        self.admission.changed()
 
     def memory_changed(self, model: Model) -> None:
         """See to what follows from what a model takes."""
-        self.room.check(model)
+        self.admission.check(model)

@@ -3,20 +3,38 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
-from mlxd.models.catalog import Entry
-from mlxd.pool.engine_request import Generation
-from mlxd.pool.model import State
+from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_request import EngineRequest
+from mlxd.pool.model import Model, State
 from mlxd.pool.timing import Timing
 
-if TYPE_CHECKING:
-    from mlxd.pool.pool import Pool
+
+class Lender(Protocol):
+    """What a request needs of the pool that accepted it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engines have been ended for good."""
+
+    def model(self, entry: CatalogEntry) -> Model:
+        """Return the model of `entry`."""
+
+    def lease(
+        self, entry: CatalogEntry, keep_alive: float | None = None
+    ) -> AbstractAsyncContextManager[EngineProcess]:
+        """Hold a model in memory, once there is room for it."""
+
+    def forget(self, request: "ActiveRequest") -> None:
+        """Count `request` as ended."""
 
 
-class Answer:
+class ActiveRequest:
     """The events of a request, in lists as they come; to be read by one task, then closed.
 
     A request whose engine dies is run again, once, on a new engine; its events then begin anew
@@ -26,8 +44,8 @@ class Answer:
 
     def __init__(
         self,
-        pool: "Pool",
-        entry: Entry,
+        pool: Lender,
+        entry: CatalogEntry,
         requests: Sequence[GenerateRequest],
         *,
         stream: bool,
@@ -40,12 +58,12 @@ class Answer:
         self._stream = stream
         self._keep_alive = keep_alive
         self._held = contextlib.AsyncExitStack()
-        self._generation: Generation | None = None
+        self._generation: EngineRequest | None = None
         self._prefill: PrefillProgress | None = None
         self._letting_go: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = False
 
-    def __aiter__(self) -> "Answer":
+    def __aiter__(self) -> "ActiveRequest":
         """Iterate over lists of events; none is empty and the last one ends the last choice."""
         return self
 

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from mlxd.api.chat import decode_body
-from mlxd.api.reply_builder import EventFold
-from mlxd.config import Generation, ModelSettings
+from mlxd.api.reply_builder import OpenAIReplyBuilder
+from mlxd.config import GenerationConfig, ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (
     ChatPrompt,
@@ -53,19 +53,19 @@ def template_messages(*messages: Any) -> list[dict[str, Any]]:
     return prompt.messages
 
 
-def new_fold(**fields: Any) -> EventFold:
-    return decode_body(body(**fields)).fold("some/model", 1_700_000_000)
+def new_builder(**fields: Any) -> OpenAIReplyBuilder:
+    return decode_body(body(**fields)).reply_builder("some/model", 1_700_000_000)
 
 
-def streamed(fold: EventFold, answer: list[list[ChoiceEvent]] = ANSWER) -> list[Any]:
-    events = b"".join(fold.stream(events) for events in answer).decode().split("\n\n")
+def streamed(builder: OpenAIReplyBuilder, answer: list[list[ChoiceEvent]] = ANSWER) -> list[Any]:
+    events = b"".join(builder.stream(events) for events in answer).decode().split("\n\n")
     assert events.pop() == ""
     data = [event.removeprefix("data: ") for event in events]
     return [json.loads(d) if d != "[DONE]" else d for d in data]
 
 
 def test_what_is_left_out_comes_from_the_defaults():
-    defaults = Generation(max_tokens=7, temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
+    defaults = GenerationConfig(max_tokens=7, temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
     (made,) = decode_body(body()).to_requests(ModelSettings(generation=defaults), None)
     assert made.max_tokens == 7
     assert made.sampling == Sampling(temperature=0.3, top_p=0.9, top_k=5, min_p=0.1)
@@ -85,7 +85,7 @@ def test_max_completion_tokens_wins():
 
 
 def test_zero_temperature_overrides_a_default():
-    settings = ModelSettings(generation=Generation(temperature=0.7))
+    settings = ModelSettings(generation=GenerationConfig(temperature=0.7))
     (made,) = decode_body(body(temperature=0)).to_requests(settings, None)
     assert made.sampling.temperature == 0
 
@@ -212,10 +212,10 @@ def test_a_field_we_cannot_honour_is_refused():
 
 
 def test_a_whole_reply_is_openais():
-    fold = decode_body(body()).fold("some/model", 1_700_000_000)
+    builder = decode_body(body()).reply_builder("some/model", 1_700_000_000)
     for events in ANSWER:
-        fold.collect(events)
-    reply = json.loads(fold.reply())
+        builder.collect(events)
+    reply = json.loads(builder.reply())
     assert reply.pop("id").startswith("chatcmpl-")
     assert reply.pop("system_fingerprint").startswith("mlxd-")
     assert reply == {
@@ -241,7 +241,7 @@ def test_a_whole_reply_is_openais():
 
 
 def test_a_stream_is_openais():
-    *chunks, done = streamed(new_fold())
+    *chunks, done = streamed(new_builder())
     assert done == "[DONE]"
     assert [chunk["choices"][0]["delta"] for chunk in chunks] == [
         {"role": "assistant", "content": ""},
@@ -257,8 +257,10 @@ def test_a_stream_is_openais():
 
 
 def test_a_stream_with_usage_ends_with_one_more_chunk():
-    fold = decode_body(body(stream=True, stream_options={"include_usage": True})).fold("m", 1)
-    *chunks, last, done = streamed(fold)
+    builder = decode_body(body(stream=True, stream_options={"include_usage": True})).reply_builder(
+        "m", 1
+    )
+    *chunks, last, done = streamed(builder)
     assert done == "[DONE]"
     assert all(chunk["usage"] is None for chunk in chunks)
     assert last["choices"] == []
@@ -266,16 +268,16 @@ def test_a_stream_with_usage_ends_with_one_more_chunk():
 
 
 def test_an_answer_without_text_is_still_a_message():
-    fold = new_fold()
-    fold.collect([(0, Started(1, 9, 0)), (0, Finished(1, "length", USAGE))])
-    (choice,) = json.loads(fold.reply())["choices"]
+    builder = new_builder()
+    builder.collect([(0, Started(1, 9, 0)), (0, Finished(1, "length", USAGE))])
+    (choice,) = json.loads(builder.reply())["choices"]
     assert choice["message"]["content"] == ""
     assert choice["finish_reason"] == "length"
 
 
 def test_nothing_is_sent_before_the_first_text():
-    fold = new_fold()
-    assert fold.stream([(0, Started(1, 9, 0)), (0, PrefillProgress(1, 2, 9))]) == b""
+    builder = new_builder()
+    assert builder.stream([(0, Started(1, 9, 0)), (0, PrefillProgress(1, 2, 9))]) == b""
 
 
 @pytest.mark.parametrize(
@@ -419,9 +421,9 @@ THOUGHT: list[list[ChoiceEvent]] = [
 
 
 def test_a_whole_reply_with_reasoning_and_calls():
-    fold = new_fold()
-    fold.collect(THOUGHT[0])
-    (choice,) = json.loads(fold.reply())["choices"]
+    builder = new_builder()
+    builder.collect(THOUGHT[0])
+    (choice,) = json.loads(builder.reply())["choices"]
     message = choice["message"]
     assert (message["content"], choice["finish_reason"]) == (None, "tool_calls")
     assert message["reasoning_content"] == message["reasoning"] == "hm"
@@ -432,7 +434,7 @@ def test_a_whole_reply_with_reasoning_and_calls():
 
 
 def test_a_streamed_call_is_named_first_and_then_given_its_arguments():
-    *chunks, _ = streamed(new_fold(), THOUGHT)
+    *chunks, _ = streamed(new_builder(), THOUGHT)
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     assert deltas[0] == {"role": "assistant", "content": ""}
     assert deltas[1] == {"reasoning_content": "hm", "reasoning": "hm"}
@@ -451,25 +453,27 @@ def test_log_probabilities_whole_and_streamed_are_the_same():
     ]
     other = {"token": "e", "logprob": -1.0, "bytes": [101], "id": 2}
     chosen = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "id": 1, "top_logprobs": [other]}
-    fold = new_fold(logprobs=True, top_logprobs=1)
-    fold.collect(answer[0])
-    (choice,) = json.loads(fold.reply())["choices"]
+    builder = new_builder(logprobs=True, top_logprobs=1)
+    builder.collect(answer[0])
+    (choice,) = json.loads(builder.reply())["choices"]
     assert choice["logprobs"] == {"content": [chosen], "refusal": None}
-    chunks = streamed(new_fold(logprobs=True, top_logprobs=1, stream=True), answer)
+    chunks = streamed(new_builder(logprobs=True, top_logprobs=1, stream=True), answer)
     assert chunks[1]["choices"][0]["logprobs"] == choice["logprobs"]
 
 
 def test_choices_keep_apart_and_the_stream_ends_after_the_last():
-    fold = new_fold(n=2)
-    first = fold.stream([(1, Delta(2, "b")), (1, Finished(2, "stop", USAGE))])
+    builder = new_builder(n=2)
+    first = builder.stream([(1, Delta(2, "b")), (1, Finished(2, "stop", USAGE))])
     assert b"[DONE]" not in first
     assert b'"index":1,"delta":{"content":"b"}' in first
-    assert fold.stream([(0, Finished(1, "length", USAGE))]).endswith(b"data: [DONE]\n\n")
-    assert fold.usage == Usage(9, 4, 4)
+    assert builder.stream([(0, Finished(1, "length", USAGE))]).endswith(b"data: [DONE]\n\n")
+    assert builder.usage == Usage(9, 4, 4)
 
 
 def test_what_began_on_an_engine_that_died_is_not_in_the_reply():
-    fold = new_fold()
-    fold.collect([(0, Started(1, 9, 0)), (0, Delta(1, "half of it"))])
-    fold.collect([(0, Started(2, 9, 0)), (0, Delta(2, "whole")), (0, Finished(2, "stop", USAGE))])
-    assert json.loads(fold.reply())["choices"][0]["message"]["content"] == "whole"
+    builder = new_builder()
+    builder.collect([(0, Started(1, 9, 0)), (0, Delta(1, "half of it"))])
+    builder.collect(
+        [(0, Started(2, 9, 0)), (0, Delta(2, "whole")), (0, Finished(2, "stop", USAGE))]
+    )
+    assert json.loads(builder.reply())["choices"][0]["message"]["content"] == "whole"

@@ -85,10 +85,10 @@ def test_a_field_we_cannot_honour_is_refused():
 
 
 def test_a_whole_reply_is_openais():
-    fold = decode_body(body()).fold("m", 5)
+    builder = decode_body(body()).reply_builder("m", 5)
     for events in ANSWER:
-        fold.collect(events)
-    reply = json.loads(fold.reply())
+        builder.collect(events)
+    reply = json.loads(builder.reply())
     assert reply["id"].startswith("cmpl-")
     assert (reply["object"], reply["created"], reply["model"]) == ("text_completion", 5, "m")
     assert reply["choices"] == [
@@ -98,8 +98,10 @@ def test_a_whole_reply_is_openais():
 
 
 def test_a_stream_is_openais():
-    fold = decode_body(body(stream=True, stream_options={"include_usage": True})).fold("m", 5)
-    sent = b"".join(fold.stream(events) for events in ANSWER).decode()
+    builder = decode_body(body(stream=True, stream_options={"include_usage": True})).reply_builder(
+        "m", 5
+    )
+    sent = b"".join(builder.stream(events) for events in ANSWER).decode()
     *events, done, end = sent.split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     *chunks, last = [json.loads(event.removeprefix("data: ")) for event in events]
@@ -120,21 +122,21 @@ def test_each_prompt_gets_n_answers_with_seeds_of_their_own():
 
 
 def test_a_prompt_is_counted_once_however_many_answers_it_has():
-    fold = decode_body(body(["a", "b"], n=2)).fold("m", 5)
+    builder = decode_body(body(["a", "b"], n=2)).reply_builder("m", 5)
     for index in (3, 1, 0, 2):
-        assert fold.usage is None
-        fold.collect([(index, Delta(1, f"t{index}")), (index, Finished(1, "stop", USAGE))])
-    reply = json.loads(fold.reply())
+        assert builder.usage is None
+        builder.collect([(index, Delta(1, f"t{index}")), (index, Finished(1, "stop", USAGE))])
+    reply = json.loads(builder.reply())
     assert [choice["text"] for choice in reply["choices"]] == ["t0", "t1", "t2", "t3"]
     assert [choice["index"] for choice in reply["choices"]] == [0, 1, 2, 3]
     assert (reply["usage"]["prompt_tokens"], reply["usage"]["completion_tokens"]) == (6, 8)
 
 
 def test_log_probabilities_are_lists_with_offsets():
-    fold = decode_body(body(logprobs=1)).fold("m", 5)
+    builder = decode_body(body(logprobs=1)).reply_builder("m", 5)
     for events in LOGPROBS:
-        fold.collect(events)
-    (choice,) = json.loads(fold.reply())["choices"]
+        builder.collect(events)
+    (choice,) = json.loads(builder.reply())["choices"]
     assert choice["logprobs"] == {
         "tokens": ["on", "ce"],
         "token_logprobs": [-0.5, -0.25],
@@ -144,8 +146,8 @@ def test_log_probabilities_are_lists_with_offsets():
 
 
 def test_streamed_log_probabilities_go_on_counting():
-    fold = decode_body(body(logprobs=1, stream=True)).fold("m", 5)
-    events = fold.stream(LOGPROBS[0]).decode().split("\n\n")[:-1]
+    builder = decode_body(body(logprobs=1, stream=True)).reply_builder("m", 5)
+    events = builder.stream(LOGPROBS[0]).decode().split("\n\n")[:-1]
     choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
     assert [choice["logprobs"]["text_offset"] for choice in choices] == [[0], [2]]
 

@@ -2,24 +2,24 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Models, ModelSettings, Server, check
+from mlxd.config import Config, ModelsConfig, ModelSettings, ServerConfig, check
 from mlxd.errors import ConfigError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost"])
 def test_loopback_needs_no_key(home: Path, host: str) -> None:
-    check(Config(server=Server(host=host)))
+    check(Config(server=ServerConfig(host=host)))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "mac.local", "localhost.example"])
 def test_any_other_address_needs_a_key(home: Path, host: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        check(Config(server=Server(host=host)))
+        check(Config(server=ServerConfig(host=host)))
     assert caught.value.message == (
         f'server.host: "{host}" can be reached from other machines: '
         "set server.api_key too, or use 127.0.0.1"
     )
-    check(Config(server=Server(host=host, api_key="sesame-open")))
+    check(Config(server=ServerConfig(host=host, api_key="sesame-open")))
 
 
 @pytest.mark.parametrize(("platform", "limit"), [("darwin", 103), ("linux", 107)])
@@ -27,9 +27,9 @@ def test_a_socket_path_must_fit_the_system(
     home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, limit: int
 ) -> None:
     monkeypatch.setattr("sys.platform", platform)
-    check(Config(server=Server(socket="/" + "x" * (limit - 1))))
+    check(Config(server=ServerConfig(socket="/" + "x" * (limit - 1))))
     with pytest.raises(ConfigError) as caught:
-        check(Config(server=Server(socket="/" + "ü" + "x" * (limit - 2))))
+        check(Config(server=ServerConfig(socket="/" + "ü" + "x" * (limit - 2))))
     assert f"has {limit + 1} bytes" in caught.value.message
     assert f"at most {limit}: set server.socket or MLXD_HOME" in caught.value.message
 
@@ -44,7 +44,7 @@ def test_a_model_does_not_draft_for_itself(home: Path) -> None:
     big = {"owner/big": ModelSettings(draft_model="same")}
     check(Config(model=big))
     with pytest.raises(ConfigError) as caught:
-        check(Config(models=Models(aliases={"same": "owner/big"}), model=big))
+        check(Config(models=ModelsConfig(aliases={"same": "owner/big"}), model=big))
     assert caught.value.message == (
         'model."owner/big".draft_model: "same" is the model itself; '
         "name a smaller one with the same tokens"

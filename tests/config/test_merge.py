@@ -6,7 +6,7 @@ import pytest
 from mlxd.config import (
     Config,
     Explained,
-    Generation,
+    GenerationConfig,
     ModelSettings,
     explain,
     load,
@@ -340,9 +340,9 @@ def test_one_model_may_have_an_adapter_a_draft_model_and_a_template(home: Path) 
         num_draft_tokens=5,
         chat_template="{{ x }}",
         chat_template_args={"x": [1, {"y": True}]},
-        generation=Generation(top_k=7),
+        generation=GenerationConfig(top_k=7),
     )
-    assert config.for_model("another") == ModelSettings(generation=Generation(top_k=7))
+    assert config.for_model("another") == ModelSettings(generation=GenerationConfig(top_k=7))
     rows = explain(environ={})
     assert _row(rows, "model.big.adapter") == ("pirate", "config.toml")
     text = next(row.text for row in rows if row.key == "model.big.chat_template_args")

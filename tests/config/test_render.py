@@ -2,7 +2,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from mlxd.config import Config, Generation, ModelSettings, load, render_default
+from mlxd.config import Config, GenerationConfig, ModelSettings, load, render_default
 from mlxd.config.keys import KEYS
 
 
@@ -23,7 +23,7 @@ def test_the_example_for_one_model_works(home: Path) -> None:
     text = re.sub(r"^#   ", "", render_default(), flags=re.MULTILINE)
     (home / "config.toml").write_text(text)
     example = load(environ={}).for_model("some/id")
-    assert example == ModelSettings(generation=Generation(max_tokens=2048, temperature=0.7))
+    assert example == ModelSettings(generation=GenerationConfig(max_tokens=2048, temperature=0.7))
     shown = tomllib.loads(text)["model"]["some/id"]
     assert set(shown) == set(ModelSettings.__struct_fields__)
 

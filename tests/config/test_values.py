@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config.values import File, Folders, Secret, Size, Time, toml_text
+from mlxd.config.values import File, FolderList, Secret, Size, Time, toml_text
 
 HERE = Path("/here")
 
@@ -99,7 +99,7 @@ def test_a_path_is_absolute_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert File().read("x.sock", HERE) == "/here/x.sock"
     assert File().read("~/x.sock", HERE) == "/home/me/x.sock"
     assert File().read("", HERE) == ""
-    assert Folders().read(["/a", "b"], HERE) == ["/a", "/here/b"]
+    assert FolderList().read(["/a", "b"], HERE) == ["/a", "/here/b"]
 
 
 @pytest.mark.parametrize("written", ["a\0b", 3, "~nobody-of-that-name/x"])
@@ -107,7 +107,7 @@ def test_what_is_no_path_is_refused(written: object) -> None:
     with pytest.raises(ValueError):
         File().read(written, HERE)
     with pytest.raises(ValueError):
-        Folders().read([written], HERE)
+        FolderList().read([written], HERE)
 
 
 @pytest.mark.parametrize("written", ["1234567", "with space", "tabbed\tkey", "schlüssel", 12345678])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Models
+from mlxd.config import Config, ModelsConfig
 from mlxd.control import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
 from mlxd.models.catalog import Catalog
@@ -114,10 +114,10 @@ async def test_what_is_in_use_stays(
 async def test_what_requests_wait_for_stays(models: Path, catalog: Catalog) -> None:
     for name in ("a", "b"):
         add_model(models / name)
-    pool = Pool(Config(models=Models(max_loaded=1)))
+    pool = Pool(Config(models=ModelsConfig(max_loaded=1)))
     busy, awaited = (pool.model(catalog.resolve(name)) for name in ("a", "b"))
     busy.hold()
-    request = asyncio.create_task(pool.room.take(awaited))
+    request = asyncio.create_task(pool.admission.take(awaited))
     await asyncio.sleep(0)
     with pytest.raises(ModelInUse, match=r"b is in use \(requests wait for it\)"):
         await CatalogControl(catalog, pool).remove("b", dry_run=False)
@@ -135,7 +135,7 @@ async def test_what_is_not_in_the_models_directory_stays(
     add_model(tmp_path / "mine" / "a")
     elsewhere = add_model(tmp_path / "elsewhere" / "b").parent
     link(models / "linked", elsewhere)
-    control = CatalogControl(Catalog(Models(dirs=[str(tmp_path / "mine")])), pool)
+    control = CatalogControl(Catalog(ModelsConfig(dirs=[str(tmp_path / "mine")])), pool)
     for name, word in {
         "cached": "the Hugging Face cache, .*: hf cache rm model/owner/cached",
         "a": f"a folder of models.dirs, .*: {tmp_path}/mine/a",

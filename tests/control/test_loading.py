@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, Models
+from mlxd.config import Config, ModelsConfig
 from mlxd.control.loading import MemoryControl
 from mlxd.errors import ConfigError, Draining, LoadFailed, ModelNotFound
 from mlxd.messages import Load
-from mlxd.models.catalog import Catalog, Entry
+from mlxd.models.catalog import Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import State
@@ -36,7 +36,7 @@ class Daemon:
         entry = self.catalog.default()
         return entry.id if entry else None
 
-    def entry(self, name: str | None = None) -> Entry:
+    def entry(self, name: str | None = None) -> CatalogEntry:
         return self.catalog.resolve(name)
 
     def saved(self) -> str | None:
@@ -44,7 +44,7 @@ class Daemon:
         return tomllib.loads(file.read_text())["models"]["default"] if file.exists() else None
 
 
-async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+async def launch(entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
     scripts = {"broken": "unloadable", "slow": "hang-on-load"}
     command = fake_command(scripts.get(entry.id, "endless"))
     return await start_engine(entry.id, Load(str(entry.path)), report, command)
@@ -52,7 +52,7 @@ async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess
 
 @asynccontextmanager
 async def daemon(home: Path, max_loaded: int = 3) -> AsyncIterator[Daemon]:
-    config = Config(models=Models(default="a", max_loaded=max_loaded))
+    config = Config(models=ModelsConfig(default="a", max_loaded=max_loaded))
     catalog, pool = Catalog(config.models), Pool(config, launch)
     memory = MemoryControl(catalog, Selection(catalog, config), pool, None)
     try:

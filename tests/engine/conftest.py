@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
-from mlxd.engine.preprocessing import Preparer
+from mlxd.engine.preprocessing import Preprocessor
 from mlxd.engine.scheduler import Scheduler
 from mlxd.messages import (
     Delta,
@@ -27,7 +27,7 @@ class Bench:
     """A scheduler and what it said, by request."""
 
     def __init__(self, model: LoadedModel, **settings: int) -> None:
-        self._preparer = Preparer(model.tokenizer, model.vocabulary, model.context_length)
+        self._preparer = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
         token_bytes = self._preparer.grammars.token_bytes
         self.scheduler = Scheduler(model, Load("unused", **settings), token_bytes)
         self.events: dict[int, list[Event]] = {}

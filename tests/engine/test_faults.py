@@ -28,7 +28,7 @@ from mlxd.messages import (
 )
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import ENGINE_COMMAND, EngineProcess
-from mlxd.pool.engine_request import Generation
+from mlxd.pool.engine_request import EngineRequest
 from tests.pool.conftest import start_engine
 from tests.support.engine_process import DEADLINE, engine_process
 
@@ -67,7 +67,7 @@ async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
             await engine.stop(grace=0)
 
 
-async def read_all(generation: Generation) -> None:
+async def read_all(generation: EngineRequest) -> None:
     while await generation.next_events():
         pass
 

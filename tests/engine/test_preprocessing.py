@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.preprocessing import Prepared, Preparer
+from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Grammar, Sampling, Template
 from tests.engine.conftest import ask
 
@@ -21,8 +21,8 @@ def delivered() -> SimpleQueue[Prepared | Failed]:
 
 
 @pytest.fixture
-def preparer(loaded: LoadedModel, delivered: SimpleQueue[Prepared | Failed]) -> Preparer:
-    preparer = Preparer(loaded.tokenizer, loaded.vocabulary, loaded.context_length)
+def preparer(loaded: LoadedModel, delivered: SimpleQueue[Prepared | Failed]) -> Preprocessor:
+    preparer = Preprocessor(loaded.tokenizer, loaded.vocabulary, loaded.context_length)
     preparer.start(delivered.put)
     return preparer
 
@@ -32,7 +32,7 @@ def with_template(source: str) -> GenerateRequest:
     return GenerateRequest(prompt, 1, Sampling())
 
 
-def test_a_plain_request_is_prepared_at_once(preparer: Preparer) -> None:
+def test_a_plain_request_is_prepared_at_once(preparer: Preprocessor) -> None:
     prepared = preparer.take(Generate(1, ask("Hi")))
     assert isinstance(prepared, Prepared)
     assert prepared.tokens == list(b"Hi")
@@ -44,7 +44,7 @@ def test_a_plain_request_is_prepared_at_once(preparer: Preparer) -> None:
     ids=["grammar", "logprobs", "long", "template"],
 )
 def test_what_may_take_long_is_delivered_later(
-    preparer: Preparer, delivered: SimpleQueue[Any], request_: GenerateRequest
+    preparer: Preprocessor, delivered: SimpleQueue[Any], request_: GenerateRequest
 ) -> None:
     assert preparer.take(Generate(1, request_)) is None
     last = delivered.get(timeout=SECONDS)
@@ -52,7 +52,7 @@ def test_what_may_take_long_is_delivered_later(
 
 
 def test_while_one_takes_long_the_others_wait_for_the_tokenizer(
-    preparer: Preparer, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
+    preparer: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
     prepare = preparer.prepare
@@ -70,7 +70,7 @@ def test_while_one_takes_long_the_others_wait_for_the_tokenizer(
 
 
 def test_an_unexpected_error_fails_its_request_and_tells_no_prompt(
-    preparer: Preparer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    preparer: Preprocessor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompt = "a secret prompt"
 

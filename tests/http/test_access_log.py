@@ -5,7 +5,7 @@ import pytest
 
 from mlxd import __version__
 from mlxd.http.app import public_app
-from tests.support.http_fakes import make_context, text
+from tests.support.http_fakes import make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "my secret prompt"}]}
 
@@ -21,7 +21,7 @@ async def log_line(caplog, of: str) -> str:
 
 
 async def test_every_reply_says_who_answered(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     for path in ("/health", "/nowhere", "/v1/models"):
         headers = (await client.get(path)).headers
         assert headers["x-request-id"].startswith("req-")
@@ -33,7 +33,7 @@ async def test_every_reply_says_who_answered(serve, pool):
     ("given", "kept"), [("abc-1", True), ("x" * 129, False), ("", False), (b"\xe9", False)]
 )
 async def test_a_sane_request_id_is_kept(serve, pool, given, kept):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.get("/health", headers={"x-request-id": given})
     assert (reply.headers["x-request-id"] == given) is kept
 
@@ -41,7 +41,7 @@ async def test_a_sane_request_id_is_kept(serve, pool, given, kept):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_log_line_of_an_answer(serve, pool, caplog, stream):
     caplog.set_level(logging.INFO, logger="mlxd.http")
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     await client.post(
         "/v1/chat/completions?q=hidden",
         json=CHAT | {"stream": stream},
@@ -60,7 +60,7 @@ async def test_the_log_line_of_an_answer(serve, pool, caplog, stream):
 async def test_the_log_line_of_an_aborted_stream(serve, pool, caplog):
     caplog.set_level(logging.INFO, logger="mlxd.http")
     pool.script = [text("one"), asyncio.Event()]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     request = CHAT | {"stream": True}
     headers = {"x-request-id": "r2"}
     async with client.stream(
@@ -74,7 +74,7 @@ async def test_the_log_line_of_an_aborted_stream(serve, pool, caplog):
 
 async def test_a_path_cannot_forge_a_log_line(serve, pool, caplog):
     caplog.set_level(logging.INFO, logger="mlxd.http")
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     await client.get("/a%0Ab", headers={"x-request-id": "r3"})
     line = await log_line(caplog, "r3")
     assert line.startswith("r3 GET /a%0Ab 404 ")

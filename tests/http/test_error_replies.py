@@ -8,13 +8,13 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record
 from mlxd.http.app import public_app
 from mlxd.http.error_replies import ErrorReplies
-from tests.support.http_fakes import make_context, text
+from tests.support.http_fakes import make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 async def test_an_unknown_path(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     for path in ("/v1/chats", "/health/", "/"):
         reply = await client.get(path)
         assert reply.status_code == 404
@@ -27,7 +27,7 @@ async def test_an_unknown_path(serve, pool):
 
 
 async def test_a_name_that_is_no_unicode(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     pool.refusal = ModelNotFound("there is no model 'caf\udce9'")
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert reply.status_code == 404
@@ -35,7 +35,7 @@ async def test_a_name_that_is_no_unicode(serve, pool):
 
 
 async def test_a_wrong_method(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.get("/v1/chat/completions")
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
     assert reply.json()["error"]["code"] == "method_not_allowed"
@@ -44,7 +44,7 @@ async def test_a_wrong_method(serve, pool):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_bug_of_ours_is_told_without_its_text(serve, pool, caplog, stream):
     pool.script = [ValueError("about my secret prompt")]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     headers = {"x-request-id": "r1"}
     body = CHAT | {"stream": stream}
     reply = await client.post("/v1/chat/completions", json=body, headers=headers)
@@ -57,7 +57,7 @@ async def test_a_bug_of_ours_is_told_without_its_text(serve, pool, caplog, strea
 
 async def test_a_bug_of_ours_after_the_first_byte_is_the_last_event(serve, pool):
     pool.script = [text("one"), ValueError("about my secret prompt")]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": True})
     assert reply.status_code == 200
     assert '"message":"internal error (request req-' in reply.text.split("\n\n")[-2]

@@ -9,14 +9,14 @@ from mlxd.config import ModelSettings
 from mlxd.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueueFull
 from mlxd.http.app import public_app, unix_app
 from mlxd.messages import ChatPrompt, Draft, TextPrompt
-from tests.support.http_fakes import make_context
+from tests.support.http_fakes import make_dependencies
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 async def test_a_chat(serve, pool, path):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = (await client.post(path, json=CHAT)).json()
     assert reply["choices"][0]["message"]["content"] == "Hello"
     assert reply["model"] == "tiny"
@@ -28,7 +28,7 @@ async def test_a_chat(serve, pool, path):
 
 
 async def test_a_text_completion(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     body = {"model": "owner/name", "prompt": "Hi", "max_tokens": 3}
     reply = (await client.post("/v1/completions", json=body)).json()
     assert (reply["choices"][0]["text"], reply["model"]) == ("Hello", "owner/name")
@@ -41,7 +41,7 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
         for byte in data:
             yield bytes([byte])
 
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     assert (await client.post("/v1/chat/completions", content=pieces())).status_code == 200
 
 
@@ -59,7 +59,7 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
     ],
 )
 async def test_a_bad_request_never_reaches_the_pool(serve, pool, body, status, param):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=body)
     assert (reply.status_code, reply.json()["error"]["param"]) == (status, param)
     assert pool.requests == []
@@ -68,7 +68,7 @@ async def test_a_bad_request_never_reaches_the_pool(serve, pool, body, status, p
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_pool_that_refuses(serve, pool, stream):
     pool.refusal = QueueFull("512 requests are waiting")
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": stream})
     assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
     assert reply.json()["error"]["type"] == "rate_limit_error"
@@ -80,7 +80,7 @@ async def test_a_pool_that_refuses(serve, pool, stream):
 )
 async def test_an_answer_that_fails(serve, pool, error, status):
     pool.script = [error]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, error.code)
     assert pool.answers[0].closed.is_set()
@@ -88,7 +88,7 @@ async def test_an_answer_that_fails(serve, pool, error, status):
 
 async def test_a_client_that_leaves_aborts_its_answer(serve, pool):
     pool.script = [asyncio.Event()]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     asking = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
     async with asyncio.timeout(10):
         await pool.submitted.wait()
@@ -97,7 +97,7 @@ async def test_a_client_that_leaves_aborts_its_answer(serve, pool):
 
 
 async def test_the_openai_client_chats_and_streams(serve, serve_unix, pool):
-    context = make_context(pool)
+    context = make_dependencies(pool)
     for http in (await serve(public_app(context)), await serve_unix(unix_app(context))):
         base_url = httpx.URL(str(http.base_url)).join("/v1")
         client = openai.AsyncOpenAI(api_key="none", base_url=base_url, http_client=http)
@@ -117,7 +117,7 @@ async def test_the_openai_client_chats_and_streams(serve, serve_unix, pool):
 
 
 async def test_a_draft_model_is_found_in_the_catalog(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     for fields in ({"num_draft_tokens": 5}, {}, {"num_draft_tokens": 0}):
         body = CHAT | {"draft_model": "owner/name"} | fields
         assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
@@ -126,7 +126,7 @@ async def test_a_draft_model_is_found_in_the_catalog(serve, pool):
 
 
 async def test_an_adapter_is_found_in_the_catalog(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT | {"adapters": "pirate"})
     assert (reply.status_code, reply.json()["model"]) == (200, "tiny")
     await client.post("/v1/chat/completions", json=CHAT)
@@ -136,7 +136,7 @@ async def test_an_adapter_is_found_in_the_catalog(serve, pool):
 async def test_the_configured_draft_model_is_to_blame_for_itself(serve, pool):
     """A client that named no draft model is not told that its request was bad."""
     settings = ModelSettings(draft_model="owner/name")
-    client = await serve(public_app(make_context(pool, settings)))
+    client = await serve(public_app(make_dependencies(pool, settings)))
     pool.script = [InvalidRequest("owner/name has other tokens", param="draft_model")]
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "load_failed")
@@ -157,7 +157,7 @@ async def test_the_configured_draft_model_is_to_blame_for_itself(serve, pool):
     ],
 )
 async def test_a_body_has_to_be_announced_as_json_or_not_at_all(serve, pool, content_type, status):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     headers = {"content-type": content_type}
     content = json.dumps(CHAT)
     reply = await client.post("/v1/chat/completions", content=content, headers=headers)

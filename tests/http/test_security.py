@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from mlxd.http.app import public_app, unix_app
-from tests.support.http_fakes import make_context
+from tests.support.http_fakes import make_dependencies
 
 LOOPBACK_HOSTS = ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.8.8.8", "[::1]:80", "[::1]"]
 FOREIGN_HOSTS = ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "", "192.168.1.5"]
@@ -26,18 +26,18 @@ async def raw_status(reader, writer, request: bytes) -> int:
 
 @pytest.mark.parametrize("host", LOOPBACK_HOSTS)
 async def test_this_machine_s_names_are_ours(serve, pool, host):
-    assert await host_status(await serve(public_app(make_context(pool))), host) == 200
+    assert await host_status(await serve(public_app(make_dependencies(pool))), host) == 200
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
 async def test_other_names_are_refused(serve, pool, host):
-    assert await host_status(await serve(public_app(make_context(pool))), host) == 403
+    assert await host_status(await serve(public_app(make_dependencies(pool))), host) == 403
 
 
 async def test_a_request_without_a_host_is_refused_on_tcp_and_welcome_on_the_unix_socket(
     serve, serve_unix, pool, unix_socket
 ):
-    context = make_context(pool)
+    context = make_dependencies(pool)
     client = await serve(public_app(context))
     await serve_unix(unix_app(context))
     request = b"GET /health HTTP/1.0\r\n\r\n"
@@ -49,11 +49,11 @@ async def test_a_request_without_a_host_is_refused_on_tcp_and_welcome_on_the_uni
 
 @pytest.mark.parametrize(("host", "status"), [("", 200), ("localhost", 200), ("evil.test", 403)])
 async def test_hosts_on_the_unix_socket(serve_unix, pool, host, status):
-    assert await host_status(await serve_unix(unix_app(make_context(pool))), host) == status
+    assert await host_status(await serve_unix(unix_app(make_dependencies(pool))), host) == status
 
 
 async def test_configured_names_are_ours(serve, pool):
-    context = make_context(pool, allowed_hosts=["Studio.local", "ai.example:8443"])
+    context = make_dependencies(pool, allowed_hosts=["Studio.local", "ai.example:8443"])
     client = await serve(public_app(context))
     assert await host_status(client, "studio.local:8080") == 200
     assert await host_status(client, "ai.example") == 200
@@ -61,7 +61,7 @@ async def test_configured_names_are_ours(serve, pool):
 
 
 async def test_a_daemon_open_to_the_network_goes_by_any_address_but_not_by_any_name(serve, pool):
-    client = await serve(public_app(make_context(pool, host="0.0.0.0")))
+    client = await serve(public_app(make_dependencies(pool, host="0.0.0.0")))
     assert await host_status(client, "192.168.1.5:8080") == 200
     assert await host_status(client, "[fe80::1]:8080") == 200
     assert await host_status(client, "evil.example") == 403
@@ -78,7 +78,7 @@ async def test_a_daemon_open_to_the_network_goes_by_any_address_but_not_by_any_n
     ],
 )
 async def test_only_our_own_pages_may_ask(serve, pool, origin, status):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     headers = {"host": "localhost:8080", "origin": origin}
     reply = await client.get("/v1/models", headers=headers)
     assert reply.status_code == status
@@ -86,7 +86,7 @@ async def test_only_our_own_pages_may_ask(serve, pool, origin, status):
 
 
 async def test_an_opaque_origin_is_foreign_even_where_no_host_is_needed(serve_unix, pool):
-    client = await serve_unix(unix_app(make_context(pool)))
+    client = await serve_unix(unix_app(make_dependencies(pool)))
     reply = await client.get("/health", headers={"host": "", "origin": "null"})
     assert reply.status_code == 403
 
@@ -104,7 +104,7 @@ async def test_an_opaque_origin_is_foreign_even_where_no_host_is_needed(serve_un
     ],
 )
 async def test_the_api_key(serve, pool, header, status):
-    client = await serve(public_app(make_context(pool, api_key="s3cret")))
+    client = await serve(public_app(make_dependencies(pool, api_key="s3cret")))
     reply = await client.get("/v1/models", headers={"authorization": header})
     assert reply.status_code == status
     if status == 401:
@@ -113,13 +113,13 @@ async def test_the_api_key(serve, pool, header, status):
 
 
 async def test_a_key_beyond_ascii_works(serve, pool):
-    client = await serve(public_app(make_context(pool, api_key="schlüssel")))
+    client = await serve(public_app(make_dependencies(pool, api_key="schlüssel")))
     headers = {"authorization": "Bearer schlüssel".encode()}
     assert (await client.get("/v1/models", headers=headers)).status_code == 200
 
 
 async def test_health_needs_no_key_and_the_unix_socket_neither(serve, serve_unix, pool):
-    context = make_context(pool, api_key="s3cret")
+    context = make_dependencies(pool, api_key="s3cret")
     assert (await (await serve(public_app(context))).get("/health")).status_code == 200
     assert (await (await serve_unix(unix_app(context))).get("/v1/models")).status_code == 200
 
@@ -129,7 +129,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(serve, pool):
         for _ in range(11):
             yield b" " * 10
 
-    client = await serve(public_app(make_context(pool, max_body=100)))
+    client = await serve(public_app(make_dependencies(pool, max_body=100)))
     for content in (b" " * 101, pieces()):
         reply = await client.post("/v1/chat/completions", content=content)
         assert reply.status_code == 413
@@ -138,7 +138,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not(serve, pool):
 
 
 async def test_a_body_announced_as_too_large_is_not_waited_for(serve, pool):
-    client = await serve(public_app(make_context(pool, max_body=100)))
+    client = await serve(public_app(make_dependencies(pool, max_body=100)))
     connection = await asyncio.open_connection(client.base_url.host, client.base_url.port)
     head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 101\r\n\r\n"
     assert await raw_status(*connection, head) == 413

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mlxd.http.app import public_app
-from mlxd.http.server import Server
-from tests.support.http_fakes import FakePool, make_context, text
+from mlxd.http.server import HttpServer
+from tests.support.http_fakes import FakePool, make_dependencies, text
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "Hi"}]}).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(
@@ -22,7 +22,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @pytest.fixture
 async def connection(pool) -> AsyncIterator[Connection]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Server(public_app(make_context(pool)))
+    server = HttpServer(public_app(make_dependencies(pool)))
     serving = asyncio.create_task(server.serve([listener]))
     async with asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(*listener.getsockname())

@@ -5,7 +5,7 @@ import pytest
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.http.app import public_app
 from mlxd.http.sse import Pace
-from tests.support.http_fakes import FINISHED, STARTED, make_context, text
+from tests.support.http_fakes import FINISHED, STARTED, make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
 NEVER_BEATS = Pace(hold=3600, beat=3600)
@@ -17,7 +17,7 @@ def ask(client):
 
 
 async def test_a_stream(serve, pool):
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     async with ask(client) as reply:
         lines = [line async for line in reply.aiter_lines() if line]
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -36,7 +36,7 @@ async def test_a_stream(serve, pool):
 async def test_each_piece_arrives_when_it_is_made(serve, pool):
     second = asyncio.Event()
     pool.script = [STARTED, text("one"), second, text("two"), FINISHED]
-    client = await serve(public_app(make_context(pool), NEVER_BEATS))
+    client = await serve(public_app(make_dependencies(pool), NEVER_BEATS))
     async with asyncio.timeout(10), ask(client) as reply:
         lines = reply.aiter_lines()
         while "one" not in await anext(lines):
@@ -48,7 +48,7 @@ async def test_each_piece_arrives_when_it_is_made(serve, pool):
 async def test_an_early_failure_gets_its_own_status(serve, pool):
     go = asyncio.Event()
     pool.script = [STARTED, go, LoadFailed("tiny: no weights")]
-    client = await serve(public_app(make_context(pool), NEVER_BEATS))
+    client = await serve(public_app(make_dependencies(pool), NEVER_BEATS))
     asking = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
     await asyncio.wait_for(pool.submitted.wait(), 10)
     go.set()
@@ -59,7 +59,7 @@ async def test_an_early_failure_gets_its_own_status(serve, pool):
 
 async def test_a_late_failure_is_the_last_event(serve, pool):
     pool.script = [STARTED, text("Hel"), EngineDied("the engine died")]
-    client = await serve(public_app(make_context(pool)))
+    client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert reply.status_code == 200
     *_, last, end = reply.text.split("\n\n")
@@ -74,7 +74,7 @@ async def test_a_late_failure_is_the_last_event(serve, pool):
 async def test_a_stream_that_waits_tells_how_far_it_is(serve, pool):
     go = asyncio.Event()
     pool.script = [STARTED, go, text("done"), FINISHED]
-    client = await serve(public_app(make_context(pool), QUICK))
+    client = await serve(public_app(make_dependencies(pool), QUICK))
     async with asyncio.timeout(10), ask(client) as reply:
         lines = reply.aiter_lines()
         for progress in ("queued 3", "loading 41%", "prefill 2048/9000"):
@@ -87,7 +87,7 @@ async def test_a_stream_that_waits_tells_how_far_it_is(serve, pool):
 
 async def test_a_stream_that_stalls_after_its_first_text_keeps_talking(serve, pool):
     pool.script = [text("one"), asyncio.Event()]
-    client = await serve(public_app(make_context(pool), QUICK))
+    client = await serve(public_app(make_dependencies(pool), QUICK))
     async with asyncio.timeout(10), ask(client) as reply:
         seen = []
         async for line in reply.aiter_lines():
@@ -100,7 +100,7 @@ async def test_a_stream_that_stalls_after_its_first_text_keeps_talking(serve, po
 async def test_a_failure_after_a_comment_is_an_event(serve, pool):
     go = asyncio.Event()
     pool.script = [go, LoadFailed("no weights")]
-    client = await serve(public_app(make_context(pool), QUICK))
+    client = await serve(public_app(make_dependencies(pool), QUICK))
     async with asyncio.timeout(10), ask(client) as reply:
         lines = reply.aiter_lines()
         assert await anext(lines) == ": queued 3"
@@ -113,7 +113,7 @@ async def test_a_failure_after_a_comment_is_an_event(serve, pool):
 @pytest.mark.parametrize("script", [[], [text("one")]])
 async def test_a_client_that_leaves_aborts_its_answer(serve, pool, script):
     pool.script = [*script, asyncio.Event()]
-    client = await serve(public_app(make_context(pool), QUICK))
+    client = await serve(public_app(make_dependencies(pool), QUICK))
     async with asyncio.timeout(10):
         async with ask(client) as reply:
             await anext(reply.aiter_lines())

@@ -9,14 +9,14 @@ from huggingface_hub import close_session
 
 from mlxd.hub.download import Download
 from mlxd.hub.meter import Meter
-from mlxd.hub.protocol import Done, Progress
+from mlxd.hub.protocol import Downloaded, DownloadProgress
 from mlxd.hub.reference import parse
 from mlxd.hub.repository import Repository
-from mlxd.hub.retry import Patience
+from mlxd.hub.retry import RetryPolicy
 from mlxd.hub.staging import Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
-HURRIED = Patience(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
+HURRIED = RetryPolicy(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
 CONFIG = b'{"model_type": "llama"}'
 # Larger than what sockets buffer, and no two blocks of it alike.
 WEIGHTS = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
@@ -29,9 +29,9 @@ class Puller:
 
     hub: FakeHub
     models_dir: Path
-    told: list[Progress] = field(default_factory=list)
+    told: list[DownloadProgress] = field(default_factory=list)
 
-    def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> Done:
+    def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> Downloaded:
         repository = Repository(parse(name), self.hub.url)
         meter = Meter(self.told.append)
         return Download(repository, self.models_dir, memory_limit, meter, HURRIED).run()

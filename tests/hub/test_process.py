@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mlxd
-from mlxd.hub.protocol import Done, Failed, decode_line
+from mlxd.hub.protocol import Downloaded, DownloadFailed, decode_line
 from tests.fakes.hub import Break, FakeHub, Hold
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
 from tests.support.daemon_process import DEADLINE, wait_until
@@ -37,7 +37,7 @@ def last_words(process: subprocess.Popen[bytes]) -> object:
 def test_its_last_line_is_the_result(pull: Puller) -> None:
     with running(pull) as process:
         done = last_words(process)
-    assert isinstance(done, Done)
+    assert isinstance(done, Downloaded)
     assert contents(Path(done.path)) == TINY
 
 
@@ -57,7 +57,7 @@ def test_a_second_one_waits_until_the_first_is_gone(pull: Puller, hub: FakeHub) 
         wait_until(lambda: pull.staging().size_bytes() > 100_000, "it has come so far")
         with running(pull) as second:
             first.kill()
-            assert isinstance(last_words(second), Done)
+            assert isinstance(last_words(second), Downloaded)
     assert hub.sent["model.safetensors"] == len(WEIGHTS)
 
 
@@ -72,7 +72,7 @@ def test_a_full_disk_is_told_in_one_line(pull: Puller, hub: FakeHub) -> None:
     part.symlink_to("/dev/full")
     with running(pull) as process:
         failed = last_words(process)
-    assert failed == Failed(
+    assert failed == DownloadFailed(
         kind="failed",
         message=f"the disk of {pull.models_dir} is full: make room and go on with "
         "`mlxctl pull acme/tiny`",

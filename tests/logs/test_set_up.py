@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mlxd import logs
-from mlxd.config import Log
+from mlxd.config import LogConfig
 from mlxd.errors import StartupError
 
 
 def test_a_line_of_text_has_time_level_and_origin(tmp_path: Path) -> None:
-    logs.set_up(Log(), tmp_path / "logs" / "mlxd.log")
+    logs.set_up(LogConfig(), tmp_path / "logs" / "mlxd.log")
     logging.getLogger("mlxd.test").warning("look out")
     line = (tmp_path / "logs" / "mlxd.log").read_text()
     when, rest = line[:29], line[29:]
@@ -23,7 +23,7 @@ def test_a_line_of_text_has_time_level_and_origin(tmp_path: Path) -> None:
 
 
 def test_a_line_of_json_is_an_object_with_the_traceback_in_it(tmp_path: Path) -> None:
-    logs.set_up(Log(format="json"), tmp_path / "mlxd.log")
+    logs.set_up(LogConfig(format="json"), tmp_path / "mlxd.log")
     try:
         raise ValueError("broken")
     except ValueError:
@@ -38,14 +38,14 @@ def test_a_line_of_json_is_an_object_with_the_traceback_in_it(tmp_path: Path) ->
 def test_what_is_not_unicode_is_logged_all_the_same(
     tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logs.set_up(Log(format=form), tmp_path / "mlxd.log")
+    logs.set_up(LogConfig(format=form), tmp_path / "mlxd.log")
     logging.getLogger("mlxd.test").info("the folder caf\udce9")
     assert "the folder caf\\" in (tmp_path / "mlxd.log").read_text()
     assert capsys.readouterr().err == ""
 
 
 def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
-    logs.set_up(Log(level="warning"), tmp_path / "mlxd.log")
+    logs.set_up(LogConfig(level="warning"), tmp_path / "mlxd.log")
     logging.getLogger("mlxd.test").info("chatter")
     assert (tmp_path / "mlxd.log").read_text() == ""
 
@@ -53,7 +53,7 @@ def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
 def test_details_are_for_programs(tmp_path: Path) -> None:
     details = {"request": "caf\udce9", "total_ms": 1.5}
     for form in ("json", "text"):
-        logs.set_up(Log(format=form), tmp_path / form)
+        logs.set_up(LogConfig(format=form), tmp_path / form)
         logging.getLogger("mlxd.test").info("done", extra={"details": details})
     entry = json.loads((tmp_path / "json").read_text())
     assert (entry["request"], entry["total_ms"]) == ("caf\\udce9", 1.5)
@@ -61,13 +61,13 @@ def test_details_are_for_programs(tmp_path: Path) -> None:
 
 
 def test_an_endless_message_is_cut_short(tmp_path: Path) -> None:
-    logs.set_up(Log(), tmp_path / "mlxd.log")
+    logs.set_up(LogConfig(), tmp_path / "mlxd.log")
     logging.getLogger("mlxd.test").info("x" * 1_000_000)
     assert (tmp_path / "mlxd.log").stat().st_size < 40_000
 
 
 def test_warnings_of_python_go_to_the_log(tmp_path: Path) -> None:
-    logs.set_up(Log(), tmp_path / "mlxd.log")
+    logs.set_up(LogConfig(), tmp_path / "mlxd.log")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old fashioned", stacklevel=1)
@@ -75,7 +75,7 @@ def test_warnings_of_python_go_to_the_log(tmp_path: Path) -> None:
 
 
 def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
-    logs.set_up(Log(), tmp_path / "logs" / "mlxd.log")
+    logs.set_up(LogConfig(), tmp_path / "logs" / "mlxd.log")
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "logs" / "mlxd.log").stat().st_mode & 0o777 == 0o600
 
@@ -83,4 +83,4 @@ def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file, not a folder")
     with pytest.raises(StartupError, match="cannot be written"):
-        logs.set_up(Log(), tmp_path / "logs" / "mlxd.log")
+        logs.set_up(LogConfig(), tmp_path / "logs" / "mlxd.log")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlxctl.doctor import environment, examine, facts, ports, service
-from mlxctl.doctor.disk import Catalog
+from mlxctl.doctor.disk import ModelsOnDisk
 from mlxctl.doctor.facts import look
-from mlxd.control_api import ModelList
+from mlxd.control_api import ModelListing
 from tests.support.daemon_process import running_daemon, wait_until
 from tests.support.service_world import Mac, mac
 
@@ -39,7 +39,7 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
             machine.set(throttle=0)
             monkeypatch.setattr(ports, "_SECONDS", 0.3)  # for those who never answer
             monkeypatch.setattr(facts, "_ANSWER_SECONDS", 1.0)
-            monkeypatch.setattr(facts, "on_disk", lambda: Catalog(ModelList(models=[]), []))
+            monkeypatch.setattr(facts, "on_disk", lambda: ModelsOnDisk(ModelListing(models=[]), []))
             for name, value in machine.environ.items():
                 monkeypatch.setenv(name, value)
             yield machine

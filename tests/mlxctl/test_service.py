@@ -18,7 +18,7 @@ from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service import probe, process
 from mlxctl.service.handover import received
 from mlxctl.service.pidfile import owner
-from mlxctl.service.probe import Observation
+from mlxctl.service.probe import Probe
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from tests.mlxctl.conftest import DEADLINE, Run, command
@@ -145,7 +145,7 @@ def test_a_restart_keeps_what_the_daemon_was_started_with(
         assert after["default_model"] == before["default_model"] == tiny_model.name
         answer = httpx.post(f"{after['url']}/v1/completions", json={"prompt": "Hi"}).json()
         assert answer["usage"]["completion_tokens"] <= 7
-    with received(Observation(config.load())) as left:
+    with received(Probe(config.load())) as left:
         log_file = ["--log-file", str(home / "logs" / "mlxd.log")]
         assert left.launch.arguments == [os.fsencode(each) for each in [*log_file, *flags]]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Models
+from mlxd.config import ModelsConfig
 from mlxd.errors import InvalidRequest, ModelNotFound
-from mlxd.models.catalog import Adapter, Catalog, Entry
+from mlxd.models.catalog import Adapter, Catalog, CatalogEntry
 from tests.fakes.model_folder import LLAMA, add_model, add_to_cache, write_safetensors
 
 
@@ -30,15 +30,15 @@ def test_each_folder_with_a_config_and_weights_is_a_model(models: Path) -> None:
     add_model(models / "owner" / ".d.partial")
     (models / "empty").mkdir()
     (models / "a-file").write_text("")
-    assert ids(Catalog(Models())) == ["a", "b", "owner/c"]
+    assert ids(Catalog(ModelsConfig())) == ["a", "b", "owner/c"]
 
 
 def test_an_entry_says_what_its_config_and_weights_say(models: Path) -> None:
     folder = add_model(models / "q", LLAMA | {"quantization": {"bits": 4}, "dtype": "bfloat16"})
-    (entry,) = Catalog(Models()).entries()
+    (entry,) = Catalog(ModelsConfig()).entries()
     size = (folder / "model.safetensors").stat().st_size
     token_bytes = 2 * 2 * 64 * 2
-    assert entry == Entry(
+    assert entry == CatalogEntry(
         id="q",
         path=folder,
         created=int((folder / "config.json").stat().st_mtime),
@@ -53,7 +53,7 @@ def test_an_entry_says_what_its_config_and_weights_say(models: Path) -> None:
 def test_weights_that_are_not_quantised_have_a_type(models: Path) -> None:
     folder = add_model(models / "a", LLAMA | {"dtype": "float16"})
     write_safetensors(folder / "model.safetensors", {"a": ("U8", [3]), "b": ("F32", [2])})
-    assert Catalog(Models()).resolve("a").quantization == "float32"
+    assert Catalog(ModelsConfig()).resolve("a").quantization == "float32"
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
@@ -65,7 +65,7 @@ def test_a_name_that_cannot_be_shown_is_left_out_with_a_remark(
         add_model(models / os.fsdecode(name))
     except OSError:
         pytest.skip("this file system has no such names")
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert ids(catalog) == ids(catalog) == ["a"]
     (remark,) = caplog.messages
     assert "is left out: its name is not UTF-8, or cannot be printed" in remark
@@ -75,11 +75,11 @@ def test_a_name_that_cannot_be_shown_is_left_out_with_a_remark(
 @pytest.mark.parametrize("context", ["many", -1, 10**30, True, None])
 def test_an_absurd_context_is_none(models: Path, context: object) -> None:
     add_model(models / "a", LLAMA | {"max_position_embeddings": context})
-    assert Catalog(Models()).resolve("a").context_length is None
+    assert Catalog(ModelsConfig()).resolve("a").context_length is None
 
 
 def test_a_model_that_comes_or_goes_is_seen(models: Path) -> None:
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert ids(catalog) == []
     folder = add_model(models / "new")
     assert ids(catalog) == ["new"]
@@ -91,7 +91,7 @@ def test_a_model_that_comes_to_a_folder_known_for_long_is_seen(models: Path) -> 
     add_model(models / "owner" / "a")
     for folder in (models, models / "owner"):
         os.utime(folder, (1_700_000_000, 1_700_000_000))
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert ids(catalog) == ["owner/a"]
     add_model(models / "b")
     assert ids(catalog) == ["b", "owner/a"]
@@ -102,7 +102,7 @@ def test_a_model_that_comes_to_a_folder_known_for_long_is_seen(models: Path) -> 
 def test_a_model_that_comes_within_a_tick_of_the_clock_is_seen(models: Path) -> None:
     add_model(models / "a")
     tick = models.stat().st_mtime_ns
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert ids(catalog) == ["a"]
     add_model(models / "b")
     os.utime(models, ns=(tick, tick))
@@ -115,48 +115,48 @@ def test_configured_dirs_hold_models_or_are_one(models: Path, tmp_path: Path) ->
     one = add_model(tmp_path / "one")
     missing = tmp_path / "missing"
     dirs = [str(tmp_path / "elsewhere"), str(one), str(missing)]
-    assert ids(Catalog(Models(dirs=dirs))) == ["here", "one", "there"]
+    assert ids(Catalog(ModelsConfig(dirs=dirs))) == ["here", "one", "there"]
 
 
 def test_the_same_id_twice_is_the_first_one(models: Path, tmp_path: Path) -> None:
     add_model(models / "a")
     first = add_model(tmp_path / "elsewhere" / "a")
-    (entry,) = Catalog(Models(dirs=[str(tmp_path / "elsewhere")])).entries()
+    (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "elsewhere")])).entries()
     assert entry.path == first
 
 
 @pytest.mark.parametrize("name", [None, "", "default_model"])
 def test_no_name_means_the_only_model(models: Path, name: str | None) -> None:
     add_model(models / "only")
-    assert Catalog(Models()).resolve(name).id == "only"
+    assert Catalog(ModelsConfig()).resolve(name).id == "only"
 
 
 def test_no_name_means_the_only_model_outside_the_hubs_cache(models: Path, hub_cache: Path) -> None:
     add_to_cache(hub_cache, "owner/a")
-    assert Catalog(Models()).resolve(None).id == "owner/a"
+    assert Catalog(ModelsConfig()).resolve(None).id == "owner/a"
     add_model(models / "own")
-    assert Catalog(Models()).resolve(None).id == "own"
+    assert Catalog(ModelsConfig()).resolve(None).id == "own"
 
 
 def test_no_name_means_the_configured_default(models: Path) -> None:
     add_model(models / "a")
     add_model(models / "b")
-    assert Catalog(Models(default="b")).resolve(None).id == "b"
-    catalog = Catalog(Models(default="b"))
+    assert Catalog(ModelsConfig(default="b")).resolve(None).id == "b"
+    catalog = Catalog(ModelsConfig(default="b"))
     catalog.set_default("a")
     assert catalog.resolve(None).id == "a"
 
 
 def test_an_alias_is_a_name(models: Path) -> None:
     add_model(models / "smollm2-135m")
-    catalog = Catalog(Models(aliases={"small": "smollm2-135m"}))
+    catalog = Catalog(ModelsConfig(aliases={"small": "smollm2-135m"}))
     assert catalog.resolve("small").id == "smollm2-135m"
 
 
 def test_the_name_of_a_folder_is_a_name_where_it_is_the_only_one(models: Path) -> None:
     add_model(models / "owner" / "a")
     add_model(models / "owner" / "b")
-    catalog = Catalog(Models(aliases={"x": "a"}))
+    catalog = Catalog(ModelsConfig(aliases={"x": "a"}))
     assert catalog.resolve("a").id == catalog.resolve("x").id == "owner/a"
     add_model(models / "other" / "a")
     with pytest.raises(ModelNotFound, match="'a' may mean other/a or owner/a: name one"):
@@ -168,14 +168,14 @@ def test_the_name_of_a_folder_is_a_name_where_it_is_the_only_one(models: Path) -
 def test_an_alias_does_not_hide_a_model_of_that_name(models: Path) -> None:
     add_model(models / "a")
     add_model(models / "b")
-    assert Catalog(Models(aliases={"a": "b"})).resolve("a").id == "a"
+    assert Catalog(ModelsConfig(aliases={"a": "b"})).resolve("a").id == "a"
 
 
 @pytest.mark.parametrize("name", ["../owner/a", "owner/../owner/a", "/owner/a", "x/a", "owner/"])
 def test_a_path_is_no_name(models: Path, name: str) -> None:
     add_model(models / "owner" / "a")
     with pytest.raises(ModelNotFound):
-        Catalog(Models()).resolve(name)
+        Catalog(ModelsConfig()).resolve(name)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_an_unknown_model_is_told_with_what_there_is(
     add_model(models / "tiny")
     add_model(models / "other")
     with pytest.raises(ModelNotFound) as caught:
-        Catalog(Models(default=default)).resolve(name)
+        Catalog(ModelsConfig(default=default)).resolve(name)
     assert message in caught.value.message
     assert caught.value.param == "model"
 
@@ -203,11 +203,11 @@ def test_of_many_models_only_some_are_told(models: Path) -> None:
     for number in range(12):
         add_model(models / f"model-{number:02}")
     with pytest.raises(ModelNotFound, match=r"there is model-00, .*, model-07 and 4 more"):
-        Catalog(Models()).resolve("zzz")
+        Catalog(ModelsConfig()).resolve("zzz")
 
 
 def test_without_any_model_it_says_how_to_get_one(models: Path) -> None:
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert catalog.default() is None
     with pytest.raises(ModelNotFound, match="mlxctl import"):
         catalog.resolve("anything")
@@ -215,8 +215,8 @@ def test_without_any_model_it_says_how_to_get_one(models: Path) -> None:
 
 def test_an_adapter_is_found_by_the_name_of_its_folder(models: Path) -> None:
     folder = add_adapter(models.parent / "adapters" / "pirate")
-    assert Catalog(Models()).adapter("pirate") == Adapter("pirate", folder)
-    assert ids(Catalog(Models())) == []
+    assert Catalog(ModelsConfig()).adapter("pirate") == Adapter("pirate", folder)
+    assert ids(Catalog(ModelsConfig())) == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "pirat", ".hidden", "no-weights", "no-config"])
@@ -228,7 +228,7 @@ def test_what_is_no_adapter_is_told_with_what_there_is(models: Path, name: str) 
     (add_adapter(adapters / "no-weights") / "adapters.safetensors").unlink()
     (add_adapter(adapters / "no-config") / "adapter_config.json").unlink()
     with pytest.raises(InvalidRequest) as caught:
-        Catalog(Models()).adapter(name)
+        Catalog(ModelsConfig()).adapter(name)
     assert caught.value.message == f"adapter {name!r} does not exist; there is pirate, poet"
     assert caught.value.param == "adapters"
 
@@ -238,11 +238,11 @@ def test_the_path_of_an_adapter_is_no_name_of_it(models: Path) -> None:
     outside = add_adapter(models.parent / "outside")
     for name in (str(folder), "../adapters/pirate", "pirate/", "./pirate", "../outside"):
         with pytest.raises(InvalidRequest, match="there is pirate"):
-            Catalog(Models()).adapter(name)
+            Catalog(ModelsConfig()).adapter(name)
     with pytest.raises(InvalidRequest, match="there is pirate"):
-        Catalog(Models()).adapter(str(outside))
+        Catalog(ModelsConfig()).adapter(str(outside))
 
 
 def test_without_any_adapter_it_says_so(models: Path) -> None:
     with pytest.raises(InvalidRequest, match="'pirate' does not exist; none is installed"):
-        Catalog(Models()).adapter("pirate")
+        Catalog(ModelsConfig()).adapter("pirate")

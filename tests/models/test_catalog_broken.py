@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Models
+from mlxd.config import ModelsConfig
 from mlxd.errors import ModelNotFound
 from mlxd.models.catalog import Catalog
 from tests.fakes.model_folder import LLAMA, add_model, add_to_cache, write_safetensors
@@ -73,7 +73,7 @@ def test_a_part_that_is_missing_or_damaged_is_named(
     models: Path, damage: Callable[[Path], None], word: str
 ) -> None:
     damage(add_model(models / "a", parts=3) / PART)
-    assert fault(Catalog(Models())) == (
+    assert fault(Catalog(ModelsConfig())) == (
         f"partial: 1 of 3 files of weights are not there or damaged: {PART} {word}"
     )
 
@@ -82,13 +82,15 @@ def test_parts_are_missed_without_an_index_too(models: Path) -> None:
     folder = add_model(models / "a", parts=3)
     (folder / "model.safetensors.index.json").unlink()
     (folder / PART).unlink()
-    assert f"1 of 3 files of weights are not there or damaged: {PART}" in fault(Catalog(Models()))
+    assert f"1 of 3 files of weights are not there or damaged: {PART}" in fault(
+        Catalog(ModelsConfig())
+    )
 
 
 def test_of_many_missing_parts_two_are_named(models: Path) -> None:
     for part in sorted(add_model(models / "a", parts=9).glob("*.safetensors"))[1:]:
         part.unlink()
-    assert fault(Catalog(Models())).endswith(
+    assert fault(Catalog(ModelsConfig())).endswith(
         "8 of 9 files of weights are not there or damaged: model-00002-of-00009.safetensors is "
         "missing, model-00003-of-00009.safetensors is missing, …"
     )
@@ -96,13 +98,16 @@ def test_of_many_missing_parts_two_are_named(models: Path) -> None:
 
 def test_a_single_file_that_is_cut_short(models: Path) -> None:
     cut_short(add_model(models / "a") / "model.safetensors")
-    assert fault(Catalog(Models())) == "partial: model.safetensors is cut short: 125 of 126 bytes"
+    assert (
+        fault(Catalog(ModelsConfig()))
+        == "partial: model.safetensors is cut short: 125 of 126 bytes"
+    )
 
 
 @pytest.mark.parametrize("content", ["{", '{"weight_map": []}', '{"weight_map": {"a": "../b"}}'])
 def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
     (add_model(models / "a") / "model.safetensors.index.json").write_text(content)
-    assert fault(Catalog(Models())).startswith("partial: model.safetensors.index.json ")
+    assert fault(Catalog(ModelsConfig())).startswith("partial: model.safetensors.index.json ")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
 def test_a_header_that_cannot_be_true(models: Path, header: bytes, word: str) -> None:
     file = add_model(models / "a") / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header)
-    assert fault(Catalog(Models())) == f"partial: model.safetensors {word}"
+    assert fault(Catalog(ModelsConfig())) == f"partial: model.safetensors {word}"
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000, ""])
@@ -128,7 +133,7 @@ def test_a_config_that_is_no_object(
 ) -> None:
     folder = add_model(models / "a")
     (folder / "config.json").write_text(content)
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert fault(catalog).startswith("its config.json is not a JSON object")
     assert fault(catalog)
     (remark,) = caplog.messages
@@ -139,7 +144,7 @@ def test_a_config_that_is_no_file_is_never_read(models: Path) -> None:
     folder = add_model(models / "a")
     (folder / "config.json").unlink()
     os.mkfifo(folder / "config.json")
-    assert fault(Catalog(Models())) == "its config.json is no file, or too large"
+    assert fault(Catalog(ModelsConfig())) == "its config.json is no file, or too large"
 
 
 @pytest.mark.parametrize(
@@ -154,12 +159,12 @@ def test_a_config_that_is_no_file_is_never_read(models: Path) -> None:
 )
 def test_a_model_that_cannot_be_run(models: Path, config: object, word: str) -> None:
     add_model(models / "a", config)
-    assert fault(Catalog(Models())) == word
+    assert fault(Catalog(ModelsConfig())) == word
 
 
 def test_a_model_with_code_of_its_own_is_left_to_the_engine(models: Path) -> None:
     add_model(models / "a", {"model_type": "mine", "model_file": "mine.py"})
-    assert Catalog(Models()).resolve("a").architecture == "mine"
+    assert Catalog(ModelsConfig()).resolve("a").architecture == "mine"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +183,7 @@ def test_something_else_in_the_models_directory_is_told(
     (models / "a").mkdir(parents=True)
     for file in files:
         (models / "a" / file).write_text(json.dumps(LLAMA))
-    assert fault(Catalog(Models())).startswith(word)
+    assert fault(Catalog(ModelsConfig())).startswith(word)
 
 
 def test_something_else_is_of_no_interest_in_folders_for_other_things(
@@ -191,7 +196,7 @@ def test_something_else_is_of_no_interest_in_folders_for_other_things(
     (add_to_cache(hub_cache, "owner/tokenizer") / "model.safetensors").unlink()
     cut_short(add_model(mine / "cut") / "model.safetensors")
     (add_to_cache(hub_cache, "owner/part", parts=3) / PART).unlink()
-    catalog = Catalog(Models(dirs=[str(mine)]))
+    catalog = Catalog(ModelsConfig(dirs=[str(mine)]))
     assert [model.id for model in catalog.broken()] == ["cut", "owner/part"]
     with pytest.raises(ModelNotFound, match="'bert' is broken: mlx-lm has no architecture 'bert'"):
         catalog.resolve("bert")
@@ -200,7 +205,7 @@ def test_something_else_is_of_no_interest_in_folders_for_other_things(
 def test_a_whole_model_of_the_same_name_is_preferred(models: Path, hub_cache: Path) -> None:
     cut_short(add_model(models / "owner" / "a") / "model.safetensors")
     whole = add_to_cache(hub_cache, "owner/a")
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert catalog.resolve("owner/a").path == catalog.resolve("a").path == whole
     assert [model.path for model in catalog.broken()] == [models / "owner" / "a"]
     assert catalog.find_own("a").path == models / "owner" / "a"
@@ -209,7 +214,7 @@ def test_a_whole_model_of_the_same_name_is_preferred(models: Path, hub_cache: Pa
 @pytest.mark.parametrize("remembered", [False, True])
 def test_damage_and_repair_are_seen_at_the_next_question(models: Path, remembered: bool) -> None:
     folder = add_model(models / "a", parts=3)
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
 
     def is_whole() -> bool:
         if remembered:
@@ -232,7 +237,7 @@ def test_damage_and_repair_are_seen_at_the_next_question(models: Path, remembere
 def test_what_is_unchanged_is_read_once(models: Path) -> None:
     folder = add_model(models / "a")
     settle(models, folder, *folder.iterdir())
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     entry = catalog.resolve("a")
     garble(folder / "config.json")
     assert catalog.resolve("a") == entry
@@ -240,7 +245,7 @@ def test_what_is_unchanged_is_read_once(models: Path) -> None:
 
 def test_what_changed_just_now_is_read_again(models: Path) -> None:
     folder = add_model(models / "a")
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     catalog.resolve("a")
     garble(folder / "config.json")
     assert "its config.json is not a JSON object" in fault(catalog)

@@ -10,10 +10,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.models import llama
 from mlx_lm.tuner.utils import get_total_parameters
 
-from mlxd.config import Models
+from mlxd.config import ModelsConfig
 from mlxd.models.catalog import Catalog
-from mlxd.models.details import Template, count_parameters, read_details
-from mlxd.models.weights import Tensor, read_tensors
+from mlxd.models.details import TemplateFeatures, count_parameters, read_details
+from mlxd.models.weights import TensorInfo, read_tensors
 from tests.fakes.model_folder import add_model, write_safetensors
 
 
@@ -54,8 +54,8 @@ def test_a_layer_may_be_quantised_in_groups_of_its_own(tmp_path: Path) -> None:
     assert count_parameters(read_tensors([file]), config) == plain
 
 
-def tensor(dtype: str, shape: list[int]) -> Tensor:
-    return Tensor(dtype, shape, (0, 0))
+def tensor(dtype: str, shape: list[int]) -> TensorInfo:
+    return TensorInfo(dtype, shape, (0, 0))
 
 
 def test_scales_of_other_formats_are_no_parameters() -> None:
@@ -76,24 +76,28 @@ TOOLS = "{% for tool in tools %}{{ tool }}{% endfor %}"
 @pytest.mark.parametrize(
     ("file", "content", "template"),
     [
-        ("chat_template.jinja", "{{ messages }}", Template(tools=False, thinking=False)),
-        ("chat_template.jinja", TOOLS, Template(tools=True, thinking=False)),
-        ("chat_template.json", {"chat_template": "<think>"}, Template(tools=False, thinking=True)),
+        ("chat_template.jinja", "{{ messages }}", TemplateFeatures(tools=False, thinking=False)),
+        ("chat_template.jinja", TOOLS, TemplateFeatures(tools=True, thinking=False)),
+        (
+            "chat_template.json",
+            {"chat_template": "<think>"},
+            TemplateFeatures(tools=False, thinking=True),
+        ),
         (
             "tokenizer_config.json",
             {"chat_template": [{"name": "default", "template": "x"}, {"template": TOOLS}]},
-            Template(tools=True, thinking=False),
+            TemplateFeatures(tools=True, thinking=False),
         ),
         ("tokenizer_config.json", {"chat_template": None}, None),
         ("tokenizer_config.json", [], None),
     ],
 )
 def test_the_template_is_where_any_version_wrote_it(
-    models: Path, file: str, content: object, template: Template | None
+    models: Path, file: str, content: object, template: TemplateFeatures | None
 ) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
     (add_model(models / "a") / file).write_text(text)
-    assert read_details(Catalog(Models()).resolve("a")).template == template
+    assert read_details(Catalog(ModelsConfig()).resolve("a")).template == template
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_the_licence_is_that_of_the_front_matter(
     models: Path, text: str, licence: str | None
 ) -> None:
     (add_model(models / "a") / "README.md").write_text(text)
-    assert read_details(Catalog(Models()).resolve("a")).license == licence
+    assert read_details(Catalog(ModelsConfig()).resolve("a")).license == licence
 
 
 def test_an_adapter_fits_the_model_it_was_made_for(models: Path) -> None:
@@ -129,5 +133,5 @@ def test_an_adapter_fits_the_model_it_was_made_for(models: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text(json.dumps(config))
         write_safetensors(folder / "adapters.safetensors", {f"{layer}.lora_a": ("F32", [2])})
-    fitting = read_details(Catalog(Models()).resolve("a")).adapters
+    fitting = read_details(Catalog(ModelsConfig()).resolve("a")).adapters
     assert fitting == ["by-id", "by-layers", "by-path"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import Models
+from mlxd.config import ModelsConfig
 from mlxd.models.catalog import Catalog
 from mlxd.models.entry import Origin
 from tests.fakes.model_folder import add_to_cache
@@ -17,7 +17,7 @@ def test_a_snapshot_is_a_model_under_the_hubs_name(models: Path, hub_cache: Path
     add_to_cache(hub_cache, "gpt2")
     (hub_cache / "datasets--owner--b" / "snapshots" / "abc").mkdir(parents=True)
     (hub_cache / "models--owner--nothing" / "refs").mkdir(parents=True)
-    first, second = Catalog(Models()).entries()
+    first, second = Catalog(ModelsConfig()).entries()
     assert (first.id, second.id, second.path) == ("gpt2", "owner/a", folder)
     assert second.origin is Origin.HUB_CACHE
     assert second.size_bytes > 100
@@ -27,7 +27,7 @@ def test_the_revision_of_main_counts(models: Path, hub_cache: Path) -> None:
     main = add_to_cache(hub_cache, "owner/a", "1")
     later = add_to_cache(hub_cache, "owner/a", "2", main=False)
     os.utime(main, (1, 1))
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert catalog.resolve("owner/a").path == main
     (hub_cache / "models--owner--a" / "refs" / "main").unlink()
     assert catalog.resolve("owner/a").path == later
@@ -39,12 +39,12 @@ def test_a_revision_without_weights_does_not_hide_a_whole_one(
     whole = add_to_cache(hub_cache, "owner/a", "1")
     tokenizer_only = add_to_cache(hub_cache, "owner/a", "2")
     (tokenizer_only / "model.safetensors").unlink()
-    assert Catalog(Models()).resolve("owner/a").path == whole
+    assert Catalog(ModelsConfig()).resolve("owner/a").path == whole
 
 
 def test_a_blob_that_is_gone_is_missed(models: Path, hub_cache: Path) -> None:
     folder = add_to_cache(hub_cache, "owner/a", parts=2)
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert catalog.resolve("owner/a").id == "owner/a"
     (folder / "model-00001-of-00002.safetensors").resolve().unlink()
     assert catalog.entries() == []
@@ -54,13 +54,13 @@ def test_a_blob_that_is_gone_is_missed(models: Path, hub_cache: Path) -> None:
 
 def test_a_cache_may_be_one_of_the_configured_dirs(models: Path, tmp_path: Path) -> None:
     add_to_cache(tmp_path / "disk", "owner/a")
-    (entry,) = Catalog(Models(dirs=[str(tmp_path / "disk")])).entries()
+    (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "disk")])).entries()
     assert (entry.id, entry.origin) == ("owner/a", Origin.HUB_CACHE)
 
 
 def test_a_cache_that_is_gone_holds_nothing(models: Path, hub_cache: Path) -> None:
     add_to_cache(hub_cache, "owner/a")
-    catalog = Catalog(Models())
+    catalog = Catalog(ModelsConfig())
     assert len(catalog.entries()) == 1
     shutil.rmtree(hub_cache)
     assert catalog.entries() == []
@@ -70,4 +70,4 @@ def test_a_cache_that_is_gone_holds_nothing(models: Path, hub_cache: Path) -> No
 def test_a_ref_that_is_none_is_passed_over(models: Path, hub_cache: Path, content: bytes) -> None:
     folder = add_to_cache(hub_cache, "owner/a")
     (hub_cache / "models--owner--a" / "refs" / "main").write_bytes(content)
-    assert Catalog(Models()).resolve("owner/a").path == folder
+    assert Catalog(ModelsConfig()).resolve("owner/a").path == folder

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mlxd.config import ModelSettings, Server
+from mlxd.config import ModelSettings, ServerConfig
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound
 from mlxd.messages import Draft
 from mlxd.models.selection import Selection
@@ -14,7 +14,7 @@ DRAFT = "/models/owner/name"
 
 
 def selection(settings: ModelSettings) -> Selection:
-    return Selection(FakeCatalog(), FakeSettings(Server(), settings))
+    return Selection(FakeCatalog(), FakeSettings(ServerConfig(), settings))
 
 
 def draft(

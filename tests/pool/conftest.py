@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.messages import Load
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Launch
 
@@ -18,8 +18,8 @@ def fake_command(script: str) -> tuple[str, ...]:
     return (sys.executable, str(FAKE_ENGINE), script)
 
 
-def make_entry(name: str) -> Entry:
-    return Entry(
+def make_entry(name: str) -> CatalogEntry:
+    return CatalogEntry(
         id=name,
         path=Path("/models") / name,
         created=0,
@@ -44,7 +44,7 @@ def launch_fake() -> Callable[[str], Launch]:
     """Give a launch function whose engines follow a script of tests/fakes/engine.py."""
 
     def with_script(script: str) -> Launch:
-        async def launch(entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+        async def launch(entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
             load = Load(str(entry.path))
             return await start_engine(entry.id, load, report, fake_command(script))
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from mlxd.config import Config, Models
+from mlxd.config import Config, ModelsConfig
 from mlxd.errors import InsufficientMemory
-from mlxd.models.catalog import Entry
+from mlxd.models.catalog import CatalogEntry
 from mlxd.pool import admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Launch, State
@@ -28,7 +28,7 @@ class CountedLaunch:
         self.ids: list[str] = []
         self._launch = launch
 
-    async def __call__(self, entry: Entry, report: Callable[[float], None]) -> EngineProcess:
+    async def __call__(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
         self.ids.append(entry.id)
         return await self._launch(entry, report)
 
@@ -51,7 +51,7 @@ async def test_a_model_that_is_waited_for_stays_the_same_while_its_files_change(
     async with open_pool(launch) as pool:
         async with pool.lease(A):
             before = asyncio.create_task(read(pool.submit(B, text("before"))))
-            await until(lambda: pool.room.awaited(pool.model(B)))
+            await until(lambda: pool.admission.awaited(pool.model(B)))
             awaited = pool.model(B)
             changed = msgspec.structs.replace(B, created=B.created + 1)
             assert pool.model(changed) is awaited
@@ -66,7 +66,7 @@ async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
     monkeypatch.setattr(admission, "_PATIENCE", 0.5)
     async with open_pool(launch) as pool:
 
-        async def ask_again_and_again(entry: Entry) -> None:
+        async def ask_again_and_again(entry: CatalogEntry) -> None:
             for _ in range(30):
                 assert await read(pool.submit(entry, text("x"))) == "x"
 
@@ -96,11 +96,11 @@ async def test_a_busy_model_gives_way_to_who_has_waited_long_enough(
 
 
 def limited(limit: int = 10**12, max_loaded: int = 3, pinned: tuple[str, ...] = ()) -> Config:
-    models = Models(memory_limit=limit, max_loaded=max_loaded, pinned=list(pinned))
+    models = ModelsConfig(memory_limit=limit, max_loaded=max_loaded, pinned=list(pinned))
     return Config(models=models)
 
 
-def large(name: str, size: int) -> Entry:
+def large(name: str, size: int) -> CatalogEntry:
     return msgspec.structs.replace(make_entry(name), size_bytes=size)
 
 
@@ -189,14 +189,14 @@ async def test_what_the_device_recommends_is_the_limit_unless_one_is_configured(
     for limit, expected in ((0, 7 * 10**9), (10**12, 10**12)):
         async with open_pool(launch_fake("device=7000000000"), limited(limit)) as pool:
             await read(pool.submit(A, text("x")))
-            assert pool.room.limit == expected
+            assert pool.admission.limit == expected
 
 
 async def test_emptying_waits_for_those_who_hold_the_model(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless")) as pool:
         busy = pool.submit(A, text("la"))
         await first_delta(busy)
-        emptying = asyncio.create_task(pool.room.empty(pool.model(A)))
+        emptying = asyncio.create_task(pool.admission.empty(pool.model(A)))
         late = asyncio.create_task(first_delta(pool.submit(A, text("la"))))
         assert (await asyncio.wait([emptying, late], timeout=0.1))[0] == set()
         await busy.aclose()

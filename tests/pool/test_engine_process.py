@@ -24,7 +24,7 @@ from mlxd.messages import (
 )
 from mlxd.pool import engine_process
 from mlxd.pool.crashes import EngineCrashed
-from mlxd.pool.engine_process import EngineProcess, Generation
+from mlxd.pool.engine_process import EngineProcess, EngineRequest
 from mlxd.pool.spawn import Spawned, spawn
 from tests.pool.conftest import fake_command, start_engine
 
@@ -47,11 +47,11 @@ def text(*prompts: str) -> list[GenerateRequest]:
     return [GenerateRequest(TextPrompt(words), 10, Sampling()) for words in prompts]
 
 
-async def collect(generation: Generation) -> list[Event]:
+async def collect(generation: EngineRequest) -> list[Event]:
     return [event for _, event in await collect_choices(generation)]
 
 
-async def collect_choices(generation: Generation) -> list[ChoiceEvent]:
+async def collect_choices(generation: EngineRequest) -> list[ChoiceEvent]:
     events: list[ChoiceEvent] = []
     while new := await generation.next_events():
         events += new

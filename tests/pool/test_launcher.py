@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlxd.config import Config, Engine
+from mlxd.config import Config, EngineConfig
 from mlxd.messages import Load
 from mlxd.models.catalog import Adapter
 from mlxd.pool import engine_process
-from mlxd.pool.admission import Room
+from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
 from tests.pool.conftest import fake_command, make_entry
@@ -21,7 +21,7 @@ ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/p
 
 
 def launcher_of(config: Config, limit: int = 10**12) -> EngineLauncher:
-    return EngineLauncher(config, Room([], limit, max_loaded=1))
+    return EngineLauncher(config, Admission([], limit, max_loaded=1))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ async def test_an_engine_is_told_of_the_model_and_its_adapter(
         loads.append((name, load, hang))
 
     monkeypatch.setattr(EngineProcess, "load", load)
-    launcher = launcher_of(Config(engine=Engine(prompt_cache=77, hang_timeout=9)))
+    launcher = launcher_of(Config(engine=EngineConfig(prompt_cache=77, hang_timeout=9)))
     for entry in (A, ADAPTED):
         engine = await launcher.launch(entry, lambda _: None)
         await engine.stop(grace=0)
@@ -70,14 +70,14 @@ async def test_the_prompt_cache_may_have_what_the_limit_leaves(
     monkeypatch.setattr(EngineProcess, "load", load)
     large = msgspec.structs.replace(A, size_bytes=700)
     for limit in (10_000, 1000, 600):
-        launcher = launcher_of(Config(engine=Engine(prompt_cache=5000)), limit)
+        launcher = launcher_of(Config(engine=EngineConfig(prompt_cache=5000)), limit)
         engine = await launcher.launch(large, lambda _: None)
         await engine.stop(grace=0)
     assert caches == [5000, 300, 0]
 
 
 async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     while not spawned:
         await asyncio.sleep(0.005)
@@ -89,7 +89,7 @@ async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
 
 
 async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     while launcher.spare is None:
         await asyncio.sleep(0.005)
@@ -102,7 +102,7 @@ async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> N
 
 
 async def test_closing_leaves_no_engine_behind(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=Engine(spare=True)))
+    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     while (spare := launcher.spare) is None:
         await asyncio.sleep(0.005)

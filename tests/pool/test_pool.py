@@ -11,17 +11,17 @@ import msgspec
 import pytest
 import uvloop
 
-from mlxd.config import Config, Engine, Models, ModelSettings, Server
+from mlxd.config import Config, EngineConfig, ModelsConfig, ModelSettings, ServerConfig
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
 from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
 from mlxd.models.catalog import Adapter
 from mlxd.pool.model import Launch, State
 from mlxd.pool.pool import Pool
-from mlxd.pool.request import Answer
+from mlxd.pool.request import ActiveRequest
 from tests.pool.conftest import make_entry
 
 A, B = make_entry("a"), make_entry("b")
-ONE_AT_A_TIME = Config(models=Models(max_loaded=1))
+ONE_AT_A_TIME = Config(models=ModelsConfig(max_loaded=1))
 LaunchFake = Callable[[str], Launch]
 
 
@@ -39,7 +39,7 @@ def text(words: str) -> list[GenerateRequest]:
     return [GenerateRequest(TextPrompt(words), 10, Sampling())]
 
 
-async def read(answer: Answer) -> str:
+async def read(answer: ActiveRequest) -> str:
     words: list[str] = []
     try:
         async for events in answer:
@@ -49,7 +49,7 @@ async def read(answer: Answer) -> str:
     return " ".join(words)
 
 
-async def first_delta(answer: Answer) -> None:
+async def first_delta(answer: ActiveRequest) -> None:
     async for events in answer:
         if any(isinstance(event, Delta) for _, event in events):
             return
@@ -185,7 +185,7 @@ async def test_a_cancelled_reader_lets_go_while_it_waits_for_the_load(
 async def test_more_requests_than_the_queue_holds_are_refused_at_once(
     launch_fake: LaunchFake,
 ) -> None:
-    config = Config(server=Server(max_queue=2))
+    config = Config(server=ServerConfig(max_queue=2))
     async with open_pool(launch_fake(""), config) as pool:
         held = [pool.submit(A, text("x")) for _ in range(2)]
         with pytest.raises(QueueFull, match="max_queue"):
@@ -259,7 +259,7 @@ async def test_a_switch_that_nobody_waits_for_any_more_leaves_the_model_in_servi
 async def test_a_request_that_comes_as_the_model_expires_is_answered(
     launch_fake: LaunchFake, turns: int
 ) -> None:
-    config = Config(models=Models(keep_alive=0))
+    config = Config(models=ModelsConfig(keep_alive=0))
     async with open_pool(launch_fake(""), config) as pool:
         for _ in range(3):
             assert await read(pool.submit(A, text("x"))) == "x"
@@ -269,7 +269,7 @@ async def test_a_request_that_comes_as_the_model_expires_is_answered(
 
 def test_when_a_model_expires_can_be_told_at_any_moment(launch_fake: LaunchFake) -> None:
     async def expire_at_once() -> None:
-        config = Config(models=Models(keep_alive=0))
+        config = Config(models=ModelsConfig(keep_alive=0))
         async with open_pool(launch_fake(""), config) as pool:
             await read(pool.submit(A, text("x")))
             while pool.model(A).state is not State.UNLOADED:
@@ -280,7 +280,7 @@ def test_when_a_model_expires_can_be_told_at_any_moment(launch_fake: LaunchFake)
 
 
 async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFake) -> None:
-    config = Config(models=Models(keep_alive=0.01))
+    config = Config(models=ModelsConfig(keep_alive=0.01))
     async with open_pool(launch_fake(""), config) as pool:
         await read(pool.submit(A, text("x")))
         await until(lambda: pool.model(A).state is State.UNLOADED)
@@ -335,7 +335,7 @@ async def test_a_model_that_crashes_again_and_again_is_given_up(launch_fake: Lau
 
 
 async def test_how_often_a_model_may_crash_is_configurable(launch_fake: LaunchFake) -> None:
-    async with open_pool(launch_fake(""), Config(engine=Engine(max_crashes=0))) as pool:
+    async with open_pool(launch_fake(""), Config(engine=EngineConfig(max_crashes=0))) as pool:
         for _ in range(5):
             assert await read(pool.submit(A, text("x"))) == "x"
             await kill_engine(pool)

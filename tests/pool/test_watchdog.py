@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from mlxd.config import Config, Engine
+from mlxd.config import Config, EngineConfig
 from mlxd.errors import EngineDied
 from mlxd.messages import (
     Delta,
@@ -19,7 +19,7 @@ from mlxd.messages import (
     TextPrompt,
 )
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.engine_request import Generation
+from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.prefill import Prefill
 from mlxd.pool.watchdog import Watchdog
 from tests.pool.conftest import fake_command
@@ -84,7 +84,7 @@ async def test_an_engine_that_may_be_silent_lives_on(engine: Silent) -> None:
     assert not await is_ended(engine, 4 * TIMEOUT)
 
 
-async def to_its_end(generation: Generation) -> None:
+async def to_its_end(generation: EngineRequest) -> None:
     while await generation.next_events():
         pass
 
@@ -117,4 +117,4 @@ def test_a_step_gets_time_for_the_prompts_it_processes() -> None:
 
 
 def test_hangs_are_watched_for_by_default() -> None:
-    assert Config().engine == Engine(hang_timeout=30.0)
+    assert Config().engine == EngineConfig(hang_timeout=30.0)

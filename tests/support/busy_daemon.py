@@ -15,8 +15,8 @@ from pathlib import Path
 from starlette.types import Message, Receive, Scope, Send
 
 from mlxd import logs
-from mlxd.config import Log
-from mlxd.http.access_log import Identify, record_of
+from mlxd.config import LogConfig
+from mlxd.http.access_log import AccessLog, record_of
 from mlxd.messages import Usage
 
 MAX_SIZE = 50_000
@@ -71,7 +71,7 @@ async def _nothing(_message: Message | None = None) -> Message:
 
 async def work(first: int, last: int, seconds: float) -> None:
     """Serve those requests, evenly over `seconds`."""
-    daemon = Identify(_answer)
+    daemon = AccessLog(_answer)
     engine = logging.getLogger("mlxd.engine")
     began = time.perf_counter()
     for number in range(first, last):
@@ -104,5 +104,5 @@ class _Clock:
 
 if __name__ == "__main__":
     file, form, first, last, seconds = sys.argv[1:]
-    logs.set_up(Log(format=form, max_size=MAX_SIZE, keep=KEEP), Path(file))
+    logs.set_up(LogConfig(format=form, max_size=MAX_SIZE, keep=KEEP), Path(file))
     asyncio.run(work(int(first), int(last), float(seconds)))

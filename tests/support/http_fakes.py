@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import Generation, ModelSettings, Server
+from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
-from mlxd.http.dependencies import Context
+from mlxd.http.dependencies import Dependencies
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
-from mlxd.models.catalog import Adapter, Entry
+from mlxd.models.catalog import Adapter, CatalogEntry
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -61,14 +61,14 @@ class FakePool:
     script: Sequence[Step] = field(default_factory=lambda: HELLO)
     refusal: MlxdError | None = None
     illness: MlxdError | None = None
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[CatalogEntry] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
     answers: list[ScriptedAnswer] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(
         self,
-        entry: Entry,
+        entry: CatalogEntry,
         requests: Sequence[GenerateRequest],
         *,
         stream: bool,
@@ -88,10 +88,10 @@ class FakePool:
 
 
 class FakeCatalog:
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CatalogEntry]:
         return [_entry("tiny"), _entry("owner/name")]
 
-    def resolve(self, name: str | None, *, settled: bool = False) -> Entry:
+    def resolve(self, name: str | None, *, settled: bool = False) -> CatalogEntry:
         if name in (None, "default_model"):
             return _entry("tiny")
         if name in ("tiny", "owner/name"):
@@ -105,7 +105,7 @@ class FakeCatalog:
 
 
 class FakeSettings(msgspec.Struct):
-    server: Server
+    server: ServerConfig
     model: ModelSettings
 
     def for_model(self, model_id: str) -> ModelSettings:
@@ -131,8 +131,8 @@ class FakeControl:
             log="/l",
         )
 
-    def models(self) -> control_api.ModelList:
-        return control_api.ModelList(models=[])
+    def models(self) -> control_api.ModelListing:
+        return control_api.ModelListing(models=[])
 
     async def show(self, name: str) -> control_api.ModelDetails:
         return control_api.ModelDetails(
@@ -183,18 +183,20 @@ class DoneWork:
         return self.reply
 
 
-USUAL = ModelSettings(generation=Generation(max_tokens=77))
+USUAL = ModelSettings(generation=GenerationConfig(max_tokens=77))
 
 
-def make_context(pool: FakePool, model: ModelSettings = USUAL, **server: object) -> Context:
-    """Give a context around `pool`; `server` are keys of the [server] section."""
+def make_dependencies(
+    pool: FakePool, model: ModelSettings = USUAL, **server: object
+) -> Dependencies:
+    """Give a dependencies around `pool`; `server` are keys of the [server] section."""
 
-    settings = FakeSettings(msgspec.convert(server, Server), model)
-    return Context(settings, FakeCatalog(), pool, FakeControl())
+    settings = FakeSettings(msgspec.convert(server, ServerConfig), model)
+    return Dependencies(settings, FakeCatalog(), pool, FakeControl())
 
 
-def _entry(name: str) -> Entry:
-    return Entry(
+def _entry(name: str) -> CatalogEntry:
+    return CatalogEntry(
         id=name,
         path=Path("/models") / name,
         created=1_700_000_000,

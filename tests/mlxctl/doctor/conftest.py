@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mlxctl.doctor.facts import Machine, Situation
+from mlxctl.doctor.facts import Facts, Machine
 from mlxctl.doctor.finding import Finding
 from mlxctl.service.manager import ServiceStatus
 from mlxd import __version__
 from mlxd.config import Config
-from mlxd.control_api import CatalogModel, ModelList, Status
+from mlxd.control_api import CatalogModel, ModelListing, Status
 
 MAC = Machine(
     system="Darwin",
@@ -31,7 +31,7 @@ RUNNING = Status(
     default_model="tiny",
     memory_limit_bytes=48 * 2**30,
 )
-MODELS = ModelList(
+MODELS = ModelListing(
     models=[CatalogModel(id="tiny", path="/h/models/tiny", size_bytes=1, architecture="llama")]
 )
 LAUNCHD = ServiceStatus(
@@ -43,7 +43,7 @@ LAUNCHD = ServiceStatus(
     starts="at login",
     last_exit="0",
 )
-WELL = Situation(
+WELL = Facts(
     machine=MAC,
     config=Config(),
     service=ServiceStatus(manager="none"),
@@ -56,7 +56,7 @@ ASLEEP = replace(STOPPED, service=LAUNCHD, asleep=True)
 
 
 def only(
-    check: Callable[[Situation], Iterator[Finding]], situation: Situation
+    check: Callable[[Facts], Iterator[Finding]], situation: Facts
 ) -> tuple[str, str, str | None]:
     """What the one finding of `check` says: state, message, what mends it."""
     (finding,) = check(situation)

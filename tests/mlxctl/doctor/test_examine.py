@@ -4,27 +4,27 @@ import time
 from collections.abc import Iterator
 
 from mlxctl.doctor import examine, machine
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, good
 from mlxctl.errors import CommandFailed
 from tests.mlxctl.doctor.conftest import WELL
 
 
-def fine(situation: Situation) -> Iterator[Finding]:
+def fine(situation: Facts) -> Iterator[Finding]:
     yield good("fine", "it is")
 
 
-def dead_disk(situation: Situation) -> Iterator[Finding]:
+def dead_disk(situation: Facts) -> Iterator[Finding]:
     time.sleep(60)
     yield good("disk", "never said")
 
 
-def no_permission(situation: Situation) -> Iterator[Finding]:
+def no_permission(situation: Facts) -> Iterator[Finding]:
     raise PermissionError(13, "Permission denied", "/private")
     yield
 
 
-def refused(situation: Situation) -> Iterator[Finding]:
+def refused(situation: Facts) -> Iterator[Finding]:
     raise CommandFailed("launchctl does not end")
     yield
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from mlxctl.doctor import files
-from mlxd.config import Config, Server
+from mlxd.config import Config, ServerConfig
 from tests.mlxctl.doctor.conftest import WELL, only
 
 Usage = namedtuple("Usage", "total used free")
 LOGS = Path("/dev/shm")  # another file system, also for real
-LOCKED = replace(WELL, config=Config(server=Server(api_key="a-long-secret")))
+LOCKED = replace(WELL, config=Config(server=ServerConfig(api_key="a-long-secret")))
 
 
 def test_the_socket_is_for_its_owner_alone(home: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import models
-from mlxctl.doctor.facts import Situation
-from mlxd.control_api import BrokenModel, ModelList, ModelStatus, PullStatus
+from mlxctl.doctor.facts import Facts
+from mlxd.control_api import BrokenModel, ModelListing, ModelStatus, PullStatus
 from tests.mlxctl.doctor.conftest import MODELS, RUNNING, STOPPED, WELL, only
 
 OURS = BrokenModel(
@@ -21,7 +21,7 @@ def test_models() -> None:
     assert list(models.models(replace(STOPPED, models=None))) == []
     unknown = replace(STOPPED, models=None, models_fault="it cannot be read")
     assert only(models.models, unknown)[0] == "warning"
-    none = replace(WELL, models=ModelList(models=[]))
+    none = replace(WELL, models=ModelListing(models=[]))
     assert only(models.models, none)[::2] == ("warning", "mlxctl pull OWNER/NAME")
 
 
@@ -58,8 +58,6 @@ def test_no_default_model() -> None:
         ("retrying", WELL, "warning", None),
     ],
 )
-def test_what_has_come_in_part(
-    state: str, situation: Situation, says: str, mend: str | None
-) -> None:
+def test_what_has_come_in_part(state: str, situation: Facts, says: str, mend: str | None) -> None:
     pull = PullStatus(model="a/b", revision="main", state=state, bytes_done=10, cause="no network")
     assert only(models.downloads, replace(situation, pulls=[pull]))[::2] == (says, mend)

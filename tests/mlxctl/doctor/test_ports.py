@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import ports
-from mlxctl.doctor.facts import Situation
-from mlxd.config import Config, Server
+from mlxctl.doctor.facts import Facts
+from mlxd.config import Config, ServerConfig
 from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 
 needs_lsof = pytest.mark.skipif(not shutil.which("lsof"), reason="needs lsof")
@@ -44,8 +44,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def on(situation: Situation, port: int) -> Situation:
-    config = Config(server=Server(port=port))
+def on(situation: Facts, port: int) -> Facts:
+    config = Config(server=ServerConfig(port=port))
     if situation.status is None:
         return replace(situation, config=config)
     status = with_fields(RUNNING, url=f"http://127.0.0.1:{port}")
@@ -63,7 +63,7 @@ def on(situation: Situation, port: int) -> Situation:
         (STOPPED, b"", "bad", f"(pid {os.getpid()})"),
     ],
 )
-def test_who_has_the_port(situation: Situation, reply: bytes, state: str, says: str) -> None:
+def test_who_has_the_port(situation: Facts, reply: bytes, state: str, says: str) -> None:
     with answering(reply) as port:
         found = only(ports.port, on(situation, port))
     assert found[0] == state
@@ -79,7 +79,7 @@ def test_nobody_has_the_port() -> None:
 
 def test_a_port_that_was_configured_since_the_start() -> None:
     with answering(OURS) as port:
-        changed = replace(on(WELL, port), config=Config(server=Server(port=1)))
+        changed = replace(on(WELL, port), config=Config(server=ServerConfig(port=1)))
         first, second = ports.port(changed)
     assert (first.state, first.mend) == ("warning", "mlxctl stop && mlxctl start")
     assert second.state == "good"

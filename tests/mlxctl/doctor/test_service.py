@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import service
-from mlxctl.doctor.facts import Situation
+from mlxctl.doctor.facts import Facts
 from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 
 SERVES = "2026-11-23 15:53:25.123+01:00 INFO    mlxd: mlxd 0.1.0 serves http://127.0.0.1:8080\n"
@@ -17,7 +17,7 @@ NEVER = "never: disabled"
 STOPPED_AT = datetime.fromisoformat("2026-11-23 15:53:26.123+01:00").timestamp()
 
 
-def states(situation: Situation) -> dict[str, str]:
+def states(situation: Facts) -> dict[str, str]:
     return {finding.check: finding.state for finding in service.daemon(situation)}
 
 
@@ -33,7 +33,7 @@ def states(situation: Situation) -> dict[str, str]:
         (replace(WELL, status=with_fields(RUNNING, stopping=True)), "warning", None),
     ],
 )
-def test_daemon(home: Path, situation: Situation, state: str, mend: str | None) -> None:
+def test_daemon(home: Path, situation: Facts, state: str, mend: str | None) -> None:
     found = only(service.daemon, situation)
     assert (found[0], found[2]) == (state, mend)
 
@@ -57,9 +57,7 @@ def test_a_daemon_that_an_upgrade_left_running() -> None:
         ("", STOPPED, None),
     ],
 )
-def test_why_the_last_one_ended(
-    home: Path, log: str, situation: Situation, state: str | None
-) -> None:
+def test_why_the_last_one_ended(home: Path, log: str, situation: Facts, state: str | None) -> None:
     (home / "logs").mkdir()
     (home / "logs" / "mlxd.log").write_text(log)
     assert states(situation).get("last exit") == state
@@ -104,7 +102,7 @@ def test_nothing_beside_the_log(home: Path) -> None:
         (replace(WELL, service=None, service_fault="launchctl does not end"), "bad", None),
     ],
 )
-def test_who_starts_it(situation: Situation, state: str, mend: str | None) -> None:
+def test_who_starts_it(situation: Facts, state: str, mend: str | None) -> None:
     found = only(service.manager, situation)
     assert (found[0], found[2]) == (state, mend)
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlxctl.logs.entry import Entry, Grouping
+from mlxctl.logs.entry import Grouping, LogEntry
 from mlxd.logs.formats import JsonFormatter, TextFormatter
 
 FORMATTERS = [TextFormatter(), JsonFormatter()]
@@ -21,14 +21,14 @@ def written(formatter: logging.Formatter, message: str, **details: object) -> li
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
 def test_its_parts(formatter: logging.Formatter) -> None:
-    entry = Entry(written(formatter, "r1 GET /health 200: caf\u00e9"))
+    entry = LogEntry(written(formatter, "r1 GET /health 200: caf\u00e9"))
     assert (entry.parts.level, entry.parts.logger) == ("warning", "mlxd.http")
     assert entry.parts.message == "r1 GET /health 200: caf\u00e9"
     assert entry.seconds == pytest.approx(1_795_449_205.123)
 
 
 def test_text_and_json_say_the_same() -> None:
-    text, as_json = (Entry(written(formatter, "r1 is done")) for formatter in FORMATTERS)
+    text, as_json = (LogEntry(written(formatter, "r1 is done")) for formatter in FORMATTERS)
     assert as_json.as_text() == text.as_text() == text.lines
     assert json.loads(text.as_json()[0])["message"] == "r1 is done"
     assert as_json.as_json() == as_json.lines
@@ -52,7 +52,7 @@ def test_a_traceback_belongs_to_its_entry(formatter: logging.Formatter) -> None:
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
 def test_whose_request_it_is(formatter: logging.Formatter) -> None:
-    entry = Entry(written(formatter, "r1 GET /health 200", request="r1"))
+    entry = LogEntry(written(formatter, "r1 GET /health 200", request="r1"))
     assert entry.is_of_request("r1")
     assert not entry.is_of_request("r")
     assert not entry.is_of_request("GET")
@@ -73,12 +73,12 @@ def test_whose_request_it_is(formatter: logging.Formatter) -> None:
 def test_whose_engine_it_is(logger: str, message: str, is_its: bool) -> None:
     record = logging.LogRecord(logger, logging.INFO, "", 0, message, (), None)
     for formatter in FORMATTERS:
-        assert Entry([formatter.format(record).encode()]).is_of_engine("tiny") is is_its
+        assert LogEntry([formatter.format(record).encode()]).is_of_engine("tiny") is is_its
 
 
 @pytest.mark.parametrize("line", [b"", b"stray", b"{not json", b'{"a": 1}', b"\xff\xfe"])
 def test_what_is_no_entry_is_shown_as_it_is(line: bytes) -> None:
-    entry = Entry([line])
+    entry = LogEntry([line])
     assert entry.parts is None
     assert entry.as_text() == [line]
     assert "message" in json.loads(entry.as_json()[0])

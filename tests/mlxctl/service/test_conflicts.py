@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mlxctl.service.conflicts import rivals
-from mlxd.config import Config, Server
+from mlxd.config import Config, ServerConfig
 
-CONFIG = Config(server=Server(port=8080, socket="/h/run/mlxd.sock"))
+CONFIG = Config(server=ServerConfig(port=8080, socket="/h/run/mlxd.sock"))
 UNLOAD = f"launchctl bootout gui/{os.getuid()}/x"
 
 

@@ -7,7 +7,7 @@ import pytest
 from mlxctl.service import choose, description
 from mlxctl.service.description import Mode, carried, describe, stable
 from mlxd import config
-from mlxd.config import Config, Server
+from mlxd.config import Config, ServerConfig
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_paths_of_this_shell_hold_where_the_daemon_lives(
 def test_on_demand_means_to_go_when_idle_unless_the_configuration_says_when() -> None:
     named = describe(Config(), Mode.ON_DEMAND, {}).environment
     assert named == {"MLXD_SERVER__IDLE_EXIT": "10m"}
-    config = Config(server=Server(idle_exit=5.0))
+    config = Config(server=ServerConfig(idle_exit=5.0))
     assert describe(config, Mode.ON_DEMAND, {}).environment == {}
     assert describe(Config(), Mode.AT_LOGIN, {}).environment == {}
 

@@ -8,7 +8,7 @@ import pytest
 
 from mlxctl.service import plist
 from mlxctl.service.description import Description, Mode, describe
-from mlxd.config import Config, Server
+from mlxd.config import Config, ServerConfig
 from scripts.service_templates import templates
 
 
@@ -75,7 +75,7 @@ def test_a_daemon_that_takes_any_port_binds_it_itself() -> None:
 
 
 def test_the_exit_timeout_is_above_the_drain_timeout() -> None:
-    config = Config(server=Server(drain_timeout=120.5))
+    config = Config(server=ServerConfig(drain_timeout=120.5))
     made = plist.make(describe(config, Mode.AT_LOGIN, {}), "dev.mlxd")
     assert made["ExitTimeOut"] > 120.5
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mlxd.engine.closed_schema import closed
+from mlxd.engine.json_schema import closed
 
 TEXT = {"type": "string"}
 NAMED = {"type": "object", "properties": {"a": TEXT}}
