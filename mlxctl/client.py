@@ -144,12 +144,6 @@ class Client:
         path = "/control/v1/pull/cancel"
         return self._decode(self._exchange("POST", path, body), control_api.CancelPullReply)
 
-    def hand_over(self, receiver: str) -> control_api.HandoverReply:
-        """Have the daemon send its sockets to the Unix socket `receiver`, and end."""
-        body = control_api.HandoverRequest(receiver=receiver)
-        reply = self._exchange("POST", "/control/v1/handover", body)
-        return self._decode(reply, control_api.HandoverReply)
-
     @contextlib.contextmanager
     def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
         """POST `body` and give the lines of the reply as they come; leaving closes the connection.

@@ -13,7 +13,7 @@ import click
 
 from mlxctl.client import Client
 from mlxctl.errors import CommandFailed
-from mlxctl.service.pidfile import staying_owner
+from mlxctl.service.pidfile import owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.config import Config
@@ -61,7 +61,7 @@ def _aliases(config: Config) -> set[str]:
 
 
 def _client(config: Config) -> Client | None:
-    if staying_owner(paths.lock_file()) is None:
+    if owner(paths.lock_file()) is None:
         return None
     return Client(config.socket_file(), warn=False, patience=_PATIENCE_SECONDS)
 

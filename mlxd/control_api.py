@@ -13,7 +13,6 @@
     GET    /control/v1/pulls           → PullList
     POST   /control/v1/pull            PullRequest → PullReply, its progress PullStatus
     POST   /control/v1/pull/cancel     CancelPullRequest → CancelPullReply
-    POST   /control/v1/handover        HandoverRequest → HandoverReply
 
 Where a request says `stream`, its reply comes as server-sent events: `{"progress": …}` whenever
 something changes, a Progress unless the list says otherwise, and at last `{"done": …}` with the
@@ -23,13 +22,6 @@ This module is imported by mlxctl: it stays free of everything but msgspec.
 """
 
 import msgspec
-
-SOCKETS_VARIABLE = "MLXD_SOCKETS"
-"""What was handed over to the daemon that this variable is for: "5:given,6:own" and so on, each a
-descriptor, and whether a service manager had opened it once or the daemon itself."""
-
-LEAVING = b"leaving\n"
-"""The second line of the lock file of a daemon whom asking may replace by another."""
 
 
 class CrashReport(msgspec.Struct, kw_only=True):
@@ -293,28 +285,3 @@ class CancelPullReply(msgspec.Struct, kw_only=True):
 
     model: str
     bytes_removed: int
-
-
-class HandoverRequest(msgspec.Struct, kw_only=True):
-    """Asks the daemon to send its listening sockets to the Unix socket `receiver`, and to end."""
-
-    receiver: str
-
-
-class Launch(msgspec.Struct, kw_only=True):
-    """What a daemon was started with, each as the bytes that the system gave.
-
-    These are its `arguments`, the `MLXD_…` variables of its `environment`, and its `folder`, from
-    which relative paths start.
-    """
-
-    arguments: list[bytes] = []
-    environment: dict[str, bytes] = {}
-    folder: bytes = b"/"
-
-
-class HandoverReply(msgspec.Struct, kw_only=True):
-    """How many were sent, and how the next daemon is to be started to be like this one."""
-
-    sockets: int
-    launch: Launch = msgspec.field(default_factory=Launch)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import uvloop
 
-from mlxd import __version__, activation, handover, listeners, lock, paths
+from mlxd import __version__, activation, listeners, lock, paths
 from mlxd.activation import Activated
 from mlxd.config import Config, check_host
 from mlxd.config.keys import PER_MODEL, dotted
@@ -25,13 +25,11 @@ from mlxd.control import (
     StatusReporter,
 )
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
-from mlxd.handover import Handed, Handover
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.dependencies import Dependencies
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.idle import until_idle
-from mlxd.lock import Lock
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -40,7 +38,6 @@ from mlxd.pool.pool import Pool
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
 _LAST_WORDS_SECONDS = 1.0
-_LAST_LOOKS_SECONDS = 0.1
 
 _log = logging.getLogger("mlxd")
 
@@ -55,8 +52,8 @@ def run(settings: Config, default_set_by: str | None = None) -> None:
         ServingFailed: it cannot go on.
     """
     _allow_many_connections()
-    held = lock.hold(paths.lock_file())  # until the process is gone, as who waits for it reads
-    uvloop.run(Daemon(settings, held, default_set_by).live())
+    _held = lock.hold(paths.lock_file())  # to the end of the process, for which others wait
+    uvloop.run(Daemon(settings, default_set_by).live())
 
 
 def _allow_many_connections() -> None:
@@ -70,9 +67,8 @@ def _allow_many_connections() -> None:
 class Daemon:
     """One daemon: its listeners, its catalog, its pool and its downloads."""
 
-    def __init__(self, settings: Config, held: Lock, default_set_by: str | None = None) -> None:
+    def __init__(self, settings: Config, default_set_by: str | None = None) -> None:
         self._config = settings
-        self._lock = held
         self._default_set_by = default_set_by
         self._catalog = Catalog(settings.models)
         self._selection = Selection(self._catalog, settings)
@@ -90,34 +86,26 @@ class Daemon:
             ServingFailed: a server has ended by itself.
         """
         server = self._config.server
-        activated, handed = activation.take(), handover.take()
-        given = activated or handed.given
+        activated = activation.take()
         with contextlib.ExitStack() as stack:
-            for listener in given.tcp:
+            for listener in activated.tcp:
                 check_host(self._config, listener.getsockname()[0])
-            own = [] if given.tcp else listeners.tcp(server.host, server.port, handed.own)
-            tcp = given.tcp or list(own)
+            tcp = activated.tcp or listeners.tcp(server.host, server.port)
             for listener in tcp:
                 stack.enter_context(listener)
-            if given.local is None:
-                local = stack.enter_context(listeners.unix(self._socket, handed.own))
-                own.append(local)
+            if activated.local is None:
+                local = stack.enter_context(listeners.unix(self._socket))
+                stack.callback(self._socket.unlink, missing_ok=True)
             else:
-                local = stack.enter_context(given.local)
+                local = stack.enter_context(activated.local)
                 self._socket = Path(local.getsockname())
-            giving = Handover(Handed(given, own), handover.launch(), self._stop_asked.set)
-            try:
-                await self._serve(tcp, local, activated, giving)
-            finally:
-                if given.local is None and not giving.done:
-                    self._socket.unlink(missing_ok=True)
+            await self._serve(tcp, local, activated)
 
     async def _serve(
         self,
         tcp: list[socket.socket],
         local: socket.socket,
         activated: Activated,
-        giving: Handover,
     ) -> None:
         removal.sweep()
         loop = asyncio.get_running_loop()
@@ -136,7 +124,6 @@ class Daemon:
                     self._catalog, self._selection, self._pool, self._default_set_by
                 ),
                 pulls=PullsControl(self._pulls),
-                handover=giving,
             ),
         )
         public, control = HttpServer(public_app(dependencies)), HttpServer(unix_app(dependencies))
@@ -156,10 +143,8 @@ class Daemon:
         grace = _LAST_WORDS_SECONDS
         if not any(task.done() for task in serving):
             # Of the public ones first: through the other people look and wait for the end.
-            kept = [public] * bool(activated.tcp or giving.done)
-            kept += [control] * bool(activated.local or giving.done)
-            leaves = activated.local is not None and not giving.done
-            grace = max(grace, await self._drain(kept, leaves=leaves))
+            kept = [public] * bool(activated.tcp) + [control] * bool(activated.local)
+            grace = max(grace, await self._drain(kept))
         await self._pool.close()
 
         for server in (public, control):
@@ -206,12 +191,11 @@ class Daemon:
         _log.info("nothing was asked for in %g s (server.idle_exit)", seconds)
         return True
 
-    async def _drain(self, kept: Sequence[HttpServer], *, leaves: bool) -> float:
+    async def _drain(self, kept: Sequence[HttpServer]) -> float:
         """Let what runs finish within the drain timeout, or until a second signal.
 
         Connections to the servers of `kept`, whose sockets somebody else keeps, wait for the next
-        daemon. Where that is so of the Unix socket, the daemon `leaves` it to others: who has just
-        read in the lock file that it goes on is still answered. Gives how many seconds are left.
+        daemon. Gives how many seconds are left.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds := self._config.server.drain_timeout)
@@ -219,9 +203,6 @@ class Daemon:
         self._stop_asked.clear()
 
         async def drain() -> None:
-            if leaves:
-                self._lock.announce_leaving()
-                await asyncio.sleep(_LAST_LOOKS_SECONDS)
             self._pool.announce_drain()
             for server in kept:
                 await server.hand_over(end - loop.time())

@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 
 from mlxd.errors import StartupError
@@ -12,10 +11,8 @@ from mlxd.errors import StartupError
 _BACKLOG = 2048
 
 
-def tcp(host: str, port: int, handed: Sequence[socket.socket] = ()) -> list[socket.socket]:
+def tcp(host: str, port: int) -> list[socket.socket]:
     """Listen on every address that `host` names; port 0 takes a free one.
-
-    Of the sockets in `handed` those that fit are taken instead, and all others for TCP are closed.
 
     Raises:
         StartupError: the host is unknown, or the port is in use or forbidden.
@@ -25,15 +22,8 @@ def tcp(host: str, port: int, handed: Sequence[socket.socket] = ()) -> list[sock
     except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"server.host {host!r} cannot be resolved: {error}") from error
     wanted = list(dict.fromkeys((family, address) for family, *_, address in found))
-    fitting = {address: _fitting(handed, family, address) for family, address in wanted}
-    for each in handed:
-        if each.family != socket.AF_UNIX and each not in fitting.values():
-            each.close()
     listeners: list[socket.socket] = []
     for family, address in wanted:
-        if (listener := fitting[address]) is not None:
-            listeners.append(listener)
-            continue
         listener = socket.socket(family, socket.SOCK_STREAM)
         listeners.append(listener)
         if port == 0 and len(listeners) > 1:
@@ -52,20 +42,13 @@ def tcp(host: str, port: int, handed: Sequence[socket.socket] = ()) -> list[sock
     return listeners
 
 
-def unix(path: Path, handed: Sequence[socket.socket] = ()) -> socket.socket:
+def unix(path: Path) -> socket.socket:
     """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one.
-
-    Of the sockets in `handed` the one of `path` is taken instead, and any other of its kind closed.
 
     Raises:
         StartupError: another process listens there, something else is there, or the path cannot be
             used.
     """
-    for each in handed:
-        if each.family == socket.AF_UNIX:
-            if each.getsockname() == str(path) and path.is_socket():
-                return each
-            each.close()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,17 +70,6 @@ def unix(path: Path, handed: Sequence[socket.socket] = ()) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
-
-
-def _fitting(
-    handed: Sequence[socket.socket], family: int, address: tuple[object, ...]
-) -> socket.socket | None:
-    for each in handed:
-        if each.family == family:
-            host, port, *_ = each.getsockname()
-            if host == address[0] and address[1] in (0, port):
-                return each
-    return None
 
 
 def _refuse_if_no_socket(path: Path) -> None:

@@ -1,8 +1,7 @@
 """One daemon a home: a lock file that is held for the daemon's life and tells its process id.
 
-The file's first line is the process id in decimal, the second one LEAVING once the daemon has begun
-to leave sockets that somebody else keeps: who asks there now starts the next daemon. It means
-something only while the file is locked (flock); `mlxctl.service.pidfile` reads it at any time.
+The file holds the process id in decimal and a newline. It means something only while the file is
+locked (flock); `mlxctl.service.pidfile` reads it at any time.
 """
 
 import fcntl
@@ -10,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Self
 
-from mlxd.control_api import LEAVING
 from mlxd.errors import StartupError
 
 
@@ -19,19 +17,15 @@ class Lock:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._line = f"{os.getpid()}\n".encode()
-        os.pwrite(descriptor, self._line, 0)  # before the old one is cut off: a reader finds one
-        os.ftruncate(descriptor, len(self._line))
+        line = f"{os.getpid()}\n".encode()
+        os.pwrite(descriptor, line, 0)  # before the old one is cut off: a reader finds one
+        os.ftruncate(descriptor, len(line))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-
-    def announce_leaving(self) -> None:
-        """Tell who looks that asking this daemon may start another."""
-        os.pwrite(self._descriptor, LEAVING, len(self._line))
 
 
 def hold(file: Path) -> Lock:

@@ -1,15 +1,44 @@
-"""How figures look to a person, here and in mlxctl."""
+"""How sizes, times and addresses look to a person, in the daemon and in mlxctl."""
 
-_UNITS = ("kB", "MB", "GB", "TB")
+import re
+
+_SIZES = ("kB", "MB", "GB", "TB")
+_SECONDS = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
+_PART = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(d|h|ms|m|s|us|µs|ns)"
+_DURATION = re.compile(rf"(?:{_PART})+", re.ASCII)
 
 
 def size(count: int) -> str:
-    """Give `count` bytes as "98 MB" or "1.2 GB"."""
+    """Return `count` bytes as text, such as "98 MB" or "1.2 GB"."""
     if count < 1000:
         return f"{count} B"
     value = float(count)
-    for unit in _UNITS:
+    for unit in _SIZES:
         value /= 1000
-        if value < 999.5 or unit == _UNITS[-1]:
+        if value < 999.5 or unit == _SIZES[-1]:
             break
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration such as "90s", "5m" or "1h30m"; None if it is not one.
+
+    The form is that of Go's time.ParseDuration without a sign, and with days.
+    """
+    if not _DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))
+
+
+def address(host: str, port: int) -> str:
+    """Return "HOST:PORT", an IPv6 host in brackets, as URLs have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -100,33 +100,3 @@ def test_what_is_no_socket_is_not_overwritten(short_tmp: Path) -> None:
 def test_a_path_too_long_for_a_socket_is_one_clear_line(short_tmp: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot be made.*too long"):
         listeners.unix(short_tmp / ("x" * 200))
-
-
-def test_a_socket_that_was_handed_over_is_taken_where_it_fits(short_tmp: Path) -> None:
-    (first,) = listeners.tcp("127.0.0.1", 0)
-    path = short_tmp / "mlxd.sock"
-    local = listeners.unix(path)
-    with first, local:
-        port = first.getsockname()[1]
-        assert listeners.tcp("127.0.0.1", port, [first, local]) == [first]
-        assert listeners.tcp("127.0.0.1", 0, [first, local]) == [first]
-        assert listeners.unix(path, [first, local]) is local
-
-
-def test_one_that_does_not_fit_is_closed_and_its_port_free(short_tmp: Path) -> None:
-    (everywhere,) = listeners.tcp("0.0.0.0", 0)
-    local = listeners.unix(short_tmp / "before.sock")
-    port = everywhere.getsockname()[1]
-    handed = [everywhere, local]
-    (tcp,) = listeners.tcp("127.0.0.1", port, handed)
-    with tcp, listeners.unix(short_tmp / "mlxd.sock", handed):
-        assert tcp.getsockname() == ("127.0.0.1", port)
-        assert [each.fileno() for each in handed] == [-1, -1]
-
-
-def test_a_handed_socket_whose_file_is_gone_is_made_anew(short_tmp: Path) -> None:
-    path = short_tmp / "mlxd.sock"
-    local = listeners.unix(path)
-    path.unlink()
-    with listeners.unix(path, [local]):
-        assert connects(path)

@@ -18,15 +18,6 @@ def test_the_lock_tells_who_holds_it_and_refuses_a_second(tmp_path: Path) -> Non
             lock.hold(file)
 
 
-def test_a_daemon_that_leaves_says_so_while_it_is_there(tmp_path: Path) -> None:
-    file = tmp_path / "mlxd.lock"
-    with lock.hold(file) as held:
-        held.announce_leaving()
-        assert file.read_text() == f"{os.getpid()}\nleaving\n"
-    with lock.hold(file):
-        assert file.read_text() == f"{os.getpid()}\n"
-
-
 def test_the_file_of_a_dead_daemon_is_taken_over(tmp_path: Path) -> None:
     file = tmp_path / "mlxd.lock"
     file.write_text("99999999999\n")

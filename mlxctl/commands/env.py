@@ -8,7 +8,7 @@ import click
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import staying_owner
+from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
 from mlxd import paths
@@ -53,7 +53,7 @@ def _url(server: ServerConfig) -> str:
     """Give where clients go: where the daemon listens, or will as it is configured."""
     host, port = server.host, server.port
     # Asking one that does not run would start it where launchd or systemd listens.
-    if staying_owner(paths.lock_file()) is not None:
+    if owner(paths.lock_file()) is not None:
         with contextlib.suppress(NotRunning):  # not yet
             listening = urlsplit(connect().status().url or "")
             host, port = listening.hostname or host, listening.port or port

@@ -8,8 +8,8 @@ from mlxctl.client import Client
 from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
-from mlxctl.service.manager import ServiceManager, ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere, owner, staying_owner
+from mlxctl.service.manager import ServiceStatus
+from mlxctl.service.pidfile import may_be_elsewhere, owner
 from mlxd import config, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
@@ -23,7 +23,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
     settings = config.load()
     manager = in_charge(settings)
-    service = _described(manager)
+    service = manager.describe()
     found = _status(Client(settings.socket_file()), settings, service)
     if as_json:
         whole = {**msgspec.to_builtins(found), "service": msgspec.to_builtins(service)}
@@ -34,20 +34,11 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(NotRunning.exit_status)
 
 
-def _described(manager: ServiceManager) -> ServiceStatus:
-    """Give who is in charge, as it is while the daemon neither comes nor goes."""
-    while True:
-        pid, service = staying_owner(paths.lock_file()), manager.describe()
-        if staying_owner(paths.lock_file()) == pid:
-            return service
-
-
 def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
-    if staying_owner(paths.lock_file()) is None:
-        if pid := owner(paths.lock_file()):
-            return _places(client, stopping=pid)
-        if not may_be_elsewhere(settings, kept=service.keeps_sockets):
-            return _places(client)
+    if owner(paths.lock_file()) is None and not may_be_elsewhere(
+        settings, kept=service.keeps_sockets
+    ):
+        return _places(client)
     try:
         return client.status()
     except NotRunning:
@@ -62,12 +53,10 @@ def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
     return _places(client)
 
 
-def _places(client: Client, stopping: int | None = None) -> Status:
-    """Give where everything is while nothing runs, or but a process that is `stopping`."""
+def _places(client: Client) -> Status:
+    """Give where everything is while nothing runs."""
     return Status(
-        running=stopping is not None,
-        stopping=stopping is not None,
-        pid=stopping,
+        running=False,
         socket=str(client.socket_file),
         config=str(paths.config_file()),
         settings=str(paths.settings_file()),
@@ -88,7 +77,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
     ]
     if status.version is None:
         return [
-            _without_answer(status, service),
+            _without_answer(service),
             "",
             terminal.table(_service_lines(service) + places),
         ]
@@ -107,9 +96,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
     return [*lines, models_table(models)]
 
 
-def _without_answer(status: Status, service: ServiceStatus) -> str:
-    if status.stopping:
-        return f"mlxd is stopping (pid {status.pid})"
+def _without_answer(service: ServiceStatus) -> str:
     if service.loaded and service.pid is not None:
         return f"mlxd is starting (pid {service.pid})"
     if service.loaded and service.keeps_sockets:

@@ -7,7 +7,7 @@ import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import staying_owner
+from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import __version__, paths
 from mlxd.control_api import Status
@@ -40,7 +40,7 @@ def version(*, as_json: bool) -> None:
 
 def _status() -> Status | None:
     # Where launchd or systemd listens, asking would start what does not run.
-    if staying_owner(paths.lock_file()) is None:
+    if owner(paths.lock_file()) is None:
         return None
     with contextlib.suppress(NotRunning):  # not yet
         return connect().status()

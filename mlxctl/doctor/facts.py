@@ -14,7 +14,7 @@ from mlxctl.doctor.disk import ModelsOnDisk, on_disk
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere, staying_owner
+from mlxctl.service.pidfile import may_be_elsewhere, owner
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.config import Config
@@ -91,7 +91,7 @@ def look() -> Facts:
     service, service_fault, kept = _service(settings)
     pid, status, silence = None, None, None
     try:
-        pid = staying_owner(paths.lock_file())
+        pid = owner(paths.lock_file())
         elsewhere = not (service_fault or config_fault) and may_be_elsewhere(settings, kept=kept)
         if pid or elsewhere:
             status = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS).status()

@@ -9,7 +9,7 @@ from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
 from mlxd import paths
 from mlxd.config import Config
-from mlxd.control_api import HandoverReply, Status
+from mlxd.control_api import Status
 
 START_SECONDS = 30.0
 
@@ -58,14 +58,6 @@ class Probe:
             return self._client.status().stopping
         except CommandFailed:
             return False
-
-    def hand_over(self, receiver: str) -> HandoverReply:
-        """Have the daemon send its sockets to the Unix socket `receiver`, and end.
-
-        Raises:
-            CommandFailed: it does not.
-        """
-        return self._client.hand_over(receiver)
 
     def wait_for_other(self, pid: int) -> Status | None:
         """Give the status of the daemon `pid` once it answers, None when it has ended."""

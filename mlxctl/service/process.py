@@ -3,23 +3,21 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxctl.errors import CommandFailed, NotRunning
-from mlxctl.service.handover import Inheritance, received
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.probe import START_SECONDS, Probe, tail_of, until, why_it_ended
 from mlxd import paths
 from mlxd.config import Config
-from mlxd.control_api import SOCKETS_VARIABLE, Status
+from mlxd.control_api import Status
 
 if TYPE_CHECKING:
     import subprocess
 
 _KILL_SECONDS = 5.0
-_LOG_FILE = b"--log-file"
 
 
 class ProcessManager:
@@ -44,19 +42,10 @@ class ProcessManager:
         return ServiceStatus(manager="none", loaded=self.pid() is not None)
 
     def restart(self, report: Callable[[str], None]) -> Status:
-        """Stop the daemon if it runs, then start one like it; who connects meanwhile waits for it.
-
-        Like it: with its flags, and those of its variables that this environment does not set.
-        """
-        pid = self.pid()
-        if pid is None:
-            return self.start(report)
-        with received(self._daemon) as inheritance:
-            if inheritance.sockets:
-                self._wait_for_end(pid, report)
-            else:
-                self.stop(report)
-            return self._start(report, inheritance)
+        """Stop the daemon if it runs, then start it; connections are refused in between."""
+        if self.pid() is not None:
+            self.stop(report)
+        return self.start(report)
 
     def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
@@ -66,16 +55,13 @@ class ProcessManager:
         Raises:
             CommandFailed: it does not come up, and the message says why.
         """
-        return self._start(report, Inheritance())
-
-    def _start(self, report: Callable[[str], None], inheritance: Inheritance) -> Status:
         if pid := self.pid():
             status = self._daemon.wait_for_other(pid)
             if status is not None and not status.stopping:
                 return status
             if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
                 raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
-        process = self._spawn(inheritance)
+        process = self._spawn()
         for _ in until(START_SECONDS):
             if status := self._daemon.answer_of(process.pid):
                 return status
@@ -116,24 +102,18 @@ class ProcessManager:
             raise CommandFailed(f"mlxd (pid {pid}) did not stop within {limit:g} s and was killed")
         raise CommandFailed(f"mlxd (pid {pid}) cannot be killed")
 
-    def _spawn(self, inheritance: Inheritance) -> "subprocess.Popen[bytes]":
+    def _spawn(self) -> "subprocess.Popen[bytes]":
         import subprocess  # `mlxctl status` imports this module and starts nothing
 
         output = _open_output(paths.stderr_file())
-        sockets, launch = inheritance.sockets, inheritance.launch
-        environment = launch.environment | self._environment()
-        if sockets:
-            kinds = (f"{descriptor}:{kind}" for descriptor, kind in sockets.items())
-            environment[SOCKETS_VARIABLE] = ",".join(kinds)
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "mlxd", *_with_log_file(launch.arguments)],
+                [sys.executable, "-m", "mlxd", "--log-file", str(paths.log_file())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd=launch.folder if os.path.isdir(launch.folder) else "/",
-                env=environment,
-                pass_fds=tuple(sockets),
+                cwd="/",
+                env=self._environment(),
                 start_new_session=True,
             )
         finally:
@@ -150,13 +130,6 @@ class ProcessManager:
         return dict(os.environ) | {
             name: value for name, value in absolute.items() if os.environ.get(name)
         }
-
-
-def _with_log_file(arguments: Sequence[bytes]) -> Sequence[bytes]:
-    """Give arguments of mlxd with which it logs into a file: theirs, else the one of this home."""
-    if any(each.partition(b"=")[0] == _LOG_FILE for each in arguments):
-        return arguments
-    return [_LOG_FILE, os.fsencode(paths.log_file()), *arguments]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -14,7 +14,6 @@ from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import MemoryControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
-from mlxd.handover import Handover
 
 __all__ = [
     "AliasControl",
@@ -35,4 +34,3 @@ class Control:
     aliases: AliasControl
     memory: MemoryControl
     pulls: PullsControl
-    handover: Handover

@@ -45,7 +45,6 @@ class ControlEndpoints:
             Route("/control/v1/pulls", self.pulls),
             Route("/control/v1/pull", self.pull, methods=["POST"]),
             Route("/control/v1/pull/cancel", self.cancel_pull, methods=["POST"]),
-            Route("/control/v1/handover", self.hand_over, methods=["POST"]),
         ]
 
     async def status(self, _request: Request) -> Response:
@@ -109,11 +108,6 @@ class ControlEndpoints:
         """POST /control/v1/pull/cancel."""
         body = await _body(request, control_api.CancelPullRequest)
         return json_response(await self._control.pulls.cancel(body.model))
-
-    async def hand_over(self, request: Request) -> Response:
-        """POST /control/v1/handover."""
-        body = await _body(request, control_api.HandoverRequest)
-        return json_response(self._control.handover.give(body.receiver))
 
 
 async def _body(request: Request, kind: type[_Body]) -> _Body:

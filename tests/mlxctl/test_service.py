@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +15,7 @@ import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service import probe, process
-from mlxctl.service.handover import received
 from mlxctl.service.pidfile import owner
-from mlxctl.service.probe import Probe
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from tests.mlxctl.conftest import DEADLINE, Run, command
@@ -86,68 +83,6 @@ def test_the_daemons_life(mlxctl: Run) -> None:
     assert mlxctl("stop").returncode == 3
     assert "mlxd is not running" in mlxctl("version").stdout
     assert mlxctl("logs").stdout.count("mlxd has stopped") == 2
-
-
-def test_a_restart_refuses_nobody(home: Path, tiny_model: Path, mlxctl: Run) -> None:
-    (home / "models").mkdir()
-    (home / "models" / "tiny").symlink_to(tiny_model)
-    mlxctl("start")
-    url = status(mlxctl)["url"]
-    answers: list[int | str] = []
-    over = threading.Event()
-
-    def ask(keep: int) -> None:
-        """Ask again and again, `keep` times on each connection."""
-        while not over.is_set():
-            with httpx.Client(base_url=url, timeout=DEADLINE) as client:
-                for _ in range(keep):
-                    try:
-                        answers.append(client.get("/v1/models").status_code)
-                    except httpx.HTTPError as error:
-                        answers.append(repr(error))
-
-    clients = [threading.Thread(target=ask, args=(keep,)) for keep in (1, 1, 20, 20)]
-    for client in clients:
-        client.start()
-    for _ in range(3):
-        before = len(answers)
-        wait_until(lambda before=before: len(answers) > before + 20, "they are answered")
-        done = mlxctl("restart")
-        assert done.returncode == 0, done.stderr
-    over.set()
-    for client in clients:
-        client.join()
-    assert set(answers) == {200}
-    assert status(mlxctl)["url"] == url
-    assert [file.name for file in (home / "run").glob("*.sock")] == ["mlxd.sock"]
-    assert mlxctl("stop").returncode == 0
-    assert not (home / "run" / "mlxd.sock").exists()
-
-
-def test_a_restart_keeps_what_the_daemon_was_started_with(
-    home: Path, tiny_model: Path, mlxctl: Run
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    flags = ["--port", str(port), "--model", tiny_model.name]
-    environ = {**os.environ, "MLXD_GENERATION__MAX_TOKENS": "7"}
-    by_hand = subprocess.Popen(
-        [sys.executable, "-m", "mlxd", *flags], cwd=tiny_model.parent, env=environ
-    )
-    wait_until(lambda: mlxctl("status").returncode == 0, "the daemon answers")
-    before = status(mlxctl)
-    for _ in range(2):
-        restarted = mlxctl("restart")
-        assert restarted.returncode == 0, restarted.stderr
-        by_hand.wait(DEADLINE)
-        after = status(mlxctl)
-        assert after["url"] == before["url"] == f"http://127.0.0.1:{port}"
-        assert after["default_model"] == before["default_model"] == tiny_model.name
-        answer = httpx.post(f"{after['url']}/v1/completions", json={"prompt": "Hi"}).json()
-        assert answer["usage"]["completion_tokens"] <= 7
-    with received(Probe(config.load())) as left:
-        log_file = ["--log-file", str(home / "logs" / "mlxd.log")]
-        assert left.launch.arguments == [os.fsencode(each) for each in [*log_file, *flags]]
 
 
 def test_restart_takes_a_new_port(home: Path, mlxctl: Run) -> None:

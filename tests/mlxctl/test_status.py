@@ -100,19 +100,6 @@ def test_who_listens_without_a_daemon_is_not_asked(listener: FakeDaemon, mlxctl:
     assert named.stdout.startswith("mlxd 0.1.0 is running")
 
 
-def test_a_daemon_that_leaves_its_socket_to_others_is_not_asked(
-    home: Path, listener: FakeDaemon, mlxctl: Run
-) -> None:
-    listener.answers(STATUS, RUNNING)
-    with lock.hold(home / "run" / "mlxd.lock") as held:
-        held.announce_leaving()
-        text = mlxctl("status")
-        found = json.loads(mlxctl("status", "--json").stdout)
-    assert text.returncode == 0
-    assert text.stdout.startswith(f"mlxd is stopping (pid {os.getpid()})\n")
-    assert (found["running"], found["stopping"], found["pid"]) == (True, True, os.getpid())
-
-
 def test_the_socket_is_where_the_configuration_says(home: Path, mlxctl: Run) -> None:
     (home / "config.toml").write_text('server.socket = "elsewhere.sock"')
     assert str(home / "elsewhere.sock") in mlxctl("status").stdout

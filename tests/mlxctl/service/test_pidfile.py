@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlxctl.errors import CommandFailed
-from mlxctl.service import pidfile as module
-from mlxctl.service.pidfile import owner, staying_owner
+from mlxctl.service.pidfile import owner
 from mlxd import lock
 
 
@@ -17,19 +16,6 @@ def test_the_holders_pid(home: Path) -> None:
     with lock.hold(file):
         assert owner(file) == os.getpid()
     assert owner(file) is None
-
-
-def test_one_that_leaves_is_there_but_not_to_be_asked(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = home / "mlxd.lock"
-    with lock.hold(file) as held:
-        assert staying_owner(file) == os.getpid()
-        held.announce_leaving()
-        monkeypatch.setattr(module, "_LEAVING_SECONDS", 0.05)
-        assert staying_owner(file) is None
-        assert owner(file) == os.getpid()
-    assert staying_owner(file) is None
 
 
 def test_what_follows_the_first_line_is_of_an_older_daemon(home: Path) -> None:

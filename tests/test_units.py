@@ -1,0 +1,23 @@
+"""Durations and addresses; sizes are in tests/mlxctl/test_terminal.py."""
+
+import pytest
+
+from mlxd.units import address, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("5m", 300), ("1h30m", 5400), ("250ms", 0.25), ("1.5h", 5400), ("2d", 172_800)],
+)
+def test_a_duration_is_a_sum_of_numbers_with_units(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1h 30m", "five minutes", "5m\n"])
+def test_what_is_no_duration(text: str) -> None:
+    assert parse_duration(text) is None
+
+
+def test_an_address_with_six_parts_has_brackets() -> None:
+    assert address("127.0.0.1", 8080) == "127.0.0.1:8080"
+    assert address("::1", 8080) == "[::1]:8080"
