@@ -14,6 +14,7 @@ LEAVES = {
     "mlxd.errors",
     "mlxd.files",
     "mlxd.messages",
+    "mlxd.rate",
     "mlxd.sysctl",
     "mlxd.units",
 }
