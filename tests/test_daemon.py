@@ -233,7 +233,7 @@ def test_a_default_model_that_does_not_exist_is_remarked_upon(home: Path) -> Non
         reply = daemon.local.post("/v1/chat/completions", json=chat())
         assert reply.status_code == 404
         message = reply.json()["error"]["message"]
-        assert message == "model 'gone' does not exist; there is tiny"
+        assert message == "model 'gone' does not exist; installed: tiny"
         status = daemon.status()
         assert (status["default_model"], status["default_fault"]) == (None, message)
 

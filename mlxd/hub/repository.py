@@ -108,28 +108,32 @@ class Repository:
             PullFailed: the user has to do something first.
             Interrupted: the next try may succeed.
         """
-        repo = self.reference.repo
         try:
             yield
-        except GatedRepoError as error:
-            page = f"{self._endpoint}/{repo}"
-            raise PullRefused(
-                f"{repo} is gated: accept its licence on {page}, then {_login_hint()}"
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise PullRefused(self._not_found()) from error
-        except RevisionNotFoundError as error:
-            raise PullRefused(f"{repo} has no revision {self.reference.revision!r}") from error
-        except RemoteEntryNotFoundError as error:
-            raise PullFailed(f"{repo} has changed in the meantime: pull it again") from error
-        except DisabledRepoError as error:
-            raise PullRefused(f"the hub has disabled {repo}") from error
+        except HfHubHTTPError as error:
+            raise self._refusal(error) or self._status_error(error) from error
         except OfflineModeIsEnabled as error:
             raise PullFailed("downloads are off: HF_HUB_OFFLINE is set where mlxd runs") from error
-        except HfHubHTTPError as error:
-            raise self._status_error(error) from error
         except httpx2.TransportError as error:
             raise Interrupted(self._connection_problem(error)) from error
+
+    def _refusal(self, error: HfHubHTTPError) -> PullRefused | PullFailed | None:
+        """Return what the hub said by name, if it did; a gated repository is also not found."""
+        repo = self.reference.repo
+        match error:
+            case GatedRepoError():
+                page = f"{self._endpoint}/{repo}"
+                hint = f"accept its licence on {page}, then {_login_hint()}"
+                return PullRefused(f"{repo} is gated: {hint}")
+            case RepositoryNotFoundError():
+                return PullRefused(self._not_found())
+            case RevisionNotFoundError():
+                return PullRefused(f"{repo} has no revision {self.reference.revision!r}")
+            case RemoteEntryNotFoundError():
+                return PullFailed(f"{repo} has changed in the meantime: pull it again")
+            case DisabledRepoError():
+                return PullRefused(f"the hub has disabled {repo}")
+        return None
 
     def _status_error(self, error: HfHubHTTPError) -> PullRefused | PullFailed | Interrupted:
         status = error.response.status_code

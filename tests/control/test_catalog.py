@@ -30,7 +30,7 @@ async def test_the_list_tells_whole_and_broken_models_apart(
     assert (whole.origin, whole.default) == ("models directory", True)
     (broken,) = found.broken
     assert (broken.id, broken.path) == ("b", str(models / "b"))
-    assert broken.fault.startswith("partial: 1 of 2 files of weights")
+    assert broken.fault.startswith("partial: 1 of 2 weight files")
     assert broken.size_bytes == sum(file.stat().st_size for file in (models / "b").iterdir())
 
 

@@ -167,7 +167,7 @@ def test_only_names_of_adapters_reach_the_disk(daemon: DaemonProcess, home: Path
     for name in ("gone", str(pirate), "../adapters/pirate", "..", "pirate/", "~/pirate"):
         status, param, message = refused(daemon, adapters=name)
         assert (status, param) == (400, "adapters")
-        assert message.endswith("does not exist; there is pirate, useless")
+        assert message.endswith("does not exist; installed: pirate, useless")
 
 
 def test_an_adapter_is_no_model(daemon: DaemonProcess) -> None:

@@ -58,7 +58,7 @@ def test_a_repository_without_an_mlx_model_is_refused(
         (b'{"model_type": "llama", "model_file": "m.py"}', r"its own Python code \(m.py\)"),
         (
             b'{"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}}',
-            "is quantised by bitsandbytes",
+            "is quantised with bitsandbytes",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What an earlier daemon began to remove is removed at the next start."""
+"""A removal that an earlier daemon began is finished at the next start."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from mlxd.models import removal
 from tests.fakes.model_folder import add_model
 
 
-def test_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
+def test_folders_that_were_put_aside_are_deleted(models: Path, tmp_path: Path) -> None:
     elsewhere = add_model(tmp_path / "elsewhere" / "c")
     add_model(models / "stays")
     for folder in (add_model(models / "a"), add_model(models / "owner" / "b")):
@@ -19,7 +19,7 @@ def test_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
     assert (elsewhere / "config.json").is_file()
 
 
-def test_only_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
+def test_nothing_else_is_deleted(models: Path, tmp_path: Path) -> None:
     removal.sweep()  # there is no models directory yet
     theirs = removal.put_aside(add_model(tmp_path / "theirs" / "a"))
     models.mkdir()
