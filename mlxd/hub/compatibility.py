@@ -12,10 +12,11 @@ from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
 from mlxd.models.architectures import Architectures
 from mlxd.models.entry import CACHED_TOKENS
+from mlxd.models.folder import CONFIG
 from mlxd.models.model_config import ModelConfig, read_config
+from mlxd.models.weights import is_weights
 from mlxd.units import size
 
-CONFIG = "config.json"
 _WEIGHTS = "model*.safetensors"
 # What mlx_lm.utils downloads, except Python code, and the additional templates of transformers.
 _NEEDED = (
@@ -54,17 +55,12 @@ def needed(repo: str, files: Sequence[RepoFile]) -> list[RepoFile]:
     """
     names = {file.name for file in files}
     chosen = [file for file in files if _is_needed(file.name)]
-    weights = [file for file in chosen if is_weights(file)]
+    weights = [file for file in chosen if is_weights(file.name)]
     if not weights or CONFIG not in names:
         raise PullRefused(f"{repo} is not an MLX model: {_what_it_is(names, bool(weights))}")
     if not any(fnmatchcase(file.name, pattern) for file in chosen for pattern in _TOKENIZERS):
         raise PullRefused(f"{repo} cannot be used: it has no tokenizer")
-    return sorted(chosen, key=lambda file: (file.name != CONFIG, is_weights(file), file.name))
-
-
-def is_weights(file: RepoFile) -> bool:
-    """Return whether mlx_lm loads weights from `file`."""
-    return fnmatchcase(file.name, _WEIGHTS)
+    return sorted(chosen, key=lambda file: (file.name != CONFIG, is_weights(file.name), file.name))
 
 
 def check_memory(
@@ -75,7 +71,7 @@ def check_memory(
     Raises:
         PullRefused: they take more than `limit` bytes; the message has the arithmetic.
     """
-    weights = sum(file.size for file in files if is_weights(file))
+    weights = sum(file.size for file in files if is_weights(file.name))
     cache = config.cache_bytes(CACHED_TOKENS) if config else 0
     if weights + cache > limit:
         need = f"{size(weights + cache)} (weights {size(weights)}, cache {size(cache)})"

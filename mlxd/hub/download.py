@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlxd.errors import PullFailed
-from mlxd.hub.compatibility import CONFIG, check_config, check_disk, check_memory, needed
+from mlxd.hub.compatibility import check_config, check_disk, check_memory, needed
 from mlxd.hub.fetch import fetch, is_intact
 from mlxd.hub.meter import Meter
 from mlxd.hub.protocol import Downloaded
 from mlxd.hub.repository import Repository, Snapshot
 from mlxd.hub.retry import Retries, RetryPolicy
 from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, link, size_of
+from mlxd.models.folder import CONFIG
 
 _DEFAULT_POLICY = RetryPolicy()
 

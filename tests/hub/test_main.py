@@ -51,7 +51,7 @@ def test_it_exits_with_the_daemon_and_loses_nothing(pull: Puller, hub: FakeHub) 
     assert pull().bytes_fetched == len(WEIGHTS) - 100_000
 
 
-def test_a_second_process_waits_for_the_first(pull: Puller, hub: FakeHub) -> None:
+def test_a_second_process_resumes_once_the_first_is_gone(pull: Puller, hub: FakeHub) -> None:
     hub.fails("model.safetensors", Hold(after=100_000))
     with running(pull) as first:
         wait_until(lambda: pull.staging().size_bytes() > 100_000, "100,000 bytes have come")
