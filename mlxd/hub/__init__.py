@@ -2,7 +2,7 @@
 
 In the daemon, which imports nothing heavy:
 
-pulls             what has been asked for, and what becomes of it
+pulls             the pulls that were started, and what becomes of them
 download_process  one download process, from its start to its last report
 reference         the name of a repository and its revision
 

@@ -43,9 +43,9 @@ class Download:
 
         Raises:
             PullRefused: it cannot run here; no weights were downloaded.
-            PullFailed: it needs the user; what has come is kept.
-            HubUnreachable: the hub did not answer for too long; what has come is kept.
-            OSError: a file cannot be written; what has come is kept.
+            PullFailed: it needs the user; what was downloaded is kept.
+            HubUnreachable: the hub did not answer for too long; what was downloaded is kept.
+            OSError: a file cannot be written; what was downloaded is kept.
         """
         with self._staging.lock():
             self._staging.write(Pending(self._reference))

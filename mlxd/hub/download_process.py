@@ -47,7 +47,7 @@ async def download(
         )
     except OSError as error:
         raise PullFailed(f"cannot start a process: {error}") from error
-    assert process.stdout is not None  # noqa: S101  asked for above
+    assert process.stdout is not None  # noqa: S101  a pipe, see above
     assert process.stderr is not None  # noqa: S101
     try:
         async with asyncio.TaskGroup() as group:

@@ -2,13 +2,13 @@
 
     queued ──▶ running ──▶ done: the model is installed
                   │
-                  ├─▶ refused: it is no model that can run here; nothing is kept
-                  ├─▶ failed: what has come is kept, until the pull is asked for again or cancelled
-                  ├─▶ cancelled: what has come is removed
-                  └─▶ the daemon stops: what has come is kept, and the next daemon resumes it
+                  ├─▶ refused: the model cannot run here; nothing is kept
+                  ├─▶ failed: the files are kept until the pull is started again or cancelled
+                  ├─▶ cancelled: the files are removed
+                  └─▶ the daemon stops: the files are kept, and the next daemon resumes the pull
 
-A process that is killed is a pull that failed. Whatever is on disk is resumed at the byte where it
-stopped; `staging` says where it is.
+A pull whose process is killed has failed. A pull that is started again or resumed continues with
+the files on disk (`staging`), at the byte where it stopped.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Pull:
         task.add_done_callback(self._ended)
 
     async def stop(self, error: MlxdError) -> None:
-        """End it if it runs, with `error` for everybody who waits."""
+        """End it if it runs, and raise `error` for every caller of `result`."""
         if self._task is not None and not self._task.done():
             self.error = error
             self._task.cancel()
@@ -106,13 +106,11 @@ class Pulls:
     def resume(self) -> None:
         """Resume what an earlier daemon has begun, and list what failed."""
         for pending in unfinished(self._models_dir):
-            if pending.failed is not None:
-                self._add(pending.reference).error = PullFailed(pending.failed)
-                continue
-            try:
-                self.start(pending.reference)
-            except PullFailed as error:
-                _log.warning("cannot resume the pull of %s: %s", pending.reference, error.message)
+            pull = self._add(pending.reference)
+            if pending.failed is None:
+                self._begin(pull)
+            else:
+                pull.error = PullFailed(pending.failed)
 
     def start(self, reference: Reference) -> Pull:
         """Start a download, or return the one that is running.
@@ -124,19 +122,25 @@ class Pulls:
         """
         if self._closed:
             raise Draining("the daemon is stopping: pull again once it is back")
-        running = self._pulls.get(reference.repo)
-        if running is None or not running.running:
-            return self._start(reference)
-        if running.reference != reference:
+        pull = self._pulls.get(reference.repo)
+        if pull is None or not pull.running:
+            pull = self._add(reference)
+            try:
+                pull.staging.write(Pending(reference))
+            except OSError as error:
+                del self._pulls[reference.repo]
+                raise PullFailed(f"{pull.staging.folder}: {error.strerror}") from error
+            self._begin(pull)
+        elif pull.reference != reference:
             raise InvalidRequest(
-                f"{running.reference} is being pulled: wait for it, or cancel it with "
+                f"{pull.reference} is being pulled: wait for it, or cancel it with "
                 f"`mlxctl pull {reference.repo} --cancel`",
                 param="model",
             )
-        return running
+        return pull
 
     async def cancel(self, repo: str) -> int:
-        """End a download, remove what has come, and return how many bytes that were.
+        """End a download, remove what was downloaded, and return how many bytes that were.
 
         Raises:
             InvalidRequest: the repository is not being pulled.
@@ -151,7 +155,7 @@ class Pulls:
         return removed
 
     async def close(self) -> None:
-        """End every process; what has come stays for the next daemon."""
+        """End every process; what was downloaded stays for the next daemon."""
         self._closed = True
         error = Draining("the daemon is stopping; it resumes the download when it is back")
         await asyncio.gather(*(pull.stop(error) for pull in self.pulls))
@@ -161,15 +165,8 @@ class Pulls:
         self._pulls[reference.repo] = pull
         return pull
 
-    def _start(self, reference: Reference) -> Pull:
-        pull = self._add(reference)
-        try:
-            pull.staging.write(Pending(reference))
-        except OSError as error:
-            del self._pulls[reference.repo]
-            raise PullFailed(f"{pull.staging.folder}: {error.strerror}") from error
+    def _begin(self, pull: Pull) -> None:
         pull.run(asyncio.get_running_loop().create_task(self._download(pull)))
-        return pull
 
     async def _download(self, pull: Pull) -> Downloaded:
         reference = pull.reference

@@ -16,7 +16,7 @@ class RetryPolicy:
     """In seconds: how long the hub may be silent, the first and the longest pause between tries.
 
     `tries` is how many tries in a row may bring nothing once a download has begun, which takes
-    about an hour; `first_tries` is the same before, when somebody may be waiting.
+    about an hour; `first_tries` is the same before, when a user may be waiting.
     """
 
     silence: float = 30.0
@@ -56,7 +56,7 @@ class Retries:
                 self._pause(interrupted)
 
     def reset(self) -> None:
-        """Forget the failures so far, because something has come."""
+        """Forget the failures so far, because bytes have come."""
         self._failures = 0
 
     def _pause(self, interrupted: Interrupted) -> None:

@@ -1,7 +1,7 @@
 """Where a download is kept until it is a model.
 
     MODELS/.pulls/OWNER--NAME/
-        pull.json     what was asked for, and the error if it failed
+        pull.json     the pull, and its error if it failed
         HASH          a complete, verified file, named by its hash
         HASH.part     a file that is not complete or not verified
         model/        the model folder, made of links to the complete files
@@ -49,7 +49,7 @@ class PullRecord(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """A pull that is not finished; one that `failed` waits until it is asked for again."""
+    """A pull that is not finished; one that `failed` is not resumed by itself."""
 
     reference: Reference
     failed: str | None = None
@@ -78,7 +78,7 @@ class Staging:
             os.close(descriptor)
 
     def write(self, pending: Pending) -> None:
-        """Write down what was asked for, for the next daemon."""
+        """Record the pull for the next daemon."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _STATE, pending)
 
@@ -108,7 +108,7 @@ class Staging:
                 path.unlink()
 
     def size_bytes(self) -> int:
-        """Return the size of what has come, complete files and parts."""
+        """Return the size of what was downloaded, complete files and parts."""
         return sum(map(size_of, self._files()))
 
     def _files(self) -> list[Path]:
@@ -129,7 +129,7 @@ class Staging:
         It replaces the installed model; a process that has opened that one's files keeps them.
 
         Raises:
-            OSError: it cannot be written; what has come is still there.
+            OSError: it cannot be written; the downloaded files are still there.
         """
         model, replaced = self.folder / "model", self.folder / "replaced"
         shutil.rmtree(model, ignore_errors=True)

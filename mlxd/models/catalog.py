@@ -12,7 +12,7 @@ from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
 from mlxd.models.hub_cache import snapshots
-from mlxd.models.search_path import SearchPath
+from mlxd.models.search_path import candidates
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
@@ -32,7 +32,6 @@ class Catalog:
 
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
-        self._search_path = SearchPath(config.dirs)
         self._folders = FolderReader()
         self._warnings: set[str] = set()
         self._coming = ""
@@ -170,12 +169,12 @@ class Catalog:
 
     def _named(self, name: str) -> list[CatalogEntry | BrokenEntry]:
         """Return every model that has `name` as its id, alias or folder's name, in this order."""
-        candidates = list(self._candidates())
+        everything = list(self._candidates())
         meant = self._config.aliases.get(name, name)
         for wanted in dict.fromkeys((name, meant)):
-            if exact := list(self._read(each for each in candidates if each.id == wanted)):
+            if exact := list(self._read(each for each in everything if each.id == wanted)):
                 return exact
-        return list(self._read(each for each in candidates if each.name == meant))
+        return list(self._read(each for each in everything if each.name == meant))
 
     def _unknown(self, name: str) -> ModelNotFound:
         if not (entries := self.entries()):
@@ -186,14 +185,14 @@ class Catalog:
         return ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
 
     def _candidates(self) -> Iterator[Candidate]:
-        for candidate in self._search_path.candidates():
+        for candidate in candidates(self._config.dirs):
             if candidate.id.isprintable():
                 yield candidate
             else:
                 self._warn(candidate.folder, "its name is not UTF-8, or not printable")
 
-    def _read(self, candidates: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
-        for candidate in candidates:
+    def _read(self, found: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
+        for candidate in found:
             if candidate.origin is Origin.HUB_CACHE:
                 model = self._read_repository(candidate)
             else:

@@ -52,7 +52,7 @@ class FolderReader:
         self._known.pop(candidate, None)
         if (reading := self._read(candidate)) is None:
             return None
-        if _is_settled_reading(reading):
+        if _is_settled(reading):
             self._known[candidate] = reading
         return reading.found
 
@@ -114,11 +114,6 @@ class _Unusable(Exception):
         self.stray = stray
 
 
-def is_settled(changed_ns: int) -> bool:
-    """Return whether any later change will leave another timestamp than `changed_ns`."""
-    return changed_ns < time.time_ns() - _CLOCK_TICK_NS
-
-
 def looks_like_model(names: list[str]) -> bool:
     """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
@@ -165,5 +160,7 @@ def _stamp(path: Path) -> _Stamp | None:
     return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
-def _is_settled_reading(reading: _Reading) -> bool:
-    return all(is_settled(stamp.changed_ns) for stamp in reading.stamps.values() if stamp)
+def _is_settled(reading: _Reading) -> bool:
+    """Return whether any later change will leave another timestamp."""
+    newest = max((stamp.changed_ns for stamp in reading.stamps.values() if stamp), default=0)
+    return newest < time.time_ns() - _CLOCK_TICK_NS
