@@ -24,7 +24,7 @@ _log = logging.getLogger("mlxd.models")
 
 
 class Catalog:
-    """The models of the search path, looked at anew for each question.
+    """The models of the search path, as they are at each call.
 
     A folder is read again only if it has changed. Broken models are listed with the reason, and
     never served.
@@ -33,7 +33,7 @@ class Catalog:
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
         self._folders = FolderReader()
-        self._warnings: set[str] = set()
+        self._remarks: set[str] = set()
         self._coming = ""
 
     def entries(self) -> list[CatalogEntry]:
@@ -91,15 +91,15 @@ class Catalog:
             return None
 
     def resolve(self, name: str | None, *, settled: bool = False) -> CatalogEntry:
-        """Return the model that `name` means: an id, an alias, a folder's name, or no name.
+        """Give the model that `name` means: an id, an alias, a folder's name, or no name.
 
-        No name means the default: the configured one, or the only one there is; those in the
-        Hugging Face cache count only if there is no other. `settled` leaves out of account what is
-        only about to become the default.
+        No name means the default: the configured one, or the only one there is, those in the hub's
+        cache counting only where there is no other. `settled` leaves out of account what is only
+        about to become the default.
 
         Raises:
-            ModelNotFound: it is broken or does not exist, `name` is ambiguous, or there is no
-                default; the message says why, or lists what there is.
+            ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
+                or there are several, or none at all.
         """
         if name is None or name in DEFAULT_NAMES:
             return self._default(self._config.default if settled else self._expected_default)
@@ -213,8 +213,8 @@ class Catalog:
     def _warn(self, folder: object, fault: str) -> None:
         """Log once why `folder` is not used."""
         warning = f"{str(folder)!r} is ignored: {fault}"
-        if warning not in self._warnings:
-            self._warnings.add(warning)
+        if warning not in self._remarks:
+            self._remarks.add(warning)
             _log.warning("%s", warning)
 
 
