@@ -16,10 +16,10 @@ $(VENV)/.stamp: pyproject.toml
 	@$(BIN)/python -m compileall -q mlxd mlxctl
 	@touch $@
 
-run: $(VENV)/.stamp ## start the daemon on a real model and ask it a question
+run: $(VENV)/.stamp ## start the daemon with a real model and ask it a question
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
 
-stop: $(VENV)/.stamp ## end the daemon that `make run` started
+stop: $(VENV)/.stamp ## stop the daemon that `make run` started
 	@$(BIN)/mlxctl stop || [ $$? -eq 3 ]  # 3: there is nothing to stop
 
 test: $(VENV)/.stamp ## run the whole test suite
@@ -30,9 +30,9 @@ check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(VENV)/.stamp ## format and mend what ruff can mend
+format: $(VENV)/.stamp ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## remove the environment and every cache
+clean: ## remove the environment and all caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache
