@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLXD_HOME ?= .mlxd
 
-.PHONY: help run stop test check format clean
+.PHONY: help run stop test test-fast check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(VENV)/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlxd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -23,7 +23,10 @@ stop: $(VENV)/.stamp ## stop the daemon that `make run` started
 	@$(BIN)/mlxctl stop || [ $$? -eq 3 ]  # 3: there is nothing to stop
 
 test: $(VENV)/.stamp ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: $(VENV)/.stamp ## run the tests that start no daemon and ask no real model
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .
