@@ -5,7 +5,7 @@ import pytest
 
 from mlxd.api.completions import decode_body
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
+from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (
     ChoiceEvent,
     Delta,
@@ -55,11 +55,11 @@ def test_the_forms_of_a_prompt(prompt, meant):
 @pytest.mark.parametrize(
     ("prompt", "param", "said"),
     [
-        (["a", 1], "prompt", "either texts, token ids or lists"),
-        (["a"] * 129, "prompt", "129 answers are asked for"),
-        ([], "prompt", "an empty list"),
+        (["a", 1], "prompt", "only strings, only token ids or only lists of token ids"),
+        (["a"] * 129, "prompt", "129 answers requested"),
+        ([], "prompt", "must not be an empty list"),
         ([1, -5], "prompt[1]", "not a token id"),
-        ([[1], []], "prompt[1]", "an empty list"),
+        ([[1], []], "prompt[1]", "must not be an empty list"),
         ([[1, -2]], "prompt[0][1]", "not a token id"),
         (None, "prompt", "expected a string or a list, got null"),
     ],
@@ -78,10 +78,19 @@ def test_the_common_fields_are_there():
     assert (made.max_tokens, made.sampling.temperature, made.seed) == (3, 0.5, 1)
 
 
-def test_a_field_we_cannot_honour_is_refused():
-    with pytest.raises(UnsupportedParameter) as caught:
-        decode_body(body(echo=True))
-    assert caught.value.param == "echo"
+@pytest.mark.parametrize(
+    ("field", "value"), [("echo", True), ("echo", 0), ("suffix", "the end"), ("best_of", 3)]
+)
+def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
+    with pytest.raises(UnsupportedParameter, match=field) as caught:
+        decode_body(body(**{field: value}))
+    assert caught.value.param == field
+
+
+@pytest.mark.parametrize(("field", "value"), [("echo", False), ("suffix", ""), ("best_of", 1)])
+def test_such_a_field_may_say_what_leaving_it_out_says(field, value):
+    requests = decode_body(body(**{field: value})).to_requests(ModelSettings(), None)
+    assert requests == decode_body(body()).to_requests(ModelSettings(), None)
 
 
 def test_a_whole_reply_is_openais():
@@ -154,9 +163,9 @@ def test_streamed_log_probabilities_go_on_counting():
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"best_of": 3}, "best_of"), ({"n": 129}, "n"), ({"logprobs": 21}, "logprobs")],
+    [({"n": 129}, "n"), ({"logprobs": 21}, "logprobs")],
 )
 def test_a_bad_number_of_answers_is_named(fields, param):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         decode_body(body(**fields))
     assert caught.value.param == param
