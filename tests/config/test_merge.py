@@ -128,7 +128,7 @@ def test_an_empty_variable_empties_strings_lists_and_tables(home: Path) -> None:
             "MLXD_CAKE__SIZE",
             "1",
             "environment variable MLXD_CAKE__SIZE: cake.size: unknown key; "
-            "there are server, models, generation, engine, log and model",
+            "the sections are server, models, generation, engine, log and model",
         ),
         (
             "MLXD_SERVER_PORT",
@@ -228,8 +228,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "models.keep_alive = 'long'",
-            'models.keep_alive: found "long", expected a time of at most a year '
-            'such as "30s", "5m" or "1h", or "-1" for ever',
+            'models.keep_alive: found "long", expected a duration of at most a year '
+            'such as "30s", "5m" or "1h30m", or "-1" (forever)',
         ),
         (
             "model.'some/id'.generation.top_q = 1",
@@ -258,8 +258,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "model.x.chat_template_args.day = 1979-05-27",
-            'model.x.chat_template_args: found {"day":"1979-05-27"}, expected a table of texts, '
-            "numbers, truth values, and lists and tables of these",
+            'model.x.chat_template_args: found {"day":"1979-05-27"}, expected a table of strings, '
+            "numbers, booleans, and lists and tables of these",
         ),
         ("model.x.generation = 1", "model.x.generation: found 1, expected a table"),
         (
