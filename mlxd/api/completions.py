@@ -6,12 +6,12 @@ from msgspec import Meta
 
 from mlxd.api.completion_reply import completion_reply_builder
 from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, unsupported
-from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
+from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Draft, GenerateRequest, TextPrompt, TokensPrompt
+from mlxd.messages import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
 
 _TOKEN_IDS_SCHEMA = {
     "type": "array",

@@ -38,27 +38,21 @@ class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     type: Literal["function"] | None = None
 
 
-class SystemMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="system"):
+class _TextMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
+    content: Content
+    name: str | None = None
+
+
+class SystemMessage(_TextMessage, frozen=True, tag="system"):
     """Instructions for the assistant."""
 
-    content: Content
-    name: str | None = None
 
-
-class DeveloperMessage(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="developer"
-):
+class DeveloperMessage(_TextMessage, frozen=True, tag="developer"):
     """The newer name for a system message."""
 
-    content: Content
-    name: str | None = None
 
-
-class UserMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="user"):
+class UserMessage(_TextMessage, frozen=True, tag="user"):
     """What the user said."""
-
-    content: Content
-    name: str | None = None
 
 
 class AssistantMessage(
@@ -77,19 +71,14 @@ class AssistantMessage(
     )
 
 
-class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="tool"):
+class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
     """The result of a function call."""
 
-    content: Content
     tool_call_id: Annotated[str | None, Meta(description="The id of the function call.")] = None
-    name: str | None = None
 
 
-class FunctionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="function"):
+class FunctionMessage(_TextMessage, frozen=True, tag="function"):
     """The result of a function call, in the form that `tool` messages replaced."""
-
-    content: Content
-    name: str | None = None
 
 
 Message = (

@@ -7,12 +7,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mlxd import messages
 from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Sampling
+from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sampling
 
 INT32_MAX = 2**31 - 1
 MAX_CHOICES = 128
@@ -25,7 +24,6 @@ _KEY_PATTERN = r"^[0-9]{1,9}$"
 _BIAS_PATTERN = r"^[+-]?[0-9]{1,9}([.][0-9]{1,20})?$"
 _LARGEST_BIAS = 1e9
 
-Prompt = messages.ChatPrompt | messages.TextPrompt | messages.TokensPrompt
 _TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 _ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 _Penalty = Annotated[float, Meta(ge=-100, le=100)]
@@ -287,20 +285,10 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         )
 
     def _penalties(self) -> Penalties:
-        usual = Penalties()
-        repetition = self.repetition_penalty or 0.0
-        return Penalties(
-            repetition_penalty=0.0 if repetition == 1 else repetition,
-            repetition_context_size=_first(
-                self.repetition_context_size, usual.repetition_context_size
-            ),
-            presence_penalty=self.presence_penalty or 0.0,
-            presence_context_size=_first(self.presence_context_size, usual.presence_context_size),
-            frequency_penalty=self.frequency_penalty or 0.0,
-            frequency_context_size=_first(
-                self.frequency_context_size, usual.frequency_context_size
-            ),
-        )
+        given = {name: getattr(self, name) for name in Penalties.__struct_fields__}
+        if given["repetition_penalty"] == 1:
+            given["repetition_penalty"] = None
+        return Penalties(**{name: value for name, value in given.items() if value is not None})
 
 
 def _first(given: _Number | None, default: _Number) -> _Number:
@@ -319,7 +307,7 @@ def _biases(given: dict[str, Any]) -> dict[int, float]:
     biases = {}
     for key, value in given.items():
         param = f"logit_bias.{key}"
-        if not re.fullmatch(_KEY_PATTERN, key, re.ASCII) or key.endswith("\n"):
+        if not re.fullmatch(_KEY_PATTERN, key):
             raise InvalidRequest(f"`{param}`: the key is not a token id", param=param)
         if (bias := _bias(value)) is None:
             raise InvalidRequest(f"`{param}`: expected a number from -1e9 to 1e9", param=param)
@@ -329,7 +317,7 @@ def _biases(given: dict[str, Any]) -> dict[int, float]:
 
 def _bias(value: Any) -> float | None:
     if isinstance(value, str):
-        return float(value) if re.fullmatch(_BIAS_PATTERN, value) and value[-1] != "\n" else None
+        return float(value) if re.fullmatch(_BIAS_PATTERN, value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -_LARGEST_BIAS <= value <= _LARGEST_BIAS else None
