@@ -152,7 +152,7 @@ def _refusal(reason: str, body_type: inspect.Type) -> RequestError:
 
 
 def _in_words(types: re.Match[str]) -> str:
-    """Return msgspec's "str | null" as "a string"; null is only told where nothing else is."""
+    """Return "a string" for msgspec's "str | null"; null is named only if it stands alone."""
     names = types[1].split(" | ")
     named = [name for name in names if name != "null"] or names
     return " or ".join(_TYPE_NAMES.get(name, name) for name in named)

@@ -88,12 +88,12 @@ def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
 
 
 @pytest.mark.parametrize(("field", "value"), [("echo", False), ("suffix", ""), ("best_of", 1)])
-def test_such_a_field_may_say_what_leaving_it_out_says(field, value):
+def test_unsupported_fields_without_effect_are_ignored(field, value):
     requests = decode_body(body(**{field: value})).to_requests(ModelSettings(), None)
     assert requests == decode_body(body()).to_requests(ModelSettings(), None)
 
 
-def test_a_whole_reply_is_openais():
+def test_a_whole_reply_has_openais_shape():
     builder = decode_body(body()).reply_builder("m", 5)
     for events in ANSWER:
         builder.collect(events)
@@ -106,7 +106,7 @@ def test_a_whole_reply_is_openais():
     assert reply["usage"]["total_tokens"] == 5
 
 
-def test_a_stream_is_openais():
+def test_a_stream_has_openais_shape():
     builder = decode_body(body(stream=True, stream_options={"include_usage": True})).reply_builder(
         "m", 5
     )
@@ -154,7 +154,7 @@ def test_log_probabilities_are_lists_with_offsets():
     }
 
 
-def test_streamed_log_probabilities_go_on_counting():
+def test_streamed_log_probabilities_continue_the_offsets():
     builder = decode_body(body(logprobs=1, stream=True)).reply_builder("m", 5)
     events = builder.stream(LOGPROBS[0]).decode().split("\n\n")[:-1]
     choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]

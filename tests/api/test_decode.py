@@ -30,7 +30,7 @@ def refusal(data: bytes, body_type: type[Any] = Shop) -> InvalidRequest:
     return caught.value
 
 
-def test_a_good_body_is_typed_and_null_is_an_absent_field():
+def test_a_valid_body_is_typed_and_null_means_absent():
     shop = decode(b'{"pets": [{"name": "Rex"}], "price": null, "unknown": 1}', Shop)
     assert shop == Shop(pets=[Pet("Rex")])
 
@@ -40,7 +40,7 @@ def test_an_integer_may_be_written_as_a_float():
     assert (shop.count, shop.price) == (2, 1.0)
 
 
-def test_beside_such_a_number_the_field_at_fault_is_named():
+def test_an_error_beside_such_a_number_names_its_own_field():
     assert refusal(b'{"pets": [{"name": "Rex"}], "count": 2.0, "open": 1}').param == "open"
 
 
@@ -73,7 +73,7 @@ def test_a_bad_field_is_named_with_what_is_allowed(body, param, message):
     assert message in error.message
 
 
-def test_a_body_that_is_no_object_has_no_param():
+def test_a_body_that_is_not_an_object_has_no_param():
     error = refusal(b"[1, 2]")
     assert (error.message, error.param) == ("the body: expected an object, got a list", None)
 
@@ -90,14 +90,14 @@ def test_a_body_that_is_no_object_has_no_param():
         (b'{"x": ' + b"[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_cannot_be_read_says_where(body, message):
+def test_an_unreadable_body_is_refused_with_the_place(body, message):
     error = refusal(body)
     assert message in error.message
     assert error.param is None
 
 
 @pytest.mark.parametrize("rest", [b"[" * 5000 + b"]" * 5000 + b"}", b"oops", b""])
-def test_a_bad_field_before_something_unreadable_is_still_one_clear_refusal(rest):
+def test_a_bad_field_before_something_unreadable_is_named(rest):
     assert refusal(b'{"price": 5, "x": ' + rest).param == "price"
 
 
@@ -110,26 +110,26 @@ def test_a_bad_field_before_something_unreadable_is_still_one_clear_refusal(rest
         b'{"parking": "my secret prompt"}',
     ],
 )
-def test_a_refusal_quotes_no_text_of_the_request(body):
+def test_errors_never_quote_strings_of_the_request(body):
     with pytest.raises(RequestError) as caught:
         decode(body, Shop)
     assert "secret" not in caught.value.message
     assert "secret" not in str(caught.value.param)
 
 
-def test_a_value_inside_an_object_of_any_keys_is_told_from_the_object():
+def test_a_bad_value_inside_a_free_form_object_names_the_object():
     error = refusal(b'{"prices": {"Rex": "low"}}')
     assert error.param == "prices"
     assert error.message == "`prices[...]`: expected a number, got a string"
 
 
-def test_the_last_of_a_repeated_key_counts():
+def test_the_last_value_of_a_repeated_key_counts():
     shop = decode(b'{"pets": [{"name": "Rex", "name": "Max"}], "count": 1, "count": 2}', Shop)
     assert shop == Shop(pets=[Pet("Max")], count=2)
 
 
 @pytest.mark.parametrize("value", [b"5", b'"yes"', b"1" * 5000, b"[" * 500 + b"]" * 500])
-def test_a_field_that_is_not_supported_is_refused_whatever_it_asks_for(value):
+def test_an_unsupported_field_is_refused_by_name(value):
     with pytest.raises(UnsupportedParameter) as caught:
         decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
     assert caught.value.message == "`parking`: this value is not supported; leave the field out"
@@ -137,12 +137,12 @@ def test_a_field_that_is_not_supported_is_refused_whatever_it_asks_for(value):
 
 
 @pytest.mark.parametrize("value", [b"null", b'""', b"[]", b"{}"])
-def test_a_field_that_is_not_supported_may_ask_for_nothing(value):
+def test_an_unsupported_field_may_be_empty(value):
     decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
-def test_what_is_no_number_in_json_is_named(number):
+def test_numbers_that_json_lacks_are_refused_by_name(number):
     assert "NaN and Infinity are not allowed" in refusal(b'{"price": ' + number + b"}").message
 
 
