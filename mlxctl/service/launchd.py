@@ -27,7 +27,6 @@ DAEMONS = Path("/Library/LaunchDaemons")
 
 _LOAD_TRIES = 6
 _PAUSE_SECONDS = 0.2
-_LOOK_SECONDS = 0.2
 _QUIET_SECONDS = 2.0
 _LATE_SECONDS = 5.0  # launchd kills after ExitTimeOut, and then has to clean up
 
@@ -249,24 +248,19 @@ class LaunchdManager:
         target = self._target(domain)
         if disabled := self._control.is_disabled(domain, self._label):
             self._control.demand("enable", target)
-        try:
-            self._bootstrap(domain)
-        finally:
-            if disabled:
-                self._control.demand("disable", target)
-
-    def _bootstrap(self, domain: str) -> None:
-        """Load the job; shortly after it was unloaded, launchd refuses that for a moment."""
-        for tried in range(_LOAD_TRIES):
+        for tried in range(_LOAD_TRIES):  # launchd refuses for a moment after it was unloaded
             time.sleep(_PAUSE_SECONDS * tried)
             done = self._control.run("bootstrap", domain, self._file)
             unclear = done.status == launchctl.INPUT_OUTPUT_ERROR
-            if done.status == 0 or (unclear and self._control.job(self._target(domain))):
-                return  # loaded, perhaps by somebody else
-            if not unclear and done.status != launchctl.ALREADY_IN_PROGRESS:
+            loaded = done.status == 0 or (unclear and self._control.job(target) is not None)
+            if loaded or not (unclear or done.status == launchctl.ALREADY_IN_PROGRESS):
                 break
-        advice = "See: mlxctl doctor" if unclear else "Run: mlxctl install"
-        raise CommandFailed(f"{launchctl.refusal(done, 'bootstrap', domain, self._file)}. {advice}")
+        if disabled:
+            self._control.demand("disable", target)
+        if not loaded:
+            why = launchctl.refusal(done, "bootstrap", domain, self._file)
+            advice = "See: mlxctl doctor" if unclear else "Run: mlxctl install"
+            raise CommandFailed(f"{why}. {advice}")
 
     def _unload(self, domain: str, report: Report) -> None:
         """Unload the job and wait until it is gone: launchctl may return long before.
@@ -284,7 +278,6 @@ class LaunchdManager:
             if now >= told:
                 told = now + _QUIET_SECONDS
                 report(f"waiting for launchd to unload {target}…")
-            time.sleep(_LOOK_SECONDS)
         raise CommandFailed(f"launchd does not unload {target}. See: launchctl print {target}")
 
     def _wait_for_end(self, pid: int, report: Report) -> None:
@@ -297,14 +290,11 @@ class LaunchdManager:
         Raises:
             CommandFailed: it ends instead, or does not answer in time.
         """
-        job, look, ran = None, 0.0, False
-        for now in until(START_SECONDS):
+        ran = False
+        for _ in until(START_SECONDS):
             # Asked only while it runs: a connection to launchd's socket would start another one.
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
                 return status
-            if now < look:
-                continue
-            look = now + _LOOK_SECONDS
             if (job := self._control.job(target)) is None:
                 raise CommandFailed(f"{target} was unloaded while it started. Run: mlxctl start")
             said = self._said_since(began)

@@ -128,7 +128,7 @@ Machine = TypeVar("Machine", bound=Mac)
 
 @contextmanager
 def mac(root: Path, port: int, kind: type[Machine] = Mac) -> Iterator[Machine]:
-    """Give a machine, and leave nothing of it running."""
+    """A machine of which nothing is left running afterwards."""
     machine = kind(root, port)
     try:
         yield machine
