@@ -80,6 +80,18 @@ def load(machine: Mac, **changes: object) -> None:
     machine.launchctl("bootstrap", machine.domain, str(machine.plist))
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_status_runs_launchctl_twice(
+    waiting: Mac, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    if stopped:
+        run(stop)
+    calls, once = [], Launchctl.run
+    monkeypatch.setattr(Launchctl, "run", lambda *call: calls.append(call[1]) or once(*call))
+    service().describe()
+    assert calls == ["print", "print-disabled"]
+
+
 def test_a_change_of_the_configuration_makes_the_plist_out_of_date(waiting: Mac) -> None:
     content = waiting.plist.read_bytes()
     configure(waiting, "7s")
