@@ -64,3 +64,19 @@ def mlxctl(home: Path) -> Run:
 def command(*arguments: str | Path) -> list[str]:
     """The command line of `mlxctl ARGUMENTS`."""
     return [sys.executable, "-m", "mlxctl", *map(str, arguments)]
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
+    program = (
+        "import sys\n"
+        "from mlxctl.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
+    return set(done.stderr.split())

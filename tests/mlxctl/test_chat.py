@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.test_status import RUNNING, STATUS
 from tests.support.fake_daemon import CHAT, DONE, FakeDaemon, chunk, finish
+from tests.support.statuses import RUNNING, STATUS
 
 SHOWN = {"path": "/m", "origin": "models directory", "size_bytes": 1, "created": 1}
 ANSWER = (chunk("Par"), chunk("is."), finish(), DONE)

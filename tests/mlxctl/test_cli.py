@@ -4,14 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mlxctl.cli import _COMMANDS
 from mlxd import __version__
-from tests.mlxctl.conftest import DEADLINE, Run, command
+from tests.mlxctl.conftest import DEADLINE, Run, command, imported_by
 from tests.support.fake_daemon import FakeDaemon, chunk
 
 FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "uvicorn"}
@@ -20,22 +19,6 @@ SLOW = {"asyncio", "http.client", "email", "httpx", "rich", "ssl", "subprocess"}
 
 
 NOWHERE = dict.fromkeys(("socket", "config", "settings", "models_dir", "adapters_dir", "log"), "")
-
-
-def imported_by(*arguments: str) -> set[str]:
-    """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
-    program = (
-        "import sys\n"
-        "from mlxctl.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    print(*sys.modules, file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
-    )
-    return set(done.stderr.split())
 
 
 def test_help_lists_every_command_and_imports_none(mlxctl: Run) -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlxd import lock
-from tests.mlxctl.conftest import DEADLINE, Run
-from tests.mlxctl.test_cli import imported_by
+from tests.mlxctl.conftest import DEADLINE, Run, imported_by
 from tests.support.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")

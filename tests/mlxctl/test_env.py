@@ -8,8 +8,8 @@ import pytest
 
 from mlxd import lock
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.test_status import RUNNING, STATUS
 from tests.support.fake_daemon import FakeDaemon
+from tests.support.statuses import RUNNING, STATUS
 
 
 def evaluated(script: str) -> list[str]:

@@ -7,10 +7,9 @@ import subprocess
 import pytest
 
 from tests.mlxctl.conftest import Run, command
-from tests.mlxctl.test_status import FAILED, READY, RUNNING
 from tests.support.fake_daemon import FakeDaemon, event
+from tests.support.statuses import FAILED, READY, RUNNING, STATUS
 
-STATUS = ("GET", "/control/v1/status")
 USE = ("POST", "/control/v1/use")
 LOAD = ("POST", "/control/v1/load")
 UNLOAD = ("POST", "/control/v1/unload")
