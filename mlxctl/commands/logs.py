@@ -63,7 +63,8 @@ def logs(
 ) -> None:
     """Show the daemon's log, including its rotated files.
 
-    Filters combine. Entries are shown as text, also if log.format is json, unless you pass --json.
+    Filters can be combined. Entries are shown as text, whatever log.format is, unless you pass
+    --json.
 
     \b
     Examples:

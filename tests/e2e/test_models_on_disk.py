@@ -88,7 +88,7 @@ def test_what_is_on_the_disk_is_listed_shown_and_asked_for(home: Path, tiny_mode
 def test_an_alias_holds_at_once_and_after_a_restart(home: Path) -> None:
     (home / "config.toml").write_text('[models.aliases]\nsmall = "tiny"\n')
     with running_daemon(home) as daemon:
-        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 stands for owner/copied now\n"
+        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 is now an alias for owner/copied\n"
         assert answers(daemon, "gpt-4")[0] == answers(daemon, "small")[0] == 200
         daemon.stop()
     with running_daemon(home) as daemon:

@@ -112,12 +112,12 @@ def test_a_pull_is_shown_installed_and_answers(
 ) -> None:
     status, out, err = finish(mlxctl(home, "pull", REPO))
     assert status == 0, err
-    assert out == f"{REPO} is there: 12 MB in {home}/models/{REPO}\n"
+    assert out == f"downloaded {REPO}: 12 MB in {home}/models/{REPO}\n"
     assert installed(home) == files
     reply = daemon.local.post("/v1/completions", json={"model": REPO, "prompt": "hi"})
     assert reply.json()["model"] == REPO
     assert finish(mlxctl(home, "pull", REPO))[1].startswith(f"{REPO} is up to date")
-    assert finish(mlxctl(home, "pull"))[1] == "nothing is being pulled\n"
+    assert finish(mlxctl(home, "pull"))[1] == "no downloads\n"
 
 
 def test_a_broken_pull_is_resumed_by_the_next_daemon_without_fetching_bytes_twice(
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_it_running_and_says_so(
     client.send_signal(signal.SIGINT)
     status, _, err = finish(client)
     assert status == -signal.SIGINT
-    assert "the download goes on without you" in err
+    assert "the download continues in the daemon" in err
     assert "Traceback" not in err
     listed = finish(mlxctl(home, "pull"))[1]
     assert "downloading" in listed

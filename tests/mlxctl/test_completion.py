@@ -162,7 +162,7 @@ def test_fish_completes_by_the_script(listing: FakeDaemon, on_the_path: None) ->
     done = subprocess.run(
         ["fish", "--no-config", "-c", program], capture_output=True, text=True, timeout=DEADLINE
     )
-    version = "version\tShow mlxctl's and the daemon's version."
+    version = "version\tShow the versions of mlxctl and the daemon."
     assert (done.stdout.splitlines(), done.stderr) == (["tea", "tiny", version], "")
 
 

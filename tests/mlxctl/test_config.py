@@ -41,7 +41,7 @@ def test_init_writes_a_private_file_once(home: Path) -> None:
     assert _run("validate").exit_code == 0
 
     file.write_text("# mine")
-    assert _refusal(_run("init")) == f"{file}: exists already and is left as it is"
+    assert _refusal(_run("init")) == f"{file}: already exists, not changed"
     assert file.read_text() == "# mine"
 
 
@@ -84,7 +84,7 @@ def test_show_json_is_one_object_by_key(home: Path) -> None:
 
 
 def test_validate_accepts_what_the_daemon_would(home: Path, tmp_path: Path) -> None:
-    assert _run("validate").output == f"valid: no {home / 'config.toml'}, the defaults\n"
+    assert _run("validate").output == f"valid: the defaults (no {home / 'config.toml'})\n"
     file = tmp_path / "other.toml"
     file.write_text("server.port = 9000")
     assert _run("validate", str(file)).output == f"valid: {file}\n"
