@@ -96,7 +96,7 @@ class ProgressLine:
 
     @contextlib.contextmanager
     def during_background_work(self, if_interrupted: str) -> Iterator[None]:
-        """Erase the line at the end; on Ctrl-C, print how the daemon goes on without mlxctl."""
+        """Erase the line at the end; on Ctrl-C, print `if_interrupted`."""
         try:
             yield
         except KeyboardInterrupt:

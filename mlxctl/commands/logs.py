@@ -99,7 +99,7 @@ def _last(file: Path, end: int | None, filters: Filters, count: int | None) -> l
 
 
 def _pause() -> None:
-    """Wait a moment; end if nobody reads what is printed any longer, as in `| head -1`."""
+    """Wait a moment; end if the output is no longer read, as in `| head -1`."""
     if stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
         output = select.poll()
         output.register(sys.stdout.fileno(), 0)

@@ -19,7 +19,7 @@ _WITH_ADAPTER = " with adapter "
 
 
 class Parts(msgspec.Struct):
-    """What an entry says; `time` is ISO 8601, `traceback` whatever follows the message."""
+    """What an entry says; `time` is ISO 8601, `traceback` has the lines after the message."""
 
     time: str
     level: str

@@ -1,7 +1,6 @@
 """The files behind the log: the log itself, and standard error where a service manager keeps it."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import stat
@@ -47,13 +46,12 @@ class PrivateRotatingFile(RotatingFileHandler):
 
 
 def empty_if_large(descriptor: int = _STDERR) -> None:
-    """Empty the file that `descriptor` appends to, if it has grown large.
+    """Empty the file behind `descriptor` if it has grown large.
 
-    launchd and systemd append standard error to a file that nobody rotates. Only what is printed
-    before the log is open goes there, but a daemon that fails to start is started again and again.
+    launchd and systemd append standard error to a file and do not rotate it. The daemon prints only
+    what it cannot log, but each failed start adds a line, and they restart it again and again.
     """
     with contextlib.suppress(OSError):  # closed
         status = os.fstat(descriptor)
-        appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
-        if stat.S_ISREG(status.st_mode) and appends and status.st_size > _LARGE:
+        if stat.S_ISREG(status.st_mode) and status.st_size > _LARGE:
             os.ftruncate(descriptor, 0)

@@ -93,13 +93,11 @@ def test_a_mistake_in_a_logging_call_is_reported(
     assert "Logging error" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "left"), [("a", 70_000, 0), ("a", 60_000, 60_000), ("w", 70_000, 70_000)]
-)
-def test_standard_error_is_emptied_if_it_is_appended_to_a_large_file(
-    tmp_path: Path, mode: str, size: int, left: int
+@pytest.mark.parametrize(("size", "left"), [(70_000, 0), (60_000, 60_000)])
+def test_standard_error_is_emptied_if_its_file_is_large(
+    tmp_path: Path, size: int, left: int
 ) -> None:
-    with (tmp_path / "stderr.log").open(mode) as file:
+    with (tmp_path / "stderr.log").open("a") as file:
         file.write("x" * size)
         file.flush()
         empty_if_large(file.fileno())

@@ -44,7 +44,7 @@ def test_an_alias_is_removed(daemon: FakeDaemon, mlxctl: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("x",), ("x", ""), ("--rm", "x", "y"), ("--rm",)])
-def test_half_an_alias_is_wrong_usage(
+def test_half_an_alias_is_invalid_usage(
     daemon: FakeDaemon, mlxctl: Run, arguments: tuple[str, ...]
 ) -> None:
     assert mlxctl("alias", *arguments).returncode == 2

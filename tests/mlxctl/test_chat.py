@@ -21,7 +21,7 @@ ANSWER = (chunk("Par"), chunk("is."), finish(), DONE)
 
 
 class Terminal:
-    """A person at a terminal, who chats."""
+    """A terminal with a chat in it."""
 
     def __init__(self, *arguments: str) -> None:
         self.pid, self.ours = pty.fork()

@@ -1,4 +1,4 @@
-"""The command tree, its exit statuses, and what it must not import."""
+"""The commands, their exit statuses, and what they must not import."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_version(mlxctl: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["use"], ["status", "--nonsense"]])
-def test_wrong_usage_is_2(mlxctl: Run, arguments: list[str]) -> None:
+def test_invalid_usage_is_2(mlxctl: Run, arguments: list[str]) -> None:
     done = mlxctl(*arguments)
     assert done.returncode == 2
     assert "Usage: mlxctl" in done.stderr
@@ -123,7 +123,7 @@ def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:
 
 @pytest.mark.parametrize("arguments", [["status"], ["logs"], ["run", "hi"], ["chat"]])
 @pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_fault(
+def test_closed_streams_are_accepted(
     daemon: FakeDaemon, home: Path, arguments: list[str], closed: str
 ) -> None:
     daemon.answers(("GET", "/control/v1/status"), {"running": True, **NOWHERE})

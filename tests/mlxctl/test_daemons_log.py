@@ -1,4 +1,4 @@
-"""The log of a real daemon: what a request leaves in it, and following it through a restart."""
+"""The log of a real daemon: the entry of a request, and following through a restart."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def ask(home: Path, request_id: str) -> None:
         assert client.post(url, json=body, headers=headers).status_code == 200
 
 
-def test_a_request_leaves_its_times_and_nothing_it_said(started: Path, mlxctl: Run) -> None:
+def test_the_entry_of_a_request_has_its_times_but_no_text(started: Path, mlxctl: Run) -> None:
     ask(started, "r-1")
     (line,) = mlxctl("logs", "--json", "--request", "r-1").stdout.splitlines()
     entry = json.loads(line)
@@ -63,7 +63,7 @@ def test_following_through_rotations_a_restart_and_a_kill(started: Path, mlxctl:
         seen: list[dict[str, object]] = []
 
         def see(text: str, request: str | None = None) -> None:
-            """Read up to that entry: so what is not yet read is never more than a file holds."""
+            """Read up to that entry, so that the follower is never more than one file behind."""
             while not seen or text not in seen[-1]["message"] or seen[-1].get("request") != request:
                 line = process.stdout.readline()
                 assert line, f"{text!r} is not in {seen}"

@@ -1,4 +1,4 @@
-"""`mlxctl env`: what a shell makes of it."""
+"""`mlxctl env`: the variables that a shell gets from it."""
 
 import json
 import subprocess

@@ -45,9 +45,7 @@ def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl:
     }
 
 
-def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
-    daemon: FakeDaemon, mlxctl: Run
-) -> None:
+def test_list_separates_read_only_and_broken_models(daemon: FakeDaemon, mlxctl: Run) -> None:
     broken = {"id": "cut", "path": "/m/cut", "origin": "models directory", "size_bytes": 5}
     daemon.answers(
         MODELS,
@@ -98,7 +96,7 @@ def test_a_usual_list_fits_a_terminal(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert max(map(len, mlxctl("list").stdout.splitlines())) <= 80
 
 
-def test_an_empty_list_tells_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_an_empty_list_explains_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(MODELS, {"models": []})
     assert "mlxctl import FILE.gguf" in mlxctl("list").stdout
 
@@ -212,7 +210,7 @@ def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -
     assert ("nothing was deleted" in done.stderr) == (answer != b"\x04" and bool(status))
 
 
-def test_rm_passes_on_why_not(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_rm_prints_why_the_daemon_refuses(daemon: FakeDaemon, mlxctl: Run) -> None:
     error = {"error": {"message": "a is in use (ready); first: mlxctl unload a"}}
     daemon.answers(WOULD, error, status=409)
     done = mlxctl("rm", "--yes", "a")
@@ -230,7 +228,7 @@ def test_import_makes_a_model_without_a_daemon(home: Path, mlxctl: Run) -> None:
     assert (home / "models" / "mine" / "config.json").is_file()
 
 
-def test_import_ends_as_the_importer_does(home: Path, mlxctl: Run) -> None:
+def test_import_exits_with_the_status_of_the_importer(home: Path, mlxctl: Run) -> None:
     done = mlxctl("import", home / "absent.gguf")
     assert done.returncode == 1
     assert done.stderr.startswith("mlxctl import: ")

@@ -54,7 +54,7 @@ def test_pull_prints_where_the_model_is(daemon: FakeDaemon, mlxctl: Run) -> None
     assert json.loads(mlxctl("pull", "acme/tiny", "--json").stdout) == REPLY
 
 
-def test_a_pipe_gets_a_line_for_each_tenth_and_each_trouble(
+def test_a_pipe_gets_a_line_for_each_tenth_and_each_problem(
     daemon: FakeDaemon, mlxctl: Run
 ) -> None:
     steps = [STATUS | {"bytes_done": share * 10**7} for share in (0, 1, 99, 100, 101, 399, 400)]
@@ -110,7 +110,7 @@ def test_after_control_c_the_download_continues(daemon: FakeDaemon) -> None:
     )
 
 
-def test_a_failure_is_its_reason(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_a_failure_prints_its_reason(daemon: FakeDaemon, mlxctl: Run) -> None:
     error = event({"error": {"message": "acme/tiny is gated"}})
     daemon.streams(progress(**ASKING), error, route=PULL)
     said = mlxctl("pull", "acme/tiny")
