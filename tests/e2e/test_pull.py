@@ -202,7 +202,7 @@ def test_cancel_ends_it_and_removes_what_has_come(
     client = mlxctl(home, "pull", REPO)
     wait_for_part(home, 1_000_000)
     status, out, _ = finish(mlxctl(home, "pull", REPO, "--cancel"))
-    assert (status, out) == (0, f"the pull of {REPO} was cancelled; 1.0 MB removed\n")
+    assert (status, out) == (0, f"cancelled the download of {REPO}; deleted 1.0 MB\n")
     assert finish(client)[::2] == (1, f"mlxctl: the pull of {REPO} was cancelled\n")
     assert os.listdir(home / "models" / ".pulls") == []
     assert pulls(daemon) == []
