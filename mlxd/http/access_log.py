@@ -88,8 +88,7 @@ def _log_request(scope: Scope, record: Record, seconds: float) -> None:
     level = logging.WARNING if (record.status or 0) >= _SERVER_ERROR else logging.INFO
     _log.log(
         level,
-        "%s %s %s %s %.1fms%s",
-        record.request_id,
+        "%s %s %s %.1fms%s",
         method,
         path,
         record.status or "-",

@@ -13,7 +13,6 @@ waiting. With its turn a model gets all the requests that wait for it.
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from mlxd.units import size
 
 _PATIENCE = 5.0
 _LINGER = 0.2  # what a client takes that asks again as soon as it has its answer
-
-_log = logging.getLogger("mlxd.models")
 
 
 @dataclass(eq=False)
@@ -110,13 +107,15 @@ class Admission:
         """Take idle models out of memory where `model` is larger than was thought."""
         for victim in self._victims(model) or ():
             if victim.leases == 0 and victim not in self._leaving:
-                _log.info("%s makes room: %s", victim.entry.name, self._sum(model))
+                victim.log.info("%s makes room: %s", victim.entry.name, self._sum(model))
                 victim.expire()
 
     def warn_of(self, model: Model) -> None:
         """Say where `model`, now loaded, takes more by itself than all models may."""
         if model.memory > self.limit:
-            _log.warning("%s takes more than the limit: %s", model.entry.name, self._sum(model))
+            model.log.warning(
+                "%s takes more than the limit: %s", model.entry.name, self._sum(model)
+            )
 
     def left_beside(self, entry: CatalogEntry) -> int:
         """Give how many bytes the limit leaves to a model beyond what it needs."""
@@ -164,7 +163,7 @@ class Admission:
         victim = min(victims, key=lambda model: _stay(model, head))
         seconds = _stay(victim, head)
         if seconds <= 0:
-            _log.info("%s makes room for %s", victim.entry.name, head.model.entry.name)
+            victim.log.info("%s makes room for %s", victim.entry.name, head.model.entry.name)
             await self.empty(victim)
             return
         with contextlib.suppress(TimeoutError):

@@ -347,7 +347,8 @@ class EngineProcess:
 
     def _said(self, line: str) -> None:
         self._output.append(line)
-        _log.info("%s[%d]: %s", self._name, self.pid, line)
+        details = {"engine": self._name}
+        _log.info("%s[%d]: %s", self._name, self.pid, line, extra={"details": details})
 
     def _answer_pings(self, error: EngineDied | None) -> None:
         for pong in self._pongs:

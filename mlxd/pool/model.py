@@ -77,6 +77,7 @@ class Model:
         observer: Observer,
     ) -> None:
         self.entry = entry
+        self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
         self.crashes = Crashes(policy.max_crashes)
         self.pinned = policy.pinned
         self.measured = 0
@@ -266,7 +267,7 @@ class Model:
         """A bug must not leave anybody waiting."""
         if life.cancelled() or (error := life.exception()) is None:
             return
-        _log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
+        self.log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
         self._observer.state_changed(self)
         if self._loaded is not None and not self._loaded.done():
@@ -294,14 +295,15 @@ class Model:
                 f"`mlxctl load {self.entry.id}` tries again"
             )
         last = "".join(f"\n    {line}" for line in crash.output)
-        _log.error("the engine of %s has crashed: %s%s", self.entry.name, crash.cause, last)
+        self.log.error("the engine of %s has crashed: %s%s", self.entry.name, crash.cause, last)
         self._fail(cause)
 
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"{self.entry.name} cannot go from {self.state} to {state}")
         self.state = state
-        _log.info("%s is %s%s", self.entry.name, state, f": {self.cause}" if self.cause else "")
+        cause = f": {self.cause}" if self.cause else ""
+        self.log.info("%s is %s%s", self.entry.name, state, cause)
         if state in (State.UNLOADED, State.FAILED):
             self._keep_alive = self._usual_keep_alive
             self._cancel_expiry()

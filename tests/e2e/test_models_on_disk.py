@@ -19,10 +19,10 @@ MODEL         SIZE    QUANT    CONTEXT  STATE
 owner/copied  466 kB  float32  4096     unloaded
 tiny          464 kB  float32  4096     unloaded
 
-in the Hugging Face cache, read-only:
+in the Hugging Face cache (read-only):
 owner/cached  464 kB  float32  4096     unloaded
 
-broken, and not offered:
+broken:
 cut  {size}  partial: model.safetensors is cut short: {there} of {whole} bytes
 """
 
@@ -88,7 +88,7 @@ def test_models_on_disk_are_listed_shown_and_served(home: Path, tiny_model: Path
 def test_an_alias_works_at_once_and_after_a_restart(home: Path) -> None:
     (home / "config.toml").write_text('[models.aliases]\nsmall = "tiny"\n')
     with running_daemon(home) as daemon:
-        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 stands for owner/copied now\n"
+        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 is now an alias for owner/copied\n"
         assert answers(daemon, "gpt-4")[0] == answers(daemon, "small")[0] == 200
         daemon.stop()
     with running_daemon(home) as daemon:
@@ -105,11 +105,11 @@ def test_a_model_can_be_removed_once_it_is_unloaded(home: Path, tiny_model: Path
             "rm", "-y", "copied"
         )
         mlxctl("unload", "copied")
-        assert "nobody to ask here" in mlxctl("rm", "copied")
+        assert "no terminal to ask on" in mlxctl("rm", "copied")
         assert (models / "owner" / "copied" / PART).is_file()
-        assert mlxctl("rm", "-y", "copied").startswith("removed owner/copied, ")
-        assert mlxctl("rm", "-y", "cut").startswith("removed cut, ")
-        assert mlxctl("rm", "-y", "tiny") == f"removed tiny, the link {models}/tiny\n"
+        assert mlxctl("rm", "-y", "copied").startswith("deleted owner/copied, ")
+        assert mlxctl("rm", "-y", "cut").startswith("deleted cut, ")
+        assert mlxctl("rm", "-y", "tiny") == f"deleted tiny, the link {models}/tiny\n"
         assert "hf cache rm model/owner/cached" in mlxctl("rm", "-y", "cached")
         assert answers(daemon, "owner/copied")[0] == 404
         assert os.listdir(models) == []

@@ -112,12 +112,12 @@ def test_a_pulled_model_is_installed_and_answers(
 ) -> None:
     status, out, err = finish(mlxctl(home, "pull", REPO))
     assert status == 0, err
-    assert out == f"{REPO} is there: 12 MB in {home}/models/{REPO}\n"
+    assert out == f"downloaded {REPO}: 12 MB in {home}/models/{REPO}\n"
     assert installed(home) == files
     reply = daemon.local.post("/v1/completions", json={"model": REPO, "prompt": "hi"})
     assert reply.json()["model"] == REPO
     assert finish(mlxctl(home, "pull", REPO))[1].startswith(f"{REPO} is up to date")
-    assert finish(mlxctl(home, "pull"))[1] == "nothing is being pulled\n"
+    assert finish(mlxctl(home, "pull"))[1] == "no downloads\n"
 
 
 def test_the_next_daemon_resumes_a_pull_without_fetching_bytes_twice(
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_the_download_running(
     client.send_signal(signal.SIGINT)
     status, _, err = finish(client)
     assert status == -signal.SIGINT
-    assert "the download goes on without you" in err
+    assert "the download continues in the daemon" in err
     assert "Traceback" not in err
     listed = finish(mlxctl(home, "pull"))[1]
     assert "downloading" in listed
@@ -202,7 +202,7 @@ def test_cancel_ends_the_pull_and_removes_its_files(
     client = mlxctl(home, "pull", REPO)
     wait_for_part(home, 1_000_000)
     status, out, _ = finish(mlxctl(home, "pull", REPO, "--cancel"))
-    assert (status, out) == (0, f"the pull of {REPO} was cancelled; 1.0 MB removed\n")
+    assert (status, out) == (0, f"cancelled the download of {REPO}; deleted 1.0 MB\n")
     assert finish(client)[::2] == (1, f"mlxctl: the pull of {REPO} was cancelled\n")
     assert os.listdir(home / "models" / ".pulls") == []
     assert pulls(daemon) == []
