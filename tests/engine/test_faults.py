@@ -29,8 +29,8 @@ from mlxd.messages import (
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import ENGINE_COMMAND, EngineProcess
 from mlxd.pool.engine_request import EngineRequest
-from tests.pool.conftest import start_engine
 from tests.support.engine_process import DEADLINE, engine_process
+from tests.support.pool import start_engine
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd.models.entry import Adapter
-from tests.pool.conftest import make_entry
+from tests.support.pool import make_entry
 
 
 def test_the_memory_is_that_of_weights_cache_and_adapter(tmp_path: Path) -> None:

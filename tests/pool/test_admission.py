@@ -13,11 +13,9 @@ from mlxd.pool import admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Launch, State
 from mlxd.pool.pool import Pool
-from tests.pool.conftest import make_entry
-from tests.pool.test_pool import first_delta, open_pool, read, text, until
+from tests.support.pool import LaunchFake, first_delta, make_entry, open_pool, read, text, until
 
 A, B, C = make_entry("a"), make_entry("b"), make_entry("c")
-LaunchFake = Callable[[str], Launch]
 FOR_EVER = 3600.0
 
 
@@ -34,7 +32,7 @@ class CountedLaunch:
 
 
 @pytest.fixture
-def launch(launch_fake: Callable[[str], Launch]) -> CountedLaunch:
+def launch(launch_fake: LaunchFake) -> CountedLaunch:
     return CountedLaunch(launch_fake(""))
 
 

@@ -20,13 +20,12 @@ from mlxd.messages import (
     Load,
     Sampling,
     Started,
-    TextPrompt,
 )
 from mlxd.pool import engine_process
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import EngineProcess, EngineRequest
 from mlxd.pool.spawn import Spawned, spawn
-from tests.pool.conftest import fake_command, start_engine
+from tests.support.pool import fake_command, start_engine, text
 
 DEADLINE = 20
 
@@ -41,10 +40,6 @@ async def running(script: str = "") -> AsyncIterator[EngineProcess]:
             yield engine
         finally:
             await engine.stop()
-
-
-def text(*prompts: str) -> list[GenerateRequest]:
-    return [GenerateRequest(TextPrompt(words), 10, Sampling()) for words in prompts]
 
 
 async def collect(generation: EngineRequest) -> list[Event]:

@@ -14,7 +14,7 @@ from mlxd.pool import engine_process
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
-from tests.pool.conftest import fake_command, make_entry
+from tests.support.pool import fake_command, make_entry
 
 A = make_entry("a")
 ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,51 +11,13 @@ import uvloop
 
 from mlxd.config import Config, EngineConfig, ModelsConfig, ModelSettings, ServerConfig
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
-from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
+from mlxd.messages import Started
 from mlxd.models.catalog import Adapter
-from mlxd.pool.model import Launch, State
+from mlxd.pool.model import State
 from mlxd.pool.pool import Pool
-from mlxd.pool.request import ActiveRequest
-from tests.pool.conftest import make_entry
+from tests.support.pool import LaunchFake, first_delta, make_entry, open_pool, read, text, until
 
 A, B = make_entry("a"), make_entry("b")
-ONE_AT_A_TIME = Config(models=ModelsConfig(max_loaded=1))
-LaunchFake = Callable[[str], Launch]
-
-
-@asynccontextmanager
-async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterator[Pool]:
-    pool = Pool(config or ONE_AT_A_TIME, launch)
-    try:
-        async with asyncio.timeout(30):
-            yield pool
-    finally:
-        await pool.close()
-
-
-def text(words: str) -> list[GenerateRequest]:
-    return [GenerateRequest(TextPrompt(words), 10, Sampling())]
-
-
-async def read(answer: ActiveRequest) -> str:
-    words: list[str] = []
-    try:
-        async for events in answer:
-            words += [event.text for _, event in events if isinstance(event, Delta)]
-    finally:
-        await answer.aclose()
-    return " ".join(words)
-
-
-async def first_delta(answer: ActiveRequest) -> None:
-    async for events in answer:
-        if any(isinstance(event, Delta) for _, event in events):
-            return
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 async def test_the_first_request_loads_the_model_and_the_next_finds_it_ready(

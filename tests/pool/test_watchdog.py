@@ -22,7 +22,7 @@ from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.prefill import Prefill
 from mlxd.pool.watchdog import Watchdog
-from tests.pool.conftest import fake_command
+from tests.support.pool import fake_command
 
 TIMEOUT = 0.2
 
