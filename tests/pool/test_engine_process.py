@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +26,7 @@ from mlxd.pool import engine_process
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import EngineProcess, EngineRequest
 from mlxd.pool.spawn import Spawned, spawn
-from tests.support.pool import fake_command, start_engine, text
+from tests.support.pool import fake_command, start_engine, text, until
 
 DEADLINE = 20
 
@@ -127,6 +128,107 @@ async def test_the_end_of_an_engine_fails_every_open_request() -> None:
             assert result.message == "the engine process was killed by SIGKILL"
         with pytest.raises(EngineDied):
             engine.generate(text("too late"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("fatal", "the GPU is gone"),
+        ("garbage-later", "it sent what the daemon cannot read"),
+        ("die-after=0", "the engine process was killed by SIGKILL"),
+    ],
+)
+async def test_a_request_that_loses_its_engine_says_what_ended_it(script: str, reason: str) -> None:
+    async with running(script) as engine:
+        with pytest.raises(EngineDied, match=reason) as caught:
+            await collect(engine.generate(text("la")))
+        await asyncio.wait([engine.exited])
+        assert engine.crash().cause == caught.value.message
+        assert not engine.connected
+
+
+async def test_an_engine_that_hangs_up_is_refused_at_once_and_killed_after_a_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_process, "_STOP_GRACE", 0.2)
+    async with running("hang-up") as engine:
+        request = engine.generate(text("la"))
+        await until(lambda: not engine.connected)
+        assert not engine.exited.done()
+        with pytest.raises(EngineDied, match="has closed its socket"):
+            engine.generate(text("too late"))
+        with pytest.raises(EngineDied, match="has closed its socket"):
+            await engine.ping(DEADLINE)
+        with pytest.raises(EngineDied):
+            await collect(request)
+
+
+async def test_a_stop_lets_the_engine_end_by_itself() -> None:
+    async with running("last-words=bye") as engine:
+        await engine.stop(grace=DEADLINE)
+        crash = engine.crash()
+        assert (crash.cause, crash.output) == ("the engine was stopped", ["bye"])
+
+
+@pytest.mark.parametrize("grace", [0, 0.05])
+async def test_a_stop_kills_an_engine_that_does_not_end_by_itself(grace: float) -> None:
+    async with running("stubborn,endless") as engine:
+        request = engine.generate(text("la"))
+        await request.next_events()
+        await engine.stop(grace)
+        assert engine.exited.done()
+        with pytest.raises(EngineDied, match="the engine was stopped"):
+            await collect(request)
+        await engine.stop()
+
+
+async def test_a_ping_in_flight_fails_when_the_engine_ends() -> None:
+    async with running("mute") as engine:
+        ping = asyncio.create_task(engine.ping(DEADLINE))
+        await asyncio.sleep(0)
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await ping
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await engine.ping(DEADLINE)
+
+
+async def test_an_aborted_request_is_in_flight_until_the_engine_has_ended_it() -> None:
+    async with running("endless,slow-abort") as engine:
+        request = engine.generate(text("la"))
+        await request.next_events()
+        request.close()
+        await collect(request)
+        assert engine.requests == 1
+        await engine.ping(DEADLINE)
+        assert engine.requests == 0
+
+
+async def test_a_line_that_is_too_long_does_not_end_the_output() -> None:
+    async with running("prints-long") as engine:
+        await engine.stop(grace=DEADLINE)
+        assert engine.crash().output[-1] == "and another"
+
+
+async def test_an_engine_that_dies_in_the_load_has_crashed(tmp_path: Path) -> None:
+    engine = await EngineProcess.spawn(fake_command(f"die-in-load-once={tmp_path / 'died'}"))
+    with pytest.raises(EngineCrashed, match=r"fake cannot be loaded: .* was killed by SIGKILL"):
+        await engine.load("fake", Load("/m"), lambda _: None)
+    assert engine.exited.done()
+
+
+async def test_figures_are_asked_for_once_a_second_and_told_when_they_come() -> None:
+    async with running("grows=7777") as engine:
+        told = asyncio.Event()
+        engine.on_figures = told.set
+        engine.refresh()
+        await told.wait()
+        assert engine.memory_bytes == 7777
+        told.clear()
+        engine.refresh()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await told.wait()
 
 
 async def test_check_passes_when_the_loop_turns_and_ping_refreshes_the_memory() -> None:
