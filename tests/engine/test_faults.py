@@ -75,13 +75,13 @@ async def read_all(generation: EngineRequest) -> None:
 async def end_of(engine: EngineProcess, *requests: GenerateRequest) -> str:
     """Ask, and wait for the engine to end over it; give what the asker is told."""
     with pytest.raises(EngineDied) as caught:
-        await read_all(engine.generate(requests or [ENDLESS]))
+        await read_all(engine.link.generate(requests or [ENDLESS]))
     return caught.value.message
 
 
 async def test_an_engine_that_is_killed_takes_its_sequences_along(tiny_model: Path) -> None:
     async with running(tiny_model) as engine:
-        generation = engine.generate([ENDLESS])
+        generation = engine.link.generate([ENDLESS])
         await generation.next_events()
         os.kill(engine.pid, signal.SIGKILL)
         with pytest.raises(EngineDied, match="killed by SIGKILL"):
@@ -93,7 +93,7 @@ async def test_an_abort_in_native_code_leaves_its_last_words_and_its_place(
 ) -> None:
     async with running(tiny_model, ABORT) as engine:
         assert "killed by SIGABRT" in await end_of(engine)
-        output = engine.crash().output
+        output = (await engine.exited).output
         assert "-[MTLCommandBuffer] failed assertion" in output
         assert any("in abort" in line for line in output)
 
@@ -102,8 +102,7 @@ async def test_an_exception_in_a_step_is_told_and_its_traceback_kept(tiny_model:
     async with running(tiny_model, RAISE) as engine:
         expected = "RuntimeError: [METAL] Command buffer execution failed"
         assert await end_of(engine) == expected
-        await engine.exited
-        assert engine.crash().output[-1] == expected
+        assert (await engine.exited).output[-1] == expected
 
 
 needs_prlimit = pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
@@ -126,7 +125,7 @@ async def test_a_step_without_memory_ends_the_engine_and_does_not_hang(
 async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, megabytes: int) -> None:
     async with asyncio.timeout(DEADLINE):
         engine = await EngineProcess.spawn()
-        await engine.ping(DEADLINE)  # it has imported everything then
+        await engine.link.ping(DEADLINE)  # it has imported everything then
         _leave_only(engine.pid, megabytes)
         with pytest.raises((LoadFailed, EngineCrashed)):
             await engine.load("it", Load(str(smollm2)), lambda _: None)

@@ -6,8 +6,8 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     die-in-load-once=FILE: kills itself in the load, if FILE is absent
     die-once=FILE: kills itself at the first request, if FILE is absent
     die-after=N: kills itself after N deltas
-    fatal, garbage-later, hang-up: at the first request it sends Fatal and exits, sends what is no
-        message, or closes its socket and stays
+    fatal, fatal-and-stays, garbage-later, hang-up: at the first request it sends Fatal and exits,
+        sends Fatal and does not exit, sends what is no message, or closes its socket and stays
     leaves-a-child: at the first request it starts a child and dies; the child holds its output and
         socket
     stubborn: ignores Shutdown and the end of the socket
@@ -155,6 +155,9 @@ class FakeEngine:
         if self.running and "fatal" in self.script:
             self.send(Fatal("the GPU is gone"))
             sys.exit(1)
+        if self.running and "fatal-and-stays" in self.script:
+            self.send(Fatal("the GPU is gone"))
+            signal.pause()
         if self.running and "garbage-later" in self.script:
             self.connection.sendall(GARBAGE)
         if self.running and "hang-up" in self.script:

@@ -49,7 +49,7 @@ async def test_a_model_that_is_waited_for_stays_the_same_while_its_files_change(
     async with open_pool(launch) as pool:
         async with pool.lease(A):
             before = asyncio.create_task(read(pool.submit(B, text("before"))))
-            await until(lambda: pool.admission.awaited(pool.model(B)))
+            await until(lambda: pool.admission.has_waiters(pool.model(B)))
             awaited = pool.model(B)
             changed = msgspec.structs.replace(B, created=B.created + 1)
             assert pool.model(changed) is awaited
@@ -144,7 +144,9 @@ async def test_a_busy_model_is_waited_for(launch_fake: LaunchFake) -> None:
 async def test_a_pinned_model_makes_no_room(launch: CountedLaunch) -> None:
     async with open_pool(launch, limited(max_loaded=1, pinned=("a",))) as pool:
         await read(pool.submit(A, text("x")))
-        refusal = r"b takes 100 MB with its engine, and does not fit beside what is pinned \(a \d"
+        refusal = (
+            r"b takes 100 MB with its engine, and does not fit beside the pinned models \(a \d"
+        )
         with pytest.raises(InsufficientMemory, match=refusal):
             await read(pool.submit(B, text("x")))
         assert in_memory(pool) == {"a"}
@@ -194,7 +196,7 @@ async def test_emptying_waits_for_those_who_hold_the_model(launch_fake: LaunchFa
     async with open_pool(launch_fake("endless")) as pool:
         busy = pool.submit(A, text("la"))
         await first_delta(busy)
-        emptying = asyncio.create_task(pool.admission.empty(pool.model(A)))
+        emptying = asyncio.create_task(pool.admission.unload(pool.model(A)))
         late = asyncio.create_task(first_delta(pool.submit(A, text("la"))))
         assert (await asyncio.wait([emptying, late], timeout=0.1))[0] == set()
         await busy.aclose()

@@ -93,7 +93,7 @@ async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> N
     launcher.keep_spare()
     while launcher.spare is None:
         await asyncio.sleep(0.005)
-    launcher.spare.reject("for the test")
+    launcher.spare.link.kill("for the test")
     await asyncio.wait([launcher.spare.exited])
     engine = await launcher.launch(A, lambda _: None)
     assert spawned[1:] == [engine.pid]

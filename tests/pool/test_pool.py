@@ -125,7 +125,7 @@ async def test_closing_an_answer_frees_its_sequence(launch_fake: LaunchFake) -> 
         await answer.aclose()
         engine = pool.model(A).engine
         assert engine is not None
-        await until(lambda: engine.requests == 0)
+        await until(lambda: engine.link.requests == 0)
         assert (pool.requests, pool.model(A).leases) == (0, 0)
 
 
@@ -315,7 +315,7 @@ async def test_a_crash_in_the_load_is_tried_once_more(
 async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
     launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.pool.engine_process._PING_SECONDS", 0.05)
+    monkeypatch.setattr("mlxd.pool.watchdog._PING_SECONDS", 0.05)
     async with open_pool(launch_fake("mute")) as pool:
         await read(pool.submit(A, text("x")))
         with pytest.raises(EngineDied, match="does not answer"):

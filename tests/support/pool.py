@@ -7,9 +7,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mlxd.config import Config, ModelsConfig
-from mlxd.messages import Delta, GenerateRequest, Load, Sampling, TextPrompt
+from mlxd.messages import (
+    ChoiceEvent,
+    Delta,
+    Event,
+    GenerateRequest,
+    Load,
+    Sampling,
+    TextPrompt,
+)
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Launch
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
@@ -45,6 +54,31 @@ async def start_engine(
     engine = await EngineProcess.spawn(command)
     await engine.load(name, load, report)
     return engine
+
+
+@asynccontextmanager
+async def running_engine(script: str = "") -> AsyncIterator[EngineProcess]:
+    """Run an engine that follows a script of tests/fakes/engine.py and has loaded a model."""
+    async with asyncio.timeout(DEADLINE):
+        load = Load("/models/fake")
+        engine = await start_engine("fake", load, lambda _: None, fake_command(script))
+        try:
+            yield engine
+        finally:
+            await engine.stop()
+
+
+async def collect_choices(request: EngineRequest) -> list[ChoiceEvent]:
+    """Return every event of a request, each with the number of its choice."""
+    events: list[ChoiceEvent] = []
+    while new := await request.next_events():
+        events += new
+    return events
+
+
+async def collect(request: EngineRequest) -> list[Event]:
+    """Return every event of a request."""
+    return [event for _, event in await collect_choices(request)]
 
 
 @asynccontextmanager
