@@ -116,7 +116,7 @@ class MemoryControl:
         if self._pool.draining:
             raise Draining("the daemon is stopping: ask again once it has started")
         model = self._pool.model(entry)
-        model.forgive()
+        model.crashes.forgive()
         return model
 
     def _default_model(self) -> Model | None:

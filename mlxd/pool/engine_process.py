@@ -52,31 +52,21 @@ class EngineProcess:
         Raises:
             LoadFailed: the process cannot be started.
         """
-        with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
-            connection, its_connection = _socket_pair(ours, its)
-            # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
-            output, its_output = _socket_pair(ours, its)
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=its_connection.fileno(),
-                    stdout=its_output.fileno(),
-                    stderr=its_output.fileno(),
-                    start_new_session=True,
-                    env=_environment(),
-                )
-            except OSError as error:
-                raise LoadFailed(f"cannot start an engine process: {error}") from error
-            kill = functools.partial(_kill, process)
-            try:
-                _, link = await asyncio.get_running_loop().create_unix_connection(
-                    lambda: EngineLink(kill), sock=connection
-                )
-            except BaseException:
-                kill()
-                await process.wait()
-                raise
-            ours.pop_all()
+        try:
+            process, connection, output = await _start(command)
+        except OSError as error:
+            raise LoadFailed(f"cannot start an engine process: {error}") from error
+        kill = functools.partial(_kill, process)
+        try:
+            _, link = await asyncio.get_running_loop().create_unix_connection(
+                lambda: EngineLink(kill), sock=connection
+            )
+        except BaseException:
+            kill()
+            await process.wait()
+            connection.close()
+            output.close()
+            raise
         return cls(process, link, output)
 
     async def load(
@@ -142,6 +132,26 @@ class EngineProcess:
                     return
                 self._output.append(line.decode(errors="replace").rstrip())
                 _log.info("%s[%d]: %s", self.link.name, self.pid, self._output[-1])
+
+
+async def _start(
+    command: Sequence[str],
+) -> tuple[asyncio.subprocess.Process, socket.socket, socket.socket]:
+    """Return a new process, and our ends of its standard input, a socket, and of its output."""
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
+        connection, its_connection = _socket_pair(ours, its)
+        # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
+        output, its_output = _socket_pair(ours, its)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=its_connection.fileno(),
+            stdout=its_output.fileno(),
+            stderr=its_output.fileno(),
+            start_new_session=True,
+            env=_environment(),
+        )
+        ours.pop_all()
+    return process, connection, output
 
 
 def _socket_pair(

@@ -84,11 +84,11 @@ class Model:
         self.cause: str | None = None
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
+        self.leases = 0
         self.idle_since = -math.inf
         self._launch = launch
         self._usual_keep_alive = self._keep_alive = policy.keep_alive
         self._observer = observer
-        self._leases = 0
         self._running: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
         self._killed = False
@@ -99,14 +99,9 @@ class Model:
         self._expires_at = 0.0
 
     @property
-    def leases(self) -> int:
-        """How many leases of the model there are."""
-        return self._leases
-
-    @property
     def resident(self) -> bool:
         """Whether the model takes memory, or is about to."""
-        return self._leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
+        return self.leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
 
     @property
     def memory(self) -> int:
@@ -130,14 +125,14 @@ class Model:
 
     def hold(self) -> None:
         """Begin a lease; until `release` the model is not unloaded."""
-        self._leases += 1
+        self.leases += 1
         self._idle.clear()
         self._cancel_expiry()
 
     def release(self) -> None:
         """End a lease."""
-        self._leases -= 1
-        if self._leases == 0:
+        self.leases -= 1
+        if self.leases == 0:
             self._idle.set()
             self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
@@ -178,7 +173,7 @@ class Model:
 
     def expire(self) -> None:
         """Unload the model now, unless it has leases."""
-        if self._leases == 0:
+        if self.leases == 0:
             self._cancel_expiry()
             self._unload_wanted.set()
 
@@ -190,10 +185,6 @@ class Model:
         """
         if self.crashes.too_many and self.state is State.FAILED:
             raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
-
-    def forgive(self) -> None:
-        """Allow a model that crashed too often to be loaded again."""
-        self.crashes.forgive()
 
     async def kill(self) -> None:
         """Stop the engine soon and for good, even if the model has leases."""
@@ -245,7 +236,7 @@ class Model:
     async def _serve(self, engine: EngineProcess) -> None:
         """Stay ready until the engine dies or the model is to be unloaded, then stop the engine."""
         while not await self._done_before_unload(engine.exited):
-            if self._leases == 0 or self._killed:
+            if self.leases == 0 or self._killed:
                 break
             self._unload_wanted.clear()  # a lease began just before
         if engine.exited.done() and not self._unload_wanted.is_set():
@@ -259,7 +250,9 @@ class Model:
 
     async def _done_before_unload(self, future: asyncio.Future[Any]) -> bool:
         """Wait for `future` or the wish to unload; return whether `future` is done."""
-        await _first(future, self._unload_wanted)
+        unload_wanted = asyncio.ensure_future(self._unload_wanted.wait())
+        await asyncio.wait([future, unload_wanted], return_when=asyncio.FIRST_COMPLETED)
+        unload_wanted.cancel()
         return future.done()
 
     def _run_done(self, run: asyncio.Task[None]) -> None:
@@ -310,7 +303,7 @@ class Model:
     def _expire_later(self) -> None:
         self._cancel_expiry()
         stays = self.pinned or self._keep_alive < 0
-        if not stays and self._leases == 0 and self.state is State.READY:
+        if not stays and self.leases == 0 and self.state is State.READY:
             loop = asyncio.get_running_loop()
             # uvloop's handle does not tell it where there is no delay.
             self._expires_at = loop.time() + self._keep_alive
@@ -320,10 +313,3 @@ class Model:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-
-
-async def _first(future: asyncio.Future[Any], event: asyncio.Event) -> None:
-    """Wait until `future` is done or `event` is set."""
-    waiting = asyncio.ensure_future(event.wait())
-    await asyncio.wait([future, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()

@@ -30,7 +30,8 @@ _log = logging.getLogger("mlxd.models")
 class Pool:
     """Loads models and runs requests on them.
 
-    `launch` starts engines; by default they are as the configuration says.
+    `launch` starts engines; by default they are as the configuration says. `draining` is whether
+    the daemon is stopping, `closed` whether the engines were stopped for good.
     """
 
     def __init__(self, config: Config, launch: Launch | None = None) -> None:
@@ -46,7 +47,7 @@ class Pool:
         self._requests: set[ActiveRequest] = set()
         self._no_requests = asyncio.Event()
         self._no_requests.set()
-        self._draining = self._refusing = self._closed = False
+        self.draining = self.closed = self._refusing = False
 
     def open(self) -> None:
         """Start a spare engine, if the configuration asks for one."""
@@ -139,7 +140,7 @@ class Pool:
             Draining: the daemon is stopping.
             EngineDied: an engine does not answer.
         """
-        if self._draining:
+        if self.draining:
             raise Draining("the daemon is stopping")
         for model in self.models:
             if model.engine is not None:
@@ -147,31 +148,21 @@ class Pool:
 
     def announce_drain(self) -> None:
         """Report that the daemon is stopping; requests that still come are accepted."""
-        self._draining = True
+        self.draining = True
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing more, and wait at most `seconds` for the accepted requests to end."""
-        self._draining = self._refusing = True
+        self.draining = self._refusing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._no_requests.wait()
 
     async def close(self) -> None:
         """Stop every engine; requests that still run fail with `Draining`."""
-        self._draining = self._refusing = self._closed = True
+        self.draining = self.closed = self._refusing = True
         self.admission.close()
         await self._launcher.close()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
-
-    @property
-    def draining(self) -> bool:
-        """Whether the daemon is stopping."""
-        return self._draining
-
-    @property
-    def closed(self) -> bool:
-        """Whether the engines were stopped for good."""
-        return self._closed
 
     def forget(self, request: ActiveRequest) -> None:
         """Count `request` as ended."""

@@ -15,11 +15,9 @@ from mlxd.pool.model import Model, State
 
 
 class Lender(Protocol):
-    """What a request needs of the pool that accepted it."""
+    """What a request needs of the pool that accepted it; see `Pool`."""
 
-    @property
-    def closed(self) -> bool:
-        """Whether the engines were stopped for good."""
+    closed: bool
 
     def model(self, entry: CatalogEntry) -> Model:
         """Return the model of `entry`."""

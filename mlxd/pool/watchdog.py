@@ -19,13 +19,10 @@ _MARGIN = 4.0  # the longer the context, the slower
 
 
 class Watched(Protocol):
-    """What can be seen of an engine."""
+    """What can be seen of an engine; see `EngineLink`."""
 
     name: str
-
-    @property
-    def heard_at(self) -> float:
-        """When it last sent something, or got work after it had none; the loop's time."""
+    heard_at: float
 
     @property
     def loading(self) -> bool:

@@ -1,4 +1,4 @@
-"""An engine that speaks `mlxd.messages` without a model, with scripted delay, crash and hang.
+"""An engine without a model, whose answers, crashes and hangs are scripted.
 
 Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated list of:
 
@@ -18,6 +18,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     last-words=LINE: prints LINE when it is told to shut down
     mute: never answers a Ping
     slow-abort: ends an aborted request only when it is pinged
+    silent: sends nothing after Started
     endless: an answer has no end
 
 An answer is the words of its prompt, one Delta each.
@@ -167,6 +168,8 @@ class FakeEngine:
             os.set_inheritable(self.connection.fileno(), True)
             subprocess.Popen(["sleep", "600"], close_fds=False)
             os.kill(os.getpid(), signal.SIGKILL)
+        if "silent" in self.script:
+            return
         for id_, words in list(self.running.items()):
             if str(self.deltas) == self.script.get("die-after"):
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -151,7 +151,10 @@ async def test_a_stop_lets_the_engine_end_by_itself() -> None:
 
 
 @pytest.mark.parametrize("grace", [0, 0.05])
-async def test_a_stop_kills_an_engine_that_does_not_end_by_itself(grace: float) -> None:
+async def test_a_stop_kills_an_engine_that_does_not_end_by_itself(
+    monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_link.STOP_GRACE", DEADLINE)
     async with running_engine("stubborn,endless") as engine:
         request = engine.link.generate(text("la"))
         await request.next_events()
@@ -174,7 +177,8 @@ async def test_what_an_engine_prints_is_logged_and_part_of_its_crash(
     assert raised.value.end.output == ["cannot breathe"]
 
 
-async def test_a_line_that_is_too_long_does_not_end_the_output() -> None:
-    async with running_engine("prints-long") as engine:
-        await engine.stop(grace=DEADLINE)
-        assert (await engine.exited).output[-1] == "and another"
+async def test_all_output_is_read_even_after_a_line_that_is_too_long() -> None:
+    with pytest.raises(EngineCrashed) as raised:
+        async with running_engine("prints-long,die-before-hello"):
+            pass
+    assert raised.value.end.output[-2:] == ["and another", "cannot breathe"]

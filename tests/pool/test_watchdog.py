@@ -95,6 +95,16 @@ async def test_a_stopped_process_is_killed_and_its_request_fails() -> None:
     assert (await engine.exited).cause.endswith("and was killed")
 
 
+async def test_a_process_that_reads_a_long_prompt_is_not_killed() -> None:
+    engine = await EngineProcess.spawn(fake_command("mute,silent"))
+    await engine.load("fake", Load("/m"), lambda _: None, hang_timeout=TIMEOUT)
+    request = engine.link.generate(text("la " * 1000))
+    await request.next_events()
+    ended, _ = await asyncio.wait([engine.exited], timeout=4 * TIMEOUT)
+    assert not ended
+    await engine.stop(grace=0)
+
+
 async def is_healthy(link: EngineLink) -> bool:
     try:
         await check(link)
