@@ -8,8 +8,8 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     die-after=N: kills itself after N deltas
     fatal, fatal-and-stays, garbage-later, hang-up: at the first request it sends Fatal and exits,
         sends Fatal and does not exit, sends what is no message, or closes its socket and stays
-    leaves-a-child: at the first request it starts a child and dies; the child holds its output and
-        socket
+    leaves-a-child, leaves-last-words: at the first request it starts a child and dies; the child
+        holds its output and socket for minutes, or until it has printed a line
     stubborn: ignores Shutdown and the end of the socket
     memory=N, device=N: reports N bytes as its own memory, and as the memory of the device
     grows=N: reports N bytes as its own memory when asked
@@ -167,6 +167,9 @@ class FakeEngine:
         if self.running and "leaves-a-child" in self.script:
             os.set_inheritable(self.connection.fileno(), True)
             subprocess.Popen(["sleep", "600"], close_fds=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.running and "leaves-last-words" in self.script:
+            subprocess.Popen(["sh", "-c", "sleep 0.1; echo the last words"])
             os.kill(os.getpid(), signal.SIGKILL)
         if "silent" in self.script:
             return

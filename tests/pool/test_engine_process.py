@@ -139,8 +139,19 @@ async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -
                 await collect(engine.link.generate(text("la")))
             with pytest.raises(EngineDied, match="SIGKILL"):
                 engine.link.generate(text("too late"))
+            await engine.link.closed
         finally:
             os.killpg(engine.pid, signal.SIGKILL)
+
+
+async def test_output_that_comes_just_after_the_end_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_process._LAST_WORDS_SECONDS", DEADLINE)
+    async with running_engine("leaves-last-words") as engine:
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await collect(engine.link.generate(text("la")))
+        assert (await engine.exited).output == ["the last words"]
 
 
 async def test_a_stop_lets_the_engine_end_by_itself() -> None:
