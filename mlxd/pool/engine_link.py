@@ -56,10 +56,10 @@ class LinkState(Enum):
 class EngineLink(asyncio.Protocol):
     """The daemon's end of the socket to one engine, whose process `kill` ends.
 
-    `memory_bytes`, `device_memory_bytes` and `tokens_per_second` are what the engine last reported,
-    `on_figures` is called when it has answered a ping with them. `heard_at` is the loop's time at
-    which it last sent something, or got work after it had none. `cause` says why it is `ENDING`,
-    if that is known before the process has ended; `closed` is done when nothing more comes.
+    `memory_bytes`, `device_memory_bytes` and `tokens_per_second` are what the engine last reported;
+    `on_figures` is called when it answers a ping with them. `heard_at` is the loop's time when the
+    engine last sent something, or got work after it had none. `cause` says why the state is
+    `ENDING`, if that is known before the process has ended. `closed` is done when the socket is.
     """
 
     def __init__(self, kill: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ class EngineLink(asyncio.Protocol):
             self.state = LinkState.LOADING
             self._send(load)
             self._watchdog.wake()
-        await self._loaded
+        await asyncio.shield(self._loaded)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> EngineRequest:
         """Start a request, one sequence for each of its choices.
@@ -185,10 +185,10 @@ class EngineLink(asyncio.Protocol):
         for waiting in (self._loaded, *self._pongs):
             if not waiting.done():
                 waiting.set_exception(error)
-                waiting.exception()  # a load that was cancelled has nobody to retrieve it
+                waiting.exception()  # nobody else retrieves that of a cancelled load
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin: the socket can be written to."""
+        """Take the transport, which the socket is written to with."""
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
@@ -201,7 +201,7 @@ class EngineLink(asyncio.Protocol):
             self.kill(f"the engine sent a message that cannot be read: {error}")
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """End: the engine has closed its socket, which it does by exiting."""
+        """Expect the process to exit, which is what usually closes the socket."""
         self.end()
         self.closed.set_result(None)
 

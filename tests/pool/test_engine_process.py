@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
-from mlxd.messages import PROTOCOL_VERSION, Load
+from mlxd.messages import PROTOCOL_VERSION, Load, Ready, encode_frame
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import EngineProcess
 from tests.support.pool import (
@@ -77,6 +77,18 @@ async def test_a_cancelled_load_leaves_no_process() -> None:
     assert engine.exited.done()
     with pytest.raises(ChildProcessError):
         os.waitpid(engine.pid, os.WNOHANG)
+
+
+async def test_a_load_that_is_done_as_it_is_cancelled_leaves_no_process() -> None:
+    engine = await EngineProcess.spawn(fake_command("hang-on-load"))
+    half_loaded = asyncio.Event()
+    load = asyncio.create_task(engine.load("fake", Load("/m"), lambda _: half_loaded.set()))
+    await half_loaded.wait()
+    load.cancel()
+    engine.link.data_received(encode_frame([Ready(128, 1000)]))
+    with pytest.raises(asyncio.CancelledError):
+        await load
+    assert engine.exited.done()
 
 
 async def test_a_cancelled_spawn_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
