@@ -110,13 +110,13 @@ class Admission:
         """Unload idle models if `model` takes more memory than expected."""
         for victim in self._find_victims(model) or ():
             if victim.leases == 0 and victim not in self._unloading:
-                _log.info("unloading %s: %s", victim.entry.name, self._usage(model))
+                _log.info("%s is unloaded: %s", victim.entry.name, self._usage(model))
                 victim.expire()
 
     def warn_if_over_limit(self, model: Model) -> None:
         """Warn if `model`, now loaded, takes more memory by itself than all models may."""
         if model.memory > self.limit:
-            _log.warning("one model takes more memory than all may: %s", self._usage(model))
+            _log.warning("%s exceeds the limit by itself: %s", model.entry.name, self._usage(model))
 
     def headroom(self, entry: CatalogEntry) -> int:
         """Return how many bytes the limit leaves to a model beyond what it needs."""
@@ -164,7 +164,9 @@ class Admission:
         victim = min(victims, key=lambda model: _seconds_to_stay(model, head))
         seconds = _seconds_to_stay(victim, head)
         if seconds <= 0:
-            _log.info("unloading %s to make room for %s", victim.entry.name, head.model.entry.name)
+            _log.info(
+                "%s is unloaded to make room for %s", victim.entry.name, head.model.entry.name
+            )
             await self.unload(victim)
             return
         with contextlib.suppress(TimeoutError):

@@ -92,7 +92,7 @@ class EngineProcess:
         try:
             await self.link.load(name, load, report, hang_timeout)
         except EngineDied:
-            end = await self.exited
+            end = self.exited.result()
             if end.explained:
                 raise LoadFailed(f"{name} cannot be loaded: {end.cause}") from None
             raise EngineCrashed(name, end) from None

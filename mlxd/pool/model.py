@@ -259,7 +259,9 @@ class Model:
         """Fail whoever waits for the model if a bug ended its task."""
         if run.cancelled() or (error := run.exception()) is None:
             return
-        _log.error("internal error in the task of %s", self.entry.name, exc_info=error)
+        _log.error(
+            "the engine of %s failed with an internal error", self.entry.name, exc_info=error
+        )
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
         self._observer.state_changed(self)
         if self._loaded is not None and not self._loaded.done():
