@@ -65,7 +65,7 @@ class MemoryControl:
         ]
 
         async def unload() -> control_api.UnloadReply:
-            await asyncio.gather(*map(self._pool.admission.empty, models))
+            await asyncio.gather(*map(self._pool.admission.unload, models))
             return control_api.UnloadReply(models=[model.entry.id for model in models])
 
         def progress() -> control_api.Progress:
@@ -102,7 +102,7 @@ class MemoryControl:
         return BackgroundTask(use(), _progress(model), self._works)
 
     async def _switch(self, model: Model, old: Model | None) -> None:
-        at_once = old is None or not old.resident or self._pool.admission.must_leave(old, model)
+        at_once = old is None or not old.resident or self._pool.admission.must_unload(old, model)
         if at_once:
             self._catalog.expect_default(model.entry.id)
         try:
@@ -116,7 +116,7 @@ class MemoryControl:
         if self._pool.draining:
             raise Draining("the daemon is stopping: ask again once it has started")
         model = self._pool.model(entry)
-        model.forgive()
+        model.crashes.forgive()
         return model
 
     def _default_model(self) -> Model | None:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
 from mlxd.messages import Usage
-from mlxd.pool.timing import Timing
+from mlxd.pool.request import Timing
 
 _log = logging.getLogger("mlxd.http")
 

@@ -117,7 +117,7 @@ async def test_what_requests_wait_for_stays(models: Path, catalog: Catalog) -> N
     pool = Pool(Config(models=ModelsConfig(max_loaded=1)))
     busy, awaited = (pool.model(catalog.resolve(name)) for name in ("a", "b"))
     busy.hold()
-    request = asyncio.create_task(pool.admission.take(awaited))
+    request = asyncio.create_task(pool.admission.acquire(awaited))
     await asyncio.sleep(0)
     with pytest.raises(ModelInUse, match=r"b is in use \(requests wait for it\)"):
         await CatalogControl(catalog, pool).remove("b", dry_run=False)

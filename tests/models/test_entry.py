@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd.models.adapters import Adapter
-from tests.pool.conftest import make_entry
+from tests.support.pool import make_entry
 
 
 def test_memory_is_the_sum_of_weights_cache_and_adapter(tmp_path: Path) -> None:
