@@ -22,7 +22,7 @@ from mlxd.messages import (
     ToolCall,
     ToolUse,
 )
-from tests.engine.conftest import Bench, ask
+from tests.support.scheduler_bench import Bench, ask
 
 CITY = {
     "type": "object",

@@ -15,10 +15,7 @@ from mlxd.messages import (
     Sampling,
     TokenLogprob,
 )
-from tests.engine.conftest import Bench, ask
-
-MakeBench = Callable[..., Bench]
-Alone = Callable[[GenerateRequest], str]
+from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 
 def told(bench: Bench, request_id: int) -> list[TokenLogprob]:

@@ -9,7 +9,7 @@ import pytest
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Grammar, Sampling, Template
-from tests.engine.conftest import ask
+from tests.support.scheduler_bench import ask
 
 SECONDS = 20
 YES = Grammar("regex", "yes", "guided_regex")

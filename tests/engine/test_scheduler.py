@@ -1,7 +1,5 @@
 """Continuous batching over the tiny random model, in float32."""
 
-from collections.abc import Callable
-
 import mlx.core as mx
 import pytest
 
@@ -16,10 +14,7 @@ from mlxd.messages import (
     Started,
     TokensPrompt,
 )
-from tests.engine.conftest import Bench, ask
-
-MakeBench = Callable[..., Bench]
-Alone = Callable[[GenerateRequest], str]
+from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 
 def test_batched_greedy_output_equals_alone_for_prompts_of_different_lengths(

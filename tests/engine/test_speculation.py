@@ -1,6 +1,5 @@
 """A draft model changes how fast an answer comes, never what it says."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,7 @@ from mlxd.messages import (
     Started,
 )
 from scripts.tiny_model import make_tiny_model
-from tests.engine.conftest import Bench, ask
-
-MakeBench = Callable[..., Bench]
-Alone = Callable[[GenerateRequest], str]
+from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,14 @@ from mlx_lm.utils import load_tokenizer
 from mlxd.engine.structured_output import (
     ANSWER,
     BadGrammar,
-    Constraint,
     Grammars,
     Part,
     Thought,
     mask,
 )
+from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
-VOCABULARY = 263
 THINK, THINK_END = 259, 260
-END_TOKENS = {256, 258}
 PARAM = "response_format.json_schema.schema"
 
 
@@ -36,17 +34,6 @@ def schema(**fields: Any) -> Part:
 
 def regex(source: str) -> Part:
     return Part("answer", "regex", source, "guided_regex")
-
-
-def allowed(constraint: Constraint) -> set[int]:
-    (row,) = mask([constraint], VOCABULARY).tolist()  # type: ignore[misc]
-    return {token for token, may_come in enumerate(row) if may_come}
-
-
-def write(constraint: Constraint, text: str) -> None:
-    for byte in text.encode():
-        assert byte in allowed(constraint), f"{chr(byte)!r} of {text!r}"
-        constraint.accept(byte)
 
 
 def test_only_what_the_grammar_says_may_come_and_the_end_only_at_its_end(

@@ -11,7 +11,7 @@ from mlx_lm.utils import load_tokenizer
 from mlxd.engine.structured_output import Grammars
 from mlxd.engine.tools import HERMES, BadCall, Call, CallReader, ToolFormat, call_rule, tool_format
 from mlxd.messages import Template, ToolUse
-from tests.engine.test_structured_output import END_TOKENS, VOCABULARY, allowed, write
+from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
 TOOL_CALL = 261
 
