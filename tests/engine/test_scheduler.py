@@ -1,7 +1,6 @@
 """Continuous batching over the tiny random model, in float32."""
 
 import mlx.core as mx
-import pytest
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.messages import (
@@ -37,32 +36,6 @@ def test_a_request_is_admitted_between_any_two_steps(make_bench: MakeBench, alon
     bench.run()
     assert bench.text(0) == alone(ask("first", 60))
     assert bench.text(1) == alone(ask("a late joiner", 20))
-
-
-def test_an_aborted_request_leaves_at_once_and_disturbs_nobody(
-    make_bench: MakeBench, alone: Alone
-) -> None:
-    bench = make_bench()
-    bench.admit(0, ask("stays", 40))
-    bench.admit(1, ask("goes", 4000))
-    for _ in range(5):
-        bench.step()
-    bench.abort(1)
-    bench.abort(1)
-    assert bench.finished(1).reason == "abort"
-    bench.run()
-    assert bench.text(0) == alone(ask("stays", 40))
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_a_request_can_be_aborted_at_any_stage(make_bench: MakeBench, steps: int) -> None:
-    bench = make_bench(prefill_step_size=8)
-    bench.admit(0, ask("y" * 30, 50))
-    for _ in range(steps):
-        bench.step()
-    bench.abort(0)
-    assert bench.finished(0).reason == "abort"
-    assert not bench.scheduler.busy
 
 
 def test_events_of_an_answer_come_in_order(make_bench: MakeBench) -> None:
@@ -198,37 +171,6 @@ def test_a_prompt_that_is_being_read_is_not_read_a_second_time(
     cached = [bench.finished(i).usage.cached_tokens for i in range(5)]
     assert cached == [0, 59, 59, 59, 0]
     assert bench.text(2) == alone(ask("c" * 60, 10, sampling=Sampling(temperature=1.0), seed=2))
-
-
-def test_who_waits_for_a_prompt_reads_it_when_its_reader_goes(make_bench: MakeBench) -> None:
-    bench = make_bench(prompt_cache_bytes=10_000_000, prefill_step_size=16)
-    bench.admit(0, ask("c" * 60, 10))
-    bench.admit(1, ask("c" * 60, 10))
-    bench.step()
-    bench.abort(0)
-    bench.run()
-    assert bench.finished(1).usage.completion_tokens == 10
-    assert bench.finished(1).usage.cached_tokens == 0
-
-
-def test_a_request_aborted_while_it_is_prepared_is_never_started(make_bench: MakeBench) -> None:
-    scheduler = make_bench().scheduler
-    scheduler.expect(0)
-    (finished,) = scheduler.abort(0)
-    assert isinstance(finished, Finished)
-    assert finished.reason == "abort"
-    assert scheduler.admit(Failed(0, "invalid_request", "too late")) == []
-    assert scheduler.abort(0) == []
-
-
-def test_one_in_line_can_be_aborted(make_bench: MakeBench) -> None:
-    bench = make_bench(decode_concurrency=1)
-    bench.admit(0, ask("runs", 5))
-    bench.admit(1, ask("waits", 5))
-    bench.abort(1)
-    assert bench.finished(1).reason == "abort"
-    bench.run()
-    assert bench.finished(0).reason == "length"
 
 
 def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:

@@ -111,19 +111,6 @@ def test_log_probabilities_are_those_of_the_model_that_answers(
     assert [value for _, value in alone] == pytest.approx([v for _, v in drafted], abs=1e-4)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-def test_it_can_be_aborted_at_any_stage(
-    make_bench: MakeBench, tiny_model: Path, steps: int
-) -> None:
-    bench = make_bench(prefill_step_size=8)
-    bench.admit(0, with_draft(ask("y" * 30, 50), tiny_model, 2))
-    for _ in range(steps):
-        bench.step()
-    bench.abort(0)
-    assert bench.finished(0).reason == "abort"
-    assert not bench.scheduler.busy
-
-
 def test_a_draft_model_with_other_tokens_is_refused(make_bench: MakeBench, smollm2: Path) -> None:
     bench = make_bench()
     bench.admit(0, with_draft(ask("hi", 5), smollm2, 2))

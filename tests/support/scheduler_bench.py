@@ -19,6 +19,7 @@ from mlxd.messages import (
 )
 
 GREEDY = Sampling()
+_MOST_STEPS = 10_000
 
 
 class Bench:
@@ -49,8 +50,11 @@ class Bench:
             self.events.setdefault(event.id, []).append(event)
 
     def run(self) -> None:
-        while self.scheduler.busy:
+        for _ in range(_MOST_STEPS):
+            if not self.scheduler.busy:
+                return
             self.step()
+        raise AssertionError("the scheduler stays busy")
 
     def text(self, request_id: int) -> str:
         return "".join(e.text for e in self.events[request_id] if isinstance(e, Delta))
