@@ -62,7 +62,6 @@ class Speculation:
     ) -> None:
         """Begin after `prompt`; `processors` are mlx_lm's, `guesses` the tokens guessed a round."""
         self.tokens = list(prompt)
-        self.max_tokens = max_tokens
         self.target = target
         self.draft = draft
         self._prompt_tokens = len(prompt)
