@@ -173,6 +173,18 @@ def test_a_prompt_that_is_being_read_is_not_read_a_second_time(
     assert bench.text(2) == alone(ask("c" * 60, 10, sampling=Sampling(temperature=1.0), seed=2))
 
 
+def test_a_request_starts_as_soon_as_its_prompt_has_been_read_by_another(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench(prompt_cache_bytes=10_000_000, prefill_step_size=16)
+    bench.admit(0, ask("c" * 60, 4000))
+    bench.admit(1, ask("c" * 60, 10))
+    while PrefillProgress(0, 59, 60) not in bench.events[0]:
+        assert 1 not in bench.events
+        bench.step()
+    assert bench.events[1] == [Started(1, prompt_tokens=60, cached_tokens=59)]
+
+
 def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:
     bench = make_bench(decode_concurrency=2, prompt_concurrency=8)
     for i in range(5):
