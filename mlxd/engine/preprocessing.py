@@ -17,8 +17,7 @@ import msgspec
 
 from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, BadGrammar, Constraint, Grammars, Part, Thought
-from mlxd.engine.tool_prompt import tell
-from mlxd.engine.tools import CallReader, ToolFormat, call_rule, knows_tools, tool_format
+from mlxd.engine.tools import CallReader, ToolFormat, call_rule, knows_tools, tell, tool_format
 from mlxd.messages import (
     ChatPrompt,
     Failed,

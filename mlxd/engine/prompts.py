@@ -1,7 +1,10 @@
 """Prompts to tokens: chat templates, role prefixes, plain text, token ids."""
 
+import ctypes
 import inspect
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -9,7 +12,6 @@ from jinja2 import TemplateError
 from mlx_lm.server import convert_chat, process_message_content
 from transformers import PreTrainedTokenizerBase
 
-from mlxd.engine.time_limit import TimeLimitReached, time_limit
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 _CHATML = (
@@ -184,3 +186,38 @@ def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:
                 f"token id {token} is outside the vocabulary of {size}", f"prompt[{index}]"
             )
     return tokens
+
+
+class TimeLimitReached(Exception):
+    """The code ran out of its time."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeLimitReached in the block once it has run for `seconds`.
+
+    It reaches Python code between two of its instructions, so a loop is ended and a single call
+    into C is not.
+    """
+    thread = threading.get_ident()
+    lock = threading.Lock()
+    over = False
+
+    def interrupt() -> None:
+        with lock:
+            if not over:
+                _raise_in(thread, TimeLimitReached)
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
+
+
+def _raise_in(thread: int, error: type[Exception]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

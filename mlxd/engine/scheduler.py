@@ -11,7 +11,7 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
-from mlxd.engine.speed import Speed
+from mlxd.engine.stats import Speed
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.engine.tools import ToolFormat
 from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Usage

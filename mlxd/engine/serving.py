@@ -4,9 +4,9 @@ import gc
 
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
-from mlxd.engine.memory import device_memory_bytes, memory_bytes
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.stats import device_memory_bytes, memory_bytes
 from mlxd.messages import (
     Abort,
     DaemonMessage,

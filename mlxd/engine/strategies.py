@@ -16,7 +16,7 @@ from mlxd.engine.output import FinishReason
 from mlxd.engine.prompt_cache import MODEL, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
-from mlxd.engine.speed import Speed
+from mlxd.engine.stats import Speed
 from mlxd.messages import Event, Load, PrefillProgress
 
 

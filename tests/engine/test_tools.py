@@ -9,7 +9,16 @@ from mlx_lm.tool_parsers import kimi_k2, mistral, qwen3_coder
 from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.structured_output import Grammars
-from mlxd.engine.tools import HERMES, BadCall, Call, CallReader, ToolFormat, call_rule, tool_format
+from mlxd.engine.tools import (
+    HERMES,
+    BadCall,
+    Call,
+    CallReader,
+    ToolFormat,
+    call_rule,
+    tell,
+    tool_format,
+)
 from mlxd.messages import Template, ToolUse
 from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
@@ -169,3 +178,57 @@ def test_arguments_come_out_as_json_whatever_the_parser_gives() -> None:
         '{"name": "time", "arguments": {"a": "\\n"}}'
     )
     assert json.loads(call.arguments) == {"a": "\n"}
+
+
+OF_A_CITY = {"type": "function", "function": {"name": "weather", "description": "Of a city."}}
+
+
+def past_call(arguments: str) -> dict[str, Any]:
+    return {"id": "1", "function": {"name": "weather", "arguments": arguments}}
+
+
+def test_the_functions_join_the_system_message() -> None:
+    (system, user) = tell(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], [OF_A_CITY]
+    )
+    assert system["content"].startswith("Be brief.\n\n")
+    assert '{"name": "weather", "description": "Of a city."}' in system["content"]
+    assert user == {"role": "user", "content": "Hi"}
+
+
+def test_without_a_system_message_there_is_one() -> None:
+    assert [m["role"] for m in tell([{"role": "user", "content": "Hi"}], [OF_A_CITY])] == [
+        "system",
+        "user",
+    ]
+
+
+def test_past_calls_and_results_become_text_with_roles_that_alternate() -> None:
+    messages = [
+        {"role": "user", "content": "Oslo and Rome?"},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [past_call('{"city": "Oslo"}'), past_call('{"city": "Rome"}')],
+        },
+        {"role": "tool", "content": "rain", "tool_call_id": "1"},
+        {"role": "tool", "content": "sun", "tool_call_id": "2"},
+    ]
+    user, assistant, results = tell(messages, [])
+    assert user == messages[0]
+    assert assistant["content"] == (
+        "I look.\n"
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+    )
+    assert "tool_calls" not in assistant
+    assert results == {
+        "role": "user",
+        "content": "<tool_response>\nrain\n</tool_response>\n"
+        "<tool_response>\nsun\n</tool_response>",
+    }
+
+
+def test_a_conversation_without_tools_stays_as_it_is() -> None:
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+    assert tell(messages, []) == messages

@@ -1,8 +1,10 @@
-"""What this process takes of the machine's memory."""
+"""What an engine reports of itself: its memory, and how fast it generates."""
 
 import ctypes
 import os
 import sys
+import time
+from collections import deque
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,6 +12,8 @@ import mlx.core as mx
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RUSAGE_INFO_V0 = 0
+_WINDOW_SECONDS = 5.0
+_SLICE_SECONDS = 0.25
 
 
 def memory_bytes() -> int:
@@ -24,6 +28,36 @@ def memory_bytes() -> int:
 def device_memory_bytes() -> int:
     """Give the bytes of the GPU's memory that Metal recommends to use, 0 where there is none."""
     return int(mx.device_info().get("max_recommended_working_set_size", 0))
+
+
+class Speed:
+    """The tokens of the last five seconds, counted in slices of a quarter of one."""
+
+    def __init__(self) -> None:
+        self._slices: deque[tuple[float, int]] = deque()
+
+    def add(self, tokens: int) -> None:
+        """Count `tokens` that have come now."""
+        now = time.monotonic()
+        if self._slices and now - self._slices[-1][0] < _SLICE_SECONDS:
+            began, before = self._slices.pop()
+            self._slices.append((began, before + tokens))
+        else:
+            self._drop_old(now)
+            self._slices.append((now, tokens))
+
+    def per_second(self) -> float:
+        """Give the mean of the last seconds, 0 when nothing has come in them."""
+        now = time.monotonic()
+        self._drop_old(now)
+        if not self._slices:
+            return 0.0
+        seconds = max(now - self._slices[0][0], _SLICE_SECONDS)
+        return sum(tokens for _, tokens in self._slices) / seconds
+
+    def _drop_old(self, now: float) -> None:
+        while self._slices and now - self._slices[0][0] > _WINDOW_SECONDS:
+            self._slices.popleft()
 
 
 def _resident() -> int:

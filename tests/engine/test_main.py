@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.engine.read_ahead import reading_ahead
+from mlxd.engine.__main__ import reading_ahead
 
 BYTES = 40 * 1024 * 1024
 
