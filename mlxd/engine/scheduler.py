@@ -21,19 +21,19 @@ _UNBOUNDED_TOKENS = 1 << 20
 
 
 class _Preparing:
-    """The state of a request that has been announced, and waits for its preparation."""
+    """The state of a request that is announced and being prepared."""
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """The state of a request that waits for a place, or for its prompt to be read by another."""
+    """The state of a request that waits for a place, or for another to read the same prompt."""
 
     prepared: Prepared
 
 
 @dataclass(frozen=True)
 class _Running:
-    """The state of a request that has a place: it is being read (prefill) or answered (decode)."""
+    """The state of a request in prefill or decode."""
 
     sequence: Sequence
     strategy: Strategy
@@ -42,12 +42,13 @@ class _Running:
 class Scheduler:
     """The requests of one model, from `expect` to the terminal event of each.
 
-    A request is announced by `expect`, waits once its preparation is given to `admit`, and runs
-    when one of the `decode_concurrency` places is free. `step` advances all that run.
+    `expect` announces a request, which is being prepared then. `admit` puts it in line, and
+    `_schedule` starts it when one of the `decode_concurrency` places is free. `step` advances all
+    that run.
     """
 
     def __init__(self, model: LoadedModel, load: Load, token_bytes: Callable[[int], bytes]) -> None:
-        """Take a model, how to run it, and what gives the bytes of a token."""
+        """Take a model, how to run it, and a function that returns the bytes of a token."""
         self.speed = Speed()
         self._model = model
         self._token_bytes = token_bytes
@@ -69,11 +70,11 @@ class Scheduler:
         return any(not isinstance(state, _Preparing) for state in self._requests.values())
 
     def expect(self, request_id: int) -> None:
-        """Take note of a request that is being prepared."""
+        """Announce a request that is being prepared."""
         self._requests[request_id] = _Preparing()
 
     def admit(self, prepared: Prepared | Failed) -> list[Event]:
-        """Put an expected request in line; nothing happens when it was aborted meanwhile."""
+        """Put an announced request in line, unless it was aborted meanwhile."""
         request_id = prepared.id if isinstance(prepared, Failed) else prepared.message.id
         if not isinstance(self._requests.get(request_id), _Preparing):
             return []
@@ -84,7 +85,7 @@ class Scheduler:
         return self._schedule()
 
     def abort(self, request_id: int) -> list[Event]:
-        """End a request; nothing happens when it has ended already."""
+        """End a request, unless it has ended already."""
         match self._requests.pop(request_id, None):
             case None:
                 return []
@@ -104,17 +105,16 @@ class Scheduler:
                 events.append(event)
                 if isinstance(event, _TERMINAL):
                     del self._requests[event.id]
-        # Those that start are told before the next step, whose part of a prompt may take long.
+        # Their `Started` is sent before the next step, in which a prompt may take long.
         events += self._schedule()
         if not self.busy:
-            mx.clear_cache()  # else the machine lacks what the last sequences took, for nothing
+            mx.clear_cache()  # gives the memory of the last sequences back to the machine
         return events
 
     def _schedule(self) -> list[Event]:
-        """Start waiting requests while there are places, in their order.
+        """Start waiting requests in their order while there are places.
 
-        A prompt that is being read is not read a second time: a request with the same one waits
-        until the prompt cache has it.
+        A request whose prompt is being read for another one waits until the prompt cache has it.
         """
         events: list[Event] = []
         if not self._has_place():

@@ -17,27 +17,27 @@ _SLICE_SECONDS = 0.25
 
 
 def memory_bytes() -> int:
-    """Give the bytes that would come back if this process ended; cheap enough for every `Ping`.
+    """Return the bytes that would be freed if this process ended; cheap enough for every `Ping`.
 
-    That is what the system counts, and never less than what MLX holds, its free buffers included.
+    That is what the system counts, and at least what MLX holds, its free buffers included.
     """
     held: int = mx.get_active_memory() + mx.get_cache_memory()
     return max(held, _footprint() if sys.platform == "darwin" else _resident())
 
 
 def device_memory_bytes() -> int:
-    """Give the bytes of the GPU's memory that Metal recommends to use, 0 where there is none."""
+    """Return the bytes of GPU memory that Metal recommends to use, 0 without Metal."""
     return int(mx.device_info().get("max_recommended_working_set_size", 0))
 
 
 class Speed:
-    """The tokens of the last five seconds, counted in slices of a quarter of one."""
+    """The tokens generated in the last five seconds, counted in slices of 0.25 s."""
 
     def __init__(self) -> None:
         self._slices: deque[tuple[float, int]] = deque()
 
     def add(self, tokens: int) -> None:
-        """Count `tokens` that have come now."""
+        """Count tokens that have just been generated."""
         now = time.monotonic()
         if self._slices and now - self._slices[-1][0] < _SLICE_SECONDS:
             began, before = self._slices.pop()
@@ -47,7 +47,7 @@ class Speed:
             self._slices.append((now, tokens))
 
     def per_second(self) -> float:
-        """Give the mean of the last seconds, 0 when nothing has come in them."""
+        """Return the mean of the last seconds."""
         now = time.monotonic()
         self._drop_old(now)
         if not self._slices:
@@ -61,7 +61,7 @@ class Speed:
 
 
 def _resident() -> int:
-    """Give the resident set, 0 where the system does not tell it."""
+    """Return the resident set, 0 where the system does not report it."""
     try:
         return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
     except OSError:
@@ -87,9 +87,9 @@ class _ResourceUsage(ctypes.Structure):
 
 
 def _footprint() -> int:
-    """Give what Activity Monitor shows as memory, 0 where the system does not tell it.
+    """Return what Activity Monitor shows as memory, 0 where the system does not report it.
 
-    Written from Apple's headers: only a Mac can run it, and no test here does.
+    It is written from Apple's headers and can only be tested on a Mac.
     """
     usage = _ResourceUsage()
     proc_pid_rusage = ctypes.CDLL(None).proc_pid_rusage

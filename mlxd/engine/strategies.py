@@ -1,7 +1,7 @@
 """How running sequences are computed: together in a batch, or each with a draft model.
 
-Both have the same interface, `Strategy`, and share the prompt cache. In a step each sequence gets
-its next token, or has the next part of its prompt read.
+Both have the same interface, `Strategy`, and share the prompt cache. A step computes the next token
+of each sequence, or reads the next part of its prompt.
 """
 
 from collections.abc import Callable
@@ -27,20 +27,20 @@ class Strategy(Protocol):
         """Return how many sequences it computes."""
 
     def start(self, sequence: Sequence, cache: list[Any] | None) -> None:
-        """Take over a sequence; `cache` holds its first `cached_tokens` tokens.
+        """Add a sequence; `cache` holds its first `cached_tokens` tokens.
 
         Raises:
             ModelUnusable: the draft model it asks for cannot be used.
         """
 
     def step(self, prefill_step_size: int) -> list[Event]:
-        """Advance each sequence; up to `prefill_step_size` tokens of each prompt are read.
+        """Advance each sequence, reading up to `prefill_step_size` tokens of its prompt.
 
-        A sequence whose terminal event is among the events is gone.
+        A sequence leaves with its terminal event.
         """
 
     def take_out(self, sequence: Sequence) -> None:
-        """Drop a sequence before its end; the prompt cache keeps what was computed of it."""
+        """Remove a sequence before its end; the prompt cache keeps what was computed."""
 
 
 class BatchStrategy:
@@ -54,7 +54,7 @@ class BatchStrategy:
         speed: Speed,
         is_awaited: Callable[[list[int]], bool],
     ) -> None:
-        """Take the model and how to run it; `is_awaited` says whether a request awaits a prompt."""
+        """Take the model and how to run it; `is_awaited` says if a request waits for a prompt."""
         self._batch = Batch(
             model.model,
             decode_concurrency=load.decode_concurrency,
@@ -118,7 +118,7 @@ class BatchStrategy:
         return events
 
     def take_out(self, sequence: Sequence) -> None:
-        """Remove a sequence from the batch; of a prompt that is being read nothing is kept."""
+        """Remove a sequence; nothing is kept of a prompt that is being read."""
         uid = next(uid for uid, other in self._sequences.items() if other is sequence)
         del self._sequences[uid]
         if (computed := self._batch.take_out(uid)) is not None:
@@ -133,7 +133,7 @@ class BatchStrategy:
 
 
 class SpeculationStrategy:
-    """Computes its sequences one after another, each with the guesses of a draft model."""
+    """Computes its sequences one after another, with the guesses of their draft models."""
 
     def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Speed) -> None:
         """Take the model that checks the guesses, and where to keep caches and count tokens."""
@@ -148,18 +148,13 @@ class SpeculationStrategy:
         return len(self._speculations)
 
     def start(self, sequence: Sequence, cache: list[Any] | None) -> None:
-        """Begin a sequence, loading its draft model where it is not the last one that was used."""
+        """Add a sequence, loading its draft model unless it is the last one that was used."""
         path = sequence.draft.path
         draft = self._load_draft(path)
-        drafted = self._prompt_cache.fetch(sequence.prompt, of=path)
         speculation = Speculation(
-            sequence.prompt,
-            sequence.row,
-            sequence.logits_processors,
+            sequence,
             target=Runner(MODEL, self._model.model, cache, sequence.cached_tokens),
-            draft=Runner(path, draft, *drafted),
-            guesses=sequence.draft.tokens,
-            max_tokens=sequence.max_tokens,
+            draft=Runner(path, draft, *self._prompt_cache.fetch(sequence.prompt, of=path)),
         )
         self._speculations[sequence] = speculation, self._end_tokens.matcher()
 
@@ -174,7 +169,7 @@ class SpeculationStrategy:
         return events
 
     def take_out(self, sequence: Sequence) -> None:
-        """Drop a sequence; what either model has computed is kept, even a part of the prompt."""
+        """Remove a sequence; what both models computed is kept, even a part of the prompt."""
         speculation, _ = self._speculations.pop(sequence)
         for runner in (speculation.target, speculation.draft):
             if runner.covered:

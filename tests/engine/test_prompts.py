@@ -148,7 +148,7 @@ def test_arguments_of_the_renderer_cannot_be_set(tokenizer: Any, name: str) -> N
 
 def test_arguments_nested_beyond_reason_are_refused(tokenizer: Any) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
-    with pytest.raises(BadPrompt, match="chat template refused"):
+    with pytest.raises(BadPrompt, match="chat template rejected"):
         render(tokenizer, Template(), {"role": "assistant", "tool_calls": [call]})
 
 

@@ -117,7 +117,7 @@ def test_a_draft_model_with_other_tokens_is_refused(make_bench: MakeBench, smoll
     (failed,) = bench.events[0]
     assert isinstance(failed, Failed)
     assert failed.param == "draft_model"
-    assert "other tokens" in failed.message
+    assert "vocabulary differs" in failed.message
 
 
 def with_draft(request: GenerateRequest, path: Path, guesses: int) -> GenerateRequest:

@@ -16,7 +16,7 @@ from mlxd.engine.tools import (
     CallReader,
     ToolFormat,
     call_rule,
-    tell,
+    describe_tools,
     tool_format,
 )
 from mlxd.messages import Template, ToolUse
@@ -188,7 +188,7 @@ def past_call(arguments: str) -> dict[str, Any]:
 
 
 def test_the_functions_join_the_system_message() -> None:
-    (system, user) = tell(
+    (system, user) = describe_tools(
         [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], [OF_A_CITY]
     )
     assert system["content"].startswith("Be brief.\n\n")
@@ -197,7 +197,9 @@ def test_the_functions_join_the_system_message() -> None:
 
 
 def test_without_a_system_message_there_is_one() -> None:
-    assert [m["role"] for m in tell([{"role": "user", "content": "Hi"}], [OF_A_CITY])] == [
+    assert [
+        m["role"] for m in describe_tools([{"role": "user", "content": "Hi"}], [OF_A_CITY])
+    ] == [
         "system",
         "user",
     ]
@@ -214,7 +216,7 @@ def test_past_calls_and_results_become_text_with_roles_that_alternate() -> None:
         {"role": "tool", "content": "rain", "tool_call_id": "1"},
         {"role": "tool", "content": "sun", "tool_call_id": "2"},
     ]
-    user, assistant, results = tell(messages, [])
+    user, assistant, results = describe_tools(messages, [])
     assert user == messages[0]
     assert assistant["content"] == (
         "I look.\n"
@@ -231,4 +233,4 @@ def test_past_calls_and_results_become_text_with_roles_that_alternate() -> None:
 
 def test_a_conversation_without_tools_stays_as_it_is() -> None:
     messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
-    assert tell(messages, []) == messages
+    assert describe_tools(messages, []) == messages
