@@ -16,6 +16,7 @@ from mlxd.messages import (
     Load,
     Sampling,
     TextPrompt,
+    TokenLogprob,
 )
 
 GREEDY = Sampling()
@@ -56,8 +57,19 @@ class Bench:
             self.step()
         raise AssertionError("the scheduler stays busy")
 
+    def run_all(self, *requests: GenerateRequest) -> "Bench":
+        """Run requests together, to which it gives the ids 0, 1, …"""
+        for request_id, request in enumerate(requests):
+            self.admit(request_id, request)
+        self.run()
+        return self
+
     def text(self, request_id: int) -> str:
         return "".join(e.text for e in self.events[request_id] if isinstance(e, Delta))
+
+    def logprobs(self, request_id: int) -> list[TokenLogprob]:
+        deltas = [event for event in self.events[request_id] if isinstance(event, Delta)]
+        return [entry for delta in deltas for entry in delta.logprobs]
 
     def finished(self, request_id: int) -> Finished:
         """Return the event that ended a request, which has to be the last of its events."""

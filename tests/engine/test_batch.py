@@ -1,34 +1,16 @@
-"""What a request asks of the logits: bias, penalties, log-probabilities; in a batch as alone."""
+"""What requests change in the logits of a batch: bias and penalties, in a batch as alone."""
 
-import math
 from collections.abc import Callable
 
 import pytest
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.logprobs import LEAST
 from mlxd.messages import (
-    Delta,
     Failed,
-    GenerateRequest,
     Penalties,
     Sampling,
-    TokenLogprob,
 )
-from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
-
-
-def told(bench: Bench, request_id: int) -> list[TokenLogprob]:
-    deltas = [event for event in bench.events[request_id] if isinstance(event, Delta)]
-    return [entry for delta in deltas for entry in delta.logprobs]
-
-
-def run(make_bench: MakeBench, *requests: GenerateRequest) -> Bench:
-    bench = make_bench()
-    for request_id, request in enumerate(requests):
-        bench.admit(request_id, request)
-    bench.run()
-    return bench
+from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 
 def test_a_bias_forces_a_token_and_forbids_another(alone: Alone) -> None:
@@ -41,7 +23,7 @@ def test_a_bias_forces_a_token_and_forbids_another(alone: Alone) -> None:
 def test_a_bias_outside_the_vocabulary_is_refused_by_its_key(
     make_bench: MakeBench, loaded: LoadedModel
 ) -> None:
-    bench = run(make_bench, ask("bias", 3, logit_bias={loaded.vocabulary: 1.0}))
+    bench = make_bench().run_all(ask("bias", 3, logit_bias={loaded.vocabulary: 1.0}))
     (failed,) = bench.events[0]
     assert isinstance(failed, Failed)
     assert failed.param == f"logit_bias.{loaded.vocabulary}"
@@ -94,12 +76,11 @@ def test_a_penalty_moves_the_logit_of_what_was_there(
     # In "hh", the prompt, 104 was there twice. The differences of log-probabilities between two
     # tokens are those of their logits.
     everything = 256
-    bench = run(
-        make_bench,
+    bench = make_bench().run_all(
         ask("hh", 1, logprobs=everything, sampling=Sampling()),
         ask("hh", 1, logprobs=everything, penalties=penalties),
     )
-    plain, moved = ({other.id: other.logprob for other in told(bench, i)[0].top} for i in (0, 1))
+    plain, moved = ({other.id: other.logprob for other in bench.logprobs(i)[0].top} for i in (0, 1))
     others = [token for token in plain if token != ord("h") and token in moved]
     shift = moved[others[0]] - plain[others[0]]
     for token in others:
@@ -109,46 +90,6 @@ def test_a_penalty_moves_the_logit_of_what_was_there(
         assert change < 0
     else:
         assert change == pytest.approx(moved_by(0.0), abs=1e-3)
-
-
-def test_log_probabilities_are_of_the_tokens_that_came(make_bench: MakeBench) -> None:
-    bench = run(make_bench, ask("told", 10, logprobs=4))
-    entries = told(bench, 0)
-    assert "".join(entry.token.text for entry in entries) == bench.text(0)
-    assert b"".join(entry.token.bytes for entry in entries) == bench.text(0).encode()
-    for entry in entries:
-        assert entry.token == entry.top[0]  # greedy takes the likeliest
-        values = [other.logprob for other in entry.top]
-        assert len(values) == 4
-        assert values == sorted(values, reverse=True)
-        assert sum(math.exp(value) for value in values) <= 1.0001
-
-
-def test_none_but_the_chosen_one_is_told_when_none_is_asked_for(make_bench: MakeBench) -> None:
-    entries = told(run(make_bench, ask("told", 5, logprobs=0)), 0)
-    assert [entry.top for entry in entries] == [[]] * 5
-
-
-def test_log_probabilities_do_not_depend_on_the_batch(make_bench: MakeBench) -> None:
-    shapes = [(1, 0), (30, 5), (7, 2)]
-    requests = [ask("x" * length, 12, logprobs=count) for length, count in shapes]
-    together = run(make_bench, ask("no interest", 30), *requests)
-    for place, request in enumerate(requests):
-        expected = told(run(make_bench, request), 0)
-        found = told(together, place + 1)
-        assert [e.token.id for e in found] == [e.token.id for e in expected]
-        assert [len(e.top) for e in found] == [len(e.top) for e in expected]
-        assert [e.token.logprob for e in found] == pytest.approx(
-            [e.token.logprob for e in expected], abs=1e-4
-        )
-    assert told(together, 0) == []
-
-
-def test_a_stop_text_takes_its_log_probabilities_along(make_bench: MakeBench, alone: Alone) -> None:
-    whole = alone(ask("stop me", 40))
-    stop = whole[10:13]
-    bench = run(make_bench, ask("stop me", 40, stop=[stop], logprobs=0))
-    assert "".join(entry.token.text for entry in told(bench, 0)) == whole[: whole.index(stop)]
 
 
 def test_mixed_requests_in_one_batch_get_what_each_gets_alone(
@@ -161,16 +102,6 @@ def test_mixed_requests_in_one_batch_get_what_each_gets_alone(
         ask("hot", 25, sampling=Sampling(temperature=1.0, xtc_probability=0.5), seed=3),
         ask("told", 25, logprobs=2),
     ]
-    bench = run(make_bench, *requests)
+    bench = make_bench().run_all(*requests)
     for request_id, request in enumerate(requests):
         assert bench.text(request_id) == alone(request)
-
-
-def test_log_probabilities_are_numbers_whatever_a_penalty_makes_of_the_logits(
-    make_bench: MakeBench,
-) -> None:
-    endless = Penalties(repetition_penalty=1e-300)
-    bench = run(make_bench, ask("again", 4, penalties=endless, logprobs=3))
-    entries = [chance for entry in told(bench, 0) for chance in (entry.token, *entry.top)]
-    assert len(entries) == 16
-    assert all(LEAST <= entry.logprob <= 0 for entry in entries)
