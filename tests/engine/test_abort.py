@@ -1,4 +1,4 @@
-"""A request aborted in each of its states ends once, frees everything and disturbs no other."""
+"""A request aborted in any of its states ends once, frees everything and disturbs no other."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def step_until(bench: Bench, request_id: int, reached: Reached) -> None:
 
 
 def check_the_others(bench: Bench, alone: Alone, others: dict[int, GenerateRequest]) -> None:
-    """Run to the end: everybody ends once, `others` as if alone, and the next one is served."""
+    """Run to the end: each request ends once, `others` as if alone, and the next is served."""
     bench.run()
     others = {**others, 99: ask("the next one", 12)}
     bench.admit(99, others[99])
@@ -73,7 +73,7 @@ def check_the_others(bench: Bench, alone: Alone, others: dict[int, GenerateReque
 
 
 @pytest.mark.parametrize("settings", [{}, CACHE], ids=["no cache", "prompt cache"])
-def test_a_running_request_ends_and_the_others_go_on(
+def test_a_running_request_ends_and_the_others_continue(
     make_bench: MakeBench,
     alone: Alone,
     tiny_model: Path,
@@ -188,7 +188,7 @@ def test_a_request_that_is_being_prepared_is_never_started(
     check_the_others(bench, alone, {0: other})
 
 
-def test_a_preparation_that_fails_after_the_abort_is_not_told(
+def test_a_preparation_that_fails_after_the_abort_is_not_reported(
     make_bench: MakeBench, loaded: LoadedModel, alone: Alone
 ) -> None:
     bench = make_bench()
@@ -211,7 +211,7 @@ def test_a_request_whose_preparation_has_failed_cannot_be_aborted(
     check_the_others(bench, alone, {})
 
 
-def test_a_request_whose_draft_model_was_refused_cannot_be_aborted(
+def test_a_request_whose_draft_model_was_rejected_cannot_be_aborted(
     make_bench: MakeBench, alone: Alone, tmp_path: Path
 ) -> None:
     bench = make_bench()
@@ -223,7 +223,7 @@ def test_a_request_whose_draft_model_was_refused_cannot_be_aborted(
 
 
 @pytest.mark.parametrize("aborted", [1, 2, 3])
-def test_one_that_waits_for_a_place_leaves_the_line(
+def test_a_request_that_waits_for_a_place_leaves_the_line(
     make_bench: MakeBench, alone: Alone, draft: Draft | None, aborted: int
 ) -> None:
     bench = make_bench(decode_concurrency=1)
@@ -240,7 +240,7 @@ def test_one_that_waits_for_a_place_leaves_the_line(
     assert began == [*requests, 99]
 
 
-def test_the_place_of_an_aborted_request_goes_to_the_first_that_waits(
+def test_the_place_of_an_aborted_request_goes_to_the_first_in_line(
     make_bench: MakeBench, alone: Alone, draft: Draft | None, reached: Reached
 ) -> None:
     bench = make_bench(prefill_step_size=PART, decode_concurrency=1)
@@ -257,7 +257,7 @@ def test_the_place_of_an_aborted_request_goes_to_the_first_that_waits(
     check_the_others(bench, alone, waiting)
 
 
-def test_one_that_waits_for_a_prompt_leaves_its_reader_alone(
+def test_a_request_that_waits_for_a_prompt_does_not_disturb_its_reader(
     make_bench: MakeBench, alone: Alone
 ) -> None:
     bench = make_bench(prefill_step_size=PART, **CACHE)
@@ -272,7 +272,7 @@ def test_one_that_waits_for_a_prompt_leaves_its_reader_alone(
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2])
-def test_when_the_reader_of_a_prompt_is_aborted_one_that_waits_for_it_reads_it(
+def test_when_the_reader_of_a_prompt_is_aborted_a_waiting_request_reads_it(
     make_bench: MakeBench, alone: Alone, parts: int
 ) -> None:
     bench = make_bench(prefill_step_size=PART, **CACHE)

@@ -1,4 +1,4 @@
-"""What requests change in the logits of a batch: bias and penalties, in a batch as alone."""
+"""Bias and penalties, which have the same effect in a batch as alone."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def test_a_bias_forces_a_token_and_forbids_another(alone: Alone) -> None:
     assert forbidden not in alone(ask("bias", 8, logit_bias={ord(forbidden): -100.0}))
 
 
-def test_a_bias_outside_the_vocabulary_is_refused_by_its_key(
+def test_a_bias_outside_the_vocabulary_is_rejected_by_its_key(
     make_bench: MakeBench, loaded: LoadedModel
 ) -> None:
     bench = make_bench().run_all(ask("bias", 3, logit_bias={loaded.vocabulary: 1.0}))
@@ -38,7 +38,7 @@ def test_a_bias_outside_the_vocabulary_is_refused_by_its_key(
     ],
     ids=["repetition", "presence", "frequency"],
 )
-def test_a_penalty_keeps_tokens_from_coming_again(alone: Alone, penalties: Penalties) -> None:
+def test_a_penalty_keeps_tokens_from_repeating(alone: Alone, penalties: Penalties) -> None:
     repeating = {ord("A"): 60.0, ord("B"): 50.0, ord("C"): 40.0}
     plain = ask("again", 3, logit_bias=repeating)
     penalised = ask("again", 3, logit_bias=repeating, penalties=penalties)
@@ -70,7 +70,7 @@ def test_a_frequency_penalty_grows_with_each_time(alone: Alone) -> None:
         ),
     ],
 )
-def test_a_penalty_moves_the_logit_of_what_was_there(
+def test_a_penalty_changes_the_logits_of_earlier_tokens(
     make_bench: MakeBench, penalties: Penalties, moved_by: Callable[[float], float]
 ) -> None:
     # In "hh", the prompt, 104 was there twice. The differences of log-probabilities between two
@@ -92,7 +92,7 @@ def test_a_penalty_moves_the_logit_of_what_was_there(
         assert change == pytest.approx(moved_by(0.0), abs=1e-3)
 
 
-def test_mixed_requests_in_one_batch_get_what_each_gets_alone(
+def test_different_requests_in_one_batch_get_what_each_gets_alone(
     make_bench: MakeBench, alone: Alone
 ) -> None:
     requests = [

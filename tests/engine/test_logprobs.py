@@ -1,4 +1,4 @@
-"""Log-probabilities, in a batch as alone."""
+"""Log-probabilities, which are the same in a batch as alone."""
 
 import math
 
@@ -11,7 +11,7 @@ from mlxd.messages import (
 from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 
-def test_log_probabilities_are_of_the_tokens_that_came(make_bench: MakeBench) -> None:
+def test_log_probabilities_are_those_of_the_answer(make_bench: MakeBench) -> None:
     bench = make_bench().run_all(ask("told", 10, logprobs=4))
     entries = bench.logprobs(0)
     assert "".join(entry.token.text for entry in entries) == bench.text(0)
@@ -24,7 +24,7 @@ def test_log_probabilities_are_of_the_tokens_that_came(make_bench: MakeBench) ->
         assert sum(math.exp(value) for value in values) <= 1.0001
 
 
-def test_none_but_the_chosen_one_is_told_when_none_is_asked_for(make_bench: MakeBench) -> None:
+def test_logprobs_0_reports_only_the_chosen_token(make_bench: MakeBench) -> None:
     entries = make_bench().run_all(ask("told", 5, logprobs=0)).logprobs(0)
     assert [entry.top for entry in entries] == [[]] * 5
 

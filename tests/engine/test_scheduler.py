@@ -61,7 +61,7 @@ def test_a_stop_text_ends_the_answer_and_is_not_shown(make_bench: MakeBench, alo
     assert bench.finished(0).usage.completion_tokens == whole.index(stop) + len(stop)
 
 
-def test_text_held_back_for_a_stop_text_is_given_out_at_the_end(
+def test_text_held_back_for_a_stop_text_is_shown_at_the_end(
     make_bench: MakeBench, alone: Alone
 ) -> None:
     whole = alone(ask("hold", 20))
@@ -152,7 +152,7 @@ def test_a_chat_is_rendered_by_the_models_template(make_bench: MakeBench) -> Non
     assert bench.finished(0).usage.prompt_tokens > len("hi")
 
 
-def test_token_ids_outside_the_vocabulary_are_refused_by_position(make_bench: MakeBench) -> None:
+def test_token_ids_outside_the_vocabulary_are_rejected_by_position(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.admit(0, GenerateRequest(TokensPrompt([1, 99999]), 3, Sampling()))
     (failed,) = bench.events[0]
@@ -206,7 +206,7 @@ def test_a_scheduler_without_work_holds_no_free_buffers(make_bench: MakeBench) -
     assert mx.get_cache_memory() == 0
 
 
-def test_who_waits_for_a_place_starts_with_the_end_of_who_had_it(
+def test_a_waiting_request_starts_in_the_step_that_frees_its_place(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(decode_concurrency=1)

@@ -1,4 +1,4 @@
-"""A draft model changes how fast an answer comes, never what it says."""
+"""A draft model changes how fast an answer comes, never the answer."""
 
 from pathlib import Path
 
@@ -107,7 +107,9 @@ def test_log_probabilities_are_those_of_the_model_that_answers(
     assert [t.logprob for t in alone] == pytest.approx([t.logprob for t in drafted], abs=1e-4)
 
 
-def test_a_draft_model_with_other_tokens_is_refused(make_bench: MakeBench, smollm2: Path) -> None:
+def test_a_draft_model_with_another_vocabulary_is_rejected(
+    make_bench: MakeBench, smollm2: Path
+) -> None:
     bench = make_bench()
     bench.admit(0, with_draft(ask("hi", 5), smollm2, 2))
     (failed,) = bench.events[0]

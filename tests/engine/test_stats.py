@@ -1,4 +1,4 @@
-"""What an engine reports of itself."""
+"""The memory and the speed that an engine reports."""
 
 import subprocess
 import sys
@@ -14,9 +14,9 @@ MANY = 64 * 1024 * 1024
 
 
 def growths(script: str) -> list[int]:
-    """Give by how much a new process has grown at each `note()` of `script`.
+    """Return by how much a new process has grown at each `note()` of `script`.
 
-    Not this one, whose heap may have room from what other tests have freed.
+    The heap of this one may have room that other tests freed.
     """
     frame = [
         "import mlx.core as mx",
@@ -32,7 +32,7 @@ def growths(script: str) -> list[int]:
     return [int(line) for line in done.stdout.splitlines()]
 
 
-def test_what_mlx_takes_is_counted_and_given_back() -> None:
+def test_memory_of_mlx_is_counted_until_it_is_freed() -> None:
     taken, given_back = growths(
         "array = mx.ones(MANY // 4)\nmx.eval(array)\nnote()\ndel array\nmx.clear_cache()\nnote()"
     )
@@ -40,7 +40,7 @@ def test_what_mlx_takes_is_counted_and_given_back() -> None:
     assert given_back < MANY / 10
 
 
-def test_what_others_than_mlx_take_is_counted() -> None:
+def test_memory_outside_mlx_is_counted() -> None:
     assert growths("block = bytearray(b'x' * MANY)\nnote()") == [pytest.approx(MANY, rel=0.1)]
 
 
@@ -52,7 +52,7 @@ def test_it_is_what_the_system_counts() -> None:
 
 
 @pytest.mark.skipif(mx.metal.is_available(), reason="there is Metal")
-def test_without_metal_there_is_no_advice() -> None:
+def test_without_metal_no_device_memory_is_reported() -> None:
     assert device_memory_bytes() == 0
 
 

@@ -69,7 +69,7 @@ def test_a_sequence_leaves_with_its_terminal_event(strategy: Strategy, sequence:
     assert strategy.step(2048) == []
 
 
-def test_each_step_reads_as_much_of_a_prompt_as_it_is_told_to(
+def test_each_step_reads_as_much_of_a_prompt_as_its_argument_says(
     strategy: Strategy, sequence: Sequence
 ) -> None:
     strategy.start(sequence, None)
