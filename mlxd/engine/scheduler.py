@@ -101,10 +101,10 @@ class Scheduler:
         """Advance every running request by up to one token or one part of its prompt."""
         events = self._schedule()
         for strategy in self._strategies:
-            for event in strategy.step(self._prefill_step_size):
-                events.append(event)
-                if isinstance(event, _TERMINAL):
-                    del self._requests[event.id]
+            stepped = strategy.step(self._prefill_step_size)
+            for request_id in [event.id for event in stepped if isinstance(event, _TERMINAL)]:
+                del self._requests[request_id]
+            events += stepped
         # Their `Started` is sent before the next step, in which a prompt may take long.
         events += self._schedule()
         if not self.busy:
