@@ -2,8 +2,8 @@
 
     python benchmarks/starting.py [--model PATH|tiny] [--runs 10]
 
-They take turns. An engine is told to load as soon as it is spawned, a spare one when it has waited
-with everything imported; then the time runs from there. benchmarks/README.md says more.
+They take turns. An engine gets its `Load` as soon as it is spawned; a spare one when it has
+imported everything and waits, and its time is measured from then. benchmarks/README.md says more.
 """
 
 import argparse
@@ -169,7 +169,7 @@ def main() -> int:
     parser.add_argument("--model", default="tiny", help="a model folder, or the random one (tiny)")
     parser.add_argument("--runs", type=int, default=10, help="of each (10)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinding ends the servers
     servers.compile_packages()
     try:
         with tempfile.TemporaryDirectory(prefix="mb-") as folder:

@@ -52,9 +52,9 @@ async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
         lines = [
             "import ctypes, os",
             "from mlxd.engine.__main__ import main",
-            "from mlxd.engine.scheduler import Scheduler",
+            "from mlxd.engine.batch import Batch",
             fault,
-            "Scheduler._step_batch = abort",
+            "Batch.next = abort",
             "main()",
         ]
         command = [sys.executable, "-P", "-c", "\n".join(lines)]
