@@ -14,6 +14,7 @@ LEAVES = {
     "mlxd.errors",
     "mlxd.files",
     "mlxd.messages",
+    "mlxd.run_record",
     "mlxd.sysctl",
     "mlxd.units",
 }

@@ -16,7 +16,7 @@ from mlxctl.service.loader import Found, Loader
 from mlxctl.service.manager import Report, ServiceStatus
 from mlxctl.service.plist import Plist
 from mlxctl.service.plist_file import PlistFile
-from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
+from mlxctl.service.probe import START_SECONDS, Probe, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from mlxd.config import Config
@@ -73,7 +73,7 @@ class LaunchdManager:
             pid=job.pid if job else None,
             keeps_sockets=job is not None and "Sockets" in (on_disk or {}),
             starts="never: disabled" if disabled else self._starts(on_disk),
-            last_exit=self._last_exit(job, on_disk),
+            last_exit=self._last_exit(job),
             faults=self._faults(job, on_disk, disabled=disabled),
         )
 
@@ -280,11 +280,11 @@ class LaunchdManager:
             return Mode.SYSTEM.value
         return "unknown" if on_disk is None else plist.mode_of(on_disk).value
 
-    def _last_exit(self, job: Job | None, on_disk: Plist | None) -> str | None:
+    def _last_exit(self, job: Job | None) -> str | None:
         if job is None or job.last_exit is None:
             return None
-        said = "" if self.pid() else _said(on_disk)
-        return f"{job.last_exit} ({said})" if said else job.last_exit
+        end = None if self.pid() else self._daemon.last_end()
+        return f"{job.last_exit} ({end.message})" if end and end.message else job.last_exit
 
     # What is done
 
@@ -339,7 +339,7 @@ class LaunchdManager:
             if (job := self._control.job(target)) is None:
                 return None
             if job.pid is None and job.last_exit is not None and (job.runs or 0) > ended_before:
-                said = _said(self._file.read())
+                said = self._daemon.start_failure()
                 raise CommandFailed(
                     f"mlxd did not start: {said}"
                     if said
@@ -349,19 +349,3 @@ class LaunchdManager:
             f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s; "
             f"see: mlxctl logs, launchctl print {target}"
         )
-
-
-def _said(found: Plist | None) -> str:
-    """Give the last words of the daemon, where they are no older than its log.
-
-    launchd puts them where the plist says; Homebrew has a place of its own.
-    """
-    file = Path((found or {}).get("StandardErrorPath", paths.stderr_file()))
-    return "" if _changed(file) < _changed(paths.log_file()) else last_words(file)
-
-
-def _changed(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
