@@ -14,6 +14,7 @@ from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.errors import ConfigError
 from mlxd.files import write_atomically
 from mlxd.units import address
 
@@ -171,7 +172,7 @@ class SystemdManager:
         """Write, enable and start the units, if they are not what they should be already."""
         if mode is Mode.SYSTEM:
             raise CommandFailed(
-                "mlxctl does not install system-wide systemd units; to print them: "
+                "system-wide systemd units are installed by an administrator; to print them: "
                 "mlxctl install --system --print"
             )
         made = units(self._wanted(mode, carried(os.environ)), self._name)
@@ -233,7 +234,10 @@ class SystemdManager:
     def _is_current(self, mode: Mode) -> bool:
         """Whether the units are what `install` would write with their variables."""
         environment = _environment_of(self._service.read_text())
-        return self._has(units(self._wanted(mode, environment), self._name))
+        try:
+            return self._has(units(self._wanted(mode, environment), self._name))
+        except ConfigError:
+            return True  # the configuration's fault, which others tell
 
     def _last_exit(self) -> str | None:
         """Return how the last process ended; None if none has."""

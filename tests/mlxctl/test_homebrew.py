@@ -23,8 +23,8 @@ from tests.support.service_world import FAKES, Mac, mac
 STANDARD = {"MLXD_HOME": ""}
 SERVICE = f"Homebrew's service ({LABEL}) starts mlxd: "
 AGAIN = (
-    "Homebrew's service starts it again at the next login: "
-    "brew services stop mlxd keeps it from that\n"
+    "Homebrew's service starts it again at the next login; "
+    "to prevent that: brew services stop mlxd\n"
 )
 
 
@@ -184,7 +184,7 @@ def test_what_keeps_it_from_starting_is_told(machine: Brewed) -> None:
         "the daemon has given up, and launchd leaves it alone",
     )
     found = machine.findings()["homebrew"]
-    assert (found["state"], found["mend"]) == ("warning", "mlxctl start")
+    assert (found["state"], found["fix"]) == ("warning", "mlxctl start")
     config.unlink()
     assert "server.api_key" in machine.status()["service"]["last_exit"]  # from var/log
 

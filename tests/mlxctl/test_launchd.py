@@ -139,7 +139,9 @@ def test_on_demand_no_process_exists_until_someone_connects(machine: Mac) -> Non
         assert asked.status_code == 200
         wait_until(lambda: not machine.status()["running"], "it has ended by itself")
     assert machine.status()["service"]["last_exit"] == "0"
-    assert machine.mlxctl("stop").stdout == "mlxd is no longer waited for\n"
+    assert machine.mlxctl("stop").stdout == (
+        "mlxd was not running; it will no longer start on demand\n"
+    )
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{machine.port}/health")
 
@@ -280,7 +282,7 @@ def test_disabled_is_told_and_mended(machine: Mac) -> None:
     service = machine.status()["service"]
     assert service["starts"] == "never: disabled"
     assert service["faults"] == ["launchd is told never to start it: mlxctl enable"]
-    assert machine.findings()["service"]["mend"] == "mlxctl enable"
+    assert machine.findings()["service"]["fix"] == "mlxctl enable"
     assert machine.mlxctl("enable").returncode == 0
     assert machine.status()["service"]["starts"] == "at login"
     machine.mlxctl("disable")

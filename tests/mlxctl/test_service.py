@@ -117,9 +117,7 @@ def test_a_restart_keeps_what_the_daemon_was_started_with(
     assert status(mlxctl)["default_model"] is None
 
 
-def test_a_restart_forgets_a_socket_where_this_shell_does_not_look(
-    home: Path, mlxctl: Run
-) -> None:
+def test_a_restart_forgets_a_socket_where_this_shell_does_not_look(home: Path, mlxctl: Run) -> None:
     mlxctl("start", MLXD_SERVER__SOCKET=str(home / "other.sock"))
     restarted = mlxctl("restart")
     assert restarted.returncode == 0, restarted.stderr
