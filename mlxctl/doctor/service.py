@@ -51,13 +51,10 @@ def homebrew(facts: Facts) -> Iterator[Finding]:  # noqa: ARG001  `brew` alone k
     elif found.status == "error":
         message = f"{NAME} failed (exit status {found.exit_code})"
         yield error("homebrew", message, "brew services restart mlxd")
-    elif found.status == "stopped":
-        # After an error in the configuration, for example; `last exit` tells it.
-        yield warning("homebrew", f"{NAME} ended and is not restarted", "mlxctl start")
-    elif found.status != "none":
-        yield warning("homebrew", f"{NAME} is {found.status}", "brew services info mlxd")
-    elif found.user is not None:
-        yield warning("homebrew", f"{NAME} is not loaded", "mlxctl start")
+    elif found.status != "none" or found.user is not None:
+        # "stopped" is what an error in the configuration leads to; `last exit` tells it.
+        state = "not loaded" if found.status == "none" else found.status
+        yield warning("homebrew", f"{NAME} is {state}", "mlxctl start")
 
 
 def daemon(facts: Facts) -> Iterator[Finding]:
@@ -117,7 +114,7 @@ def _last_end(facts: Facts) -> RunEnd | None:
 
 def _of_end(end: RunEnd, facts: Facts) -> Iterator[Finding]:
     if end.how == "stopped":
-        yield ok("last exit", "mlxd stopped when asked to")
+        yield ok("last exit", "mlxd stopped normally")
     elif end.how == "crashed":
         status = f" ({_exit_status(facts)})" if _exit_status(facts) else ""
         if facts.pid is not None:

@@ -24,7 +24,7 @@ def _standard_home(monkeypatch: pytest.MonkeyPatch) -> None:
         ("error", 1, ME, "error", "brew services restart mlxd"),
         ("stopped", 0, ME, "warning", "mlxctl start"),
         ("none", None, ME, "warning", "mlxctl start"),
-        ("unknown", None, ME, "warning", "brew services info mlxd"),
+        ("unknown", None, ME, "warning", "mlxctl start"),
     ],
 )
 def test_what_brew_knows(
