@@ -25,7 +25,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     service = in_charge(settings).describe()
     found = _status(Client(settings.socket_file()), settings, service)
     if as_json:
-        terminal.print_json(msgspec.to_builtins(found) | {"service": service})
+        terminal.print_json(msgspec.to_builtins(found) | {"service": service.as_json()})
     else:
         click.echo("\n".join(_lines(found, service)))
     if not found.running:
@@ -109,4 +109,4 @@ def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
         ]
     if service.last_exit and service.last_exit != "stopped":
         lines.append(("last exit", service.last_exit))
-    return lines + [("fault", fault) for fault in service.faults]
+    return lines + [("fault", str(fault)) for fault in service.faults]

@@ -13,9 +13,6 @@ from mlxctl.terminal import duration
 from mlxd import __version__, paths
 from mlxd.run_record import RunEnd
 
-_TWO_SERVICES = "brew services stop mlxd"  # what fixes that Homebrew's is beside ours
-_COMMANDS = ("mlxctl ", "brew ", "sudo ")
-
 
 def manager(facts: Facts) -> Iterator[Finding]:
     """What starts the daemon, and whether that is as it should be."""
@@ -29,7 +26,7 @@ def manager(facts: Facts) -> Iterator[Finding]:
     elif not service.faults:
         yield _of_healthy(service)
     for fault in service.faults:
-        yield _of_fault(fault)
+        yield warning("service", fault.message, fault.fix)
 
 
 def homebrew(facts: Facts) -> Iterator[Finding]:  # noqa: ARG001  `brew` alone knows
@@ -94,15 +91,6 @@ def _of_healthy(service: ServiceStatus) -> Finding:
         return warning("service", f"{who} never starts it", "mlxctl enable")
     stopped = "" if service.loaded else ", and is stopped"
     return ok("service", f"{who} starts it {service.starts}{stopped}")
-
-
-def _of_fault(fault: str) -> Finding:
-    message, _, fix = fault.rpartition(": ")
-    if not fix.startswith(_COMMANDS):
-        return warning("service", fault)
-    if fix == _TWO_SERVICES:
-        return error("service", f"{message}; one of the two always fails", fix)
-    return warning("service", message, fix)
 
 
 def _last_end(facts: Facts) -> RunEnd | None:

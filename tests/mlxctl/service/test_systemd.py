@@ -7,22 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.service.description import Description, Mode
+from mlxctl.service.description import Mode
 from mlxctl.service.systemd import units
-
-
-def service(mode: Mode = Mode.AT_LOGIN, **changes: object) -> Description:
-    fields: dict = {
-        "mode": mode,
-        "program": ("/opt/mlxd/bin/mlxd", "--log-file", "/h/logs/mlxd.log"),
-        "environment": {"MLXD_HOME": "/h"},
-        "host": "127.0.0.1",
-        "port": 8080,
-        "socket": "/h/run/mlxd.sock",
-        "stderr": "/h/logs/mlxd.stderr.log",
-        "stop_seconds": 45,
-    }
-    return Description(**{**fields, **changes})
+from tests.support.service_world import service
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
