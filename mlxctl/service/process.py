@@ -49,7 +49,7 @@ class ProcessManager:
     def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
 
-        One that is stopping is waited for first; `report` is told what is waited for.
+        If one is stopping, wait for its end first; `report` gets a line on each wait.
 
         Raises:
             CommandFailed: it does not start, and the message says why.
@@ -69,9 +69,9 @@ class ProcessManager:
         return self._start(report, before)
 
     def stop(self, report: Callable[[str], None]) -> None:
-        """Let running requests finish and end the daemon; `report` is told what is waited for.
+        """Let running requests finish and end the daemon; `report` gets a line on each wait.
 
-        One that is stopping already is only waited for.
+        If it is stopping already, only wait.
 
         Raises:
             NotRunning: there is none.

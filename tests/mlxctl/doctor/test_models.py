@@ -25,7 +25,7 @@ def test_models() -> None:
     assert only(models.models, none)[::2] == ("warning", "mlxctl pull OWNER/NAME")
 
 
-def test_broken_ones_and_what_mends_them() -> None:
+def test_broken_models_and_their_fixes() -> None:
     broken = with_fields(MODELS, broken=[OURS, PULLED, CACHED])
     *found, well = models.models(replace(WELL, models=broken))
     assert [finding.fix for finding in found] == [

@@ -76,7 +76,7 @@ def test_who_has_the_port(facts: Facts, reply: bytes, state: str, says: str) -> 
     assert (found[2] is None) is (state == "ok")
 
 
-def test_nobody_has_the_port() -> None:
+def test_a_port_that_is_free() -> None:
     assert only(ports.port, on(STOPPED, free_port()))[0] == "ok"
     assert only(ports.port, on(WELL, free_port()))[0] == "error"
     assert list(ports.port(on(STOPPED, 0))) == []
@@ -94,7 +94,7 @@ def test_a_port_that_was_configured_since_the_start() -> None:
 
 @contextmanager
 def another_program(host: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process that listens there and answers nobody; gives it and its port."""
+    """Start a process that listens there and never answers; yield it and its port."""
     family = "AF_INET6" if ":" in host else "AF_INET"
     program = (
         "import socket, time\n"
@@ -159,7 +159,7 @@ def test_who_listens_is_asked_for_real() -> None:
     assert ports.listeners(port) == []
 
 
-def test_without_lsof_nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_lsof_no_listener_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlxctl.doctor.ports.shutil.which", lambda name: "/nowhere/lsof")
     assert ports.listeners(1) == []
 
