@@ -49,6 +49,16 @@ class Probe:
         except CommandFailed:
             return None
 
+    def listens(self) -> bool:
+        """Whether a daemon listens on the socket, even if it is slow to answer."""
+        try:
+            self._client.status()
+        except NotRunning:
+            return False
+        except CommandFailed:
+            return True
+        return True
+
     def answer_of(self, pid: int) -> Status | None:
         """Return the status of the daemon `pid`, None until it answers and is healthy."""
         try:

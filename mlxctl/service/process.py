@@ -114,9 +114,9 @@ class ProcessManager:
         )
 
     def _record_of(self, pid: int) -> RunRecord | None:
-        """Return how the daemon `pid` was started, if it answers where this shell looks for it."""
-        status, record = self._daemon.status(), run_record.read(paths.run_record_file())
-        known = status is not None and record is not None and status.pid == record.pid == pid
+        """Return how the daemon `pid` was started, if it listens where this shell looks for it."""
+        record = run_record.read(paths.run_record_file())
+        known = record is not None and record.pid == pid and self._daemon.listens()
         return record if known else None
 
     def _spawn(self, before: RunRecord | None) -> "subprocess.Popen[bytes]":

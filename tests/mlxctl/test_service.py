@@ -103,13 +103,17 @@ def test_a_restart_keeps_what_the_daemon_was_started_with(
         after = status(mlxctl)
         assert after["url"] == f"http://127.0.0.1:{port}"
         assert after["default_model"] == tiny_model.name  # relative to the folder of before
-        answer = httpx.post(f"{after['url']}/v1/completions", json={"prompt": "Hi"}).json()
+        answer = httpx.post(
+            f"{after['url']}/v1/completions", json={"prompt": "Hi"}, timeout=DEADLINE
+        ).json()
         assert answer["usage"]["completion_tokens"] <= 7
     log_file = ["--log-file", str(home / "logs" / "mlxd.log")]
     assert run_record.read(paths.run_record_file()).arguments == [*log_file, *flags]
 
     mlxctl("restart", MLXD_GENERATION__MAX_TOKENS="3")  # this shell's variable wins
-    answer = httpx.post(f"{after['url']}/v1/completions", json={"prompt": "Hi"}).json()
+    answer = httpx.post(
+        f"{after['url']}/v1/completions", json={"prompt": "Hi"}, timeout=DEADLINE
+    ).json()
     assert answer["usage"]["completion_tokens"] <= 3
     mlxctl("stop")
     mlxctl("start")
