@@ -333,17 +333,16 @@ class LaunchdManager:
             # Asked only while it runs: a socket that launchd keeps would take the question.
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
                 return status
+            if said := self._daemon.start_failure():  # launchd may have started another by now
+                raise CommandFailed(f"mlxd did not start: {said}")
             if now < look:
                 continue
             look = now + _LOOK_SECONDS
             if (job := self._control.job(target)) is None:
                 return None
             if job.pid is None and job.last_exit is not None and (job.runs or 0) > ended_before:
-                said = self._daemon.start_failure()
                 raise CommandFailed(
-                    f"mlxd did not start: {said}"
-                    if said
-                    else f"mlxd did not start (exit status {job.last_exit}); see: mlxctl logs"
+                    f"mlxd did not start (exit status {job.last_exit}); see: mlxctl logs"
                 )
         raise NoAnswer(
             f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s; "
