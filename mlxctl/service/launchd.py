@@ -290,8 +290,8 @@ class LaunchdManager:
                 return status
             if (job := self._control.job(target)) is None:
                 raise CommandFailed(f"{target} was unloaded while it started. Run: mlxctl start")
-            said = self._daemon.start_failure()
-            if job.pid is None and (said or ran):
+            said = self._daemon.start_failure()  # of one that launchd may have replaced by now
+            if said or (job.pid is None and ran):
                 why = said or f"last exit: {job.last_exit or 'unknown'}. See: mlxctl logs"
                 raise CommandFailed(f"mlxd did not start: {why}")
             ran = job.pid is not None
