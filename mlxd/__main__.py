@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from msgspec.structs import replace
 
-from mlxd import __version__, activation, config, daemon, logs
+from mlxd import __version__, activation, config, daemon, lock, logs, paths, run_record
 from mlxd.config import Config
 from mlxd.errors import ConfigError, MlxdError
 
@@ -55,10 +55,12 @@ def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> No
     if trust_remote_code:
         flags["engine.trust_remote_code"] = True
     try:
-        settings = _with_model_folder(config.load(flags=flags))
-        config.check(settings)
-        logs.set_up(settings.log, log_file)
-        daemon.run(settings, _default_set_by(flags))
+        lock.hold(paths.lock_file())  # to the end of the process, for which others wait
+        with run_record.recorded(paths.run_record_file()):
+            settings = _with_model_folder(config.load(flags=flags))
+            config.check(settings)
+            logs.set_up(settings.log, log_file)
+            daemon.run(settings, _default_set_by(flags))
     except ConfigError as error:
         activation.turn_away()
         # launchd starts what fails again and again, and a mistake does not mend itself.

@@ -1,4 +1,4 @@
-"""The life of the daemon, top-down: lock, bind, serve, signal, drain, exit."""
+"""The life of the daemon, top-down: bind, serve, signal, drain, exit."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from typing import Literal
 
 import uvloop
 
-from mlxd import __version__, activation, listeners, lock, paths
+from mlxd import __version__, activation, listeners, paths
 from mlxd.activation import Activated
 from mlxd.config import Config, check_host
 from mlxd.config.keys import PER_MODEL, dotted
@@ -43,7 +43,7 @@ _log = logging.getLogger("mlxd")
 
 
 def run(settings: Config, default_set_by: str | None = None) -> None:
-    """Serve until a signal says otherwise.
+    """Serve until a signal says otherwise; the caller holds the lock of this home.
 
     `default_set_by` names the variable or flag that sets the default model, if one does.
 
@@ -52,7 +52,6 @@ def run(settings: Config, default_set_by: str | None = None) -> None:
         ServingFailed: it cannot go on.
     """
     _allow_many_connections()
-    _held = lock.hold(paths.lock_file())  # to the end of the process, for which others wait
     uvloop.run(Daemon(settings, default_set_by).live())
 
 

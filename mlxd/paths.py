@@ -112,3 +112,8 @@ def socket_file() -> Path:
 def lock_file() -> Path:
     """Locked, and holding the process id, while a daemon runs on this home."""
     return runtime_dir() / "mlxd.lock"
+
+
+def run_record_file() -> Path:
+    """How the daemon was started and how it ended; see `mlxd.run_record`."""
+    return runtime_dir() / "mlxd.run.json"
