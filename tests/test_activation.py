@@ -23,6 +23,7 @@ from mlxctl.commands.status import status
 from mlxctl.commands.version import version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
+from mlxd.control_api import STATUS
 from mlxd.errors import StartupError
 from tests.fakes.socket_keeper import SocketKeeper
 from tests.support.daemon_process import DEADLINE, wait_until
@@ -82,7 +83,7 @@ def free_port() -> int:
 
 def _answers(path: Path) -> bool:
     try:
-        Client(path, patience=1).status()
+        Client(path, patience=1).call(STATUS)
     except (NotRunning, NoAnswer):
         return False
     return True

@@ -7,6 +7,7 @@ from mlxctl.arguments import unicode_text
 from mlxctl.client import Client, connect
 from mlxctl.shell_completion import alias_names, model_names
 from mlxctl.terminal import json_option, print_json
+from mlxd import control_api
 
 
 @click.command()
@@ -39,7 +40,7 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
     elif not model:
         raise click.UsageError("MODEL is missing.", click.get_current_context())
     else:
-        made = connect().set_alias(name, model)
+        made = connect().call(control_api.SET_ALIAS, control_api.Alias(name=name, model=model))
         if as_json:
             print_json(made)
         else:
@@ -52,7 +53,7 @@ def _refuse(argument: str | None, message: str) -> None:
 
 
 def _remove(client: Client, name: str, *, as_json: bool) -> None:
-    removed = client.remove_alias(name)
+    removed = client.call(control_api.REMOVE_ALIAS, name=name)
     if as_json:
         print_json(removed)
     elif removed.now:
@@ -62,7 +63,7 @@ def _remove(client: Client, name: str, *, as_json: bool) -> None:
 
 
 def _list(client: Client, *, as_json: bool) -> None:
-    found = client.aliases()
+    found = client.call(control_api.LIST_ALIASES)
     if as_json:
         print_json(found)
     elif found.aliases:

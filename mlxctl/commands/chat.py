@@ -11,7 +11,7 @@ from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
 from mlxctl.shell_completion import model_names, names_of_models
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
-from mlxd import paths
+from mlxd import control_api, paths
 
 _HELP = """\
 /model [NAME]   ask NAME from now on; without NAME: say which
@@ -43,7 +43,7 @@ def chat(model: str | None, system: str | None) -> None:
     is yours alone.
     """
     client = connect()
-    name = None if model is None else client.show(model).id
+    name = None if model is None else client.call(control_api.SHOW_MODEL, id=model).id
     conversation = Conversation(client, name, system)
     with chat_input.editing(paths.chat_history_file(), conversation.complete):
         if chat_input.on_terminal():
@@ -143,14 +143,14 @@ class Conversation:
 
     def _use(self, name: str) -> None:
         if name:
-            self._model = self._client.show(name).id
+            self._model = self._client.call(control_api.SHOW_MODEL, id=name).id
         self._say_model()
 
     def _say_model(self) -> None:
         if self._model is not None:
             click.echo(f"you talk with {self._model}")
             return
-        status = self._client.status()
+        status = self._client.call(control_api.STATUS)
         click.echo(
             f"you talk with {status.default_model or 'nobody: ' + str(status.default_fault)}"
         )

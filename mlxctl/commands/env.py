@@ -11,7 +11,7 @@ from mlxctl.errors import NotRunning
 from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.config import ServerConfig
 
 _NO_KEY = "none"  # clients insist on one
@@ -55,7 +55,7 @@ def _url(server: ServerConfig) -> str:
     # Asking one that does not run would start it where launchd or systemd listens.
     if owner(paths.lock_file()) is not None:
         with contextlib.suppress(NotRunning):  # not yet
-            listening = urlsplit(connect().status().url or "")
+            listening = urlsplit(connect().call(control_api.STATUS).url or "")
             host, port = listening.hostname or host, listening.port or port
     if not port:
         raise NotRunning

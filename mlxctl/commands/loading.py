@@ -10,6 +10,7 @@ from mlxctl.arguments import model_name, unicode_text
 from mlxctl.client import connect
 from mlxctl.shell_completion import model_names
 from mlxctl.terminal import ProgressLine, json_option, print_json
+from mlxd import control_api
 from mlxd.control_api import ModelStatus, Progress
 from mlxd.units import size
 
@@ -26,7 +27,8 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
     """
     client = connect()
     with _shown() as show:
-        reply = client.use(model, show, wait=wait)
+        request = control_api.UseRequest(model=model, wait=wait, stream=True)
+        reply = client.follow(control_api.USE, request, show)
     if as_json:
         print_json(reply)
         return
@@ -55,7 +57,8 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     """
     client = connect()
     with _shown() as show:
-        reply = client.load(model, keep_alive, show)
+        request = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
+        reply = client.follow(control_api.LOAD, request, show)
     if as_json:
         print_json(reply)
         return
@@ -73,7 +76,8 @@ def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
         raise click.UsageError("name a model, or say --all.", click.get_current_context())
     client = connect()
     with _shown() as show:
-        reply = client.unload(model, show)
+        request = control_api.UnloadRequest(model=model, stream=True)
+        reply = client.follow(control_api.UNLOAD, request, show)
     if as_json:
         print_json(reply)
     elif reply.models:
@@ -86,7 +90,9 @@ def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
 @json_option("Print one JSON list.")
 def ps(*, as_json: bool) -> None:
     """Show the models in memory, and those that failed."""
-    models = [model for model in connect().status().models if model.state != "unloaded"]
+    models = [
+        model for model in connect().call(control_api.STATUS).models if model.state != "unloaded"
+    ]
     if as_json:
         print_json(models)
     elif models:

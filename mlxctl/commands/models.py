@@ -14,7 +14,7 @@ from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
 from mlxctl.shell_completion import model_names
 from mlxctl.terminal import json_option, print_json
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
 from mlxd.units import size
 
@@ -31,7 +31,7 @@ _WHERE = {
 def list_models(*, as_json: bool) -> None:
     """List the models that can be asked for, those on their way, and those that are broken."""
     client = connect()
-    catalog, pulls = client.models(), client.pulls().pulls
+    catalog, pulls = client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
     if as_json:
         everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
         print_json(everything)
@@ -88,7 +88,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 @json_option()
 def show(model: str, *, as_json: bool) -> None:
     """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
-    details = connect().show(model)
+    details = connect().call(control_api.SHOW_MODEL, id=model)
     if as_json:
         print_json(details)
         return
@@ -151,14 +151,14 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     the Hugging Face cache and the folders of models.dirs.
     """
     client = connect()
-    found = client.remove(model, dry_run=True)
+    found = client.call(control_api.REMOVE_MODEL, id=model, dry_run=True)
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
             raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
         if not click.confirm(f"remove {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was removed")
-    removed = client.remove(found.id)
+    removed = client.call(control_api.REMOVE_MODEL, id=found.id)
     if as_json:
         print_json(removed)
         return

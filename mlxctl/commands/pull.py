@@ -10,6 +10,7 @@ from mlxctl import terminal
 from mlxctl.arguments import unicode_text
 from mlxctl.client import connect
 from mlxctl.terminal import ProgressLine, is_screen, json_option, print_json
+from mlxd import control_api
 from mlxd.control_api import PullReply, PullStatus
 from mlxd.units import size
 
@@ -38,17 +39,18 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     if repo is None:
         if cancel:
             raise click.UsageError("say which one to cancel.", click.get_current_context())
-        pulls = client.pulls()
+        pulls = client.call(control_api.LIST_PULLS)
         _say(pulls, _list(pulls.pulls), as_json=as_json)
     elif cancel:
-        cancelled = client.cancel_pull(repo)
+        cancelled = client.call(control_api.CANCEL_PULL, control_api.CancelPullRequest(model=repo))
         removed = size(cancelled.bytes_removed)
         line = f"the pull of {cancelled.model} was cancelled; {removed} removed"
         _say(cancelled, line, as_json=as_json)
     else:
         watched = _Watch()
         try:
-            reply = client.pull(repo, watched.show)
+            request = control_api.PullRequest(model=repo, stream=True)
+            reply = client.follow(control_api.PULL, request, watched.show)
         except KeyboardInterrupt:
             watched.erase()
             click.echo(

@@ -10,7 +10,7 @@ from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.pidfile import may_be_elsewhere, owner
-from mlxd import config, paths
+from mlxd import config, control_api, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
@@ -40,7 +40,7 @@ def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
     ):
         return _places(client)
     try:
-        return client.status()
+        return client.call(control_api.STATUS)
     except NotRunning:
         if pid := owner(paths.lock_file()):
             raise NoAnswer(

@@ -16,7 +16,7 @@ from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.pidfile import may_be_elsewhere, owner
 from mlxd import config as configuration
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.config import Config
 from mlxd.control_api import ModelListing, PullStatus, Status
 from mlxd.errors import ConfigError
@@ -94,7 +94,8 @@ def look() -> Facts:
         pid = owner(paths.lock_file())
         elsewhere = not (service_fault or config_fault) and may_be_elsewhere(settings, kept=kept)
         if pid or elsewhere:
-            status = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS).status()
+            client = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS)
+            status = client.call(control_api.STATUS)
     except NotRunning:
         silence = "nobody listens on its socket" if pid else None
     except CommandFailed as error:
@@ -140,7 +141,9 @@ def _catalog(settings: Config, *, running: bool) -> tuple[ModelsOnDisk | None, s
     client = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS)
     try:
         if running:
-            return ModelsOnDisk(client.models(), client.pulls().pulls), None
+            return ModelsOnDisk(
+                client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
+            ), None
         return on_disk(), None
     except CommandFailed as error:
         return None, error.message

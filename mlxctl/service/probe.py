@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlxctl.client import Client
+from mlxctl.client import HEALTH, Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 
@@ -46,8 +46,8 @@ class Probe:
     def answer_of(self, pid: int) -> Status | None:
         """Give the status of the daemon `pid`, None while it does not answer in good health."""
         try:
-            self._client.health()
-            status = self._client.status()
+            self._client.call(HEALTH)
+            status = self._client.call(control_api.STATUS)
         except (NotRunning, NoAnswer, RefusedByDaemon):
             return None
         return status if status.pid == pid else None
@@ -55,7 +55,7 @@ class Probe:
     def is_stopping(self) -> bool:
         """Whether the daemon drains."""
         try:
-            return self._client.status().stopping
+            return self._client.call(control_api.STATUS).stopping
         except CommandFailed:
             return False
 
@@ -63,7 +63,7 @@ class Probe:
         """Give the status of the daemon `pid` once it answers, None when it has ended."""
         for _ in until(START_SECONDS):
             try:
-                return self._client.status()
+                return self._client.call(control_api.STATUS)
             except (NotRunning, NoAnswer):
                 if self.pid() != pid:
                     return None
@@ -82,7 +82,7 @@ class Probe:
 
     def _waits_for(self, pid: int) -> str:
         try:
-            requests = sum(model.requests for model in self._client.status().models)
+            requests = sum(model.requests for model in self._client.call(control_api.STATUS).models)
         except CommandFailed:
             requests = 0
         if requests:
