@@ -302,9 +302,9 @@ class StreamEndpoint(Endpoint[ReplyT], Generic[ReplyT, ProgressT], frozen=True, 
 
 STATUS = Endpoint("GET", "/control/v1/status", None, Status)
 LIST_MODELS = Endpoint("GET", "/control/v1/models", None, ModelListing)
-SHOW_MODEL = Endpoint("GET", "/control/v1/models/{id}", None, ModelDetails)
+SHOW_MODEL = Endpoint("GET", "/control/v1/models/{model}", None, ModelDetails)
 REMOVE_MODEL = Endpoint(
-    "DELETE", "/control/v1/models/{id}", None, Removal, flags=("dry_run",), seconds=120.0
+    "DELETE", "/control/v1/models/{model}", None, Removal, flags=("dry_run",), seconds=120.0
 )
 LIST_ALIASES = Endpoint("GET", "/control/v1/aliases", None, AliasList)
 SET_ALIAS = Endpoint("POST", "/control/v1/aliases", Alias, Alias)

@@ -118,7 +118,7 @@ def test_the_first_connection_starts_it_and_idleness_ends_it(home: Path) -> None
             )
             assert json.loads(asked.stdout)["status"] == "ok"
             assert process.wait(DEADLINE) == 0
-            assert b"nothing was asked for in 0.2 s" in process.stderr.read()
+            assert b"no requests for 0.2 s (server.idle_exit)" in process.stderr.read()
 
 
 @needs_systemd

@@ -1,5 +1,6 @@
 """The life of the daemon, on the tiny random model: start, serve, faults, drain, exit."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,8 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxd import config, lock, paths
-from mlxd.daemon import Daemon
+from mlxd import config, listeners
+from mlxd.activation import Activated
+from mlxd.daemon import Daemon, until_idle
 from mlxd.errors import ServingFailed
 from mlxd.http.server import HttpServer
 from tests.support.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
@@ -278,10 +280,10 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
     monkeypatch.setattr(HttpServer, "main_loop", fail)
     settings = config.load(flags={"server.port": 0})
     with (
-        lock.hold(paths.lock_file()) as held,
+        listeners.opened(settings, Activated()) as sockets,
         pytest.raises(ServingFailed, match="out of order"),
     ):
-        await Daemon(settings, held).live()
+        await Daemon(settings, sockets).live()
     assert "a server has failed" in caplog.text
     assert not settings.socket_file().exists()
 
@@ -341,3 +343,22 @@ def test_the_daemon_imports_neither_mlx_nor_the_hub(daemon: DaemonProcess) -> No
         assert "libmlx" not in maps.read_text()
         engine_maps = Path(f"/proc/{engine_of(daemon)['pid']}/maps")
         assert "libmlx" in engine_maps.read_text()
+
+
+async def test_without_requests_it_is_idle() -> None:
+    async with asyncio.timeout(10):
+        await until_idle(0.05, lambda: 3)
+
+
+async def test_running_and_new_requests_start_the_wait_for_idleness_anew() -> None:
+    counts = iter([0, None, None, 1, 2, *[2] * 1000])
+    seen: list[int | None] = []
+
+    def activity() -> int | None:
+        seen.append(next(counts))
+        return seen[-1]
+
+    async with asyncio.timeout(10):
+        await until_idle(0.1, activity)
+    assert seen[:5] == [0, None, None, 1, 2]
+    assert seen.count(2) > 2

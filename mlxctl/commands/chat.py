@@ -43,7 +43,7 @@ def chat(model: str | None, system: str | None) -> None:
     is yours alone.
     """
     client = connect()
-    name = None if model is None else client.call(control_api.SHOW_MODEL, id=model).id
+    name = None if model is None else client.call(control_api.SHOW_MODEL, model=model).id
     conversation = Conversation(client, name, system)
     with chat_input.editing(paths.chat_history_file(), conversation.complete):
         if chat_input.on_terminal():
@@ -143,7 +143,7 @@ class Conversation:
 
     def _use(self, name: str) -> None:
         if name:
-            self._model = self._client.call(control_api.SHOW_MODEL, id=name).id
+            self._model = self._client.call(control_api.SHOW_MODEL, model=name).id
         self._say_model()
 
     def _say_model(self) -> None:

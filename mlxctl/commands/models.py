@@ -88,7 +88,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 @json_option()
 def show(model: str, *, as_json: bool) -> None:
     """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
-    details = connect().call(control_api.SHOW_MODEL, id=model)
+    details = connect().call(control_api.SHOW_MODEL, model=model)
     if as_json:
         print_json(details)
         return
@@ -151,14 +151,14 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     the Hugging Face cache and the folders of models.dirs.
     """
     client = connect()
-    found = client.call(control_api.REMOVE_MODEL, id=model, dry_run=True)
+    found = client.call(control_api.REMOVE_MODEL, model=model, dry_run=True)
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
             raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
         if not click.confirm(f"remove {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was removed")
-    removed = client.call(control_api.REMOVE_MODEL, id=found.id)
+    removed = client.call(control_api.REMOVE_MODEL, model=found.id)
     if as_json:
         print_json(removed)
         return

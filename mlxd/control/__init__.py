@@ -1,17 +1,17 @@
-"""What `mlxctl` asks of the daemon, one module a subject.
+"""What the control endpoints do, one module per subject.
 
-status.py    what runs, and where everything is
+status.py    what is running, and where all files are
 catalog.py   the models on disk
-aliases.py   their other names
-loading.py   the models in memory, and the default one
-pulls.py     the models on their way from the hub
+aliases.py   their aliases
+loading.py   the models in memory, and the default model
+pulls.py     downloads from the hub
 """
 
 from dataclasses import dataclass
 
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
-from mlxd.control.loading import MemoryControl
+from mlxd.control.loading import LoadingControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
 
@@ -19,7 +19,7 @@ __all__ = [
     "AliasControl",
     "CatalogControl",
     "Control",
-    "MemoryControl",
+    "LoadingControl",
     "PullsControl",
     "StatusReporter",
 ]
@@ -27,10 +27,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Control:
-    """One of each."""
+    """All subjects of one daemon."""
 
     status: StatusReporter
     catalog: CatalogControl
     aliases: AliasControl
-    memory: MemoryControl
+    loading: LoadingControl
     pulls: PullsControl

@@ -53,8 +53,8 @@ def test_parameters_go_into_the_path_and_flags_into_the_query(daemon: FakeDaemon
     path = "/control/v1/models/owner/a%20%3F"
     for target in (path, f"{path}?dry_run=true"):
         daemon.answers(("DELETE", target), removal)
-    Client(daemon.socket).call(REMOVE_MODEL, id="owner/a ?", dry_run=True)
-    Client(daemon.socket).call(REMOVE_MODEL, id="owner/a ?", dry_run=False)
+    Client(daemon.socket).call(REMOVE_MODEL, model="owner/a ?", dry_run=True)
+    Client(daemon.socket).call(REMOVE_MODEL, model="owner/a ?", dry_run=False)
     assert daemon.deleted == [f"{path}?dry_run=true", path]
 
 
