@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MLXD_HOME ?= .mlxd
 
-.PHONY: help run stop test check format clean
+.PHONY: help run stop test test-fast check format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(VENV)/.stamp: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlxd needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -16,23 +16,26 @@ $(VENV)/.stamp: pyproject.toml
 	@$(BIN)/python -m compileall -q mlxd mlxctl
 	@touch $@
 
-run: $(VENV)/.stamp ## start the daemon on a real model and ask it a question
+run: $(VENV)/.stamp ## start the daemon with a real model and ask it a question
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh
 
-stop: $(VENV)/.stamp ## end the daemon that `make run` started
+stop: $(VENV)/.stamp ## stop the daemon that `make run` started
 	@$(BIN)/mlxctl stop || [ $$? -eq 3 ]  # 3: there is nothing to stop
 
 test: $(VENV)/.stamp ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: $(VENV)/.stamp ## run the tests that start no daemon and ask no real model
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(VENV)/.stamp ## format and mend what ruff can mend
+format: $(VENV)/.stamp ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## remove the environment and every cache
+clean: ## remove the environment and all caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,5 @@
 """Models for every test, the tiny random ones and SmolLM2, and a daemon that serves it."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import pytest
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, running_daemon
+from tests.support.shared import made_once
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
@@ -53,14 +53,15 @@ def marked_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder that holds `smollm2-135m`, as `mlxctl import` makes it."""
-    models_dir = tmp_path_factory.mktemp("imported")
-    command = [sys.executable, "-m", "mlxd.gguf", str(fetch(DEFAULT_CACHE))]
-    command += ["--into", str(models_dir), "--name", "smollm2-135m"]
-    subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
-    yield models_dir
-    shutil.rmtree(models_dir)
+
+    def make(models_dir: Path) -> None:
+        command = [sys.executable, "-m", "mlxd.gguf", str(fetch(DEFAULT_CACHE))]
+        command += ["--into", str(models_dir), "--name", "smollm2-135m"]
+        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+
+    return made_once(tmp_path_factory, "imported", make)
 
 
 @pytest.fixture(scope="session")
@@ -70,18 +71,28 @@ def smollm2(smollm2_models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2_daemon(smollm2: Path) -> Iterator[DaemonProcess]:
+def smollm2_float32(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Path:
+    """The folder of the same model in float32, whose prompts this processor reads faster."""
+
+    def make(folder: Path) -> None:
+        convert = [sys.executable, "-m", "mlx_lm", "convert", "--dequantize", "--dtype", "float32"]
+        convert += ["--hf-path", str(smollm2), "--mlx-path", str(folder / smollm2.name)]
+        subprocess.run(convert, check=True, capture_output=True)
+
+    return made_once(tmp_path_factory, "float32", make) / smollm2.name
+
+
+@pytest.fixture(scope="session")
+def smollm2_daemon(smollm2_float32: Path) -> Iterator[DaemonProcess]:
     """A daemon whose default model is SmolLM2, for all tests that only ask it questions.
 
-    Its weights are turned into float32, and Linux uses Debian's OpenBLAS where it is installed:
-    a prompt is then read twenty times faster than what MLX brings for this processor reads one.
+    Linux uses Debian's OpenBLAS if it is installed: with float32 weights it then reads prompts
+    twenty times faster than with MLX's own kernels for this processor.
     """
     preload = {"LD_PRELOAD": str(OPENBLAS)} if OPENBLAS.exists() else {}
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         home = Path(folder)
-        convert = [sys.executable, "-m", "mlx_lm", "convert", "--dequantize", "--dtype", "float32"]
-        convert += ["--hf-path", str(smollm2), "--mlx-path", str(home / "models" / smollm2.name)]
         (home / "models").mkdir()
-        subprocess.run(convert, check=True, capture_output=True)
-        with running_daemon(home, "--model", smollm2.name, **preload) as daemon:
+        (home / "models" / smollm2_float32.name).symlink_to(smollm2_float32)
+        with running_daemon(home, "--model", smollm2_float32.name, **preload) as daemon:
             yield daemon

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon_process import DaemonProcess
+from tests.support.shared import one_at_a_time
 
 MODEL = "smollm2-135m"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -59,39 +60,42 @@ class Client:
 
 
 def make_environment(group: str, packages: list[str]) -> Path:
-    """Give the folder of an environment that has a dependency group, made where it is not."""
+    """Return the folder of an environment that has a dependency group, making it if necessary."""
     folder = CACHE / group
     stamp = folder / "installed.json"
     wanted = json.dumps(packages)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        venv.create(folder, clear=True, with_pip=False, symlinks=True)
-        python = folder / "bin" / "python"
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
-        subprocess.run(
-            [*pip, "--no-compile", "--group", group],
-            cwd=REPOSITORY,
-            check=True,
-            timeout=INSTALL_SECONDS,
-        )
-        stamp.write_text(wanted)
+    with one_at_a_time(folder):
+        if not stamp.exists() or stamp.read_text() != wanted:
+            venv.create(folder, clear=True, with_pip=False, symlinks=True)
+            python = folder / "bin" / "python"
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+            subprocess.run(
+                [*pip, "--no-compile", "--group", group],
+                cwd=REPOSITORY,
+                check=True,
+                timeout=INSTALL_SECONDS,
+            )
+            stamp.write_text(wanted)
     return folder
 
 
 def make_node_environment(npm: str) -> Path:
-    """Give a copy of `node/` that has the packages of its package.json, made where it is not."""
+    """Return a copy of `node/` with the packages of its package.json, making it if necessary."""
     folder = CACHE / "node"
-    shutil.copytree(NODE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
-    wanted = (folder / "package.json").read_text()
     stamp = folder / "installed.json"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(install, cwd=folder, check=True, timeout=INSTALL_SECONDS)
-        stamp.write_text(wanted)
+    wanted = (NODE / "package.json").read_text()
+    with one_at_a_time(folder):
+        ignore = shutil.ignore_patterns("node_modules")
+        shutil.copytree(NODE, folder, dirs_exist_ok=True, ignore=ignore)
+        if not stamp.exists() or stamp.read_text() != wanted:
+            install = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(install, cwd=folder, check=True, timeout=INSTALL_SECONDS)
+            stamp.write_text(wanted)
     return folder
 
 
 class Environments:
-    """Every client's environment; all are made at once, since most of it is waiting."""
+    """Every client's environment; all are made at once, since most of that is waiting."""
 
     def __init__(self, executor: Executor) -> None:
         groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["dependency-groups"]
