@@ -162,8 +162,8 @@ def _event_stream(event: Schema) -> Schema:
     data = {"type": "string", "contentMediaType": _JSON, "contentSchema": event}
     return {
         "type": "object",
-        "description": "With `stream`: one of many events. The data of the last one is `[DONE]`, or "
-        "an error.",
+        "description": "With `stream`: one of many events. The data of the last one is `[DONE]`, "
+        "or an error.",
         "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
         "required": ["data"],
     }

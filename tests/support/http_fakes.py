@@ -122,6 +122,7 @@ class FakeControl:
         self.aliases, self.pulls = FakeAliases(), FakePulls()
         self.removed: list[tuple[str, bool]] = []
         self.progress = control_api.Progress(status="loading", model="tiny", fraction=0.0)
+        self.failure: MlxdError | None = None
         self.loaded = asyncio.Event()
         self.loaded.set()
 
@@ -151,6 +152,8 @@ class FakeControl:
     def use(self, name: str, *, wait: bool) -> BackgroundTask[control_api.UseReply]:
         async def load() -> control_api.UseReply:
             await self.loaded.wait()
+            if self.failure is not None:
+                raise self.failure
             return control_api.UseReply(model=FakeCatalog().resolve(name).id, state="ready")
 
         return BackgroundTask(load(), lambda: self.progress, set())
