@@ -266,7 +266,7 @@ def test_a_port_in_use_is_refused(daemon: DaemonProcess) -> None:
     with tempfile.TemporaryDirectory(prefix="mlxd") as other:
         refused = run_mlxd(Path(other), "--port", port)
     assert refused.returncode == 1
-    assert refused.stderr.strip().endswith("or choose another server.port")
+    assert refused.stderr.strip().endswith("or change server.port")
     assert len(refused.stderr.splitlines()) == 1
 
 
