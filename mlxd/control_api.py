@@ -280,10 +280,10 @@ class CancelPullReply(msgspec.Struct, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, Generic[ReplyT], frozen=True):
-    """One endpoint; what stands in braces in its `path` is a parameter that may hold slashes.
+    """One endpoint; the parameters in braces in its `path` may hold slashes.
 
-    `request` is the type of the body, None for no body. `flags` names the query parameters that
-    are "true" or absent. A client waits `seconds` for the reply where that is longer than usual.
+    `request` is the type of the body, None for no body. `flags` are the query parameters, which are
+    "true" or absent. `seconds` is how long the reply may take, None for the usual time.
     """
 
     method: str

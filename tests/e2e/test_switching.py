@@ -208,8 +208,7 @@ def test_requests_for_a_default_whose_load_crashes_get_the_old_one(two_models: P
         def kill_every_load() -> None:
             while not done.is_set():
                 for model in daemon.status()["models"]:
-                    awaited = model["requests"] >= 2 or kills  # not only by `use`
-                    if (model["id"], model["state"]) == ("other", "loading") and awaited:
+                    if (model["id"], model["state"]) == ("other", "loading"):
                         for pid in children(daemon.process.pid):
                             with suppress(ProcessLookupError):
                                 os.kill(pid, signal.SIGKILL)

@@ -30,7 +30,7 @@ async def test_a_stream(serve, pool):
         "{",
     ]
     assert lines[-1] == "data: [DONE]"
-    await asyncio.wait_for(pool.answers[0].closed.wait(), 10)
+    await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
 
 
 async def test_each_piece_arrives_when_it_is_made(serve, pool):
@@ -78,7 +78,7 @@ async def test_a_stream_that_waits_tells_how_far_it_is(serve, pool):
     async with asyncio.timeout(10), ask(client) as reply:
         lines = reply.aiter_lines()
         for progress in ("queued 3", "loading 41%", "prefill 2048/9000"):
-            pool.answers[0].progress = progress
+            pool.accepted[0].progress = progress
             while await anext(lines) != f": {progress}":
                 pass
         go.set()
@@ -117,7 +117,7 @@ async def test_a_client_that_leaves_aborts_its_answer(serve, pool, script):
     async with asyncio.timeout(10):
         async with ask(client) as reply:
             await anext(reply.aiter_lines())
-        await pool.answers[0].closed.wait()
+        await pool.accepted[0].closed.wait()
 
 
 def test_the_usual_pace_keeps_the_design_s_promise():

@@ -36,7 +36,7 @@ class FakeTiming:
     decode: float | None = 0.5
 
 
-class ScriptedAnswer:
+class ScriptedRequest:
     """Yields lists of events, waits for asyncio events and raises exceptions, as scripted."""
 
     def __init__(self, script: Sequence[Step]) -> None:
@@ -65,7 +65,7 @@ class FakePool:
     illness: MlxdError | None = None
     entries: list[CatalogEntry] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
-    answers: list[ScriptedAnswer] = field(default_factory=list)
+    accepted: list[ScriptedRequest] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(
@@ -75,14 +75,14 @@ class FakePool:
         *,
         stream: bool,
         keep_alive: float | None = None,
-    ) -> ScriptedAnswer:
+    ) -> ScriptedRequest:
         if self.refusal is not None:
             raise self.refusal
         self.entries.append(entry)
         self.requests += requests
-        self.answers.append(ScriptedAnswer(self.script))
+        self.accepted.append(ScriptedRequest(self.script))
         self.submitted.set()
-        return self.answers[-1]
+        return self.accepted[-1]
 
     async def healthy(self) -> None:
         if self.illness is not None:
