@@ -12,14 +12,7 @@ import uvloop
 from mlxd import __version__, activation, listeners, lock, paths
 from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.control import (
-    AliasControl,
-    CatalogControl,
-    Control,
-    LoadingControl,
-    PullsControl,
-    StatusReporter,
-)
+from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.endpoints import Dependencies
@@ -70,18 +63,20 @@ class Daemon:
     ) -> None:
         self._config = config
         self._sockets = sockets
-        self._catalog = catalog = Catalog(config.models)
-        self._selection = selection = Selection(catalog, config)
-        self._pool = pool = Pool(config)
-        self._pulls = Pulls(paths.models_dir(), pool.admission.limit)
+        self._catalog = Catalog(config.models)
+        self._selection = Selection(self._catalog, config)
+        self._pool = Pool(config)
+        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit)
         control = Control(
-            status=StatusReporter(catalog, pool, url=sockets.url, socket_file=sockets.socket_file),
-            catalog=CatalogControl(catalog, pool),
-            aliases=AliasControl(catalog),
-            loading=LoadingControl(catalog, selection, pool, default_set_by),
-            pulls=PullsControl(self._pulls),
+            self._catalog,
+            self._selection,
+            self._pool,
+            self._pulls,
+            url=sockets.url,
+            socket_file=sockets.socket_file,
+            default_set_by=default_set_by,
         )
-        dependencies = Dependencies(config, catalog, selection, pool, control)
+        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
         self._public = HttpServer(public_app(dependencies))
         self._local = HttpServer(unix_app(dependencies))
         self._stop_asked = asyncio.Event()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import load
-from mlxd.control import AliasControl
+from mlxd.control.aliases import AliasControl
 from mlxd.errors import ConfigError, InvalidRequest, ModelNotFound
 from mlxd.models.catalog import Catalog
 from tests.fakes.model_folder import add_model

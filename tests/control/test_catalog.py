@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import Config, ModelsConfig
-from mlxd.control import CatalogControl
+from mlxd.control.catalog import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
 from mlxd.models.catalog import Catalog
 from mlxd.pool.pool import Pool

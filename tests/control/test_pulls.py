@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.control import PullsControl
+from mlxd.control.pulls import PullsControl
 from mlxd.errors import InvalidRequest, PullRefused
 from mlxd.hub.pulls import Pulls
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlxd.control import StatusReporter
+from mlxd.control.status import StatusReporter
 from mlxd.models.catalog import Catalog
 from mlxd.pool.pool import Pool
 from tests.fakes.model_folder import add_model
