@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -83,6 +84,19 @@ async def test_a_stream_that_waits_tells_how_far_it_is(serve, pool):
                 pass
         go.set()
         assert [line async for line in lines][-2] == "data: [DONE]"
+
+
+async def test_a_stream_that_waits_for_a_switch_of_the_default_model_keeps_talking(serve, pool):
+    dependencies = make_dependencies(pool)
+    client = await serve(public_app(dependencies, QUICK))
+    async with asyncio.timeout(10), AsyncExitStack() as switch:
+        await switch.enter_async_context(dependencies.selection.default_held())
+        async with ask(client) as reply:
+            lines = reply.aiter_lines()
+            assert await anext(lines) == ": queued"
+            assert pool.requests == []
+            await switch.aclose()
+            assert [line async for line in lines][-2] == "data: [DONE]"
 
 
 async def test_a_stream_that_stalls_after_its_first_text_keeps_talking(serve, pool):
