@@ -1,9 +1,9 @@
-"""What one does with a language model, through the `openai` package.
+"""Use mlxd through the `openai` package: chat, streaming, tools, structured output.
 
     python openai_client_example.py                           # over TCP
     python openai_client_example.py --socket                  # over the Unix socket
 
-Needs `pip install openai`, and a running mlxd with a default model (`mlxctl use MODEL`).
+It needs `pip install openai` and a running mlxd with a default model (`mlxctl use MODEL`).
 """
 
 import argparse
@@ -20,11 +20,13 @@ QUESTION = {"role": "user", "content": "What is the capital of France?"}
 
 
 def main() -> None:
-    """Chat, stream, call a function, fill a schema."""
+    """Run each example."""
     parser = argparse.ArgumentParser(description="mlxd through the openai package")
     parser.add_argument("--url", default="http://127.0.0.1:8080/v1")
-    parser.add_argument("--socket", nargs="?", const="", help="the Unix socket; mlxctl knows it")
-    parser.add_argument("--key", default="none", help="server.api_key, where there is one")
+    parser.add_argument(
+        "--socket", nargs="?", const="", help="Unix socket (default: as mlxctl says)"
+    )
+    parser.add_argument("--key", default="none", help="server.api_key, if it is set")
     options = parser.parse_args()
     if options.socket is None:
         client = OpenAI(base_url=options.url, api_key=options.key)
@@ -36,35 +38,35 @@ def main() -> None:
         call_a_function(client)
         fill_a_schema(client)
     except APIConnectionError:
-        sys.exit("no mlxd answers there (try: mlxctl start)")
+        sys.exit("mlxd does not answer there (try: mlxctl start)")
     except APIStatusError as error:
         sys.exit(error.message)
 
 
 def over_socket(path: str) -> OpenAI:
-    """Give a client that talks through a Unix socket; the host's name does not matter there."""
+    """Return a client that uses a Unix socket. The host name in the URL does not matter."""
     http_client = httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=600)
     return OpenAI(base_url="http://localhost/v1", api_key="none", http_client=http_client)
 
 
 def socket_of_daemon() -> str:
-    """Ask mlxctl where the daemon listens."""
+    """Return the path of the daemon's Unix socket."""
     command = ["mlxctl", "status", "--json"]
     status = subprocess.run(command, capture_output=True, text=True)
     if status.returncode:
-        sys.exit(status.stderr.strip() or "no mlxd is running (try: mlxctl start)")
+        sys.exit(status.stderr.strip() or "mlxd is not running (try: mlxctl start)")
     path: str = json.loads(status.stdout)["socket"]
     return path
 
 
 def chat(client: OpenAI) -> None:
-    """Ask and print the answer."""
+    """Ask a question and print the answer."""
     reply = client.chat.completions.create(model=MODEL, messages=[QUESTION], max_tokens=30)
     print("chat:  ", reply.choices[0].message.content)
 
 
 def stream(client: OpenAI) -> None:
-    """Print an answer while it comes."""
+    """Print an answer while it arrives."""
     print("stream:", end=" ")
     chunks = client.chat.completions.create(
         model=MODEL, messages=[QUESTION], max_tokens=30, stream=True
@@ -75,7 +77,7 @@ def stream(client: OpenAI) -> None:
 
 
 def call_a_function(client: OpenAI) -> None:
-    """Have the model call a function, and tell it what the function gave."""
+    """Let the model call a function, and send it the result."""
     weather = {
         "type": "function",
         "function": {
@@ -118,7 +120,7 @@ class City(BaseModel):
 
 
 def fill_a_schema(client: OpenAI) -> None:
-    """Get an answer as an object."""
+    """Get the answer as an object."""
     reply = client.chat.completions.parse(
         model=MODEL,
         messages=[{"role": "user", "content": "Paris"}],

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# mlxd from a shell script, over its Unix socket: `socket.sh QUESTION`, or a question on standard input.
+# Use mlxd from a shell script, over its Unix socket: `socket.sh QUESTION`, or a question on standard input.
 #
-# The socket's file mode is the key: no port, no password. Needs curl and jq.
+# Only the owner can open the socket, so it needs no API key. The script needs curl and jq.
 set -euo pipefail
 
 fail() {
@@ -13,15 +13,15 @@ for tool in curl jq; do
     command -v "$tool" >/dev/null || fail "$tool is not installed"
 done
 [ -n "${MLXD_SOCKET:-}" ] || command -v mlxctl >/dev/null ||
-    fail "mlxctl is not installed; or set MLXD_SOCKET"
+    fail "mlxctl is not installed (or set MLXD_SOCKET)"
 socket=${MLXD_SOCKET:-$(mlxctl status --json 2>/dev/null | jq --raw-output .socket)} || true
-[ -S "$socket" ] || fail "no mlxd is running (try: mlxctl start)"
+[ -S "$socket" ] || fail "mlxd is not running (try: mlxctl start)"
 
-# post PATH < body: gives the reply, or fails with the message of the error in it.
+# post PATH < body: prints the reply, or fails with its error message.
 post() {
     local reply
     reply=$(curl --silent --show-error --unix-socket "$socket" "http://localhost$1" \
-        --header 'Content-Type: application/json' --data-binary @-) || fail "the daemon is gone"
+        --header 'Content-Type: application/json' --data-binary @-) || fail "mlxd does not answer"
     if jq --exit-status 'has("error")' <<<"$reply" >/dev/null; then
         fail "$(jq --raw-output .error.message <<<"$reply")"
     fi
@@ -30,13 +30,13 @@ post() {
 
 question=${1:-$(cat)}
 
-# jq makes the body, so that nothing in the question needs quoting.
+# jq writes the body, so that nothing in the question needs escaping.
 jq --null-input --arg question "$question" \
     '{messages: [{role: "user", content: $question}], max_tokens: 60}' |
     post /v1/chat/completions |
     jq --raw-output '.choices[0].message.content'
 
-# A schema makes an answer that a script can work with.
+# With guided_choice the answer is one of two words, which a script can test.
 jq --null-input --arg question "Is this a question? $question" \
     '{messages: [{role: "user", content: $question}], guided_choice: ["yes", "no"]}' |
     post /v1/chat/completions |

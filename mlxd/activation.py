@@ -1,7 +1,7 @@
-"""Sockets that a service manager has opened and keeps: launchd's and systemd's.
+"""Sockets that a service manager, launchd or systemd, has opened and keeps.
 
-Their names are `http` for TCP and `local` for the Unix socket. Whoever opened them listens on while
-no daemon runs: a connection made then waits in the kernel, and starts one.
+Their names are `http` for TCP and `local` for the Unix socket. The service manager listens while no
+daemon runs: a connection made then waits in the kernel, and starts a daemon.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _LAUNCHD_LABELS = ("dev.mlxd", "homebrew.mxcl.mlxd")
 
 @dataclass
 class Activated:
-    """The sockets that were handed to this process; none where it binds its own."""
+    """The sockets that this process was given; none where it binds its own."""
 
     tcp: list[socket.socket] = field(default_factory=list)
     local: socket.socket | None = None
@@ -36,12 +36,12 @@ class Activated:
 
 
 def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
-    """Take over the sockets meant for this process; to be called once.
+    """Take over the sockets meant for this process; call it once.
 
-    The variables that announce them are removed, since they are no children's business.
+    Removes the variables that announce them, which are not meant for child processes.
 
     Raises:
-        StartupError: what was handed over cannot be listened on.
+        StartupError: one of them is not a socket that can be listened on.
     """
     activated = Activated()
     with contextlib.ExitStack() as stack:
@@ -53,9 +53,9 @@ def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
 
 
 def turn_away() -> None:
-    """Close the connections that wait, before this process ends without having served them.
+    """Close the connections that wait, for a process that ends without serving them.
 
-    Left alone they would have it started again at once, and for ever.
+    Otherwise they would start the daemon again at once, forever.
     """
     with contextlib.suppress(StartupError):
         for listener in take().all:
@@ -65,7 +65,7 @@ def turn_away() -> None:
 
 
 def under_launchd(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Whether launchd has started this process, as mlxd's own service or as Homebrew's."""
+    """Whether launchd started this process, as mlxd's own service or as Homebrew's."""
     name = environ.get("XPC_SERVICE_NAME", "")
     return name in _LAUNCHD_LABELS or name.startswith(f"{_LAUNCHD_LABELS[0]}.")
 
@@ -75,11 +75,11 @@ def _listener(name: str, descriptor: int) -> socket.socket:
         os.set_inheritable(descriptor, False)
         listener = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise _unfit(name, "is no socket") from error
+        raise _unfit(name, "is not a socket") from error
     listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if listener.type != socket.SOCK_STREAM or not listens:
         listener.close()
-        raise _unfit(name, "does not listen for streams")
+        raise _unfit(name, "is not a listening stream socket")
     listener.setblocking(False)
     return listener
 
@@ -87,12 +87,12 @@ def _listener(name: str, descriptor: int) -> socket.socket:
 def _sort_in(activated: Activated, name: str, listener: socket.socket) -> None:
     if listener.family == socket.AF_UNIX:
         if name == _HTTP:
-            raise _unfit(name, "is a Unix socket; that one is to be called `local`")
+            raise _unfit(name, "is a Unix socket, which has to be called `local`")
         if activated.local is not None:
             raise _unfit(name, "is a second Unix socket")
         activated.local = listener
     elif name == _LOCAL:
-        raise _unfit(name, "is no Unix socket; one for TCP is to be called `http`")
+        raise _unfit(name, "is not a Unix socket; a TCP socket has to be called `http`")
     else:
         activated.tcp.append(listener)
 
@@ -102,7 +102,7 @@ def _unfit(name: str, why: str) -> StartupError:
 
 
 def _from_systemd(environ: MutableMapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Give name and descriptor of what sd_listen_fds(3) describes."""
+    """Yield name and descriptor of each socket that sd_listen_fds(3) describes."""
     values = {name: environ.pop(name, "") for name in _VARIABLES}
     if values["LISTEN_PID"] != str(os.getpid()) or not values["LISTEN_FDS"].isdigit():
         return
@@ -112,10 +112,10 @@ def _from_systemd(environ: MutableMapping[str, str]) -> Iterator[tuple[str, int]
 
 
 def _from_launchd() -> Iterator[tuple[str, int]]:
-    """Give name and descriptor of what launch_activate_socket(3) hands out; on a Mac only.
+    """Yield name and descriptor of each socket of launch_activate_socket(3); on a Mac only.
 
     An error means that there is no such socket: ESRCH where launchd did not start this process,
-    ENOENT where its plist names none so, EALREADY where it was handed out before.
+    ENOENT where its plist has none of that name, EALREADY where it was taken before.
     """
     library = ctypes.CDLL(None)
     try:

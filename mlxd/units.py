@@ -13,8 +13,11 @@ _SECONDS = {
     "µs": 1e-6,
     "ns": 1e-9,
 }
-_PART = r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(d|h|ms|m|s|us|µs|ns)"
-_DURATION = re.compile(rf"(?:{_PART})+", re.ASCII)
+_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
+_PART = rf"({_NUMBER})(d|h|ms|m|s|us|µs|ns)"
+_DURATION = rf"(?:{_PART})+"
+SECONDS_PATTERN = rf"{_NUMBER}|{_DURATION}"
+"""What `parse_seconds` takes, as a regular expression."""
 
 
 def size(count: int) -> str:
@@ -34,9 +37,14 @@ def parse_duration(text: str) -> float | None:
 
     The form is that of Go's time.ParseDuration without a sign, and with days.
     """
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text):
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text))
+
+
+def parse_seconds(text: str) -> float | None:
+    """Return the seconds of a number such as "300", or of a duration; None if it is neither."""
+    return float(text) if re.fullmatch(_NUMBER, text) else parse_duration(text)
 
 
 def address(host: str, port: int) -> str:

@@ -20,7 +20,7 @@ _NONE = {"type": "null"}
 
 
 def tables(text: str) -> str:
-    """Give the page `text` with its tables made anew.
+    """Return the page `text` with up-to-date tables.
 
     A table stands between the comments `fields of TYPE[, but not of TYPE]` and `end`.
     """
@@ -48,7 +48,7 @@ def _meaning(schema: dict[str, Any], *, needed: bool) -> str:
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """Say in a few words what a schema takes."""
+    """Return in a few words what a schema takes."""
     if alternatives := schema.get("anyOf"):
         return " or ".join(dict.fromkeys(_kind(one) for one in alternatives if one != _NONE))
     if "$ref" in schema:
@@ -83,7 +83,7 @@ def _range(schema: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """The command; gives the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()

@@ -2,7 +2,7 @@
 
     python -m scripts.homebrew_formula            # resolve the dependencies, pin each wheel
     python -m scripts.homebrew_formula --release  # also hash the tag's archive; or --archive FILE
-    python -m scripts.homebrew_formula --check    # change nothing, ask nobody; 1 when it is stale
+    python -m scripts.homebrew_formula --check    # change nothing; exit status 1 when it is stale
 
 pip chooses the wheels, for the formula's Python on each macOS that it supports. The same index
 gives the same formula, byte for byte.
@@ -31,7 +31,7 @@ FORMULA = ROOT / "packaging" / "homebrew" / "mlxd.rb"
 PYPROJECT = ROOT / "pyproject.toml"
 
 MACOS = {14: "on_sonoma", 15: "on_sequoia", 26: "on_tahoe :or_newer"}
-"""Every macOS that MLX has wheels of its own for, and how a formula names it."""
+"""Every macOS that MLX has wheels of its own for, and its name in a formula."""
 
 FILES = "https://files.pythonhosted.org/packages/"
 _PLACE = re.compile(rf"{re.escape(FILES)}[0-9a-f]{{2}}/[0-9a-f]{{2}}/[0-9a-f]{{60}}/[^/]+\.whl")
@@ -69,7 +69,7 @@ Index = dict[str, Wheel]
 
 
 def requirements(pyproject: Mapping[str, Any], python: str) -> list[Requirement]:
-    """Give what the project requires on a Mac with `python`."""
+    """Return what the project requires on a Mac with `python`."""
     found = map(Requirement, pyproject["project"]["dependencies"])
     return [each for each in found if applies(each, python)]
 
@@ -96,7 +96,7 @@ def applies(requirement: Requirement, python: str, extras: Iterable[str] = ()) -
 
 
 def reached(wanted: Iterable[Requirement], index: Index, python: str) -> tuple[Index, list[str]]:
-    """Give the wheels that `wanted` leads to, and the requirements that `index` does not meet."""
+    """Return the wheels that `wanted` leads to, and the requirements that `index` does not meet."""
     found: Index = {}
     missing: list[str] = []
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -118,7 +118,7 @@ def reached(wanted: Iterable[Requirement], index: Index, python: str) -> tuple[I
 
 
 def resolve(wanted: list[Requirement], python: str) -> dict[int, Index]:
-    """Give every wheel that `wanted` leads to, for each macOS.
+    """Return every wheel that `wanted` leads to, for each macOS.
 
     Raises:
         FormulaError: pip finds none, or finds one elsewhere than on PyPI.
@@ -140,7 +140,7 @@ def resolve(wanted: list[Requirement], python: str) -> dict[int, Index]:
 
 
 def ask_pip(wanted: list[str], python: str, macos: int, *options: str) -> Index:
-    """Give what pip would install on Apple silicon with `macos`, by name.
+    """Return what pip would install on Apple silicon with `macos`, by name.
 
     Raises:
         FormulaError: it would not, or not from PyPI.
@@ -175,7 +175,7 @@ def ask_pip(wanted: list[str], python: str, macos: int, *options: str) -> Index:
 
 
 def read_report(report: Mapping[str, Any]) -> Index:
-    """Give the wheels of a report of `pip install --report`.
+    """Return the wheels of a report of `pip install --report`.
 
     Raises:
         FormulaError: one is not a file of PyPI.
@@ -238,12 +238,12 @@ def with_release(formula: str, repository: str, version: str, sha256: str) -> st
 
 
 def archive_url(repository: str, version: str) -> str:
-    """Give where GitHub has the source of `version`."""
+    """Return where GitHub has the source of `version`."""
     return f"{repository}/archive/refs/tags/v{version}.tar.gz"
 
 
 def python_of(formula: str) -> str:
-    """Give the Python that the formula is for, like "3.14"."""
+    """Return the Python that the formula is for, like "3.14"."""
     return _one(_PYTHON, formula)
 
 
@@ -275,7 +275,7 @@ def complaints(formula: str, pyproject: Mapping[str, Any]) -> Iterator[str]:
 
 
 def repository_of(formula: str, pyproject: Mapping[str, Any]) -> str:
-    """Give the project's repository: pyproject's, or else the one the formula has."""
+    """Return the project's repository: pyproject's, or else the one the formula has."""
     urls: Mapping[str, str] = pyproject["project"].get("urls", {})
     return urls.get("Repository", _one(_HOMEPAGE, formula)).rstrip("/")
 
@@ -301,7 +301,7 @@ def _download(url: str) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the command line says, and give the exit status."""
+    """Do what the command line says, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.homebrew_formula")
     parser.add_argument("--formula", type=Path, default=FORMULA)
     parser.add_argument("--check", action="store_true", help="change nothing; 1 when it is stale")

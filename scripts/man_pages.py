@@ -1,8 +1,8 @@
-"""Write the manual pages in packaging/man, from what the commands and the keys say of themselves.
+"""Write the manual pages in packaging/man, from the help of the commands and the keys.
 
     python -m scripts.man_pages [--check]
 
-With `--check` nothing is written, and the exit status is 1 where a page is out of date. A page
+With `--check` nothing is written, and the exit status is 1 if a page is out of date. A page
 keeps its date as long as nothing else in it changes.
 """
 
@@ -28,39 +28,39 @@ _DATE = re.compile(r"^\.Dd (.*)$", re.MULTILINE)
 _LITERAL = "\b\n"
 _EXAMPLES = "Examples:"
 _ENVIRONMENT = {
-    "MLXD_HOME": "A folder that holds everything: configuration, models, logs and socket.",
-    "MLXD_SECTION__KEY": "The value of a key of the configuration, such as MLXD_SERVER__PORT=8081; "
-    "lists are separated by commas.",
+    "MLXD_HOME": "Folder for everything: configuration, models, logs and socket.",
+    "MLXD_SECTION__KEY": "Sets a configuration key, such as MLXD_SERVER__PORT=8081. Lists are "
+    "comma-separated.",
 }
-_MLXCTL_ENVIRONMENT = {"NO_COLOR": "Not empty: there is no colour."}
+_MLXCTL_ENVIRONMENT = {"NO_COLOR": "If not empty, output has no colour."}
 _MLXD_ENVIRONMENT = {
-    "HF_TOKEN": "The token for private and gated models of the hub.",
-    "HF_ENDPOINT": "Another hub.",
+    "HF_TOKEN": "Token for private and gated models of the hub.",
+    "HF_ENDPOINT": "URL of another hub.",
 }
 _FILES = {
-    "~/Library/Application Support/mlxd": "On macOS: config.toml, settings.toml, the models, the "
-    "adapters and the socket.",
+    "~/Library/Application Support/mlxd": "On macOS: config.toml, settings.toml, models, adapters "
+    "and the socket.",
     "~/Library/Logs/mlxd": "On macOS: the log.",
     "~/.config/mlxd": "On Linux: config.toml and settings.toml.",
-    "~/.local/share/mlxd": "On Linux: the models and the adapters.",
+    "~/.local/share/mlxd": "On Linux: models and adapters.",
     "~/.local/state/mlxd": "On Linux: the log and the socket.",
 }
 _MLXCTL_STATUS = {
-    "0": "It is done.",
-    "1": "It failed; a line on standard error says why.",
-    "2": "It was called wrongly.",
-    "3": "The daemon does not run.",
-    "130": "It was interrupted.",
+    "0": "Success.",
+    "1": "Failure. A line on standard error says why.",
+    "2": "Wrong usage.",
+    "3": "The daemon is not running.",
+    "130": "Interrupted.",
 }
 _MLXD_STATUS = {
-    "0": "It was asked to stop.",
-    "1": "It could not start, or not go on; a line on standard error says why.",
-    "78": "The configuration is at fault.",
+    "0": "Stopped on request.",
+    "1": "Could not start or continue. A line on standard error says why.",
+    "78": "The configuration is invalid.",
 }
 
 
 def pages() -> dict[Path, str]:
-    """Give every page; each has the date of its file where nothing else has changed."""
+    """Return every page; each keeps the date of its file if nothing else has changed."""
     made = {
         "mlxctl.1": _page("mlxctl", 1, "control the language-model daemon", _mlxctl()),
         "mlxd.1": _page("mlxd", 1, "language-model daemon for MLX", _mlxd()),
@@ -92,8 +92,8 @@ def _mlxctl() -> Iterator[str]:
     yield ".Sh DESCRIPTION"
     yield from _text(
         "Starts and stops the daemon, asks it questions, downloads and switches its models, and "
-        "says what runs. It speaks to the daemon over a Unix socket. Each command has a --help of "
-        "its own."
+        "shows what is running. It talks to the daemon over a Unix socket. Each command has its "
+        "own --help."
     )
     for title, commands in cli.SECTIONS.items():
         yield f".Ss {title}"
@@ -123,12 +123,12 @@ def _mlxd() -> Iterator[str]:
 def _config() -> Iterator[str]:
     yield ".Sh DESCRIPTION"
     yield from _text(
-        "The daemon reads config.toml when it starts. It belongs to the person, and no program "
-        "writes to it but `mlxctl config init`, which makes it with every key commented out. What "
-        "`mlxctl use` and `mlxctl alias` choose is kept in settings.toml beside it. Of a key that "
-        "is set more than once the last holds: the default, config.toml, settings.toml, the "
-        "environment, the flags of mlxd. A mistake is one line that names file and key, and the "
-        "daemon does not start on it; `mlxctl config validate` finds it before."
+        "The daemon reads config.toml when it starts. `mlxctl config init` creates it with every "
+        "key commented out; no program changes it after that. What `mlxctl use` and "
+        "`mlxctl alias` choose is kept in settings.toml beside it. Each of these overrides the "
+        "ones before it: the defaults, config.toml, settings.toml, the environment, the flags of "
+        "mlxd. If there is a mistake, the daemon does not start, and prints a line that names "
+        "file and key. To check the files, run `mlxctl config validate`."
     )
     for name, section in SECTIONS.items():
         yield f".Ss {name}"
@@ -136,8 +136,8 @@ def _config() -> Iterator[str]:
         yield from _keys(key for path, key in KEYS.items() if path[0] == name)
     yield ".Ss model"
     yield from _text(
-        'What holds for one model is in a table [model."ID"] with its id. It may also have '
-        "generation = {...}, with the keys of [generation] that are different for it."
+        'Settings for one model, in a table [model."ID"] with its id. It may also have '
+        "generation = {...}, with the keys of [generation] that differ for this model."
     )
     yield from _keys(MODEL_KEYS.values())
     yield from _list("ENVIRONMENT", "Ev", _ENVIRONMENT)
@@ -154,12 +154,12 @@ def _keys(keys: Iterable[Key]) -> Iterator[str]:
     yield ".Bl -tag -width Ds"
     for key in keys:
         yield f".It Cm {key.path[-1]} No = {_argument(key.write(key.default))}"
-        yield from _text(f"{key.meta.description} Allowed is {key.expected}.")
+        yield from _text(f"{key.meta.description} Value: {key.expected}.")
     yield ".El"
 
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
-    """Give the item of a list that a command is, with its options and commands below it."""
+    """Yield a list item for a command, with its options and subcommands below it."""
     pieces = [piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
     subcommands = command.commands if isinstance(command, click.Group) else {}
     words = [] if subcommands else [f"Ar {_argument(piece)}" for piece in pieces]
@@ -195,7 +195,7 @@ def _flag(name: str) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Give a command's help; what click is to leave as it is becomes a display."""
+    """Yield a command's help; a block that click leaves unwrapped becomes a display."""
     for number, paragraph in enumerate(inspect.cleandoc(text).split("\n\n")):
         if not paragraph.startswith(_LITERAL):
             yield from [".Pp"] * (number > 0)
@@ -228,7 +228,7 @@ def _see_also(*others: str) -> Iterator[str]:
 
 
 def _text(text: str) -> Iterator[str]:
-    """Give running text, each sentence on lines of its own."""
+    """Yield running text, each sentence on its own lines."""
     for sentence in re.split(r"(?<=[.!?]) +", " ".join(text.split())):
         quoted = re.sub(r"`(.*?)`", r"“\1”", sentence)
         lines = textwrap.wrap(quoted, _WIDTH, break_on_hyphens=False, break_long_words=False)
@@ -242,7 +242,7 @@ def _escaped(line: str) -> str:
 
 
 def _argument(text: str) -> str:
-    """Give one argument of a macro."""
+    """Return one argument of a macro."""
     inner = _escaped(text).replace('"', "\\(dq")
     return f'"{inner}"' if " " in inner or not inner else inner
 

@@ -2,7 +2,7 @@
 
     python -m scripts.service_templates
 
-@BIN@ is the folder of the `mlxd` command, @LOGS@ that of its logs, @STATE@ that of its socket.
+@BIN@ is the folder of the `mlxd` command, @LOGS@ holds its logs, and @STATE@ its socket.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ PACKAGING = Path(__file__).resolve().parent.parent / "packaging"
 
 
 def templates() -> dict[Path, bytes]:
-    """Give every file with its content."""
+    """Return the content of every file."""
     files = {}
     for mode, suffix in ((Mode.AT_LOGIN, ""), (Mode.ON_DEMAND, ".on-demand")):
         service = description(mode)
@@ -26,7 +26,7 @@ def templates() -> dict[Path, bytes]:
 
 
 def description(mode: Mode) -> Description:
-    """Give the daemon with its defaults."""
+    """Return the daemon with its defaults."""
     idle = {"MLXD_SERVER__IDLE_EXIT": ON_DEMAND_IDLE_EXIT} if mode is Mode.ON_DEMAND else {}
     return Description(
         mode=mode,

@@ -1,4 +1,4 @@
-"""docs/api.md tells the truth: its examples are run, its tables compared with the types."""
+"""docs/api.md is right: its examples are run, its tables compared with the types."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def run(command: str, daemon: DaemonProcess) -> str:
 
 
 def shape(value: Any) -> Any:
-    """Give what an example shares with every other answer to it."""
+    """Return what an example has in common with every other answer to it."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -66,11 +66,11 @@ def test_each_endpoint_has_an_example() -> None:
         assert f"{ADDRESS}{path}" in commands
 
 
-def test_the_tables_of_fields_are_those_of_the_types() -> None:
+def test_the_tables_of_fields_match_the_types() -> None:
     assert tables(TEXT) == TEXT, "run scripts/api_tables.py"
 
 
-def test_the_table_of_errors_has_each_of_them() -> None:
+def test_the_table_of_errors_has_every_error() -> None:
     def leaves(error: type[errors.MlxdError]) -> Iterator[type[errors.MlxdError]]:
         for sub in error.__subclasses__():
             yield from leaves(sub)

@@ -1,4 +1,4 @@
-"""What is in examples/ runs as it is."""
+"""The programs in examples/ run as they are."""
 
 import os
 import re
@@ -54,22 +54,22 @@ def test_the_client_example_without_a_daemon(where: list[str], tmp_path: Path) -
     assert "mlxctl start" in line
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="there is no jq")
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 class TestShellScript:
-    def test_it_asks(self, daemon: DaemonProcess) -> None:
+    def test_it_asks_a_question(self, daemon: DaemonProcess) -> None:
         done = run(SCRIPT, 'What is the capital of France? "quoted"', home=daemon.home)
         assert done.returncode == 0, done.stderr
         *answer, choice = done.stdout.splitlines()
         assert answer
         assert choice in ("a question: yes", "a question: no")
 
-    def test_it_tells_an_error_in_one_line(self, daemon: DaemonProcess) -> None:
+    def test_it_prints_an_error_as_one_line(self, daemon: DaemonProcess) -> None:
         done = run(SCRIPT, "word " * 9000, home=daemon.home)
         assert done.returncode == 1
         (line,) = done.stderr.splitlines()
         assert line.startswith("socket.sh: the prompt has ")
 
-    def test_without_a_daemon_it_says_so(self, tmp_path: Path) -> None:
+    def test_it_fails_without_a_daemon(self, tmp_path: Path) -> None:
         done = run(SCRIPT, "Hi", home=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "socket.sh: no mlxd is running (try: mlxctl start)\n"
+        assert done.stderr == "socket.sh: mlxd is not running (try: mlxctl start)\n"

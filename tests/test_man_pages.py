@@ -1,4 +1,4 @@
-"""The manual pages say what the commands and the configuration say."""
+"""The manual pages match the commands and the configuration."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ def test_a_page_is_up_to_date(file: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="there is no mandoc")
 @pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
-def test_mandoc_finds_no_fault(file: Path) -> None:
+def test_mandoc_reports_nothing(file: Path) -> None:
     lint = subprocess.run(["mandoc", "-Tlint", str(file)], capture_output=True, text=True)
     faults = [
         line for line in lint.stdout.splitlines() if "referenced manual not found" not in line

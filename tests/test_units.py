@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlxd.units import address, parse_duration
+from mlxd.units import address, parse_duration, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,16 @@ def test_a_duration_is_a_sum_of_numbers_with_units(text: str, seconds: float) ->
 @pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "1h 30m", "five minutes", "5m\n"])
 def test_what_is_no_duration(text: str) -> None:
     assert parse_duration(text) is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("0.5", 0.5), ("1h30m", 5400)])
+def test_seconds_are_a_number_or_a_duration(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-5", "1e3", "5\n", "soon"])
+def test_what_is_no_number_of_seconds(text: str) -> None:
+    assert parse_seconds(text) is None
 
 
 def test_an_address_with_six_parts_has_brackets() -> None:

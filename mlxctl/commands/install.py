@@ -18,21 +18,21 @@ from mlxd.config import Config
 
 @click.command()
 @click.option("--at-login", "mode", flag_value=Mode.AT_LOGIN, default=True, help="The default.")
-@click.option("--on-demand", "mode", flag_value=Mode.ON_DEMAND, help="With the first connection.")
+@click.option("--on-demand", "mode", flag_value=Mode.ON_DEMAND, help="At the first connection.")
 @click.option("--system", "mode", flag_value=Mode.SYSTEM, help="At boot, whoever logs in (root).")
-@click.option("--print", "show", is_flag=True, help="Print what would be written; touch nothing.")
+@click.option("--print", "show", is_flag=True, help="Print the service; change nothing.")
 @click.option(
     "--manager",
     "name",
     type=click.Choice(["launchd", "systemd"]),
-    help="Whose service; left out, that of this system.",
+    help="Service manager to use (default: this system's).",
 )
 def install(mode: str, name: str | None, *, show: bool) -> None:
-    """Have launchd or systemd start the daemon, at each login unless you say otherwise.
+    """Install mlxd as a service that launchd or systemd starts, by default at each login.
 
-    MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, but for the API key. Run
-    it again to change any of that: what is right already is left alone. After an upgrade or a
-    change of the configuration, `mlxctl restart` is enough on a Mac.
+    MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, except the API key. Run
+    this again to change any of them, after an upgrade, and after a change of server.host,
+    server.port or server.socket. It does nothing if the service is up to date.
     """
     settings = config.load()
     config.check(settings)
@@ -44,13 +44,13 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
         return
     other = choose.installed(settings)
     if other is not None and other.is_homebrews:
-        raise _refusal(other, "for mlxctl to do so, first brew services stop mlxd")
+        raise _refusal(other, "run first: brew services stop mlxd")
     if other is not None and isinstance(manager, LaunchdManager) and _differ(manager, other):
         other.uninstall(report)
     before = manager.pid()
     changed = manager.install(when, report)
     status = manager.describe()
-    verb = "is installed" if changed else "is installed already, as it should be"
+    verb = "is installed" if changed else "is installed already, and up to date"
     click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({status.file})")
     if when is not Mode.ON_DEMAND:
         tell_start(manager, before)
@@ -59,8 +59,8 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
 @click.command()
 @click.option("--purge", is_flag=True, help="Also remove logs, socket and chat history.")
 def uninstall(*, purge: bool) -> None:
-    """Stop the daemon and take its service out; nothing is left that would start it."""
-    manager = _installed("brew services stop mlxd takes it out")
+    """Stop the daemon and remove its service."""
+    manager = _installed("to remove it, run: brew services stop mlxd")
     if manager is not None:
         where = manager.describe().file
         manager.uninstall(report)
@@ -73,20 +73,20 @@ def uninstall(*, purge: bool) -> None:
 
 @click.command()
 def enable() -> None:
-    """Have the service started by itself again."""
-    _demand("brew services start mlxd enables it").enable()
+    """Start mlxd automatically again."""
+    _demand("to enable it, run: brew services start mlxd").enable()
     click.echo("mlxd is enabled")
 
 
 @click.command()
 def disable() -> None:
-    """Have the service never started by itself; one that runs goes on."""
-    _demand("brew services stop mlxd keeps it from that").disable()
-    click.echo("mlxd is disabled: it does not start by itself until mlxctl enable")
+    """Do not start mlxd automatically. A running daemon keeps running."""
+    _demand("to disable it, run: brew services stop mlxd").disable()
+    click.echo("mlxd is disabled and does not start automatically. To enable it: mlxctl enable")
 
 
 def _check_carried(settings: Config) -> None:
-    """See that the service has what it needs, though it gets no API key from this shell.
+    """Check the configuration without the API key of this shell, which the service does not get.
 
     Raises:
         ConfigError: it would listen beyond this machine without a key.
@@ -95,8 +95,8 @@ def _check_carried(settings: Config) -> None:
     if carried.server.api_key == settings.server.api_key:
         return
     report(
-        "MLXD_SERVER__API_KEY is not carried into the service, whose description others can read: "
-        f"write server.api_key into {paths.config_file()}"
+        "the service does not get MLXD_SERVER__API_KEY, since others can read its description. "
+        f"Write server.api_key into {paths.config_file()}"
     )
     config.check(carried)
 
@@ -106,10 +106,10 @@ def _differ(one: LaunchdManager, other: Installer) -> bool:
 
 
 def _installed(instead: str) -> Installer | None:
-    """Give the manager that knows the daemon.
+    """Return the manager that the service is installed with.
 
     Raises:
-        CommandFailed: it is Homebrew's, and not ours to change: `instead` says what does.
+        CommandFailed: it is Homebrew's, so that mlxctl leaves it alone; do `instead`.
     """
     manager = choose.installed(config.load())
     if manager is not None and manager.is_homebrews:
@@ -124,13 +124,13 @@ def _refusal(manager: Installer, instead: str) -> CommandFailed:
 
 def _demand(instead: str) -> Installer:
     if (manager := _installed(instead)) is None:
-        raise CommandFailed("mlxd is not installed as a service: mlxctl install")
+        raise CommandFailed("mlxd is not installed as a service. Run: mlxctl install")
     return manager
 
 
 def _purge(places: list[Path]) -> None:
     if choose.in_charge(config.load()).pid() is not None:
-        raise CommandFailed("mlxd is still running, so its files stay: mlxctl stop")
+        raise CommandFailed("mlxd is still running, so its files stay. Run: mlxctl stop")
     for place in filter(Path.exists, places):
         if place.is_dir():
             shutil.rmtree(place)

@@ -26,7 +26,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     service = manager.describe()
     found = _status(Client(settings.socket_file()), settings, service)
     if as_json:
-        whole = {**msgspec.to_builtins(found), "service": msgspec.to_builtins(service)}
+        whole = {**msgspec.to_builtins(found), "service": service.as_json()}
         click.echo(msgspec.json.format(msgspec.json.encode(whole)))
     else:
         click.echo("\n".join(_lines(found, service)))
@@ -114,4 +114,4 @@ def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
     ]
     if service.last_exit is not None:
         lines.append(("last exit", service.last_exit))
-    return lines + [("fault", fault) for fault in service.faults]
+    return lines + [("fault", str(fault)) for fault in service.faults]

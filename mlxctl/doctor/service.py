@@ -1,7 +1,6 @@
 """Who starts the daemon, whether it runs, why the one before has ended, whether it is outdated."""
 
 import contextlib
-import plistlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,13 +13,12 @@ from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import end_of_lines, opened
 from mlxctl.logs.history import backwards
 from mlxctl.service.manager import ServiceStatus
+from mlxctl.service.plist import standard_error
 from mlxctl.terminal import duration
 from mlxd import __version__, paths
 
 _ENTRIES = 50_000  # of the log, that are looked at
 _TAIL_BYTES = 4096
-_TWO_SERVICES = "brew services stop mlxd"  # what mends that Homebrew's is beside ours
-_COMMANDS = ("mlxctl ", "brew ", "sudo ")
 
 
 class _End(msgspec.Struct):
@@ -52,7 +50,7 @@ def manager(situation: Facts) -> Iterator[Finding]:
     elif not service.faults:
         yield _of_healthy(service)
     for fault in service.faults:
-        yield _of_fault(fault)
+        yield warning("service", fault.message, fault.fix)
 
 
 def daemon(situation: Facts) -> Iterator[Finding]:
@@ -103,16 +101,6 @@ def _of_healthy(service: ServiceStatus) -> Finding:
     return good("service", f"{who} starts it {service.starts}")
 
 
-def _of_fault(fault: str) -> Finding:
-    """Give a fault of `ServiceStatus`, which ends with what mends it."""
-    message, _, mend = fault.rpartition(": ")
-    if not mend.startswith(_COMMANDS):
-        return warning("service", fault)
-    if mend == _TWO_SERVICES:
-        return bad("service", f"{message}; one of the two always fails", mend)
-    return warning("service", message, mend)
-
-
 def _of_end(end: _End, situation: Facts) -> Iterator[Finding]:
     how = f" ({end.code})" if end.code else ""
     if end.said:
@@ -133,7 +121,7 @@ def _last_end(situation: Facts) -> _End:
     end = _logged_end(paths.log_file(), running=situation.pid is not None)
     end.code = _code(service)
     if situation.pid is None:
-        end.said = _last_words(_output_file(service), end.at)
+        end.said = _last_words(standard_error(Path((service and service.file) or "")), end.at)
     return end
 
 
@@ -160,15 +148,6 @@ def _logged_end(file: Path, *, running: bool) -> _End:
                     return _End(well=False, at=entry.seconds)
                 this_one = False
         return _End()
-
-
-def _output_file(service: ServiceStatus | None) -> Path:
-    """Give where what is printed beside the log goes; Homebrew has a place of its own."""
-    try:
-        found = plistlib.loads(Path((service and service.file) or "").read_bytes())
-        return Path(found["StandardErrorPath"])
-    except (OSError, ValueError, KeyError, TypeError, plistlib.InvalidFileException):
-        return paths.stderr_file()
 
 
 def _last_words(file: Path, since: float | None) -> str:

@@ -1,11 +1,11 @@
-"""The service managers mlxctl can drive, one module each.
+"""The service managers that mlxctl can drive, one module each.
 
-manager      the interface of all
+manager      the interface of all, and what they tell of the service
 choose       which one is in charge
-description  what each is told of the daemon
-launchd      with plist (what it is given) and launchctl (how it is spoken to)
+description  what each is told about the daemon
+launchd      with plist (what launchd is given) and launchctl (how it is spoken to)
+homebrew     the job of `brew services`, with brew (what `brew` knows); conflicts: other jobs
 systemd      user units
-homebrew     that of `brew services`, with homebrew_launchd, homebrew_systemd and brew
-process      where nobody is in charge
-observation  the daemon from outside, whoever started it; owner says whose the home is
+process      no service manager
+probe        the daemon from outside, whoever started it; pidfile says whose the home is
 """

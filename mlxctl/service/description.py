@@ -1,4 +1,4 @@
-"""What a service manager is told of the daemon: its program, environment, sockets and limits."""
+"""What a service manager is told about the daemon: program, environment, sockets and limits."""
 
 import os
 import pwd
@@ -38,8 +38,8 @@ class Mode(StrEnum):
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon as a service; every path is absolute and stays the same over upgrades.
 
-    `host` is empty where the daemon is to bind a TCP port of its own choice. `user` and `user_id`
-    say whose a service of the whole machine is.
+    `host` is empty where the daemon binds a TCP port of its own choice. A service of the whole
+    machine runs as `user`, whose id is `user_id`.
     """
 
     mode: Mode
@@ -57,9 +57,9 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 def describe(
     config: Config, mode: Mode, environment: Mapping[str, str], user: str | None = None
 ) -> Description:
-    """Give what `config` makes of the service that runs in `environment`.
+    """Return the service that `config` makes, to run in `environment`.
 
-    One of the whole machine is run as `user`: left out, as who asks for it, through sudo too.
+    A service of the whole machine runs as `user`; by default, as whoever runs mlxctl or sudo.
     """
     owner = _account(user) if mode is Mode.SYSTEM else None
     absolute = {
@@ -99,7 +99,7 @@ def _account(user: str | None) -> pwd.struct_passwd:
 
 
 def program() -> tuple[str, ...]:
-    """Give how `mlxd` of this installation is run, by a path that an upgrade does not change."""
+    """Return the command that runs this installation's mlxd, by a path that upgrades keep."""
     beside = Path(sys.executable).with_name("mlxd")
     if os.access(beside, os.X_OK):
         return (stable(str(beside)),)
@@ -107,17 +107,17 @@ def program() -> tuple[str, ...]:
 
 
 def stable(path: str) -> str:
-    """Give Homebrew's lasting name of what is in its Cellar, which each upgrade empties."""
+    """Return Homebrew's lasting path of a file in its Cellar, which each upgrade empties."""
     if match := _CELLAR.fullmatch(path):
         return f"{match['prefix']}/opt/{match['formula']}/{match['rest']}"
     return path
 
 
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what of this shell's environment belongs to the service: places and settings.
+    """Return the places and settings of this shell's environment that hold for the service too.
 
-    An API key does not: others can read a service's description. HOME does where it is not the one
-    that a service manager gives. Paths are made absolute: the daemon lives in "/".
+    An API key does not: other users can read a service's description. HOME does where it is not
+    the account's. Paths become absolute, since the daemon runs in "/".
     """
     home = paths.home()
     found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}

@@ -1,24 +1,23 @@
-"""launchd: a job of this user's, or of the whole machine, described by a property list.
+"""launchd: a job of this user's, or of the whole machine, that a property list describes.
 
-What only a Mac can prove is marked `on a Mac`; tests/fakes/launchctl plays launchd elsewhere.
+It has not run on a Mac yet; elsewhere tests/fakes/launchctl stands in for launchd.
 """
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
-from mlxctl.service import homebrew, launchctl, plist
-from mlxctl.service.conflicts import rivals
-from mlxctl.service.description import Mode, carried, describe, program
+from mlxctl.service import launchctl, plist
+from mlxctl.service.description import Mode, carried
 from mlxctl.service.launchctl import Job, Launchctl
-from mlxctl.service.loader import Found, Loader
-from mlxctl.service.manager import Report, ServiceStatus
-from mlxctl.service.plist import Plist
-from mlxctl.service.plist_file import PlistFile
+from mlxctl.service.manager import Fault, Report, ServiceStatus
+from mlxctl.service.plist import AQUA, BACKGROUND, Plist
 from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
 from mlxctl.service.process import ProcessManager
-from mlxd import config, paths
+from mlxd import paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.errors import ConfigError
@@ -26,8 +25,10 @@ from mlxd.errors import ConfigError
 AGENTS = Path("~/Library/LaunchAgents")
 DAEMONS = Path("/Library/LaunchDaemons")
 
-_STARTS = 3
-_LOOK_SECONDS = 0.2
+_LOAD_TRIES = 6
+_PAUSE_SECONDS = 0.2
+_QUIET_SECONDS = 2.0
+_LATE_SECONDS = 5.0  # launchd kills after ExitTimeOut, and then has to clean up
 
 
 class LaunchdManager:
@@ -36,49 +37,45 @@ class LaunchdManager:
     name = "launchd"
     is_homebrews = False
 
-    def __init__(self, settings: Config, control: Launchctl, label: str, folder: Path) -> None:
-        self._config = settings
+    def __init__(self, config: Config, control: Launchctl, label: str, folder: Path) -> None:
+        self._config = config
         self._control = control
         self._label = label
-        self._file = PlistFile(folder.expanduser() / f"{label}.plist")
-        self._daemon = Probe(settings)
+        self._file = folder.expanduser() / f"{label}.plist"
+        self._daemon = Probe(config)
         self._system = folder == DAEMONS
-        self._loader = Loader(
-            control, label, self._file, system=self._system, stop_seconds=self._daemon.stop_limit
-        )
 
     def installed(self) -> bool:
-        """Whether there is a plist, or a job that was loaded from one."""
-        return self._file.exists() or self._loader.find().job is not None
+        """Whether there is a plist, or a job of this login that was loaded from one."""
+        return self._file.exists() or (not self._system and self._find()[1] is not None)
 
     def pid(self) -> int | None:
-        """Give the daemon's process id, None when none runs."""
+        """Return the daemon's process id, None when none runs."""
         return self._daemon.pid()
 
     def keeps_sockets(self) -> bool:
-        """Whether asking on the daemon's socket would start it."""
-        listens = b"<key>Sockets</key>" in self._file.content()
-        return listens and self._loader.find().job is not None
+        """Whether a connection to the daemon's socket would start it."""
+        return "Sockets" in (plist.read(self._file) or {}) and self._find()[1] is not None
 
     def describe(self) -> ServiceStatus:
-        """Give who is in charge, and what is wrong with that."""
-        found = self._loader.find()
-        job, on_disk = found.job, self._file.read()
-        disabled = self._loader.is_disabled(found.target.rpartition("/")[0])
+        """Return who is in charge, and what is wrong with that."""
+        domain, job = self._find()
+        found = plist.read(self._file)
+        disabled = self._control.is_disabled(domain, self._label)
         return ServiceStatus(
             manager=self.name,
-            label=found.target,
-            file=str(self._file.path),
+            label=self._target(domain),
+            file=str(self._file),
             loaded=job is not None,
             pid=job.pid if job else None,
-            keeps_sockets=job is not None and "Sockets" in (on_disk or {}),
-            starts="never: disabled" if disabled else self._starts(on_disk),
-            last_exit=self._last_exit(job, on_disk),
-            faults=self._faults(job, on_disk, disabled=disabled),
+            keeps_sockets=job is not None and "Sockets" in (found or {}),
+            starts="never: disabled" if disabled else self._starts(found),
+            last_exit=self._last_exit(job),
+            faults=list(self._faults(job, found, disabled=disabled)),
         )
 
     def start(self, report: Report) -> Status:
-        """Load the job where it is not, run it, and wait until the daemon answers."""
+        """Load the job where it is not loaded, run it, and wait until the daemon answers."""
         pid = self.pid()
         if pid is not None:
             status = self._daemon.wait_for_other(pid)
@@ -86,282 +83,230 @@ class LaunchdManager:
                 return status
             self._wait_for_end(pid, report)
         self._demand_root("start")
-        self._renew(report)
-        for _ in range(_STARTS):
-            if self._loader.find().job is None:
-                if not self._file.exists():
-                    raise CommandFailed(f"{self._file.path} is gone: mlxctl install")
-                self._loader.load(self._allow, report)
-            target, job = self._loader.demand()
-            ended_before = (job.runs or 0) - (job.pid is not None)
-            # Not -k, which would end one that has just been started by a connection.
-            self._control.demand("kickstart", target, fine=(launchctl.ALREADY_IN_PROGRESS,))
-            if (status := self._wait_for_answer(target, ended_before)) is not None:
-                return status  # or else a stop had just begun to unload it
-        raise CommandFailed(f"somebody else unloads {self._label}; see: mlxctl status")
+        began = time.time()
+        domain, job = self._find()
+        if job is None:
+            self._load(domain)
+        # Without -k, which would end a process that a connection has just started.
+        fine = (launchctl.ALREADY_IN_PROGRESS,)
+        self._control.demand("kickstart", self._target(domain), fine=fine)
+        return self._wait_for_answer(self._target(domain), began)
 
     def restart(self, report: Report) -> Status:
-        """End the process but not the job, so that who connects meanwhile waits in the kernel.
-
-        Where another plist has to be loaded, the job does end.
-        """
-        found, pid = self._loader.find(), self.pid()
-        ours = found.job is not None and pid is not None and found.job.pid == pid
-        if pid is None or not ours or self._is_outdated(found):
-            if pid is not None or found.job is not None:
-                self.stop(report)
-            return self.start(report)
-        self._demand_root("restart")
-        # SIGTERM lets requests finish, whatever `kickstart -k` would do, which is told nowhere.
-        if not self._daemon.is_stopping():
-            gone = (launchctl.NO_SUCH_PROCESS,)
-            self._control.demand("kill", "SIGTERM", found.target, fine=gone)
-        self._wait_for_end(pid, report)
+        """End the process but not the job, so that clients that connect meanwhile only wait."""
+        domain, job = self._find()
+        pid = self.pid()
+        if pid is not None and (job is None or job.pid != pid):
+            self.stop(report)  # a daemon that launchd did not start
+        elif pid is not None:
+            self._demand_root("restart")
+            # SIGTERM lets requests finish; what `kickstart -k` does is documented nowhere.
+            if not self._daemon.is_stopping():
+                gone = (launchctl.NO_SUCH_PROCESS,)
+                self._control.demand("kill", "SIGTERM", self._target(domain), fine=gone)
+            self._wait_for_end(pid, report)
         return self.start(report)
 
     def stop(self, report: Report) -> None:
         """Unload the job, which lets running requests finish; the plist stays where it is."""
-        found, pid = self._loader.find(), self.pid()
-        if found.job is None and pid is None:
+        domain, job = self._find()
+        pid = self.pid()
+        if job is None and pid is None:
             raise NotRunning("mlxd is not running")
         self._demand_root("stop")
-        if pid is not None and (found.job is None or found.job.pid != pid):
-            ProcessManager(self._config).stop(report)  # one that was started by hand
-        if found.job is not None:
-            self._loader.unload(found.target, report)
+        if pid is not None and (job is None or job.pid != pid):
+            ProcessManager(self._config).stop(report)  # a daemon that launchd did not start
+        if job is not None:
+            self._unload(domain, report)
 
     def preview(self, mode: Mode) -> str:
-        """Give the plist that `install` would write."""
-        return plist.sealed(
-            plist.render(self._wanted(mode, carried(os.environ), plist.AQUA))
-        ).decode()
+        """Return the plist that `install` would write."""
+        return plist.render(self._wanted(mode, AQUA)).decode()
 
     def install(self, mode: Mode, report: Report) -> bool:
-        """Write the plist and load the job; what is right already is left alone."""
-        found = self._loader.find()
-        wanted = self._wanted(mode, carried(os.environ), plist.session_of(found.domain))
-        content = plist.sealed(plist.render(wanted))
+        """Write the plist and load the job, unless that is so already."""
         self._demand_root("install --system")
-        enabled = not self._loader.is_disabled(found.domain)
-        if (
-            self._file.content() == content
-            and enabled
-            and found.job
-            and self._loader.is_of(found.job)
-        ):
+        domain, session = self._domain_to_install()
+        wanted = self._wanted(mode, session)
+        loaded_in, job = self._find()
+        disabled = self._control.is_disabled(domain, self._label)
+        if plist.read(self._file) == wanted and job is not None and not disabled:
             return False
-        if found.job is not None:
-            self._loader.unload(found.target, report)
+        if job is not None:
+            self._unload(loaded_in, report)
         elif self.pid() is not None:
-            report("mlxd runs already, and is stopped: from now on launchd starts it")
+            report("stopping mlxd, which runs already: from now on launchd starts it")
             ProcessManager(self._config).stop(report)
-        self._write(content, wanted)
-        if not enabled:
-            self._loader.enable(found.domain)
-        self._loader.load(self._allow, report)
+        folders = (paths.log_dir(), self._daemon.socket_file.parent)
+        plist.write(self._file, plist.render(wanted), folders, wanted.get("UserName"))
+        if disabled:
+            self._control.demand("enable", self._target(domain))
+        self._load(domain)
         return True
 
     def uninstall(self, report: Report) -> bool:
         """Unload the job and remove its plist."""
-        found = self._loader.find()
-        if self._file.exists() or found.job:
-            self._demand_root("uninstall")
-        if found.job is not None:
-            self._loader.unload(found.target, report)
-        return self._file.remove() or found.job is not None
+        domain, job = self._find()
+        if job is None and not self._file.exists():
+            return False
+        self._demand_root("uninstall")
+        if job is not None:
+            self._unload(domain, report)
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            raise CommandFailed(f"{self._file} cannot be removed: {error.strerror}") from error
+        return True
 
     def enable(self) -> None:
-        """Have launchd load the job at each login or boot again."""
+        """Let launchd load the job at each login or boot again."""
         self._demand_root("enable")
-        self._loader.enable(self._loader.find().domain)
+        self._control.demand("enable", self._target(self._find()[0]))
 
     def disable(self) -> None:
-        """Have launchd load the job no more; one that is loaded stays."""
+        """Keep launchd from loading the job; one that is loaded stays loaded."""
         self._demand_root("disable")
-        self._loader.disable(self._loader.find().domain)
+        self._control.demand("disable", self._target(self._find()[0]))
 
-    # What is there
-
-    def _wanted(
-        self, mode: Mode, environment: dict[str, str], session: str, user: str | None = None
-    ) -> Plist:
-        try:
-            settings = config.load(environ=environment)
-        except ConfigError as error:
-            raise ConfigError(f"{self._file.path}: {error.message}") from error
-        if mode is Mode.SYSTEM:
-            environment = {"HOME": os.path.expanduser("~"), **environment}
-        return plist.make(describe(settings, mode, environment, user), self._label, session)
-
-    def _today(self, found: Plist, session: str | None = None) -> Plist:
-        """Give what `install` would make of the plist `found` today."""
-        environment = dict(found.get("EnvironmentVariables", {}))
-        session = session or found.get("LimitLoadToSessionType", plist.AQUA)
-        return self._wanted(plist.mode_of(found), environment, session, found.get("UserName"))
-
-    def _is_outdated(self, found: Found) -> bool:
-        """Whether what is loaded is not what should be."""
-        on_disk = self._file.read()
-        if found.job is None or on_disk is None:
-            return False
-        return self._may_renew(on_disk, found.domain) or not (
-            self._loader.is_of(found.job) and self._loader.holds(on_disk, found.job)
-        )
-
-    def _may_renew(self, on_disk: Plist, domain: str) -> bool:
-        """Whether `mlxctl` may put another plist in the place of `on_disk`, and has one.
-
-        What somebody has edited is theirs, and the service of another installation that is still
-        there is not to be moved to this one.
-        """
-        if not self._file.is_untouched():
-            return False
-        runs = on_disk["ProgramArguments"][0]
-        if runs != program()[0] and os.access(runs, os.X_OK):
-            return False
-        return on_disk != self._today(on_disk, self._session(domain))
-
-    def _session(self, domain: str) -> str | None:
-        return None if self._system else plist.session_of(domain)
-
-    # What is wrong
-
-    def _faults(self, job: Job | None, on_disk: Plist | None, *, disabled: bool) -> list[str]:
-        faults = []
-        file = self._file.path
+    def _faults(self, job: Job | None, found: Plist | None, *, disabled: bool) -> Iterator[Fault]:
         if disabled:
-            faults.append("launchd is told never to start it: mlxctl enable")
+            yield Fault("the service is disabled, so launchd does not start it", "mlxctl enable")
         if not self._file.exists():
-            faults.append(f"it is loaded, but {file} is gone: mlxctl install")
-        elif on_disk is None:
-            faults.append(f"{file} is no property list: mlxctl install")
+            yield Fault(f"the service is loaded, but {self._file} is missing", "mlxctl install")
+        elif found is None:
+            yield Fault(f"{self._file} is not a property list", "mlxctl install")
         else:
             try:
-                faults += self._drift(on_disk, job)
-            except ConfigError as error:
-                faults.append(f"{error.message}: mlxctl install")
-        if job is not None and not self._loader.is_of(job):
-            faults.append(f"it was loaded from {job.path}: mlxctl install")
-        # That launchd lets it wait says that it ended soon; once may have been a kill.
-        if job is not None and job.state == "spawn scheduled" and (job.runs or 0) > 1:
-            faults.append(f"it has ended {job.runs} times, and soon: mlxctl logs")
-        brewed = AGENTS.expanduser() / f"{homebrew.LABEL}.plist"
-        if paths.home() is None and brewed.exists():  # it is of that home
-            faults.append("Homebrew has a service of its own: brew services stop mlxd")
-        folders = (AGENTS.expanduser(), Path("/Library/LaunchAgents"), DAEMONS)
-        return [*faults, *rivals(file, self._config, folders), *self._strangers(job)]
+                if not plist.is_current(found, self._label):
+                    yield Fault(f"{self._file} is out of date", "mlxctl install")
+            except (ConfigError, CommandFailed) as error:
+                yield Fault(f"{self._file}: {error.message}", "mlxctl install")
+        yield from self._started_by_hand(job)
 
-    def _drift(self, on_disk: Plist, job: Job | None) -> list[str]:
-        """Say how the plist is not what it should be; one line at most."""
-        file = self._file.path
-        if wrong := next(plist.complaints(on_disk), None):
-            return [f"{file}: {wrong}: mlxctl install"]
-        runs, ours = on_disk.get("ProgramArguments", [""])[0], program()[0]
-        if not os.access(runs, os.X_OK):
-            return [f"{file} starts {runs}, which is gone: mlxctl install"]
-        if runs != ours:
-            return [f"{file} starts {runs}, and this mlxctl belongs to {ours}: mlxctl install"]
-        if on_disk != self._today(on_disk):
-            if self._file.is_untouched():
-                return [f"{file} is of an older mlxctl or configuration: mlxctl restart"]
-            return [f"{file} is not what this mlxctl would write: mlxctl install"]
-        if job is not None and self._loader.is_of(job) and not self._loader.holds(on_disk, job):
-            return [f"launchd still holds what {file} said before: mlxctl restart"]
-        return []
+    def _started_by_hand(self, job: Job | None) -> Iterator[Fault]:
+        if job is None and (pid := self.pid()) is not None:
+            yield Fault(f"mlxd (pid {pid}) was not started by {self.name}", "mlxctl restart")
 
-    def _strangers(self, job: Job | None) -> list[str]:
-        pid = self.pid()
-        if pid is None or (job is not None and job.pid == pid):
-            return []
-        return [f"pid {pid} was started by somebody else: mlxctl restart"]
-
-    def _starts(self, on_disk: Plist | None) -> str:
+    def _starts(self, found: Plist | None) -> str:
         if self._system:
             return Mode.SYSTEM.value
-        return "unknown" if on_disk is None else plist.mode_of(on_disk).value
+        return "unknown" if found is None else plist.mode_of(found).value
 
-    def _last_exit(self, job: Job | None, on_disk: Plist | None) -> str | None:
+    def _last_exit(self, job: Job | None) -> str | None:
         if job is None or job.last_exit is None:
             return None
-        said = "" if self.pid() else _said(on_disk)
+        log = paths.log_file()
+        said = "" if self.pid() else self._said_since(log.stat().st_mtime if log.exists() else 0)
         return f"{job.last_exit} ({said})" if said else job.last_exit
 
-    # What is done
+    def _said_since(self, when: float) -> str:
+        """Return the last words of the daemon, if it has said any since `when`."""
+        file = plist.standard_error(self._file)
+        return last_words(file) if file.exists() and file.stat().st_mtime >= when else ""
+
+    def _wanted(self, mode: Mode, session: str) -> Plist:
+        return plist.wanted(self._label, mode, carried(os.environ), session)
+
+    def _domain_to_install(self) -> tuple[str, str]:
+        """Return the domain to load the job into, and the session that belongs to it."""
+        if self._system:
+            return "system", AQUA
+        gui, user = _domains()
+        # Over SSH, without a login at the screen, there is no gui domain.
+        return (gui, AQUA) if self._control.has_domain(gui) else (user, BACKGROUND)
+
+    def _find(self) -> tuple[str, Job | None]:
+        """Return the domain that the job is loaded into, or is to be, and the job."""
+        gui, user = _domains()
+        session = (plist.read(self._file) or {}).get("LimitLoadToSessionType", AQUA)
+        if self._system:
+            domains = ["system"]
+        elif isinstance(session, str):
+            domains = [user if session == BACKGROUND else gui]
+        else:
+            domains = [gui, user]
+        existing = []
+        for domain in domains:
+            status, job = self._control.look(self._target(domain))
+            if job is not None:
+                return domain, job
+            if status not in launchctl.NO_DOMAIN:
+                existing.append(domain)
+        return (existing or domains)[0], None
+
+    def _target(self, domain: str) -> str:
+        return f"{domain}/{self._label}"
 
     def _demand_root(self, verb: str) -> None:
         if self._system and os.geteuid() != 0:
             variables = [f"{name}={quote(value)}" for name, value in carried(os.environ).items()]
-            again = " ".join(["sudo", *variables, "mlxctl", verb])  # sudo forgets what is not named
-            raise CommandFailed(f"services of the whole machine are root's: {again}")
+            again = " ".join(["sudo", *variables, "mlxctl", verb])  # sudo forgets the others
+            raise CommandFailed(f"managing a system-wide service requires root. Run: {again}")
 
-    def _write(self, content: bytes, wanted: Plist) -> None:
-        folders = (paths.log_dir(), self._daemon.socket_file.parent)
-        self._file.write(content, folders, wanted.get("UserName"))
+    def _load(self, domain: str) -> None:
+        """Load the job, even a disabled one, which is then disabled again for the next login."""
+        target = self._target(domain)
+        if disabled := self._control.is_disabled(domain, self._label):
+            self._control.demand("enable", target)
+        for tried in range(_LOAD_TRIES):  # launchd refuses for a moment after it was unloaded
+            time.sleep(_PAUSE_SECONDS * tried)
+            done = self._control.run("bootstrap", domain, self._file)
+            unclear = done.status == launchctl.INPUT_OUTPUT_ERROR
+            loaded = done.status == 0 or (unclear and self._control.job(target) is not None)
+            if loaded or not (unclear or done.status == launchctl.ALREADY_IN_PROGRESS):
+                break
+        if disabled:
+            self._control.demand("disable", target)
+        if not loaded:
+            why = launchctl.refusal(done, "bootstrap", domain, self._file)
+            advice = "See: mlxctl doctor" if unclear else "Run: mlxctl install"
+            raise CommandFailed(f"{why}. {advice}")
 
-    def _renew(self, report: Report) -> None:
-        """Write and have loaded what an upgrade or another configuration has changed."""
-        found, on_disk = self._loader.find(), self._file.read()
-        if on_disk is None:
-            return
-        if self._may_renew(on_disk, found.domain):
-            wanted = self._today(on_disk, self._session(found.domain))
-            self._write(plist.sealed(plist.render(wanted)), wanted)
-            report(f"{self._file.path} was of an older mlxctl or configuration, and is renewed")
-        elif found.job is None or not self._is_outdated(found):
-            return
-        if found.job is not None:
-            self._loader.unload(found.target, report)
+    def _unload(self, domain: str, report: Report) -> None:
+        """Unload the job and wait until it is gone: launchctl may return long before.
 
-    def _allow(self, domain: str) -> None:
-        """Have launchd load the job into `domain` when it is asked to."""
-        self._loader.enable(domain)
+        Raises:
+            CommandFailed: it stays.
+        """
+        target = self._target(domain)
+        fine = (*launchctl.GONE, launchctl.NOW_IN_PROGRESS, launchctl.ALREADY_IN_PROGRESS)
+        self._control.demand("bootout", target, fine=fine)
+        told = time.monotonic() + _QUIET_SECONDS
+        for now in until(self._daemon.stop_limit + _LATE_SECONDS):
+            if self._control.job(target) is None:
+                return
+            if now >= told:
+                told = now + _QUIET_SECONDS
+                report(f"waiting for launchd to unload {target}…")
+        raise CommandFailed(f"launchd does not unload {target}. See: launchctl print {target}")
 
     def _wait_for_end(self, pid: int, report: Report) -> None:
         if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
-            raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
+            raise CommandFailed(f"mlxd (pid {pid}) is still stopping. See: mlxctl status")
 
-    def _wait_for_answer(self, target: str, ended_before: int) -> Status | None:
-        """Give the status of the daemon once it answers, after `ended_before` runs of others.
-
-        None where launchd has unloaded the job meanwhile.
+    def _wait_for_answer(self, target: str, began: float) -> Status:
+        """Return the status of the daemon that was started at `began`, once it answers.
 
         Raises:
             CommandFailed: it ends instead, or does not answer in time.
         """
-        look = 0.0
-        for now in until(START_SECONDS):
-            # Asked only while it runs: a socket that launchd keeps would take the question.
+        ran = False
+        for _ in until(START_SECONDS):
+            # Asked only while it runs: a connection to launchd's socket would start another one.
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
                 return status
-            if now < look:
-                continue
-            look = now + _LOOK_SECONDS
             if (job := self._control.job(target)) is None:
-                return None
-            if job.pid is None and job.last_exit is not None and (job.runs or 0) > ended_before:
-                said = _said(self._file.read())
-                raise CommandFailed(
-                    f"mlxd did not start: {said}"
-                    if said
-                    else f"mlxd did not start (exit status {job.last_exit}); see: mlxctl logs"
-                )
+                raise CommandFailed(f"{target} was unloaded while it started. Run: mlxctl start")
+            said = self._said_since(began)
+            if job.pid is None and (said or ran):
+                why = said or f"last exit: {job.last_exit or 'unknown'}. See: mlxctl logs"
+                raise CommandFailed(f"mlxd did not start: {why}")
+            ran = job.pid is not None
         raise NoAnswer(
-            f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s; "
-            f"see: mlxctl logs, launchctl print {target}"
+            f"mlxd did not answer on {self._daemon.socket_file} within {START_SECONDS:g} s. "
+            f"See: mlxctl logs, launchctl print {target}"
         )
 
 
-def _said(found: Plist | None) -> str:
-    """Give the last words of the daemon, where they are no older than its log.
-
-    launchd puts them where the plist says; Homebrew has a place of its own.
-    """
-    file = Path((found or {}).get("StandardErrorPath", paths.stderr_file()))
-    return "" if _changed(file) < _changed(paths.log_file()) else last_words(file)
-
-
-def _changed(file: Path) -> int:
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0
+def _domains() -> tuple[str, str]:
+    return f"gui/{os.getuid()}", f"user/{os.getuid()}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, carried, describe
-from mlxctl.service.manager import Report, ServiceStatus
+from mlxctl.service.manager import Fault, Report, ServiceStatus
 from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
@@ -118,7 +118,8 @@ class SystemdManager:
         enabled = self._is("enabled", f"{self._name}.socket")
         faults = []
         if not self._is_current(mode):
-            faults.append(f"{self._service} is not what this mlxctl would write: mlxctl install")
+            message = f"{self._service} is not what this mlxctl would write"
+            faults.append(Fault(message, "mlxctl install"))
         pid = int(self._show("MainPID") or 0)
         return ServiceStatus(
             manager="systemd",

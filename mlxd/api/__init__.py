@@ -1,1 +1,22 @@
-"""The API dialects, pure: bytes to GenerateRequest, events to reply."""
+"""The API dialects, pure: bytes to GenerateRequest, events to reply.
+
+For every dialect:
+
+    dialect.py           what a dialect is: the interfaces of a body and of a reply builder
+    decode.py            JSON to a typed body; an error names the field and what is allowed
+    keep_alive.py        how long a model stays in memory, as Ollama writes it
+
+OpenAI's dialects, and what they share:
+
+    chat.py              the body of POST /v1/chat/completions
+    chat_reply.py        its reply, whole and in chunks
+    completions.py       the body of POST /v1/completions
+    completion_reply.py  its reply, whole and in chunks
+    fields.py            the fields that both bodies have, and the engine's requests made of them
+    conversation.py      messages, tools and tool choice, and how chat templates take them
+    response_format.py   what the answer has to match: `response_format` and `guided_…`
+    reply.py             token counts, the list of models, health: the types both replies share
+    reply_builder.py     from the events of an answer to its reply, streamed or whole
+
+A new dialect is a module like `chat.py` with a function `decode_body`, and its reply builder.
+"""

@@ -1,11 +1,9 @@
 """The chat dialect: POST /v1/chat/completions."""
 
-import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mlxd.api import unsupported
 from mlxd.api.chat_reply import chat_reply_builder
 from mlxd.api.conversation import (
     Message,
@@ -15,35 +13,33 @@ from mlxd.api.conversation import (
     for_template,
     tool_use,
 )
-from mlxd.api.decode import check_free, decode
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
 from mlxd.api.fields import CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest
 from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
-
-_PART_TYPE = re.compile(r"messages\[\d+\]\.content\[\d+\]\.type")
 
 
 class ChatBody(CommonFields, frozen=True, kw_only=True):
     """The body of a chat request."""
 
-    messages: Annotated[
-        list[Message], Meta(min_length=1, description="The conversation up to the answer.")
-    ]
+    messages: Annotated[list[Message], Meta(min_length=1, description="The conversation so far.")]
     tools: Annotated[
         list[Tool] | None, Meta(description="The functions that the model may call.")
     ] = None
     tool_choice: Annotated[
         ToolChoice | None,
-        Meta(description="Whether it may or has to call one, or which one it has to call."),
+        Meta(
+            description="Whether the model may (`auto`), must (`required`) or must not (`none`) "
+            "call a function, or which one it must call."
+        ),
     ] = None
     parallel_tool_calls: Annotated[
-        bool | None, Meta(description="Whether one answer may hold several calls.")
+        bool | None, Meta(description="Whether one answer may contain several function calls.")
     ] = None
     response_format: Annotated[
-        ResponseFormat | None, Meta(description="What the answer has to match.")
+        ResponseFormat | None, Meta(description="The format that the answer must have.")
     ] = None
     chat_template: Annotated[
         str | None, Meta(description="A Jinja template to use instead of the model's own.")
@@ -52,22 +48,31 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         dict[str, Any] | None, Meta(description="Arguments for the chat template.")
     ] = None
     chat_template_kwargs: Annotated[
-        dict[str, Any] | None, Meta(description="The same; these win where both name one.")
+        dict[str, Any] | None,
+        Meta(description="The same as `chat_template_args`, over which it takes precedence."),
     ] = None
     use_default_chat_template: Annotated[
-        bool | None, Meta(description="Use a common template if the model has none.")
+        bool | None, Meta(description="Use a generic template if the model has none.")
     ] = None
     role_mapping: Annotated[
         dict[str, str] | None,
-        Meta(description="A text to put before the messages of each role, instead of a template."),
+        Meta(description="A prefix for the messages of each role, instead of a chat template."),
     ] = None
     reasoning_effort: Annotated[
         str | None,
-        Meta(description="An argument for templates that know it; `none` turns thinking off."),
+        Meta(description="Passed to the chat template. `none` turns reasoning off."),
     ] = None
     enable_thinking: Annotated[
-        bool | None, Meta(description="An argument for templates that know it.")
+        bool | None,
+        Meta(description="Passed to the chat template, where it turns reasoning on or off."),
     ] = None
+    audio: Annotated[Nothing, NOT_SUPPORTED] = None
+    function_call: Annotated[Literal["none", "auto"] | None, NOT_SUPPORTED] = None
+    functions: Annotated[Nothing, NOT_SUPPORTED] = None
+    modalities: Annotated[list[Literal["text"]] | None, NOT_SUPPORTED] = None
+    prediction: Annotated[Nothing, NOT_SUPPORTED] = None
+    verbosity: Annotated[Literal["medium"] | None, NOT_SUPPORTED] = None
+    web_search_options: Annotated[Nothing, NOT_SUPPORTED] = None
 
     def check(self) -> None:
         """Check what the types cannot say.
@@ -77,17 +82,17 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         """
         super().check()
         check_messages(self.messages)
-        check_free(self.chat_template_args, "chat_template_args")
-        check_free(self.chat_template_kwargs, "chat_template_kwargs")
+        check_free_form(self.chat_template_args, "chat_template_args")
+        check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
         self._tool_use()
         self._grammar()
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `settings` stand in for what was left out."""
+        """Return the engine's request for each choice; `settings` has the defaults."""
         tools = self._tool_use()
         template = self._template(settings)
         prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
-        return self.asking([prompt], settings.generation, self._grammar(), draft)
+        return self.engine_requests([prompt], settings.generation, self._grammar(), draft)
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
@@ -129,16 +134,8 @@ def decode_body(data: bytes) -> ChatBody:
 
     Raises:
         InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field we know and cannot honour.
+        UnsupportedParameter: a field that cannot be honoured.
     """
-    try:
-        body = decode(data, ChatBody)
-    except InvalidRequest as error:
-        if error.param and _PART_TYPE.fullmatch(error.param):
-            raise InvalidRequest(
-                f"`{error.param}`: the model takes only text", param=error.param
-            ) from None
-        raise
-    unsupported.refuse_unsupported(data, unsupported.CHAT)
+    body = decode(data, ChatBody)
     body.check()
     return body

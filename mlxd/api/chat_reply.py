@@ -7,13 +7,12 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from mlxd import messages
-from mlxd.api.reply import Envelope
-from mlxd.api.reply_builder import Collected, FinishReason, OpenAIReplyBuilder
+from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Event, Finished, Reasoning, TopLogprob
 
 
 class TokenChance(msgspec.Struct, frozen=True):
-    """One token that could have come; `bytes` are those of its text in UTF-8."""
+    """A candidate token. `bytes` is its text in UTF-8."""
 
     token: str
     logprob: float
@@ -22,7 +21,7 @@ class TokenChance(msgspec.Struct, frozen=True):
 
 
 class ChosenToken(msgspec.Struct, frozen=True):
-    """The token that came, and the likeliest ones in its place."""
+    """A token of the answer, and the most likely tokens at its position."""
 
     token: str
     logprob: float
@@ -32,21 +31,21 @@ class ChosenToken(msgspec.Struct, frozen=True):
 
 
 class Logprobs(msgspec.Struct, frozen=True):
-    """The natural log-probabilities of the tokens of the content."""
+    """The natural log-probabilities of the tokens of `content`."""
 
     content: list[ChosenToken]
     refusal: None = None
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """The function to call; `arguments` is the text of a JSON object."""
+    """The function to call. `arguments` is a JSON object as a string."""
 
     name: str
     arguments: str
 
 
 class MessageToolCall(msgspec.Struct, frozen=True):
-    """A call that the model asks for."""
+    """A function call that the model requests."""
 
     id: str
     type: Literal["function"]
@@ -54,13 +53,13 @@ class MessageToolCall(msgspec.Struct, frozen=True):
 
 
 class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer; `reasoning` says the same as `reasoning_content`."""
+    """The whole answer. `reasoning` is another name for `reasoning_content`."""
 
     role: Literal["assistant"]
-    content: Annotated[str | None, Meta(description="Null where the model only calls functions.")]
+    content: Annotated[str | None, Meta(description="Null if the model only calls functions.")]
     refusal: None = None
     reasoning_content: Annotated[
-        str | UnsetType, Meta(description="What the model thought before it answered.")
+        str | UnsetType, Meta(description="The reasoning before the answer.")
     ] = UNSET
     reasoning: str | UnsetType = UNSET
     tool_calls: list[MessageToolCall] | UnsetType = UNSET
@@ -83,7 +82,7 @@ class FunctionCallDelta(msgspec.Struct, frozen=True):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True):
-    """What a chunk adds to the call number `index`; the first one names it."""
+    """What a chunk adds to call number `index`. The first one names the function."""
 
     index: int
     function: FunctionCallDelta
@@ -113,7 +112,7 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
 def chat_reply_builder(
     model: str, created: int, *, choices: int, logprobs: bool, include_usage: bool
 ) -> OpenAIReplyBuilder:
-    """Give the reply builder of an answer with so many choices; `created` is unix time."""
+    """Return the reply builder for an answer with `choices`; `created` is in Unix seconds."""
     envelope = Envelope(
         model,
         created,

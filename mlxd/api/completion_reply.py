@@ -5,8 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.reply import Envelope
-from mlxd.api.reply_builder import Collected, FinishReason, OpenAIReplyBuilder
+from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
 
@@ -17,10 +16,10 @@ class CompletionLogprobs(msgspec.Struct, frozen=True):
     token_logprobs: list[float]
     top_logprobs: Annotated[
         list[dict[str, float]] | None,
-        Meta(description="The likeliest tokens in each place; null where none were asked for."),
+        Meta(description="The most likely tokens at each position. Null if none were requested."),
     ]
     text_offset: Annotated[
-        list[int], Meta(description="Where each token begins, in characters of the completion.")
+        list[int], Meta(description="Where each token starts, in characters of the completion.")
     ]
 
 
@@ -42,7 +41,7 @@ def completion_reply_builder(
     logprobs: bool,
     include_usage: bool,
 ) -> OpenAIReplyBuilder:
-    """Give the reply builder of the answers to so many prompts; `created` is unix time."""
+    """Return the reply builder for the answers to `prompts`; `created` is in Unix seconds."""
     envelope = Envelope(
         model,
         created,
@@ -82,7 +81,7 @@ class _CompletionShape:
 
 
 def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> CompletionLogprobs:
-    """Give the log-probabilities of `pieces` of text, before which `shown` characters came."""
+    """Return the log-probabilities of `pieces` of text that follow `shown` characters."""
     chosen: list[TokenLogprob] = []
     offsets: list[int] = []
     for text, tokens in pieces:
@@ -104,5 +103,5 @@ def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> Compl
 def _by_text(token: TokenLogprob) -> dict[str, float]:
     chances: dict[str, float] = {}
     for other in token.top:
-        chances.setdefault(other.text, other.logprob)  # different tokens may read the same
+        chances.setdefault(other.text, other.logprob)  # different tokens may have the same text
     return chances

@@ -4,15 +4,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from mlxd.api import unsupported
 from mlxd.api.completion_reply import completion_reply_builder
-from mlxd.api.decode import decode
-from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields, Prompt
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, unsupported
+from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import Draft, GenerateRequest, TextPrompt, TokensPrompt
+from mlxd.errors import InvalidRequest
+from mlxd.messages import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
 
 _TOKEN_IDS_SCHEMA = {
     "type": "array",
@@ -40,39 +39,45 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
     prompt: Annotated[
         str | list[int | str | list[int]],
         Meta(
-            description="What to continue: a text or the token ids of one, or a list of either. "
-            f"All prompts together get at most {MAX_CHOICES} answers.",
+            description="The text to continue, its token ids, or a list of either. All prompts "
+            f"together get at most {MAX_CHOICES} answers.",
             extra_json_schema={EXACTLY: _PROMPT_SCHEMA},
         ),
     ]
     best_of: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        Meta(description="Taken only if it is 1 or `n`, which mean the same as leaving it out."),
+        Meta(description="Must be 1 or `n`, which mean the same as leaving it out."),
     ] = None
+    echo: Annotated[
+        bool | None,
+        NOT_SUPPORTED,
+        Meta(extra_json_schema={EXACTLY: {"anyOf": [{"enum": [False]}, {"type": "null"}]}}),
+    ] = None
+    suffix: Annotated[Nothing, NOT_SUPPORTED] = None
 
     def check(self) -> None:
         """Check what the types cannot say.
 
         Raises:
             InvalidRequest: names the field at fault.
-            UnsupportedParameter: `best_of` would change the answer.
+            UnsupportedParameter: `best_of` or `echo` would change the answer.
         """
         super().check()
         if self.best_of not in (None, 1, self.choices_per_prompt):
-            raise UnsupportedParameter(
-                "`best_of`: not supported with this value; leave it out", param="best_of"
-            )
+            raise unsupported("best_of")
+        if self.echo:
+            raise unsupported("echo")
         only_one(self.grammars())
         if (choices := len(_prompts(self.prompt)) * self.choices_per_prompt) > MAX_CHOICES:
             raise InvalidRequest(
-                f"`prompt`: {choices} answers are asked for, prompts times `n`; "
+                f"`prompt`: {choices} answers requested (prompts times `n`); "
                 f"at most {MAX_CHOICES} are allowed",
                 param="prompt",
             )
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `settings` stand in for what was left out."""
-        return self.asking(
+        """Return the engine's request for each choice; `settings` has the defaults."""
+        return self.engine_requests(
             _prompts(self.prompt), settings.generation, only_one(self.grammars()), draft
         )
 
@@ -93,10 +98,9 @@ def decode_body(data: bytes) -> CompletionBody:
 
     Raises:
         InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field we know and cannot honour.
+        UnsupportedParameter: a field that cannot be honoured.
     """
     body = decode(data, CompletionBody)
-    unsupported.refuse_unsupported(data, unsupported.COMPLETION)
     body.check()
     return body
 
@@ -105,11 +109,12 @@ def _prompts(prompt: str | list[int | str | list[int]]) -> list[Prompt]:
     if isinstance(prompt, str):
         return [TextPrompt(prompt)]
     if not prompt:
-        raise InvalidRequest("`prompt`: an empty list", param="prompt")
+        raise InvalidRequest("`prompt`: must not be an empty list", param="prompt")
     kinds = {type(item) for item in prompt}
     if len(kinds) > 1:
         raise InvalidRequest(
-            "`prompt`: a list holds either texts, token ids or lists of token ids", param="prompt"
+            "`prompt`: a list must contain only strings, only token ids or only lists of token ids",
+            param="prompt",
         )
     if kinds == {int}:
         return [_tokens(prompt, "prompt")]
@@ -121,7 +126,7 @@ def _prompts(prompt: str | list[int | str | list[int]]) -> list[Prompt]:
 
 def _tokens(ids: Any, path: str) -> TokensPrompt:
     if not ids:
-        raise InvalidRequest(f"`{path}`: an empty list", param=path)
+        raise InvalidRequest(f"`{path}`: must not be an empty list", param=path)
     if min(ids) < 0 or max(ids) > INT32_MAX:
         index = next(i for i, token in enumerate(ids) if not 0 <= token <= INT32_MAX)
         raise InvalidRequest(f"`{path}[{index}]`: not a token id", param=f"{path}[{index}]")

@@ -1,11 +1,11 @@
-"""The messages of a conversation and the functions it may call, as OpenAI's chat API has them."""
+"""The messages and tools of a chat request, and how chat templates take them."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free
+from mlxd.api.decode import check_free_form
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
 
@@ -14,7 +14,7 @@ _FunctionName = Annotated[str, Meta(pattern=_FUNCTION_NAME)]
 
 
 class TextPart(msgspec.Struct, frozen=True):
-    """A piece of a message's content."""
+    """A part of a message's content."""
 
     type: Literal["text"]
     text: str
@@ -24,74 +24,61 @@ Content = str | list[TextPart]
 
 
 class CalledFunction(msgspec.Struct, frozen=True):
-    """A function that the assistant called."""
+    """The function that the assistant called."""
 
     name: str
-    arguments: Annotated[
-        str, Meta(description="The text of a JSON object; an empty text is an empty object.")
-    ]
+    arguments: Annotated[str, Meta(description="A JSON object as a string. Empty: no arguments.")]
 
 
 class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A call the assistant made earlier in the conversation."""
+    """A function call earlier in the conversation."""
 
     function: CalledFunction
     id: str | None = None
     type: Literal["function"] | None = None
 
 
-class SystemMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="system"):
-    """What the assistant is told before everything else."""
-
+class _TextMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
     content: Content
     name: str | None = None
 
 
-class DeveloperMessage(
-    msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="developer"
-):
-    """The newer name of a system message."""
-
-    content: Content
-    name: str | None = None
+class SystemMessage(_TextMessage, frozen=True, tag="system"):
+    """Instructions for the assistant."""
 
 
-class UserMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="user"):
+class DeveloperMessage(_TextMessage, frozen=True, tag="developer"):
+    """The newer name for a system message."""
+
+
+class UserMessage(_TextMessage, frozen=True, tag="user"):
     """What the user said."""
-
-    content: Content
-    name: str | None = None
 
 
 class AssistantMessage(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="assistant"
 ):
-    """What the assistant answered earlier."""
+    """An earlier answer of the assistant."""
 
     content: Content | None = None
     name: str | None = None
     tool_calls: list[PastToolCall] | None = None
     reasoning_content: Annotated[
-        str | None, Meta(description="What it thought before it answered.")
+        str | None, Meta(description="The reasoning before the answer.")
     ] = None
-    reasoning: Annotated[str | None, Meta(description="Another name of `reasoning_content`.")] = (
+    reasoning: Annotated[str | None, Meta(description="Another name for `reasoning_content`.")] = (
         None
     )
 
 
-class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="tool"):
-    """What a function returned."""
+class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
+    """The result of a function call."""
 
-    content: Content
-    tool_call_id: Annotated[str | None, Meta(description="The id of the call.")] = None
-    name: str | None = None
+    tool_call_id: Annotated[str | None, Meta(description="The id of the function call.")] = None
 
 
-class FunctionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="function"):
-    """What a function returned, as it was said before there were tools."""
-
-    content: Content
-    name: str | None = None
+class FunctionMessage(_TextMessage, frozen=True, tag="function"):
+    """The result of a function call, in the form that `tool` messages replaced."""
 
 
 Message = (
@@ -108,30 +95,30 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     """A function that the model may call."""
 
     name: _FunctionName
-    description: Annotated[str | None, Meta(description="What it does.")] = None
+    description: Annotated[str | None, Meta(description="What the function does.")] = None
     parameters: Annotated[
-        dict[str, Any] | None, Meta(description="A JSON schema of its arguments.")
+        dict[str, Any] | None, Meta(description="The JSON schema of its arguments.")
     ] = None
     strict: Annotated[
-        bool | None, Meta(description="Whether the arguments have to match the schema.")
+        bool | None, Meta(description="Whether the arguments must match the schema.")
     ] = None
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """Something that the model may use; there are only functions."""
+    """A tool that the model may use. All tools are functions."""
 
     type: Literal["function"]
     function: Function
 
 
 class ChosenFunction(msgspec.Struct, frozen=True):
-    """The function that has to be called."""
+    """The function that the model must call."""
 
     name: str
 
 
 class ChosenTool(msgspec.Struct, frozen=True):
-    """The tool that has to be used."""
+    """The tool that the model must use."""
 
     type: Literal["function"]
     function: ChosenFunction
@@ -141,7 +128,7 @@ ToolChoice = Literal["none", "auto", "required"] | ChosenTool
 
 
 def for_template(message: Message) -> dict[str, Any]:
-    """Give `message` as chat templates know it."""
+    """Return `message` as chat templates expect it."""
     fields: dict[str, Any] = {"role": _role(message), "content": _text(message.content)}
     if message.name is not None:
         fields["name"] = message.name
@@ -157,10 +144,10 @@ def for_template(message: Message) -> dict[str, Any]:
 
 
 def check_messages(messages: list[Message]) -> None:
-    """Check the calls of functions in `messages`.
+    """Check the function calls in `messages`.
 
     Raises:
-        InvalidRequest: the arguments of one are no text of a JSON object.
+        InvalidRequest: the arguments of one are not the text of a JSON object.
     """
     for index, message in enumerate(messages):
         calls = message.tool_calls if isinstance(message, AssistantMessage) else None
@@ -172,21 +159,21 @@ def check_messages(messages: list[Message]) -> None:
 def tool_use(
     tools: list[Tool] | None, choice: ToolChoice | None, *, parallel: bool
 ) -> ToolUse | None:
-    """Give which functions may be called; None for none.
+    """Return which functions the model may call; None for none.
 
     Raises:
-        InvalidRequest: `choice` asks for a function that there is not, or a schema is too deep.
+        InvalidRequest: `choice` names a function that is not in `tools`, or a schema is too deep.
     """
     for index, tool in enumerate(tools or []):
-        check_free(tool.function.parameters, f"tools[{index}].function.parameters")
+        check_free_form(tool.function.parameters, f"tools[{index}].function.parameters")
     name = choice.function.name if isinstance(choice, ChosenTool) else None
     if not tools:
         if name is not None or choice == "required":
-            raise InvalidRequest("`tool_choice`: there are no `tools`", param="tool_choice")
+            raise InvalidRequest("`tool_choice`: requires `tools`", param="tool_choice")
         return None
     if name is not None and name not in {tool.function.name for tool in tools}:
         raise InvalidRequest(
-            "`tool_choice.function.name`: names none of `tools`", param="tool_choice.function.name"
+            "`tool_choice.function.name`: not in `tools`", param="tool_choice.function.name"
         )
     if choice == "none":
         return None
@@ -217,7 +204,7 @@ def _check_arguments(text: str, path: str) -> None:
         arguments = msgspec.json.decode(text or "{}", type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
         raise InvalidRequest(f"`{path}`: not the text of a JSON object", param=path) from None
-    check_free(arguments, path)
+    check_free_form(arguments, path)
 
 
 def _without_nulls(tool: dict[str, Any]) -> dict[str, Any]:

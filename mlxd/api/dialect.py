@@ -1,8 +1,8 @@
 """What an API dialect is.
 
-A dialect is one module with a function `decode_body(data) -> Body`. The body knows how to become
-one GenerateRequest for each choice, and makes the reply builder, which turns the events of the
-answer into JSON or SSE.
+A dialect is one module with a function `decode_body(data) -> Body`. The body becomes one
+GenerateRequest for each choice, and makes the reply builder, which turns the events of the answer
+into JSON or SSE.
 """
 
 from typing import Protocol
@@ -23,13 +23,13 @@ class ReplyBuilder(Protocol):
         """The token counts of all choices together."""
 
     def stream(self, events: list[ChoiceEvent]) -> bytes:
-        """Give the SSE events that `events` make, `[DONE]` included after the last `Finished`."""
+        """Return the SSE events that `events` make, the end included after the last `Finished`."""
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Keep what `events` add to the reply; a second `Started` begins a choice anew."""
+        """Add `events` to the reply. A second `Started` begins a choice anew."""
 
     def reply(self) -> bytes:
-        """Give the whole reply as JSON, once every choice has finished."""
+        """Return the whole reply as JSON, once every choice has finished."""
 
 
 class Body(Protocol):
@@ -37,15 +37,15 @@ class Body(Protocol):
 
     @property
     def model(self) -> str | None:
-        """The model asked for; None for the default."""
+        """The requested model; None for the default."""
 
     @property
     def draft_model(self) -> str | None:
-        """The model that guesses ahead; None for the configured one."""
+        """The draft model; None for the configured one."""
 
     @property
     def num_draft_tokens(self) -> int | None:
-        """How far it guesses ahead; None for the configured number."""
+        """How many tokens it proposes at a time; None for the configured number."""
 
     @property
     def adapters(self) -> str | None:
@@ -53,14 +53,14 @@ class Body(Protocol):
 
     @property
     def kept_alive(self) -> float | None:
-        """How many seconds the model stays in memory afterwards, -1 for ever; None as usual."""
+        """How many seconds the model stays in memory, -1 forever; None as configured."""
 
     @property
     def stream(self) -> bool | None:
         """Whether the reply comes in pieces."""
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
-        """Give the engine's request for each choice; `settings` stand in for what was left out."""
+        """Return the engine's request for each choice; `settings` has the defaults."""
 
     def reply_builder(self, model: str, created: int) -> ReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""

@@ -1,4 +1,4 @@
-"""The fields that chat and text completions share, and the engine's request made of them."""
+"""The fields that chat and text completions share, and the engine's requests made of them."""
 
 import hashlib
 import re
@@ -7,17 +7,16 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from mlxd import messages
 from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Sampling
+from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sampling
 
 INT32_MAX = 2**31 - 1
 MAX_CHOICES = 128
 EXACTLY = "x-exactly"
-"""In a field's extra JSON schema: what its schema is, where the type cannot say it."""
+"""Key in a field's extra JSON schema: the schema of the field, where its type cannot say it."""
 
 _MAX_STOPS = 16
 _MAX_TOP_LOGPROBS = 20
@@ -25,13 +24,14 @@ _KEY_PATTERN = r"^[0-9]{1,9}$"
 _BIAS_PATTERN = r"^[+-]?[0-9]{1,9}([.][0-9]{1,20})?$"
 _LARGEST_BIAS = 1e9
 
-Prompt = messages.ChatPrompt | messages.TextPrompt | messages.TokensPrompt
 _TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
 _ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 _Penalty = Annotated[float, Meta(ge=-100, le=100)]
+_Probability = Annotated[float, Meta(ge=0, le=1)]
 _StopText = Annotated[str, Meta(min_length=1)]
 _Number = TypeVar("_Number", int, float)
 
+_SIZES = "Default: 20. 0: all."
 _LOGIT_BIAS_SCHEMA = {
     "anyOf": [
         {
@@ -50,7 +50,7 @@ _LOGIT_BIAS_SCHEMA = {
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """How a stream is made."""
+    """Options for streaming."""
 
     include_usage: Annotated[
         bool | None, Meta(description="Send one more chunk at the end, with the token counts.")
@@ -58,104 +58,108 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class CommonFields(GuidedFields, frozen=True, kw_only=True):
-    """The fields of every dialect; null is the same as leaving a field out."""
+    """The fields of chat and text completions. Null is the same as leaving a field out."""
 
     model: Annotated[
         str | None,
-        Meta(description="The model's id or alias; `default_model` or nothing is the default."),
+        Meta(
+            description="The model's id or an alias. Default: the default model, which "
+            "`default_model` also names."
+        ),
     ] = None
     max_tokens: Annotated[
         _TokenCount | None,
         Meta(
-            description="How many tokens the answer may have; what is beyond the room that the "
-            "prompt leaves in the model's context is cut off."
+            description="Maximum number of tokens in the answer. Limited to the room that the "
+            "prompt leaves in the model's context."
         ),
     ] = None
     max_completion_tokens: Annotated[
-        _TokenCount | None, Meta(description="The newer name of `max_tokens`; wins over it.")
+        _TokenCount | None,
+        Meta(description="Newer name for `max_tokens`. Takes precedence over it."),
     ] = None
     temperature: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="How freely tokens are drawn; 0 takes the likeliest."),
+        Meta(description="Randomness of the answer. 0: always the most likely token."),
     ] = None
     top_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Draw from the likeliest tokens of this total probability; 0 is off."),
+        _Probability | None,
+        Meta(
+            description="Sample from the most likely tokens up to this total probability. 0: off."
+        ),
     ] = None
     top_k: Annotated[
         Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None,
-        Meta(description="Draw from this many tokens; 0 and -1 are off."),
+        Meta(description="Sample from this many of the most likely tokens. 0 or -1: off."),
     ] = None
     min_p: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="Drop tokens below this share of the likeliest one's probability."),
+        _Probability | None,
+        Meta(description="Drop tokens below this fraction of the most likely one's probability."),
     ] = None
     xtc_probability: Annotated[
-        Annotated[float, Meta(ge=0, le=1)] | None,
-        Meta(description="How often the likeliest tokens are left out (XTC); 0 is off."),
+        _Probability | None,
+        Meta(description="How often to exclude the most likely tokens (XTC sampling). 0: off."),
     ] = None
     xtc_threshold: Annotated[
         Annotated[float, Meta(ge=0, le=0.5)] | None,
-        Meta(description="XTC leaves out all but the last token above this probability (0.1)."),
+        Meta(
+            description="XTC excludes the tokens above this probability, except the least likely "
+            "of them (default: 0.1)."
+        ),
     ] = None
     repetition_penalty: Annotated[
         Annotated[float, Meta(ge=0, le=100)] | None,
-        Meta(description="Divides the logits of tokens that were there; 0 and 1 are off."),
+        Meta(description="Divides the logits of tokens that have occurred. 0 or 1: off."),
     ] = None
     repetition_context_size: Annotated[
         _ContextSize | None,
-        Meta(
-            description="To how many of the last tokens `repetition_penalty` applies (20); 0 is "
-            "all."
-        ),
+        Meta(description="How many of the last tokens `repetition_penalty` considers. " + _SIZES),
     ] = None
     presence_penalty: Annotated[
-        _Penalty | None, Meta(description="Taken from the logits of tokens that were there.")
+        _Penalty | None,
+        Meta(description="Subtracted from the logits of tokens that have occurred."),
     ] = None
     presence_context_size: Annotated[
         _ContextSize | None,
-        Meta(
-            description="To how many of the last tokens `presence_penalty` applies (20); 0 is all."
-        ),
+        Meta(description="How many of the last tokens `presence_penalty` considers. " + _SIZES),
     ] = None
     frequency_penalty: Annotated[
         _Penalty | None,
-        Meta(description="Taken from the logits of tokens once for each time they were there."),
+        Meta(description="Subtracted from a token's logit once for each time it has occurred."),
     ] = None
     frequency_context_size: Annotated[
         _ContextSize | None,
-        Meta(
-            description="To how many of the last tokens `frequency_penalty` applies (20); 0 is all."
-        ),
+        Meta(description="How many of the last tokens `frequency_penalty` considers. " + _SIZES),
     ] = None
     logit_bias: Annotated[
         dict[str, Any] | None,
         Meta(
-            description="Added to the logits: token ids, and for each a number or its text.",
+            description="Token ids, each with the number to add to its logit. The number may be a "
+            "string.",
             extra_json_schema={EXACTLY: _LOGIT_BIAS_SCHEMA},
         ),
     ] = None
     logprobs: Annotated[
         bool | Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None,
         Meta(
-            description="Give the log-probability of each token; a number also says how many of "
-            "the likeliest tokens are given in its place."
+            description="Return the log-probability of each token. A number also returns that many "
+            "of the most likely tokens at each position."
         ),
     ] = None
     top_logprobs: Annotated[
         Annotated[int, Meta(ge=-1, le=_MAX_TOP_LOGPROBS)] | None,
         Meta(
-            description="How many of the likeliest tokens are given in each place, which asks for "
-            "`logprobs` too; 0 and -1 are none."
+            description="How many of the most likely tokens to return at each position. Implies "
+            "`logprobs`. 0 or -1: none."
         ),
     ] = None
     n: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        Meta(description="How many answers to give to each prompt (1)."),
+        Meta(description="How many answers to generate for each prompt (default: 1)."),
     ] = None
     stop: Annotated[
         _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None,
-        Meta(description="A text that ends the answer and is not shown, or several."),
+        Meta(description="One or more strings that end the answer. They are not part of it."),
     ] = None
     seed: Annotated[
         Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
@@ -164,43 +168,45 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     stream: Annotated[
         bool | None, Meta(description="Send the answer in pieces, as server-sent events.")
     ] = None
-    stream_options: Annotated[
-        StreamOptions | None, Meta(description="What a stream holds besides the answer.")
-    ] = None
+    stream_options: Annotated[StreamOptions | None, Meta(description="Options for streaming.")] = (
+        None
+    )
     draft_model: Annotated[
         str | None,
         Meta(
-            description="A smaller model with the same tokens that guesses ahead; "
-            "`default_model` or nothing is the configured one."
+            description="A smaller model with the same tokens, for speculative decoding. Default: "
+            "the configured one, which `default_model` also names."
         ),
     ] = None
     num_draft_tokens: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None,
-        Meta(description="How many tokens the draft model guesses ahead (3); 0 does without it."),
+        Meta(
+            description="How many tokens the draft model proposes at a time (default: 3). 0: do "
+            "not use it."
+        ),
     ] = None
     adapters: Annotated[
         str | None,
         Meta(
-            description="The name of an adapter to apply to the model; `default_model` or nothing "
-            "is the configured one, an empty text is none."
+            description="Name of the adapter to apply to the model. Default: the configured one, "
+            "which `default_model` also names. Empty: none."
         ),
     ] = None
-
     keep_alive: Annotated[
         float | str | None,
         Meta(
             description="How long the model stays in memory afterwards: seconds, or a duration "
-            'such as `"10m"`; negative is for ever, 0 not at all.',
+            'such as `"10m"`. Negative: forever. 0: unload it at once.',
             extra_json_schema={EXACTLY: KEEP_ALIVE_SCHEMA},
         ),
     ] = None
 
     @property
     def kept_alive(self) -> float | None:
-        """How many seconds the model stays in memory afterwards, -1 for ever; None as usual.
+        """How many seconds the model stays in memory, -1 forever; None as configured.
 
         Raises:
-            InvalidRequest: `keep_alive` is no time.
+            InvalidRequest: `keep_alive` is not a duration.
         """
         return keep_alive_seconds(self.keep_alive)
 
@@ -216,7 +222,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """How many tokens to give in each place; None where none is asked for.
+        """How many tokens to return at each position; None if no log-probabilities are wanted.
 
         Raises:
             InvalidRequest: `logprobs` and `top_logprobs` contradict each other.
@@ -224,7 +230,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         top = max(0, self.top_logprobs or 0)
         if self.logprobs is False and top:
             raise InvalidRequest(
-                "`top_logprobs`: not without `logprobs`, which is false", param="top_logprobs"
+                "`top_logprobs`: requires `logprobs`, which is false", param="top_logprobs"
             )
         if self.logprobs is None or self.logprobs is False:
             return top or None
@@ -239,14 +245,14 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         _biases(self.logit_bias or {})
         _ = self.wanted_logprobs, self.kept_alive
 
-    def asking(
+    def engine_requests(
         self,
         prompts: list[Prompt],
         defaults: GenerationConfig,
         grammar: Grammar | None,
         draft: Draft | None,
     ) -> list[GenerateRequest]:
-        """Give the engine's requests: for each prompt as many as it gets answers."""
+        """Return the engine's requests: for each prompt one for each answer."""
         first = GenerateRequest(
             prompt=prompts[0],
             max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
@@ -279,20 +285,10 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         )
 
     def _penalties(self) -> Penalties:
-        usual = Penalties()
-        repetition = self.repetition_penalty or 0.0
-        return Penalties(
-            repetition_penalty=0.0 if repetition == 1 else repetition,
-            repetition_context_size=_first(
-                self.repetition_context_size, usual.repetition_context_size
-            ),
-            presence_penalty=self.presence_penalty or 0.0,
-            presence_context_size=_first(self.presence_context_size, usual.presence_context_size),
-            frequency_penalty=self.frequency_penalty or 0.0,
-            frequency_context_size=_first(
-                self.frequency_context_size, usual.frequency_context_size
-            ),
-        )
+        given = {name: getattr(self, name) for name in Penalties.__struct_fields__}
+        if given["repetition_penalty"] == 1:
+            given["repetition_penalty"] = None
+        return Penalties(**{name: value for name, value in given.items() if value is not None})
 
 
 def _first(given: _Number | None, default: _Number) -> _Number:
@@ -300,7 +296,7 @@ def _first(given: _Number | None, default: _Number) -> _Number:
 
 
 def _derived(seed: int | None, number: int) -> int | None:
-    """Give each answer to one prompt a seed of its own, and the first one the seed itself."""
+    """Return a seed of its own for each answer to one prompt; the first has the seed itself."""
     if seed is None or number == 0:
         return seed
     digest = hashlib.blake2b(f"{seed}:{number}".encode(), digest_size=8).digest()
@@ -311,19 +307,17 @@ def _biases(given: dict[str, Any]) -> dict[int, float]:
     biases = {}
     for key, value in given.items():
         param = f"logit_bias.{key}"
-        if not re.fullmatch(_KEY_PATTERN, key, re.ASCII) or key.endswith("\n"):
+        if not re.fullmatch(_KEY_PATTERN, key):
             raise InvalidRequest(f"`{param}`: the key is not a token id", param=param)
         if (bias := _bias(value)) is None:
-            raise InvalidRequest(
-                f"`{param}`: expected a number from -1e9 to 1e9, or its text", param=param
-            )
+            raise InvalidRequest(f"`{param}`: expected a number from -1e9 to 1e9", param=param)
         biases[int(key)] = bias
     return biases
 
 
 def _bias(value: Any) -> float | None:
     if isinstance(value, str):
-        return float(value) if re.fullmatch(_BIAS_PATTERN, value) and value[-1] != "\n" else None
+        return float(value) if re.fullmatch(_BIAS_PATTERN, value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if -_LARGEST_BIAS <= value <= _LARGEST_BIAS else None

@@ -1,4 +1,4 @@
-"""What an answer has to match: OpenAI's `response_format` and vLLM's `guided_…` fields."""
+"""What the answer must match: OpenAI's `response_format` and vLLM's `guided_…` fields."""
 
 import json
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free
+from mlxd.api.decode import check_free_form
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -22,13 +22,13 @@ class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
 
 
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON schema; only `schema` matters to the answer."""
+    """A JSON schema. The other fields do not change the answer."""
 
     schema: Annotated[dict[str, Any], Meta(description="The JSON schema.")]
     name: Annotated[str | None, Meta(description="A name for the schema.")] = None
-    description: Annotated[str | None, Meta(description="What it is for.")] = None
+    description: Annotated[str | None, Meta(description="What the schema is for.")] = None
     strict: Annotated[
-        bool | None, Meta(description="The answer always matches the schema, strict or not.")
+        bool | None, Meta(description="Has no effect: the answer always matches the schema.")
     ] = None
 
 
@@ -42,11 +42,11 @@ ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
 
 
 class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
-    """vLLM's ways to say what the answer has to match; one of them at most."""
+    """vLLM's ways to say what the answer must match. A request may use one of them."""
 
     guided_json: Annotated[
         dict[str, Any] | str | None,
-        Meta(description="The answer is JSON that matches this schema, an object or its text."),
+        Meta(description="The answer is JSON that matches this schema (an object or a string)."),
     ] = None
     guided_regex: Annotated[
         str | None, Meta(description="The answer matches this regular expression.")
@@ -56,14 +56,14 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     guided_choice: Annotated[
         Annotated[list[_Choice], Meta(min_length=1)] | None,
-        Meta(description="The answer is one of these texts."),
+        Meta(description="The answer is one of these strings."),
     ] = None
 
     def grammars(self) -> list[Grammar]:
-        """Give what was asked for, one grammar for each field.
+        """Return one grammar for each field that is set.
 
         Raises:
-            InvalidRequest: a schema is not one.
+            InvalidRequest: `guided_json` is not a JSON object.
         """
         grammars = []
         if self.guided_json is not None:
@@ -84,12 +84,12 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
             return msgspec.json.decode(given, type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):
             raise InvalidRequest(
-                "`guided_json`: the text is no JSON object", param="guided_json"
+                "`guided_json`: the string is not a JSON object", param="guided_json"
             ) from None
 
 
 def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
-    """Give the grammar that `response_format` asks for, if it asks for one.
+    """Return the grammar for `response_format`, if it needs one.
 
     Raises:
         InvalidRequest: the schema is nested too deeply.
@@ -104,7 +104,7 @@ def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
 
 
 def only_one(grammars: list[Grammar]) -> Grammar | None:
-    """Give the only grammar, if there is one.
+    """Return the only grammar, if there is one.
 
     Raises:
         InvalidRequest: there are several.
@@ -116,5 +116,5 @@ def only_one(grammars: list[Grammar]) -> Grammar | None:
 
 
 def _schema(schema: dict[str, Any], param: str) -> Grammar:
-    check_free(schema, param)
+    check_free_form(schema, param)
     return Grammar("json_schema", msgspec.json.encode(schema).decode(), param)

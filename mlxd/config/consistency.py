@@ -1,4 +1,4 @@
-"""What is wrong with a configuration whose values are each allowed but do not go together."""
+"""Checks for values that are allowed by themselves, but not together."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ from mlxd.errors import ConfigError
 
 
 def check(config: Config) -> None:
-    """Refuse what would be unsafe or cannot work.
+    """Check that the configuration is safe and can work.
 
     Raises:
-        ConfigError: the daemon would listen beyond this machine without a key, the path of the
-            Unix socket is too long for the system, or a model is to draft for itself.
+        ConfigError: other machines could reach the daemon without a key, the path of the Unix
+            socket is too long for the system, or a model is its own draft model.
     """
     check_host(config, config.server.host)
     socket = config.socket_file()
@@ -22,23 +22,23 @@ def check(config: Config) -> None:
     limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL
     if length > limit:
         raise ConfigError(
-            f"server.socket: {socket} has {length} bytes, and a Unix socket's path at most "
-            f"{limit}: set server.socket or MLXD_HOME to a shorter one"
+            f"server.socket: {socket} has {length} bytes; the path of a Unix socket may have at "
+            f"most {limit}: set server.socket or MLXD_HOME to a shorter path"
         )
     for name, model in config.model.items():
         draft = model.draft_model
         if name == config.models.aliases.get(draft, draft):
             raise ConfigError(
                 f"{dotted((PER_MODEL, name, 'draft_model'))}: {toml_text(draft)} is the model "
-                "itself; name a smaller one with the same tokens"
+                "itself; use a smaller one with the same tokens"
             )
 
 
 def check_host(config: Config, host: str) -> None:
-    """Refuse to listen on `host` where that would be unsafe.
+    """Check that it is safe to listen on `host`.
 
     Raises:
-        ConfigError: it can be reached from other machines, and there is no key.
+        ConfigError: other machines can reach it, and there is no API key.
     """
     if not config.server.api_key and not _is_loopback(host):
         raise ConfigError(
@@ -50,7 +50,7 @@ def check_host(config: Config, host: str) -> None:
 def _is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
-    from ipaddress import ip_address  # mlxctl imports this module, and seldom checks
+    from ipaddress import ip_address  # mlxctl imports this module and rarely checks
 
     try:
         return ip_address(host).is_loopback

@@ -1,4 +1,4 @@
-"""Every key of the tree as data, read off the Structs, and the nearest one to a misspelling.
+"""Every key of the tree as data, taken from the Structs, and the nearest one to a misspelling.
 
 A key's path is a tuple: `("server", "port")`, `("model", "some/id", "generation", "top_p")`.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 from mlxd.config.tree import Config, ModelSettings, Section
-from mlxd.config.values import Secret, ValueType, toml_text
+from mlxd.config.values import SECRET, ValueType, toml_text
 
 KeyPath = tuple[str, ...]
 
@@ -19,23 +19,23 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One key of one section; `type` is its bare type, `notation` set where text means more."""
+    """One key of one section. `type` is its bare type; `value_type` is set if text means more."""
 
     path: KeyPath
     type: Any
     meta: msgspec.Meta
-    notation: ValueType | None
+    value_type: ValueType | None
     default: object
 
     @property
     def secret(self) -> bool:
-        """Whether the value is printed nowhere."""
-        return isinstance(self.notation, Secret)
+        """Whether the value must never be printed."""
+        return self.value_type is SECRET
 
     @property
     def expected(self) -> str:
         """What is allowed, as the end of "expected …"."""
-        return self.notation.expected if self.notation else _expected(self.type, self.meta)
+        return self.value_type.expected if self.value_type else _expected(self.type, self.meta)
 
     def read(self, value: object, folder: Path) -> object:
         """Turn a TOML value into the value of the tree; a relative path starts at `folder`.
@@ -43,8 +43,8 @@ class Key(msgspec.Struct, frozen=True):
         Raises:
             ValueError: the value is not as `expected` says.
         """
-        if self.notation:
-            return self.notation.read(value, folder)
+        if self.value_type:
+            return self.value_type.read(value, folder)
         return self._convert(value, strict=True)
 
     def read_text(self, text: str, folder: Path) -> object:
@@ -60,13 +60,13 @@ class Key(msgspec.Struct, frozen=True):
             return self.read(_entries(text), folder)
         if kind is dict:
             return self.read(dict(map(_pair, _entries(text))), folder)
-        if self.notation:
-            return self.notation.read(text, folder)
+        if self.value_type:
+            return self.value_type.read(text, folder)
         return self._convert(text, strict=False)
 
     def write(self, value: object) -> str:
-        """Give the TOML text of a value of the tree, a mask for a secret."""
-        return self.notation.write(value) if self.notation else toml_text(value)
+        """Return the TOML text of a value of the tree, a mask for a secret."""
+        return self.value_type.write(value) if self.value_type else toml_text(value)
 
     def _convert(self, value: object, *, strict: bool) -> object:
         try:
@@ -90,7 +90,7 @@ def _keys(prefix: KeyPath, section: Section) -> Iterator[Key]:
             path=(*prefix, field.name),
             type=bare,
             meta=next(entry for entry in metadata if isinstance(entry, msgspec.Meta)),
-            notation=next((entry for entry in metadata if isinstance(entry, ValueType)), None),
+            value_type=next((entry for entry in metadata if isinstance(entry, ValueType)), None),
             default=default,
         )
 
@@ -106,17 +106,17 @@ SECTIONS: dict[str, type[Section]] = {
 PER_MODEL = "model"
 """The section of `[model."some/id"]` tables."""
 MODEL_KEYS: dict[KeyPath, Key] = {key.path: key for key in _keys((), ModelSettings())}
-"""The keys of such a table that are its own; it has those of GENERATION too."""
+"""The keys of such a table. It may also have a table of GENERATION keys."""
 GENERATION = "generation"
 
 
 def dotted(path: KeyPath) -> str:
-    """Give a path as TOML writes a dotted key."""
+    """Return a path as TOML writes a dotted key."""
     return ".".join(part if _BARE.fullmatch(part) else toml_text(part) for part in path)
 
 
 def find(path: KeyPath) -> Key | None:
-    """Give the key at `path`, for one model too; None when there is none."""
+    """Return the key at `path`, which may be one of a model; None if there is none."""
     if path[0] == PER_MODEL:
         own = path[2:]
         return KEYS.get(own) if own[:1] == (GENERATION,) else MODEL_KEYS.get(own)
@@ -124,14 +124,14 @@ def find(path: KeyPath) -> Key | None:
 
 
 def is_table(path: KeyPath) -> bool:
-    """Whether a table of keys, and no value, belongs at `path`."""
+    """Whether a table of keys rather than a value belongs at `path`."""
     if path[:1] == (PER_MODEL,):
         return len(path) < 3 or path[2:] == (GENERATION,)
     return not path or (path[0] in SECTIONS and len(path) == 1)
 
 
 def advice(path: KeyPath) -> str:
-    """Say what an unknown `path` might have meant, or else what there is."""
+    """Return what an unknown `path` might have meant, or else the known keys."""
     near = nearest(path)
     if near is not None:
         return f"did you mean {dotted(near)}?"
@@ -141,31 +141,28 @@ def advice(path: KeyPath) -> str:
     if path[0] in SECTIONS:
         names = ", ".join(name for section, name in KEYS if section == path[0])
         return f"[{path[0]}] has {names}"
-    return f"there are {', '.join(SECTIONS)} and {PER_MODEL}"
+    return f"the sections are {', '.join(SECTIONS)} and {PER_MODEL}"
 
 
 def nearest(path: KeyPath) -> KeyPath | None:
-    """Give the known path that an unknown one most likely means; None when nothing is near."""
-    from difflib import get_close_matches  # only a mistake pays for it
+    """Return the known path that an unknown one most likely means; None if nothing is near."""
+    from difflib import get_close_matches  # only a mistake pays for this import
 
-    known = KEYS
+    known = list(KEYS)
     prefix: KeyPath = ()
     if path[0] == PER_MODEL:
-        prefix = path[:2]
-        path = path[2:]
-        known = MODEL_KEYS | {key: value for key, value in KEYS.items() if key[0] == GENERATION}
+        prefix, path = path[:2], path[2:]
+        known = [*MODEL_KEYS, *(key for key in KEYS if key[0] == GENERATION)]
+    elif len(path) == 1 and (found := get_close_matches(path[0], [*SECTIONS, PER_MODEL], 1, 0.75)):
+        return (found[0],)
     if not path:
         return None
-    if len(path) == 1:
-        names = {name: (name,) for name in (*SECTIONS, PER_MODEL)}
-        if not prefix and (found := get_close_matches(path[0], names, 1, 0.75)):
-            return names[found[0]]
     whole = {dotted(key): key for key in known}
     if found := get_close_matches(dotted(path), whole, 1, 0.8):
         return prefix + whole[found[0]]
-    leaves = {key[-1]: key for key in known}
-    if found := get_close_matches(path[-1], leaves, 1, 0.75):
-        return prefix + leaves[found[0]]
+    names = {key[-1]: key for key in known}
+    if found := get_close_matches(path[-1], names, 1, 0.75):
+        return prefix + names[found[0]]
     return None
 
 

@@ -1,7 +1,7 @@
-"""From the sources to the tree: the strongest source of each key wins, every mistake is told.
+"""From the sources to the tree: the strongest source of each key wins, every mistake is reported.
 
-The order, weakest first: defaults, config.toml, settings.toml, environment, command line. Of a
-table of names, such as the aliases, each name is a setting of its own; an empty one empties it.
+The order, weakest first: defaults, config.toml, settings.toml, environment, command line. In a
+table of names, such as the aliases, each name is a setting of its own; an empty table clears it.
 """
 
 import itertools
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from mlxd import paths
 from mlxd.config import sources
 from mlxd.config.keys import (
     GENERATION,
@@ -33,7 +34,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """One key's value and its source; `text` is TOML, and `value` and `text` mask a secret."""
+    """A key, its value and its source. `text` is TOML; `value` and `text` mask a secret."""
 
     key: str
     value: object
@@ -42,7 +43,7 @@ class Explained(msgspec.Struct, frozen=True):
 
 
 class _Read(msgspec.Struct, frozen=True):
-    """A setting's value as the tree holds it, and where it came from."""
+    """A value of the tree, and where it came from."""
 
     value: object
     label: str
@@ -51,7 +52,7 @@ class _Read(msgspec.Struct, frozen=True):
 def load(
     *, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] = os.environ
 ) -> Config:
-    """Give the configuration as config.toml, settings.toml, `environ` and `flags` make it.
+    """Load the configuration from config.toml, settings.toml, `environ` and `flags`.
 
     `flags` maps dotted keys such as "server.port" to values; a value of None is a flag not given.
 
@@ -62,7 +63,7 @@ def load(
 
 
 def load_file(file: Path) -> Config:
-    """Give the configuration as one file makes it, nothing else considered.
+    """Load the configuration from one file alone.
 
     Raises:
         ConfigError: as `load` does; also when the file is absent.
@@ -73,7 +74,7 @@ def load_file(file: Path) -> Config:
 def explain(
     *, flags: Mapping[str, object] | None = None, environ: Mapping[str, str] = os.environ
 ) -> list[Explained]:
-    """Give every key with its value and the source it came from, in the order of the tree.
+    """Return every key with its value and its source, in the order of the tree.
 
     A source is "default", "config.toml", "settings.toml", a variable's name or "flag".
 
@@ -99,7 +100,7 @@ def read_setting(setting: Setting) -> object:
     """Turn a setting into the value of the tree.
 
     Raises:
-        ConfigError: the key is unknown or the value not allowed.
+        ConfigError: the key is unknown, or the value is not allowed.
     """
     where = f"{setting.source.where}: {dotted(setting.path)}"
     key = find(setting.path)
@@ -118,7 +119,8 @@ def read_setting(setting: Setting) -> object:
 
 def _settings(flags: Mapping[str, object] | None, environ: Mapping[str, str]) -> Iterable[Setting]:
     return itertools.chain(
-        *map(sources.from_file, sources.files()),
+        sources.from_file(paths.config_file()),
+        sources.from_file(paths.settings_file()),
         sources.from_environment(environ),
         sources.from_flags(flags or {}),
     )
@@ -139,7 +141,7 @@ def _read(settings: Iterable[Setting]) -> dict[KeyPath, _Read]:
 
 
 def _merged(weaker: _Read | None, stronger: _Read) -> _Read:
-    """Give the stronger of two; tables of names are taken together, unless one is to be empty."""
+    """Return the stronger of two; tables of names are combined, unless one is empty."""
     if weaker is None or not isinstance(weaker.value, dict) or not isinstance(stronger.value, dict):
         return stronger
     if not weaker.value or not stronger.value:

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from mlxd import paths
 from mlxd.config.keys import PER_MODEL, SECTIONS, KeyPath, is_table, nearest
 from mlxd.errors import ConfigError
 
@@ -24,7 +23,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a source says at a path; where `text` is set, a string still has to be parsed."""
+    """A value that a source sets; with `text`, a string still has to be parsed."""
 
     path: KeyPath
     value: object
@@ -33,7 +32,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def from_file(file: Path, *, required: bool = False) -> Iterator[Setting]:
-    """Give what a TOML file says, nothing when it is absent and not `required`.
+    """Yield what a TOML file sets; nothing if it is absent and not `required`.
 
     Raises:
         ConfigError: as `read_toml` does.
@@ -44,10 +43,10 @@ def from_file(file: Path, *, required: bool = False) -> Iterator[Setting]:
 
 
 def from_environment(environ: Mapping[str, str]) -> Iterator[Setting]:
-    """Give what the variables `MLXD_SECTION__KEY` say.
+    """Yield what the variables `MLXD_SECTION__KEY` set.
 
     Raises:
-        ConfigError: a variable looks like a setting and is none, or is not UTF-8.
+        ConfigError: a variable looks like a setting but is not, or is not UTF-8.
     """
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or name in _NOT_SETTINGS:
@@ -68,7 +67,7 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Setting]:
 
 
 def from_flags(flags: Mapping[str, object]) -> Iterator[Setting]:
-    """Give what the command line says: dotted keys and values, None for a flag not given.
+    """Yield what the command line sets: dotted keys and values, None for a flag not given.
 
     Raises:
         ConfigError: a value is not UTF-8.
@@ -83,10 +82,10 @@ def from_flags(flags: Mapping[str, object]) -> Iterator[Setting]:
 
 
 def read_toml(file: Path, *, required: bool = False) -> dict[str, Any]:
-    """Give the table a TOML file holds, an empty one when it is absent and not `required`.
+    """Return the table in a TOML file; an empty one if it is absent and not `required`.
 
     Raises:
-        ConfigError: the file is missing, cannot be read, or is not UTF-8, or not TOML.
+        ConfigError: the file is missing, cannot be read, is not UTF-8, or is not TOML.
     """
     try:
         return tomllib.loads(file.read_bytes().decode())
@@ -102,11 +101,6 @@ def read_toml(file: Path, *, required: bool = False) -> dict[str, Any]:
         raise ConfigError(f"{file}: not valid TOML: nested too deeply") from error
     except ValueError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
-
-
-def files() -> tuple[Path, Path]:
-    """Give the configuration files, the later one the stronger."""
-    return paths.config_file(), paths.settings_file()
 
 
 def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:

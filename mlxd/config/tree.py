@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.values import ByteSize, Duration, File, FolderList, Json, Secret, Size, Time
+from mlxd.config.values import FILE, FOLDERS, JSON, SECRET, ByteSize, Duration, duration, size
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -17,100 +17,114 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ServerConfig(Section, frozen=True):
-    """Listeners, who may talk to them, and how much is accepted."""
+    """Where the daemon listens, who may connect, and how much it accepts."""
 
     host: Annotated[
         str,
         Meta(
             min_length=1,
-            description="The address to listen on; beyond this machine it needs an api_key.",
+            description="Address to listen on. If other machines can reach it, set api_key too.",
         ),
     ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="The TCP port; 0 takes a free one.")] = (
-        8080
-    )
+    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port. 0: any free port.")] = 8080
     socket: Annotated[
-        str, File(), Meta(description="The Unix socket; empty is the standard place.")
+        str, FILE, Meta(description="Path of the Unix socket. Empty: the standard place.")
     ] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty],
-        Meta(description="Names beyond localhost under which clients may address the server."),
+        Meta(description="Host names that clients may use for this server besides localhost."),
     ] = []
     api_key: Annotated[
-        str, Secret(), Meta(description="What TCP clients send as bearer token; empty is none.")
+        str,
+        SECRET,
+        Meta(description="Key that TCP clients must send as bearer token. Empty: none."),
     ] = ""
-    max_body: Annotated[ByteSize, Meta(description="The largest request body accepted.")] = (
-        32_000_000
-    )
+    max_body: Annotated[ByteSize, Meta(description="Maximum size of a request body.")] = 32_000_000
     max_queue: Annotated[
-        int, Meta(ge=1, le=100_000, description="How many requests are accepted at a time.")
+        int, Meta(ge=1, le=100_000, description="Maximum number of requests accepted at a time.")
     ] = 512
     drain_timeout: Annotated[
-        Duration, Meta(description="How long running requests may go on when the daemon stops.")
+        Duration, Meta(description="How long running requests may continue when the daemon stops.")
     ] = 30.0
     idle_exit: Annotated[
         float | None,
-        Time(optional=True),
+        duration(optional=True),
         Meta(
-            description="How long an idle daemon stays that a connection will start again; empty "
-            "is for ever."
+            description="Exit after this long without requests (socket-activated daemons only). "
+            "Empty: never."
         ),
     ] = None
 
 
 class ModelsConfig(Section, frozen=True):
-    """Which models exist and how long one stays in memory."""
+    """Which models there are, and how long they stay in memory."""
 
     default: Annotated[
-        str, Meta(description="The model of a request that names none; empty is the only one.")
+        str,
+        Meta(
+            description="Default model. If empty and only one model is installed, that one is used."
+        ),
     ] = ""
     keep_alive: Annotated[
         float,
-        Time(forever=True),
-        Meta(description='How long an unused model stays in memory; "-1" is for ever.'),
+        duration(forever=True),
+        Meta(description='How long an unused model stays in memory. "-1": forever.'),
     ] = 300.0
     memory_limit: Annotated[
         int,
-        Size(minimum=0, automatic=True),
-        Meta(description="The memory of all models together; empty is what the machine can spare."),
+        size(minimum=0, automatic=True),
+        Meta(description="Memory for all models together. Empty: what the machine can spare."),
     ] = 0
     max_loaded: Annotated[
-        int, Meta(ge=1, le=1000, description="How many models may be in memory at a time.")
+        int, Meta(ge=1, le=1000, description="Maximum number of models in memory.")
     ] = 3
     pinned: Annotated[
         list[_NonEmpty],
-        Meta(description="Models that, once in memory, stay there and make room for no other."),
+        Meta(description="Models that are never unloaded automatically once they are in memory."),
     ] = []
     dirs: Annotated[
         list[str],
-        FolderList(),
-        Meta(description="More folders of models, which are only read."),
+        FOLDERS,
+        Meta(description="Additional folders with models. mlxd only reads them."),
     ] = []
     aliases: Annotated[
         dict[_NonEmpty, _NonEmpty],
-        Meta(description="Other names for models: the alias, then the model's id."),
+        Meta(description="Other names for models, as alias = id."),
     ] = {}
 
 
 class GenerationConfig(Section, frozen=True):
-    """What a request means that leaves a field out."""
+    """Defaults for what a request leaves out."""
 
     max_tokens: Annotated[
-        int, Meta(ge=1, le=2**31 - 1, description="How many tokens an answer may have.")
+        int, Meta(ge=1, le=2**31 - 1, description="Maximum number of tokens in an answer.")
     ] = 512
     temperature: Annotated[
-        float, Meta(ge=0, le=2, description="How freely tokens are drawn; 0 takes the likeliest.")
+        float, Meta(ge=0, le=2, description="Randomness. 0: always the most likely token.")
     ] = 0.0
     top_p: Annotated[
         float,
-        Meta(gt=0, le=1, description="Draw from the likeliest tokens of this total probability."),
+        Meta(
+            gt=0,
+            le=1,
+            description="Sample from the most likely tokens up to this total probability.",
+        ),
     ] = 1.0
     top_k: Annotated[
-        int, Meta(ge=0, le=2**31 - 1, description="Draw from this many tokens; 0 is all.")
+        int,
+        Meta(
+            ge=0,
+            le=2**31 - 1,
+            description="Sample from this many of the most likely tokens. 0: all.",
+        ),
     ] = 0
     min_p: Annotated[
         float,
-        Meta(ge=0, le=1, description="Drop tokens below this share of the likeliest one's."),
+        Meta(
+            ge=0,
+            le=1,
+            description="Drop tokens below this fraction of the most likely one's probability.",
+        ),
     ] = 0.0
 
 
@@ -118,81 +132,84 @@ class EngineConfig(Section, frozen=True):
     """How an engine runs a model."""
 
     decode_concurrency: Annotated[
-        int, Meta(ge=1, le=1024, description="How many sequences are decoded together.")
+        int, Meta(ge=1, le=1024, description="Maximum number of sequences decoded together.")
     ] = 32
     prompt_concurrency: Annotated[
-        int, Meta(ge=1, le=1024, description="How many prompts are processed together.")
+        int, Meta(ge=1, le=1024, description="Maximum number of prompts processed together.")
     ] = 8
     prefill_step_size: Annotated[
         int, Meta(ge=1, le=1_000_000, description="How many prompt tokens one step processes.")
     ] = 2048
     prompt_cache: Annotated[
-        int, Size(minimum=0), Meta(description="Memory for prompts seen before; 0 is none.")
+        int,
+        size(minimum=0),
+        Meta(description="Memory for the prompt cache of each model. 0: none."),
     ] = 2_000_000_000
     hang_timeout: Annotated[
         Duration,
-        Meta(
-            description="How long a working engine may be silent before it is ended; 0 is for ever."
-        ),
+        Meta(description="End an engine that has work but is silent for this long. 0: never."),
     ] = 30.0
     max_crashes: Annotated[
         int,
         Meta(
             ge=0,
             le=1000,
-            description="How often a model may crash in five minutes before it is given up; 0 is "
-            "no limit.",
+            description="Give up on a model after this many crashes in five minutes. 0: never.",
         ),
     ] = 3
     spare: Annotated[
-        bool, Meta(description="Keep an engine without a model waiting, to load the next faster.")
+        bool, Meta(description="Keep an engine without a model ready, to load the next one faster.")
     ] = False
     trust_remote_code: Annotated[
-        bool, Meta(description="Run Python code that a model's folder brings along.")
+        bool, Meta(description="Run Python code that comes with a model.")
     ] = False
 
 
 class LogConfig(Section, frozen=True):
-    """What the daemon writes about itself."""
+    """The daemon's log."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
-        Meta(description="The least that is written."),
+        Meta(description="Minimum severity."),
     ] = "info"
     format: Annotated[
-        Literal["text", "json"], Meta(description="Lines for people, or one JSON object a line.")
+        Literal["text", "json"],
+        Meta(description="Lines for people (text), or one JSON object per line (json)."),
     ] = "text"
-    max_size: Annotated[
-        ByteSize, Meta(description="The size at which a log file is put aside.")
-    ] = 10_000_000
-    keep: Annotated[
-        int, Meta(ge=1, le=1000, description="How many log files that were put aside are kept.")
-    ] = 5
+    max_size: Annotated[ByteSize, Meta(description="Size at which a log file is rotated.")] = (
+        10_000_000
+    )
+    keep: Annotated[int, Meta(ge=1, le=1000, description="How many rotated log files to keep.")] = 5
 
 
 class ModelSettings(Section, frozen=True):
-    """What holds for one model; `generation` is [generation] with what is different for it."""
+    """Settings for one model; `generation` is [generation] with the keys that differ for it."""
 
     keep_alive: Annotated[
         float | None,
-        Time(forever=True, optional=True),
-        Meta(description="How long it stays in memory unused; empty is as [models] says."),
+        duration(forever=True, optional=True),
+        Meta(description="How long it stays in memory when unused. Empty: as in [models]."),
     ] = None
-    adapter: Annotated[
-        str, Meta(description="The adapter that is applied to it; empty is none.")
-    ] = ""
+    adapter: Annotated[str, Meta(description="Adapter to apply to it. Empty: none.")] = ""
     draft_model: Annotated[
         str,
-        Meta(description="A smaller model with the same tokens that guesses ahead; empty is none."),
+        Meta(
+            description="Smaller model with the same tokens, for speculative decoding. Empty: none."
+        ),
     ] = ""
     num_draft_tokens: Annotated[
-        int, Meta(ge=0, le=64, description="How many tokens a draft model guesses ahead; 0 is off.")
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="How many tokens the draft model proposes at a time. 0: do not use it.",
+        ),
     ] = 3
     chat_template: Annotated[
-        str, Meta(description="The text of a Jinja template; empty is the model's own.")
+        str, Meta(description="Text of a Jinja template. Empty: the model's own.")
     ] = ""
     chat_template_args: Annotated[
-        dict[str, Any], Json(), Meta(description="Arguments for the chat template, by name.")
+        dict[str, Any], JSON, Meta(description="Arguments for the chat template, by name.")
     ] = {}
     generation: GenerationConfig = GenerationConfig()
 
@@ -208,9 +225,9 @@ class Config(Section, frozen=True):
     model: dict[str, ModelSettings] = {}
 
     def for_model(self, model_id: str) -> ModelSettings:
-        """Give what holds for a model, which `[model."model_id"]` may say."""
+        """Return the settings for a model, which `[model."model_id"]` may change."""
         return self.model.get(model_id) or ModelSettings(generation=self.generation)
 
     def socket_file(self) -> Path:
-        """Give the Unix socket: `server.socket`, or the standard place."""
+        """Return the path of the Unix socket: `server.socket`, or the standard place."""
         return Path(self.server.socket) if self.server.socket else paths.socket_file()

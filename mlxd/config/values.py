@@ -1,18 +1,20 @@
-"""How a value is written in TOML, in the environment and on the command line, and read back.
+"""How values are written in TOML, in the environment and on the command line.
 
-The tree in `tree.py` holds plain ints, floats and strings, because msgspec encodes no subclass of
-them. A key whose text means more than its type says carries a notation of this module as metadata
-of its `Annotated` type.
+The tree in `tree.py` holds plain ints, floats and strings. A key whose text means more than its
+type says, such as "32MB", has a ValueType as metadata of its `Annotated` type.
 """
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated
 
 import msgspec
 
-_UNITS = {
+from mlxd.units import parse_seconds
+
+_BYTES = {
     "TB": 10**12,
     "GB": 10**9,
     "MB": 10**6,
@@ -23,9 +25,10 @@ _UNITS = {
     "KiB": 2**10,
     "B": 1,
 }
-_UNITS_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in _UNITS.items()}
+_BYTES_BY_LOWER_CASE = {unit.lower(): factor for unit, factor in _BYTES.items()}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_QUANTITY = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
+_SPACE_BEFORE_UNIT = re.compile(r"(?<=[0-9]) (?=[a-zµ])")
 _LARGEST_SIZE = 2**63 - 1
 _LONGEST_TIME = 365 * 24 * 3600.0
 _KEY_CHARACTERS = re.compile(r"[!-~]*")
@@ -33,110 +36,70 @@ _SHORTEST_KEY = 8
 _JSON_LEVELS = 16
 
 
-@runtime_checkable
-class ValueType(Protocol):
-    """How one key's value is read and written."""
+class ValueType(msgspec.Struct, frozen=True):
+    """How one kind of value is written; `expected` says what is allowed, after "expected".
 
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-
-    def read(self, value: object, folder: Path) -> object:
-        """Turn what a source holds into the value of the tree.
-
-        A relative path starts at `folder`.
-
-        Raises:
-            ValueError: the value is not as `expected` says.
-        """
-
-    def write(self, value: object) -> str:
-        """Give the TOML text of a value of the tree."""
-
-
-class Size(msgspec.Struct, frozen=True):
-    """A number of bytes: "32MB" (decimal), "1GiB" (binary) or a bare integer.
-
-    Where it is `automatic`, the empty text, or 0, leaves the choice to the daemon.
+    `read` turns what a source says into the value of the tree, and raises a ValueError if it is not
+    allowed; a relative path starts at the folder. `write` returns the value's TOML text.
     """
 
-    minimum: int = 1
-    automatic: bool = False
+    expected: str
+    read: Callable[[object, Path], object]
+    write: Callable[[object], str]
 
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        allowed = 'a size such as "32MB" or "1GiB"'
-        if self.automatic:
-            return allowed + ', or ""'
-        return allowed + (", or 0" if self.minimum == 0 else " above 0")
 
-    def read(self, value: object, folder: Path) -> int:  # noqa: ARG002
-        """Give the number of bytes; a fraction of a unit must come to whole bytes."""
-        if self.automatic and value == "":
-            return 0
-        if isinstance(value, str):
-            number, unit = _split(value)
-            factor = _UNITS_BY_LOWER_CASE.get(unit.lower() or "b")
-            if factor is None:
-                raise ValueError(value)
-            size = float(number) * factor if "." in number else int(number) * factor
-            if size != int(size):
-                raise ValueError(value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            size = value
-        else:
+def toml_text(value: object) -> str:
+    """Return the TOML text of a string, number, boolean, list, or table of these."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml_text, value)) + "]"
+    if isinstance(value, dict):
+        pairs = [f"{toml_text(name)} = {toml_text(entry)}" for name, entry in value.items()]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+
+
+def size(*, minimum: int = 1, automatic: bool = False) -> ValueType:
+    """Return the type of a number of bytes: "32MB" (decimal), "1GiB" (binary) or a bare integer.
+
+    If it is `automatic`, an empty string or 0 leaves the choice to the daemon.
+    """
+
+    def read(value: object, _folder: Path) -> int:
+        number = 0 if automatic and value == "" else _parse_size(value)
+        if not minimum <= number <= _LARGEST_SIZE:
             raise ValueError(value)
-        if not self.minimum <= size <= _LARGEST_SIZE:
-            raise ValueError(value)
-        return int(size)
+        return number
 
-    def write(self, value: object) -> str:
-        """Give the size in the largest unit that divides it, decimal ones first."""
+    def write(value: object) -> str:
         if not isinstance(value, int) or value == 0:
-            return '""' if self.automatic else str(value)
-        unit = next(unit for unit, factor in _UNITS.items() if value % factor == 0)
-        return f'"{value // _UNITS[unit]}{unit}"'
+            return '""' if automatic else str(value)
+        unit = next(unit for unit, factor in _BYTES.items() if value % factor == 0)
+        return f'"{value // _BYTES[unit]}{unit}"'
+
+    ending = ', or ""' if automatic else ", or 0" if minimum == 0 else " above 0"
+    return ValueType(f'a size such as "32MB" or "1GiB"{ending}', read, write)
 
 
-class Time(msgspec.Struct, frozen=True):
-    """A time in seconds: "30s", "5m", "1h", "250ms" or a bare number; -1 may mean for ever.
+def duration(*, forever: bool = False, optional: bool = False) -> ValueType:
+    """Return the type of a time in seconds: "30s", "1h30m" or a bare number.
 
-    Where it is `optional`, the empty text stands for None.
+    If it is `optional`, an empty string stands for None; with `forever`, -1 is allowed.
     """
 
-    forever: bool = False
-    optional: bool = False
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        allowed = 'a time of at most a year such as "30s", "5m" or "1h"'
-        allowed += ', or "-1" for ever' if self.forever else ""
-        return allowed + (', or ""' if self.optional else "")
-
-    def read(self, value: object, folder: Path) -> float | None:  # noqa: ARG002
-        """Give the number of seconds, -1 for ever."""
-        if self.optional and value == "":
+    def read(value: object, _folder: Path) -> float | None:
+        if optional and value == "":
             return None
-        if self.forever and value in (-1, "-1"):
+        if forever and value in (-1, "-1"):
             return -1.0
         if isinstance(value, str):
-            number, unit = _split(value)
-            factor = _SECONDS.get(unit or "s")
-            if factor is None:
-                raise ValueError(value)
-            time = float(number) * factor
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            time = float(value)
-        else:
+            value = parse_seconds(_SPACE_BEFORE_UNIT.sub("", value.strip()))
+        if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(value)
-        if not 0 <= time <= _LONGEST_TIME:
+        if not 0 <= value <= _LONGEST_TIME:
             raise ValueError(value)
-        return time
+        return float(value)
 
-    def write(self, value: object) -> str:
-        """Give the time in the largest unit that divides it."""
+    def write(value: object) -> str:
         if value is None:
             return '""'
         if not isinstance(value, int | float) or value < 0:
@@ -144,97 +107,44 @@ class Time(msgspec.Struct, frozen=True):
         unit = next((unit for unit, factor in _SECONDS.items() if value % factor == 0), "ms")
         return f'"{value / _SECONDS[unit]:.12g}{unit}"' if value else '"0s"'
 
-
-class File(msgspec.Struct, frozen=True):
-    """A path: `~` is expanded, a relative one starts at the folder of its source."""
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        return 'a path, or ""'
-
-    def read(self, value: object, folder: Path) -> str:
-        """Give the absolute path; the empty string stays empty."""
-        return _path(value, folder) if value != "" else ""
-
-    def write(self, value: object) -> str:
-        """Give the path as a TOML string."""
-        return toml_text(value)
+    ending = (', or "-1" (forever)' if forever else "") + (', or ""' if optional else "")
+    allowed = 'a duration of at most a year such as "30s", "5m" or "1h30m"'
+    return ValueType(allowed + ending, read, write)
 
 
-class FolderList(msgspec.Struct, frozen=True):
-    """A list of paths, each read as `File` does; none may be empty."""
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        return "a list of paths"
-
-    def read(self, value: object, folder: Path) -> list[str]:
-        """Give the absolute paths."""
-        if not isinstance(value, list | tuple):
-            raise ValueError(value)
-        return [_path(entry, folder) for entry in value]
-
-    def write(self, value: object) -> str:
-        """Give the paths as a TOML array."""
-        return toml_text(value)
-
-
-class Json(msgspec.Struct, frozen=True):
-    """A table of what JSON knows too: no dates, no infinite numbers, no bottomless nesting."""
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        return "a table of texts, numbers, truth values, and lists and tables of these"
-
-    def read(self, value: object, folder: Path) -> object:  # noqa: ARG002
-        """Give the table as it is."""
-        if not isinstance(value, dict) or not _is_json(value, _JSON_LEVELS):
-            raise ValueError(value)
+def _parse_size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
-
-    def write(self, value: object) -> str:
-        """Give the table as an inline one."""
-        return toml_text(value)
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """Text that a program prints nowhere, fit for an HTTP header."""
-
-    @property
-    def expected(self) -> str:
-        """What is allowed, as the end of "expected …"."""
-        return f'at least {_SHORTEST_KEY} printable ASCII characters without spaces, or ""'
-
-    def read(self, value: object, folder: Path) -> str:  # noqa: ARG002
-        """Give the text as it is."""
-        if not isinstance(value, str) or not _KEY_CHARACTERS.fullmatch(value):
-            raise ValueError
-        if 0 < len(value) < _SHORTEST_KEY:
-            raise ValueError
-        return value
-
-    def write(self, value: object) -> str:
-        """Give a mask, which tells only whether there is a secret."""
-        return '"***"' if value else '""'
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    factor = _BYTES_BY_LOWER_CASE.get(match[2].lower() or "b") if match else None
+    if match is None or factor is None:
+        raise ValueError(value)
+    number = float(match[1]) * factor if "." in match[1] else int(match[1]) * factor
+    if number != int(number):
+        raise ValueError(value)
+    return int(number)
 
 
-ByteSize = Annotated[int, Size()]
-"""A number of bytes above 0."""
-Duration = Annotated[float, Time()]
-"""A time in seconds."""
+def _read_path(value: object, folder: Path) -> str:
+    """Return the absolute path; `~` is expanded."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(value)
+    try:
+        return str(folder / Path(value).expanduser())
+    except RuntimeError as error:  # `~name` where no such user exists
+        raise ValueError(value) from error
 
 
-def toml_text(value: object) -> str:
-    """Give the TOML text of a string, number, truth value, list, or table of these."""
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(toml_text, value)) + "]"
-    if isinstance(value, dict):
-        pairs = [f"{toml_text(name)} = {toml_text(entry)}" for name, entry in value.items()]
-        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
-    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+def _read_paths(value: object, folder: Path) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(value)
+    return [_read_path(entry, folder) for entry in value]
+
+
+def _read_json(value: object, _folder: Path) -> object:
+    if not isinstance(value, dict) or not _is_json(value, _JSON_LEVELS):
+        raise ValueError(value)
+    return value
 
 
 def _is_json(value: object, levels: int) -> bool:
@@ -246,17 +156,33 @@ def _is_json(value: object, levels: int) -> bool:
     return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _split(text: str) -> tuple[str, str]:
-    match = _QUANTITY.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(text)
-    return match[1], match[2]
+def _read_secret(value: object, _folder: Path) -> str:
+    if not isinstance(value, str) or not _KEY_CHARACTERS.fullmatch(value):
+        raise ValueError
+    if 0 < len(value) < _SHORTEST_KEY:
+        raise ValueError
+    return value
 
 
-def _path(value: object, folder: Path) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(value)
-    try:
-        return str(folder / Path(value).expanduser())
-    except RuntimeError as error:  # `~name` of nobody
-        raise ValueError(value) from error
+FILE = ValueType(
+    'a path, or ""',
+    lambda value, folder: "" if value == "" else _read_path(value, folder),
+    toml_text,
+)
+"""A path. `~` is expanded, and a relative path starts at the folder of its source."""
+FOLDERS = ValueType("a list of paths", _read_paths, toml_text)
+"""A list of such paths."""
+JSON = ValueType(
+    "a table of strings, numbers, booleans, and lists and tables of these", _read_json, toml_text
+)
+"""A table of what JSON knows too: no dates, no infinite numbers, no deep nesting."""
+SECRET = ValueType(
+    f'at least {_SHORTEST_KEY} printable ASCII characters without spaces, or ""',
+    _read_secret,
+    lambda value: '"***"' if value else '""',
+)
+"""A string that fits in an HTTP header and is never printed."""
+ByteSize = Annotated[int, size()]
+"""A number of bytes above 0."""
+Duration = Annotated[float, duration()]
+"""A time in seconds."""

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlxd import __version__
-from mlxd.api import info
+from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.config import Config
 from mlxd.control import Control
 from mlxd.errors import MlxdError
@@ -41,17 +41,17 @@ class Endpoints:
             await self._pool.healthy()
         except MlxdError as error:
             return error_response(error, status=503)
-        return json_response(info.Health("ok", __version__))
+        return json_response(Health("ok", __version__))
 
     async def models(self, _request: Request) -> Response:
         """GET /v1/models."""
         entries = self._catalog.entries()
-        return json_response(info.ModelList([info.ModelCard(e.id, e.created) for e in entries]))
+        return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/models/{id}, where the id may hold slashes."""
         entry = self._catalog.resolve(request.path_params["id"])
-        return json_response(info.ModelCard(entry.id, entry.created))
+        return json_response(ModelCard(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:
         """GET /openapi.json."""

@@ -11,12 +11,11 @@ from typing import Any
 import msgspec
 
 from mlxd import __version__
-from mlxd.api import chat_reply, completion_reply, unsupported
+from mlxd.api import chat_reply, completion_reply
 from mlxd.api.chat import ChatBody
 from mlxd.api.completions import CompletionBody
 from mlxd.api.fields import EXACTLY
-from mlxd.api.info import Health, ModelCard, ModelList
-from mlxd.api.reply import Reply
+from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.errors import (
     BodyTooLarge,
     Draining,
@@ -96,7 +95,6 @@ _OPERATIONS = (
     ),
     _COMPLETION,
 )
-_UNSUPPORTED = {ChatBody: unsupported.CHAT, CompletionBody: unsupported.COMPLETION}
 
 
 def document() -> Schema:
@@ -110,9 +108,6 @@ def document() -> Schema:
     types = list(dict.fromkeys([*types, ErrorReply]))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
     schema_of = dict(zip(types, references, strict=True))
-    for body, fields in _UNSUPPORTED.items():
-        name = schema_of[body]["$ref"].rpartition("/")[2]
-        components[name]["properties"] |= _unsupported(fields)
     paths: dict[str, Schema] = {}
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schema_of)
@@ -185,16 +180,6 @@ def _refusals(errors: tuple[type[MlxdError], ...], schema: Schema) -> Schema:
     return {
         str(status): _response(" ".join(texts), {_JSON: {"schema": schema}})
         for status, texts in meanings.items()
-    }
-
-
-def _unsupported(fields: Mapping[str, list[Schema]]) -> Schema:
-    return {
-        name: {
-            "description": "Not supported, except for values that mean the same as none.",
-            "anyOf": [*neutral, {"type": "null"}],
-        }
-        for name, neutral in fields.items()
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mlxd.api.completions import decode_body
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
+from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import (
     ChoiceEvent,
     Delta,
@@ -55,11 +55,11 @@ def test_the_forms_of_a_prompt(prompt, meant):
 @pytest.mark.parametrize(
     ("prompt", "param", "said"),
     [
-        (["a", 1], "prompt", "either texts, token ids or lists"),
-        (["a"] * 129, "prompt", "129 answers are asked for"),
-        ([], "prompt", "an empty list"),
+        (["a", 1], "prompt", "only strings, only token ids or only lists of token ids"),
+        (["a"] * 129, "prompt", "129 answers requested"),
+        ([], "prompt", "must not be an empty list"),
         ([1, -5], "prompt[1]", "not a token id"),
-        ([[1], []], "prompt[1]", "an empty list"),
+        ([[1], []], "prompt[1]", "must not be an empty list"),
         ([[1, -2]], "prompt[0][1]", "not a token id"),
         (None, "prompt", "expected a string or a list, got null"),
     ],
@@ -78,13 +78,22 @@ def test_the_common_fields_are_there():
     assert (made.max_tokens, made.sampling.temperature, made.seed) == (3, 0.5, 1)
 
 
-def test_a_field_we_cannot_honour_is_refused():
-    with pytest.raises(UnsupportedParameter) as caught:
-        decode_body(body(echo=True))
-    assert caught.value.param == "echo"
+@pytest.mark.parametrize(
+    ("field", "value"), [("echo", True), ("echo", 0), ("suffix", "the end"), ("best_of", 3)]
+)
+def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
+    with pytest.raises(UnsupportedParameter, match=field) as caught:
+        decode_body(body(**{field: value}))
+    assert caught.value.param == field
 
 
-def test_a_whole_reply_is_openais():
+@pytest.mark.parametrize(("field", "value"), [("echo", False), ("suffix", ""), ("best_of", 1)])
+def test_unsupported_fields_without_effect_are_ignored(field, value):
+    requests = decode_body(body(**{field: value})).to_requests(ModelSettings(), None)
+    assert requests == decode_body(body()).to_requests(ModelSettings(), None)
+
+
+def test_a_whole_reply_has_openais_shape():
     builder = decode_body(body()).reply_builder("m", 5)
     for events in ANSWER:
         builder.collect(events)
@@ -97,7 +106,7 @@ def test_a_whole_reply_is_openais():
     assert reply["usage"]["total_tokens"] == 5
 
 
-def test_a_stream_is_openais():
+def test_a_stream_has_openais_shape():
     builder = decode_body(body(stream=True, stream_options={"include_usage": True})).reply_builder(
         "m", 5
     )
@@ -145,7 +154,7 @@ def test_log_probabilities_are_lists_with_offsets():
     }
 
 
-def test_streamed_log_probabilities_go_on_counting():
+def test_streamed_log_probabilities_continue_the_offsets():
     builder = decode_body(body(logprobs=1, stream=True)).reply_builder("m", 5)
     events = builder.stream(LOGPROBS[0]).decode().split("\n\n")[:-1]
     choices = [json.loads(event.removeprefix("data: "))["choices"][0] for event in events]
@@ -154,9 +163,9 @@ def test_streamed_log_probabilities_go_on_counting():
 
 @pytest.mark.parametrize(
     ("fields", "param"),
-    [({"best_of": 3}, "best_of"), ({"n": 129}, "n"), ({"logprobs": 21}, "logprobs")],
+    [({"n": 129}, "n"), ({"logprobs": 21}, "logprobs")],
 )
 def test_a_bad_number_of_answers_is_named(fields, param):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         decode_body(body(**fields))
     assert caught.value.param == param

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mlxd.api.keep_alive import FOR_EVER, KEEP_ALIVE_SCHEMA, keep_alive_seconds
+from mlxd.api.keep_alive import FOREVER, KEEP_ALIVE_SCHEMA, keep_alive_seconds
 from mlxd.errors import InvalidRequest
 
 
@@ -20,20 +20,24 @@ from mlxd.errors import InvalidRequest
         ("1h30m", 5400),
         ("250ms", 0.25),
         ("1.5h", 5400),
-        (-1, FOR_EVER),
-        ("-1", FOR_EVER),
-        ("-5m", FOR_EVER),
-        (1e300, FOR_EVER),
+        ("2d", 172_800),
+        ("+5m", 300),
+        (-1, FOREVER),
+        ("-1", FOREVER),
+        ("-5m", FOREVER),
+        (1e300, FOREVER),
     ],
 )
-def test_a_time(written: float | str | None, seconds: float | None) -> None:
+def test_a_number_of_seconds_or_a_duration(
+    written: float | str | None, seconds: float | None
+) -> None:
     assert keep_alive_seconds(written) == seconds
     if isinstance(written, str):
         assert re.search(KEEP_ALIVE_SCHEMA["anyOf"][1]["pattern"], written)
 
 
-@pytest.mark.parametrize("written", ["", "soon", "5 m", "m", "5d", "1h-5m", "5m\n6", "٣s"])
-def test_what_is_no_time_is_refused(written: str) -> None:
+@pytest.mark.parametrize("written", ["", "soon", "5 m", "m", "5w", "1h-5m", "--5m", "5m\n6", "٣s"])
+def test_anything_else_is_refused(written: str) -> None:
     with pytest.raises(InvalidRequest, match="`keep_alive`: expected a number") as error:
         keep_alive_seconds(written)
     assert error.value.param == "keep_alive"

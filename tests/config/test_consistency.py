@@ -47,5 +47,5 @@ def test_a_model_does_not_draft_for_itself(home: Path) -> None:
         check(Config(models=ModelsConfig(aliases={"same": "owner/big"}), model=big))
     assert caught.value.message == (
         'model."owner/big".draft_model: "same" is the model itself; '
-        "name a smaller one with the same tokens"
+        "use a smaller one with the same tokens"
     )

@@ -53,7 +53,7 @@ def test_each_source_is_stronger_than_the_one_before(home: Path) -> None:
     assert _row(rows, "models.keep_alive") == (300.0, "default")
 
 
-def test_explain_tells_every_key_and_masks_the_api_key(home: Path) -> None:
+def test_explain_lists_every_key_and_masks_the_api_key(home: Path) -> None:
     (home / "config.toml").write_text('[server]\napi_key = "sesame-open"')
     rows = explain(environ={})
     assert len(rows) == len(KEYS)
@@ -83,7 +83,7 @@ def test_the_environment_is_text(home: Path) -> None:
     assert config.engine.trust_remote_code is True
 
 
-def test_tables_of_names_are_taken_together(home: Path) -> None:
+def test_tables_of_names_are_combined(home: Path) -> None:
     (home / "config.toml").write_text('[models.aliases]\na = "x"\nb = "x"')
     (home / "settings.toml").write_text('[models.aliases]\nb = "y"\nc = "y"')
     environ = {"MLXD_MODELS__ALIASES": "c=z"}
@@ -93,7 +93,7 @@ def test_tables_of_names_are_taken_together(home: Path) -> None:
     assert row.source == "config.toml, settings.toml, MLXD_MODELS__ALIASES"
 
 
-def test_an_empty_variable_empties_strings_lists_and_tables(home: Path) -> None:
+def test_an_empty_variable_clears_strings_lists_and_tables(home: Path) -> None:
     (home / "config.toml").write_text(
         '[server]\nallowed_hosts = ["mac.local"]\n[models]\ndefault = "a"\naliases = { b = "a" }'
     )
@@ -128,7 +128,7 @@ def test_an_empty_variable_empties_strings_lists_and_tables(home: Path) -> None:
             "MLXD_CAKE__SIZE",
             "1",
             "environment variable MLXD_CAKE__SIZE: cake.size: unknown key; "
-            "there are server, models, generation, engine, log and model",
+            "the sections are server, models, generation, engine, log and model",
         ),
         (
             "MLXD_SERVER_PORT",
@@ -228,8 +228,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "models.keep_alive = 'long'",
-            'models.keep_alive: found "long", expected a time of at most a year '
-            'such as "30s", "5m" or "1h", or "-1" for ever',
+            'models.keep_alive: found "long", expected a duration of at most a year '
+            'such as "30s", "5m" or "1h30m", or "-1" (forever)',
         ),
         (
             "model.'some/id'.generation.top_q = 1",
@@ -258,8 +258,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "model.x.chat_template_args.day = 1979-05-27",
-            'model.x.chat_template_args: found {"day":"1979-05-27"}, expected a table of texts, '
-            "numbers, truth values, and lists and tables of these",
+            'model.x.chat_template_args: found {"day":"1979-05-27"}, expected a table of strings, '
+            "numbers, booleans, and lists and tables of these",
         ),
         ("model.x.generation = 1", "model.x.generation: found 1, expected a table"),
         (
@@ -270,29 +270,29 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ("x = " + "[" * 5000, "not valid TOML: nested too deeply"),
     ],
 )
-def test_a_mistake_in_a_file_names_file_key_found_and_allowed(
+def test_a_mistake_in_a_file_names_file_key_value_and_what_is_allowed(
     home: Path, text: str, message: str
 ) -> None:
     assert _mistakes(home, text) == [f"{home / 'config.toml'}: {message}"]
 
 
-def test_every_mistake_is_told_at_once(home: Path) -> None:
+def test_every_mistake_is_reported_at_once(home: Path) -> None:
     lines = _mistakes(home, "server.port = -1\nlog.keep = 0\ncake = 1")
     assert [line.split(": ")[1] for line in lines] == ["server.port", "log.keep", "cake"]
 
 
-def test_a_long_value_is_cut_so_that_the_mistake_stays_a_line(home: Path) -> None:
+def test_a_long_value_is_cut_to_keep_the_error_on_one_line(home: Path) -> None:
     (line,) = _mistakes(home, "log.level = '''" + "very\n" * 100 + "loud'''")
     assert "very\\nvery" in line
     assert len(line) < len(str(home)) + 220
 
 
-def test_a_deep_value_is_a_mistake_like_any_other(home: Path) -> None:
+def test_a_deeply_nested_value_is_reported_like_any_other(home: Path) -> None:
     (line,) = _mistakes(home, "server.port" + ".x" * 2_000 + " = 1")
     assert "server.port: found a value nested too deeply, expected an integer" in line
 
 
-def test_a_file_that_is_no_text_or_no_file_is_a_line(home: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported_in_one_line(home: Path) -> None:
     file = home / "config.toml"
     file.write_bytes(b"[log]\n\xff")
     with pytest.raises(ConfigError, match=r"config\.toml: not UTF-8 at byte 6$"):

@@ -2,7 +2,7 @@
 
 # What Homebrew makes of a formula, as far as that can be told without Homebrew:
 #
-#   ruby homebrew.rb FORMULA plist|unit|facts   print it
+#   ruby homebrew.rb FORMULA plist|facts   print it
 #   ruby homebrew.rb FORMULA install            print what `install` would do, a step a line
 #   ruby homebrew.rb FORMULA test VENV FOLDER   run `test do` on the programs of VENV
 #
@@ -19,7 +19,7 @@ require "socket"
 HOMEBREW_PREFIX = Pathname(ENV.fetch("HOMEBREW_PREFIX", "/opt/homebrew"))
 PYTHON = /\Apython@(3\.\d+)\z/
 
-# What a `service do` block says, and the files it becomes.
+# What a `service do` block says, and the plist it becomes.
 class Service
   KEEP_ALIVE = [:always, :successful_exit, :crashed, :path].freeze
   PROCESS_TYPES = [:background, :standard, :interactive, :adaptive].freeze
@@ -98,31 +98,6 @@ class Service
     XML
   end
 
-  def to_systemd_unit
-    options = ["Type=simple", "ExecStart=#{command.map { |word| quoted(word) }.join(" ")}"]
-    if @keep_alive[:always] || @keep_alive[:crashed]
-      options << "Restart=on-failure"
-    elsif @keep_alive[:successful_exit]
-      options << "Restart=on-success"
-    end
-    options << "RestartSec=#{@numbers[:restart_delay]}" if @numbers[:restart_delay]
-    options << "TimeoutStopSec=#{@numbers[:stop_timeout]}" if @numbers[:stop_timeout]
-    options << "WorkingDirectory=#{expanded(:working_dir)}" if @paths[:working_dir]
-    options << "StandardOutput=append:#{expanded(:log_path)}" if @paths[:log_path]
-    options << "StandardError=append:#{expanded(:error_log_path)}" if @paths[:error_log_path]
-    options += @environment.map { |name, value| "Environment=\"#{name}=#{value}\"" }
-    <<~UNIT
-      [Unit]
-      Description=Homebrew generated unit for #{@formula.name}
-
-      [Install]
-      WantedBy=default.target
-
-      [Service]
-      #{options.join("\n")}
-    UNIT
-  end
-
   private
 
   def command
@@ -142,10 +117,6 @@ class Service
     elsif @keep_alive.key?(:crashed)
       { Crashed: @keep_alive[:crashed] }
     end
-  end
-
-  def quoted(word)
-    "\"#{word.gsub(/["\\]/) { |char| "\\#{char}" }}\""
   end
 
   def xml(value, indent = "")
@@ -384,7 +355,6 @@ require File.expand_path(file)
 formula = Object.const_get(File.basename(file, ".rb").capitalize).new
 case what
 when "plist" then puts formula.service.to_plist
-when "unit" then puts formula.service.to_systemd_unit
 when "facts"
   klass = formula.class
   resources = klass.resources.map(&:to_h)

@@ -14,13 +14,14 @@ from platformdirs.macos import MacOS
 
 from mlxctl.service import plist
 from mlxctl.service.description import Mode, describe
-from mlxctl.service.homebrew import LABEL, UNIT
+from mlxctl.service.homebrew import LABEL
 from mlxd.config import Config
 from scripts.homebrew_formula import FORMULA, ROOT
+from tests.support.launchd_plist import complaints
 
 FAKES = ROOT / "tests" / "fakes"
 HOMEBREW = FAKES / "homebrew.rb"
-MADE = {"plist": f"{LABEL}.plist", "unit": f"{UNIT}.service"}
+PLIST = FAKES / f"{LABEL}.plist"
 
 
 def _has_ruby() -> bool:
@@ -59,18 +60,17 @@ def test_it_is_written_in_homebrews_style() -> None:
 
 
 @needs_ruby
-@pytest.mark.parametrize("what", MADE)
-def test_the_tests_of_mlxctl_use_what_homebrew_makes_of_it(what: str) -> None:
-    made = homebrew(what)
-    assert made.stdout == (FAKES / MADE[what]).read_text(), (
-        f"run: HOME=/Users/ada ruby {HOMEBREW} {FORMULA} {what} > {FAKES / MADE[what]}"
+def test_the_tests_of_mlxctl_use_what_homebrew_makes_of_it() -> None:
+    made = homebrew("plist")
+    assert made.stdout == PLIST.read_text(), (
+        f"run: HOME=/Users/ada ruby {HOMEBREW} {FORMULA} plist > {PLIST}"
     )
 
 
 def test_its_service_is_the_one_that_mlxctl_installs() -> None:
-    made = plistlib.loads((FAKES / MADE["plist"]).read_bytes())
+    made = plistlib.loads(PLIST.read_bytes())
     ours = plist.make(describe(Config(), Mode.AT_LOGIN, {}), plist.LABEL)
-    assert list(plist.complaints(made)) == []
+    assert list(complaints(made)) == []
     same = ("ProcessType", "ThrottleInterval", "ExitTimeOut", "KeepAlive", "RunAtLoad")
     assert {key: made[key] for key in same} == {key: ours[key] for key in same}
     assert made["ExitTimeOut"] > Config().server.drain_timeout
@@ -79,12 +79,6 @@ def test_its_service_is_the_one_that_mlxctl_installs() -> None:
     assert program == "/opt/homebrew/opt/mlxd/bin/mlxd"  # and not in the Cellar
     logs = MacOS("mlxd", appauthor=False).user_log_dir.replace(str(Path.home()), "/Users/ada")
     assert arguments == ["--log-file", f"{logs}/mlxd.log"]
-
-
-def test_its_unit_waits_for_running_requests_too() -> None:
-    unit = (FAKES / MADE["unit"]).read_text().splitlines()
-    stop = describe(Config(), Mode.AT_LOGIN, {}).stop_seconds
-    assert f"TimeoutStopSec={stop}" in unit
 
 
 @needs_ruby

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from mlxctl.service.description import Description, Mode
 from mlxctl.service.pidfile import owner
 from tests.mlxctl.conftest import DEADLINE, command
 
 FAKES = Path(__file__).resolve().parent.parent / "fakes"
+
+
+def service(mode: Mode = Mode.AT_LOGIN, **changes: object) -> Description:
+    """The daemon as a service manager is told about it."""
+    fields: dict = {
+        "mode": mode,
+        "program": ("/opt/mlxd/bin/mlxd", "--log-file", "/h/logs/mlxd.log"),
+        "environment": {"MLXD_HOME": "/h"},
+        "host": "127.0.0.1",
+        "port": 8080,
+        "socket": "/h/run/mlxd.sock",
+        "stderr": "/h/logs/mlxd.stderr.log",
+        "stop_seconds": 45,
+        "user": "ada",
+    }
+    return Description(**{**fields, **changes})
 
 
 class Mac:
@@ -86,8 +104,14 @@ class Mac:
         return f"{self.domain}/{self.plist.stem}"
 
     @property
-    def jobs(self) -> dict:
+    def jobs(self) -> dict[str, str]:
         return self.state().get("jobs", {})
+
+    @property
+    def process(self) -> int | None:
+        """The process that launchd runs for the job."""
+        found = re.search(r"pid = (\d+)", self.launchctl("print", self.target).stdout)
+        return int(found[1]) if found else None
 
     def state(self) -> dict:
         file = self.launchd / "state.json"
@@ -104,7 +128,7 @@ Machine = TypeVar("Machine", bound=Mac)
 
 @contextmanager
 def mac(root: Path, port: int, kind: type[Machine] = Mac) -> Iterator[Machine]:
-    """Give a machine, and leave nothing of it running."""
+    """A machine of which nothing is left running afterwards."""
     machine = kind(root, port)
     try:
         yield machine

@@ -1,4 +1,4 @@
-"""Other jobs of launchd in the way of ours."""
+"""Other jobs of launchd in the way of mlxd's."""
 
 import os
 import plistlib
@@ -6,19 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.service.conflicts import rivals
+from mlxctl.service.conflicts import conflicts
 from mlxd.config import Config, ServerConfig
 
 CONFIG = Config(server=ServerConfig(port=8080, socket="/h/run/mlxd.sock"))
-UNLOAD = f"launchctl bootout gui/{os.getuid()}/x"
 
 
-def told(folder: Path, name: str = "x", **plist: object) -> list[str]:
-    file = folder / f"{name}.plist"
-    file.write_bytes(plistlib.dumps({"Label": name, **plist}))
-    own = folder / "own.plist"
+@pytest.fixture
+def agents(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this user's jobs."""
+    folder = home / "Library" / "LaunchAgents"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    return folder
+
+
+def told(agents: Path, label: str = "x", **plist: object) -> list[str]:
+    """What is said about one job beside mlxd's."""
+    file, own = agents / "other.plist", agents / "own.plist"
+    file.write_bytes(plistlib.dumps({"Label": label, **plist}))
     own.write_bytes(plistlib.dumps({"Label": "own", "ProgramArguments": ["mlxd"]}))
-    return [line.removeprefix(f"{file} ") for line in rivals(own, CONFIG, [folder])]
+    return [str(fault).removeprefix(f"{file} ") for fault in conflicts(own, CONFIG)]
 
 
 @pytest.mark.parametrize(
@@ -29,27 +37,30 @@ def told(folder: Path, name: str = "x", **plist: object) -> list[str]:
         {"ProgramArguments": ["/opt/bin/python", "-m", "mlxd"]},
     ],
 )
-def test_another_label_that_starts_mlxd(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plist: dict[str, object]
+def test_another_job_that_starts_mlxd(
+    home: Path, agents: Path, monkeypatch: pytest.MonkeyPatch, plist: dict[str, object]
 ) -> None:
     theirs = {"EnvironmentVariables": {"MLXD_HOME": str(home)}}
-    removal = f"starts mlxd as well: {UNLOAD}; rm {tmp_path / 'x.plist'}"
-    assert told(tmp_path, **plist, **theirs) == [removal]
-    assert told(tmp_path, **plist) == []  # of another home
+    removal = f"launchctl bootout gui/{os.getuid()}/x; rm {agents / 'other.plist'}"
+    assert told(agents, **plist, **theirs) == [f"starts mlxd as well: {removal}"]
+    assert told(agents, **plist) == []  # with another home
     monkeypatch.delenv("MLXD_HOME")
-    assert told(tmp_path, **plist) == [removal]
+    assert told(agents, **plist) == [f"starts mlxd as well: {removal}"]
+    assert told(agents, "homebrew.mxcl.mlxd", **plist) == [
+        "starts mlxd as well: brew services stop mlxd"
+    ]
 
 
-def test_another_program_that_keeps_our_port_or_socket(tmp_path: Path) -> None:
+def test_another_job_that_holds_the_port_or_the_socket(agents: Path) -> None:
     other = {"ProgramArguments": ["/usr/bin/other"]}
     for port in (8080, "8080"):
         sockets = {"web": [{"SockServiceName": "1"}, {"SockServiceName": port}]}
-        assert told(tmp_path, **other, Sockets=sockets) == [
-            "keeps port 8080 too: set another server.port"
+        assert told(agents, **other, Sockets=sockets) == [
+            "holds port 8080 too: set another server.port"
         ]
     sockets = {"local": {"SockPathName": "/h/run/mlxd.sock"}}
-    assert told(tmp_path, **other, Sockets=sockets) == [
-        "keeps /h/run/mlxd.sock too: set another server.socket"
+    assert told(agents, **other, Sockets=sockets) == [
+        "holds /h/run/mlxd.sock too: set another server.socket"
     ]
 
 
@@ -62,11 +73,12 @@ def test_another_program_that_keeps_our_port_or_socket(tmp_path: Path) -> None:
         {"StartInterval": 8080},
     ],
 )
-def test_who_only_mentions_it_is_none(tmp_path: Path, plist: dict[str, object]) -> None:
-    assert told(tmp_path, **plist) == []
+def test_a_job_that_only_mentions_mlxd_is_no_conflict(
+    agents: Path, plist: dict[str, object]
+) -> None:
+    assert told(agents, **plist) == []
 
 
-def test_homebrews_is_told_elsewhere_and_a_broken_one_not_at_all(tmp_path: Path) -> None:
-    assert told(tmp_path, "homebrew.mxcl.mlxd", ProgramArguments=["mlxd"]) == []
-    (tmp_path / "y.plist").write_text("mlxd")
-    assert list(rivals(tmp_path / "own.plist", CONFIG, [tmp_path, tmp_path / "none"])) == []
+def test_a_file_that_is_no_plist_is_no_conflict(agents: Path) -> None:
+    (agents / "other.plist").write_text("mlxd")
+    assert list(conflicts(agents / "own.plist", CONFIG)) == []

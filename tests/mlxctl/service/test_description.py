@@ -1,10 +1,10 @@
-"""What a service manager is told: stable paths, and no secrets."""
+"""What a service manager is told about the daemon: stable paths, and no secrets."""
 
 from pathlib import Path
 
 import pytest
 
-from mlxctl.service import choose, description
+from mlxctl.service import description
 from mlxctl.service.description import Mode, carried, describe, stable
 from mlxd import config
 from mlxd.config import Config, ServerConfig
@@ -68,19 +68,9 @@ def test_paths_of_this_shell_hold_where_the_daemon_lives(
     assert made["MLXD_MODELS__DIRS"] == f"{tmp_path}/a,{tmp_path}/ada/b"
 
 
-def test_on_demand_means_to_go_when_idle_unless_the_configuration_says_when() -> None:
+def test_on_demand_exits_when_idle_unless_the_configuration_says_when() -> None:
     named = describe(Config(), Mode.ON_DEMAND, {}).environment
     assert named == {"MLXD_SERVER__IDLE_EXIT": "10m"}
     config = Config(server=ServerConfig(idle_exit=5.0))
     assert describe(config, Mode.ON_DEMAND, {}).environment == {}
     assert describe(Config(), Mode.AT_LOGIN, {}).environment == {}
-
-
-def test_a_second_home_has_a_service_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLXD_HOME", raising=False)
-    assert (choose.label(), choose.unit_name()) == ("dev.mlxd", "mlxd")
-    monkeypatch.setenv("MLXD_HOME", str(tmp_path))
-    assert choose.label().startswith("dev.mlxd.")
-    assert choose.unit_name().startswith("mlxd-")

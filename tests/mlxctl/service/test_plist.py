@@ -1,46 +1,36 @@
-"""The property list: what is in it, and that launchd would take it."""
+"""The property list: what it says, that launchd would take it, and the file that holds it."""
 
+import os
 import plistlib
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from mlxctl.errors import CommandFailed
 from mlxctl.service import plist
-from mlxctl.service.description import Description, Mode, describe
+from mlxctl.service.description import Mode, describe
+from mlxd import paths
 from mlxd.config import Config, ServerConfig
 from scripts.service_templates import templates
+from tests.support.launchd_plist import complaints
+from tests.support.service_world import service
 
-
-def service(mode: Mode = Mode.AT_LOGIN, **changes: object) -> Description:
-    fields: dict = {
-        "mode": mode,
-        "program": ("/opt/mlxd/bin/mlxd", "--log-file", "/h/logs/mlxd.log"),
-        "environment": {"MLXD_HOME": "/h"},
-        "host": "127.0.0.1",
-        "port": 8080,
-        "socket": "/h/run/mlxd.sock",
-        "stderr": "/h/logs/mlxd.stderr.log",
-        "stop_seconds": 45,
-        "user": "ada",
-    }
-    return Description(**{**fields, **changes})
+PLIST = {"Label": "x", "ProgramArguments": ["x"]}
 
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("session", ["Aqua", "Background"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", ""])
-def test_every_plist_survives_a_round_trip_and_the_key_table(
-    mode: Mode, session: str, host: str
-) -> None:
+def test_launchd_takes_every_plist(mode: Mode, session: str, host: str) -> None:
     made = plist.make(service(mode, host=host), "dev.mlxd", session)
-    assert list(plist.complaints(made)) == []
+    assert list(complaints(made)) == []
     assert plistlib.loads(plist.render(made)) == made
     assert plist.mode_of(made) is mode
-    assert plistlib.loads(plist.sealed(plist.render(made))) == made
     if plutil := shutil.which("plutil"):
-        sealed = plist.sealed(plist.render(made))
-        subprocess.run([plutil, "-lint", "-"], input=sealed, check=True, capture_output=True)
+        content = plist.render(made)
+        subprocess.run([plutil, "-lint", "-"], input=content, check=True, capture_output=True)
 
 
 def test_what_every_plist_says() -> None:
@@ -63,7 +53,7 @@ def test_only_what_starts_by_itself_is_kept_alive() -> None:
     assert not {"KeepAlive", "RunAtLoad"} & set(on_demand)
 
 
-def test_the_machines_own_service_has_a_user() -> None:
+def test_a_system_service_runs_as_a_user() -> None:
     made = plist.make(service(Mode.SYSTEM, user_id=501), "dev.mlxd")
     assert made["UserName"] == "ada"
     assert made["Sockets"]["local"]["SockPathOwner"] == 501
@@ -84,12 +74,8 @@ def test_the_exit_timeout_is_above_the_drain_timeout() -> None:
     ("change", "complaint"),
     [
         ({"Labell": "x"}, "Labell is unknown to launchd"),
-        ({"RunAtLoad": 1}, "RunAtLoad is int and has to be bool"),
         ({"ExitTimeOut": True}, "ExitTimeOut is bool and has to be int"),
-        ({"ExitTimeOut": 4.5}, "ExitTimeOut is float and has to be int"),
         ({"ProgramArguments": ["a", 1]}, "ProgramArguments[1] is int and has to be str"),
-        ({"ProgramArguments": "a"}, "ProgramArguments is no list"),
-        ({"EnvironmentVariables": {"A": 1}}, "EnvironmentVariables.A is int and has to be str"),
         ({"KeepAlive": {"Sucess": True}}, "KeepAlive.Sucess is unknown to launchd"),
         (
             {"Sockets": {"http": {"SockPathMode": "600"}}},
@@ -97,17 +83,66 @@ def test_the_exit_timeout_is_above_the_drain_timeout() -> None:
         ),
     ],
 )
-def test_what_launchd_would_ignore_or_refuse_is_named(change: dict, complaint: str) -> None:
-    wrong = {**plist.make(service(), "dev.mlxd"), **change}
-    assert list(plist.complaints(wrong)) == [complaint]
-    with pytest.raises(ValueError, match=r"has to be|unknown|is no list"):
-        plist.render(wrong)
-
-
-def test_what_is_missing_is_named() -> None:
-    assert list(plist.complaints({})) == ["Label is missing", "ProgramArguments is missing"]
+def test_the_table_of_launchds_keys_finds_mistakes(change: dict, complaint: str) -> None:
+    assert complaint in list(complaints({**plist.make(service(), "dev.mlxd"), **change}))
 
 
 @pytest.mark.parametrize("file", templates(), ids=lambda file: file.name)
 def test_packaging_holds_what_the_code_makes(file) -> None:
     assert file.read_bytes() == templates()[file], "run: python -m scripts.service_templates"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"precious",
+        b"<plist>",
+        b"<plist><date>today</date></plist>",
+        b"<plist><integer>x</integer></plist>",
+        b"<plist><array/></plist>",
+        b"bplist00" + b"\xff" * 40,
+        plistlib.dumps(PLIST)[:-20],
+    ],
+)
+def test_a_broken_file_is_no_plist(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.plist"
+    assert plist.read(file) is None
+    file.write_bytes(content)
+    assert plist.read(file) is None
+    file.write_bytes(plist.render(PLIST))
+    assert plist.read(file) == PLIST
+
+
+def test_where_launchd_puts_standard_error(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.plist"
+    assert plist.standard_error(file) == paths.stderr_file()
+    file.write_bytes(plist.render({**PLIST, "StandardErrorPath": "/var/log/x"}))
+    assert plist.standard_error(file) == Path("/var/log/x")
+
+
+def test_only_its_owner_may_write_the_file(tmp_path: Path) -> None:
+    file, needed = tmp_path / "Library" / "x.plist", tmp_path / "logs" / "mlxd"
+    plist.write(file, b"1", [needed], None)
+    plist.write(file, b"2", [needed], None)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert needed.stat().st_mode & 0o777 == 0o700
+    assert [each.name for each in file.parent.iterdir()] == ["x.plist"]
+    assert file.read_bytes() == b"2"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_system_service_has_folders_of_its_user_and_a_plist_of_root(tmp_path: Path) -> None:
+    file, needed = tmp_path / "Library" / "x.plist", tmp_path / "logs" / "mlxd"
+    file.parent.mkdir()
+    shutil.chown(file.parent, group=1)
+    file.parent.chmod(0o2755)  # new files get the folder's group, as always on a Mac
+    plist.write(file, b"1", [needed], "nobody")
+    assert needed.owner() == needed.parent.owner() == "nobody"
+    assert (file.stat().st_uid, file.stat().st_gid) == (0, 0)
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(CommandFailed, match="cannot be written"):
+        plist.write(tmp_path / "a" / "x.plist", b"1", [], None)

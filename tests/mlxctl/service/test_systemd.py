@@ -9,7 +9,7 @@ import pytest
 
 from mlxctl.service.description import Mode
 from mlxctl.service.systemd import units
-from tests.mlxctl.service.test_plist import service
+from tests.support.service_world import service
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

@@ -1,7 +1,7 @@
-"""The daemon as a launchd job: its life, and every broken state, with the fake launchctl.
+"""The daemon as a launchd job, with the fake launchctl; its broken states are beside this file.
 
-What only a Mac can show is how the real launchctl words and times things; run this file there with
-the real one by hand (`mlxctl install`, `status`, `restart`, `uninstall`).
+Only a Mac can show how the real launchctl words and times things: `mlxctl install`, `status`,
+`restart` and `uninstall` have to be run there by hand.
 """
 
 import fcntl
@@ -14,7 +14,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     assert "mlxd 0.1.0 serves" in machine.mlxctl("logs").stdout
 
     again = machine.mlxctl("install")
-    assert again.stdout.startswith("mlxd is installed already")
+    assert again.stdout.startswith("mlxd is installed already, and up to date: launchd starts it")
     assert machine.status()["pid"] == first["pid"]
 
     restarted = machine.mlxctl("restart")
@@ -133,18 +132,18 @@ def test_on_demand_no_process_exists_until_someone_connects(machine: Mac) -> Non
         assert (status["running"], status["service"]["loaded"]) == (False, True)
         assert "the first connection starts it" in machine.mlxctl("status").stdout
         assert "mlxd is not running" in machine.mlxctl("version").stdout
-        assert "state = not running" in machine.launchctl("print", machine.target).stdout
+        assert machine.process is None
 
         asked = httpx.get(f"http://127.0.0.1:{machine.port}/health", timeout=60)
         assert asked.status_code == 200
         wait_until(lambda: not machine.status()["running"], "it has ended by itself")
     assert machine.status()["service"]["last_exit"] == "0"
-    assert machine.mlxctl("stop").stdout == "mlxd is no longer waited for\n"
+    assert machine.mlxctl("stop").returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{machine.port}/health")
 
 
-def test_a_restart_refuses_nobody(machine: Mac) -> None:
+def test_a_restart_does_not_refuse_connections(machine: Mac) -> None:
     machine.mlxctl("install")
     machine.mlxctl("start")
     replies: list[object] = []
@@ -188,13 +187,14 @@ def test_a_broken_configuration_is_told_and_not_tried_for_ever(machine: Mac) -> 
     assert "server.api_key" in machine.mlxctl("start").stderr  # mlxctl itself sees it
     machine.launchctl("bootstrap", machine.domain, str(machine.plist))
 
+    said = machine.home / "logs" / "mlxd.stderr.log"
+
     def ended() -> bool:
         return "last exit code = 0" in machine.launchctl("print", machine.target).stdout
 
     wait_until(ended, "the daemon has given up")
-    told = machine.launchctl("print", machine.target).stdout
-    assert "state = not running" in told
-    assert "runs = 1" in told
+    assert machine.process is None
+    assert said.read_text().count("server.api_key") == 1
     (machine.home / "config.toml").unlink()
     shown = machine.status()["service"]["last_exit"]
     assert shown.startswith("0 (")
@@ -202,26 +202,22 @@ def test_a_broken_configuration_is_told_and_not_tried_for_ever(machine: Mac) -> 
 
 
 def test_transient_failures_of_a_bootstrap_are_tried_again(machine: Mac) -> None:
-    machine.set(bootstrap_codes=[5, 37, 5])
+    machine.set(codes={"bootstrap": [5, 37, 5]})
     assert machine.mlxctl("install").returncode == 0
     assert list(machine.jobs) == [machine.target]
 
 
 def test_a_bootstrap_that_keeps_failing_is_one_line(machine: Mac) -> None:
-    machine.set(bootstrap_codes=[5] * 50)
+    machine.set(codes={"bootstrap": [5] * 50})
     done = machine.mlxctl("install")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "failed (5): Bootstrap failed: 5: Input/output error; see: mlxctl doctor" in done.stderr
+    refused = f"launchctl bootstrap {machine.domain} {machine.plist} failed (5): "
+    assert done.stderr.startswith(f"mlxctl: {refused}")
+    assert done.stderr.endswith(". See: mlxctl doctor\n")
 
 
-def test_disabled_between_two_commands_is_enabled_again(machine: Mac) -> None:
-    machine.set(codes={"bootstrap": [119]})
-    assert machine.mlxctl("install", "--on-demand").returncode == 0
-    assert list(machine.jobs) == [machine.target]
-
-
-def test_started_by_a_connection_just_before_is_fine(machine: Mac) -> None:
+def test_a_connection_may_start_the_daemon_just_before_mlxctl_does(machine: Mac) -> None:
     machine.mlxctl("install", "--on-demand")
     machine.launchctl("kickstart", machine.target)
     machine.set(codes={"kickstart": [37]})
@@ -253,10 +249,8 @@ def test_a_bootout_that_takes_seconds_is_waited_for(machine: Mac) -> None:
     machine.mlxctl("install")
     machine.mlxctl("start")
     machine.set(bootout_waits=0.1, lingers=3)
-    began = time.monotonic()
     stopped = machine.mlxctl("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert time.monotonic() - began > 3
     assert "waiting for launchd to unload" in stopped.stderr
     assert machine.jobs == {}
     assert machine.mlxctl("start").returncode == 0
@@ -273,74 +267,14 @@ def test_without_a_login_at_the_screen_the_users_own_domain_is_taken(machine: Ma
     assert status["service"]["label"].startswith("user/")
     assert status["service"]["faults"] == []
 
-
-def test_disabled_is_told_and_mended(machine: Mac) -> None:
-    machine.mlxctl("install")
-    assert machine.mlxctl("disable").returncode == 0
-    service = machine.status()["service"]
-    assert service["starts"] == "never: disabled"
-    assert service["faults"] == ["launchd is told never to start it: mlxctl enable"]
-    assert machine.findings()["service"]["mend"] == "mlxctl enable"
-    assert machine.mlxctl("enable").returncode == 0
-    assert machine.status()["service"]["starts"] == "at login"
-    machine.mlxctl("disable")
+    machine.set(no_gui=False)  # a login at the screen leaves the job where it is
+    assert machine.status()["service"]["label"].startswith("user/")
+    assert machine.mlxctl("restart").returncode == 0
     assert machine.mlxctl("install").returncode == 0
-    assert machine.status()["service"]["faults"] == []
+    assert list(machine.jobs) == [machine.target]
 
 
-def test_an_older_plist_is_told_and_replaced(machine: Mac) -> None:
-    machine.mlxctl("install")
-    older = plistlib.loads(machine.plist.read_bytes())
-    del older["ProcessType"]
-    machine.plist.write_bytes(plistlib.dumps(older))
-    (fault,) = machine.status()["service"]["faults"]
-    assert fault == f"{machine.plist} is not what this mlxctl would write: mlxctl install"
-    started = machine.mlxctl("start")
-    assert started.returncode == 0
-    assert fault in started.stderr
-    assert "ProcessType" not in plistlib.loads(machine.plist.read_bytes())
-    machine.mlxctl("install")
-    assert machine.status()["service"]["faults"] == []
-
-
-def test_a_plist_that_is_none_is_told_and_replaced(machine: Mac) -> None:
-    machine.mlxctl("install")
-    machine.plist.write_text("precious")
-    assert machine.status()["service"]["faults"] == [
-        f"{machine.plist} is no property list: mlxctl install"
-    ]
-    machine.mlxctl("install")
-    assert machine.status()["service"]["faults"] == []
-
-
-def test_a_job_without_its_plist_is_told_and_mended(machine: Mac) -> None:
-    machine.mlxctl("install")
-    file = machine.plist
-    file.unlink()
-    assert machine.status()["service"]["faults"] == [
-        f"it is loaded, but {file} is gone: mlxctl install"
-    ]
-    machine.mlxctl("install")
-    assert machine.status()["service"]["faults"] == []
-    file.unlink()
-    assert machine.mlxctl("uninstall").returncode == 0
-    assert machine.jobs == {}
-
-
-def test_a_job_from_elsewhere_is_told_and_mended(machine: Mac) -> None:
-    machine.mlxctl("install")
-    machine.launchctl("bootout", machine.target)
-    elsewhere = machine.root / "copy.plist"
-    elsewhere.write_bytes(machine.plist.read_bytes())
-    machine.launchctl("bootstrap", machine.domain, str(elsewhere))
-    assert machine.status()["service"]["faults"] == [
-        f"it was loaded from {elsewhere}: mlxctl install"
-    ]
-    machine.mlxctl("install")
-    assert machine.status()["service"]["faults"] == []
-
-
-def test_a_daemon_that_mlxctl_started_gives_way(machine: Mac) -> None:
+def test_install_replaces_a_daemon_that_mlxctl_started(machine: Mac) -> None:
     machine.mlxctl("start")
     before = machine.status()
     assert before["service"]["manager"] == "none"
@@ -367,7 +301,7 @@ def test_stop_lets_a_running_answer_finish(machine: Mac) -> None:
         assert len(first + asking.stdout.read()) == 501
 
 
-def test_what_is_starting_is_told(machine: Mac) -> None:
+def test_status_says_that_the_daemon_is_starting(machine: Mac) -> None:
     machine.mlxctl("install", "--on-demand")
     lock = machine.home / "run" / "mlxd.lock"
     with lock.open("w") as held:  # the daemon comes no further than this
@@ -419,7 +353,7 @@ def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.Monkey
         refused = CliRunner().invoke(verb_of, flags).exception
         variables = f"HOME={machine.account} MLXD_HOME={machine.home} "
         variables += f"MLXD_SERVER__PORT={machine.port}"
-        again = f"services of the whole machine are root's: sudo {{}} mlxctl {verb}"
+        again = f"managing a system-wide service requires root. Run: sudo {{}} mlxctl {verb}"
         given = refused.message.partition("sudo ")[2].partition(" mlxctl")[0]
         assert refused.message == again.format(given)
         assert sorted(given.split()) == variables.split()

@@ -1,15 +1,54 @@
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from mlxd.config import load, read_settings, write_settings
+from mlxd.config import (
+    Config,
+    GenerationConfig,
+    ModelSettings,
+    load,
+    read_settings,
+    render_default,
+    write_settings,
+)
+from mlxd.config.keys import KEYS
 from mlxd.errors import ConfigError
 
 
-def test_a_setting_is_written_and_the_others_are_kept(home: Path) -> None:
+def test_the_default_file_changes_nothing(home: Path) -> None:
+    (home / "config.toml").write_text(render_default())
+    assert load(environ={}) == Config()
+
+
+def test_the_default_file_has_every_key_with_its_default(home: Path) -> None:
+    text = re.sub(r"^#(?=\w)", "", render_default(), flags=re.MULTILINE)
+    (home / "config.toml").write_text(text)
+    assert load(environ={}) == Config()
+    table = tomllib.loads(text)
+    assert {(section, key) for section, keys in table.items() for key in keys} == set(KEYS)
+
+
+def test_the_example_for_one_model_works(home: Path) -> None:
+    text = re.sub(r"^#   ", "", render_default(), flags=re.MULTILINE)
+    (home / "config.toml").write_text(text)
+    example = load(environ={}).for_model("some/id")
+    assert example == ModelSettings(generation=GenerationConfig(max_tokens=2048, temperature=0.7))
+    shown = tomllib.loads(text)["model"]["some/id"]
+    assert set(shown) == set(ModelSettings.__struct_fields__)
+
+
+def test_every_key_is_described_in_one_line() -> None:
+    for key in KEYS.values():
+        assert key.meta.description, key.path
+        assert re.fullmatch(r"[A-Z].{1,97}\.", key.meta.description), key.path
+        assert f"# {key.meta.description}\n#{key.path[1]} = " in render_default()
+
+
+def test_a_setting_is_written_and_the_others_stay(home: Path) -> None:
     write_settings({"models.default": "a", "models.keep_alive": "1h"})
     write_settings({"models.default": "b", "server.port": 0})
     config = load(environ={})
@@ -26,15 +65,15 @@ def test_a_table_changes_by_its_names(home: Path) -> None:
     assert read_settings() == {"models": {}}
 
 
-def test_the_file_is_the_owners_alone_and_no_other_is_left(tmp_path: Path, home: Path) -> None:
+def test_only_the_owner_can_read_the_file_and_nothing_else_is_left(
+    tmp_path: Path, home: Path
+) -> None:
     write_settings({"models.default": "a"})
     assert os.listdir(home) == ["settings.toml"]
     assert stat.S_IMODE((home / "settings.toml").stat().st_mode) == 0o600
 
 
-def test_the_folder_is_made_when_it_is_absent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_folder_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLXD_HOME", str(tmp_path / "new"))
     write_settings({"models.default": "a"})
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
@@ -64,7 +103,7 @@ def test_a_broken_file_is_not_overwritten(home: Path) -> None:
     assert (home / "settings.toml").read_text() == "models = ["
 
 
-def test_a_folder_that_cannot_be_written_is_a_line(
+def test_a_folder_that_cannot_be_written_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocker = tmp_path / "file"
