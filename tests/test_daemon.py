@@ -73,7 +73,7 @@ def engine_of(daemon: DaemonProcess) -> dict:
     return daemon.status()["models"][0]
 
 
-def test_both_doors_answer(daemon: DaemonProcess) -> None:
+def test_tcp_and_the_unix_socket_answer(daemon: DaemonProcess) -> None:
     local = daemon.local.post("/v1/chat/completions", json=chat())
     remote = httpx.post(f"{daemon.url}/v1/chat/completions", json=chat())
     assert local.status_code == remote.status_code == 200
@@ -214,7 +214,7 @@ def test_use_switches_the_default_and_is_remembered(home: Path, tiny_model: Path
         assert daemon.status()["default_model"] == "other"
 
 
-def test_use_says_what_will_win_over_it(home: Path) -> None:
+def test_use_says_what_overrides_it(home: Path) -> None:
     use = {"model": "tiny"}
     with running_daemon(home, "--model", "tiny") as daemon:
         assert daemon.local.post("/control/v1/use", json=use).json()["overridden_by"] == "--model"
@@ -229,7 +229,7 @@ def test_the_model_flag_takes_a_folder(empty_home: Path, tiny_model: Path) -> No
         assert daemon.local.post("/v1/chat/completions", json=chat()).json()["model"] == "tiny"
 
 
-def test_a_default_model_that_does_not_exist_is_remarked_upon(home: Path) -> None:
+def test_a_default_model_that_does_not_exist_is_logged(home: Path) -> None:
     with running_daemon(home, "--model", "gone") as daemon:
         wait_until(lambda: "the default model 'gone' does not exist" in daemon.log(), "the remark")
         reply = daemon.local.post("/v1/chat/completions", json=chat())
@@ -301,7 +301,7 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
         (("--no-such-flag",), {}, 2, "--no-such-flag"),
     ],
 )
-def test_what_cannot_work_is_one_clear_line(
+def test_a_failed_start_prints_one_clear_line(
     empty_home: Path, flags: tuple[str, ...], environ: dict[str, str], status: int, message: str
 ) -> None:
     refused = run_mlxd(empty_home, *flags, **environ)

@@ -82,7 +82,7 @@ async def test_the_default_changes_once_the_new_one_is_in_memory(home: Path) -> 
         assert (d.default, d.saved()) == ("b", "b")
 
 
-async def test_the_old_one_goes_on_beside_it(home: Path) -> None:
+async def test_the_old_default_answers_beside_the_new_one(home: Path) -> None:
     async with daemon(home) as d:
         answer = d.pool.submit(d.entry(), text("la"))
         await first_delta(answer)
@@ -188,7 +188,7 @@ async def test_unload_gives_the_memory_back_when_the_requests_have_ended(home: P
             d.loading.unload("nonesuch")
 
 
-async def test_a_daemon_that_stops_loads_nothing(home: Path) -> None:
+async def test_a_stopping_daemon_loads_nothing(home: Path) -> None:
     async with daemon(home) as d:
         await d.pool.drain(0)
         with pytest.raises(Draining):

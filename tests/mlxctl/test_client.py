@@ -58,7 +58,7 @@ def test_parameters_go_into_the_path_and_flags_into_the_query(daemon: FakeDaemon
     assert daemon.deleted == [f"{path}?dry_run=true", path]
 
 
-def test_what_is_followed_shows_how_far_it_is(daemon: FakeDaemon) -> None:
+def test_a_followed_task_shows_its_progress(daemon: FakeDaemon) -> None:
     steps = [{"status": "loading", "model": "tiny", "fraction": part} for part in (0.0, 0.5)]
     events = [event({"progress": step}) for step in steps]
     daemon.streams(*events, event({"done": {"model": "tiny", "state": "ready"}}), route=USING)
@@ -68,7 +68,7 @@ def test_what_is_followed_shows_how_far_it_is(daemon: FakeDaemon) -> None:
     assert shown == [0.0, 0.5]
 
 
-def test_what_is_followed_may_fail_on_the_way(daemon: FakeDaemon) -> None:
+def test_a_followed_task_may_fail(daemon: FakeDaemon) -> None:
     daemon.streams(event({"error": {"message": "no weights"}}), route=USING)
     with pytest.raises(RefusedByDaemon, match="no weights"):
         use(daemon.socket)
@@ -82,14 +82,14 @@ def test_no_socket_is_not_running(file: Path) -> None:
         Client(file).call(STATUS)
 
 
-def test_a_dead_daemons_socket_is_not_running(file: Path) -> None:
+def test_the_socket_of_a_dead_daemon_is_not_running(file: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(file))
     with pytest.raises(NotRunning):
         Client(file).call(STATUS)
 
 
-def test_a_path_that_is_too_long_is_told(file: Path) -> None:
+def test_a_socket_path_that_is_too_long_is_an_error(file: Path) -> None:
     with pytest.raises(CommandFailed, match="too long"):
         Client(file / ("x" * 200)).call(STATUS)
 
@@ -101,7 +101,7 @@ def test_the_daemons_error_is_its_message(daemon: FakeDaemon) -> None:
         use(daemon.socket, "x")
 
 
-def test_health_that_is_bad_is_an_error(daemon: FakeDaemon) -> None:
+def test_a_daemon_that_cannot_generate_is_an_error(daemon: FakeDaemon) -> None:
     daemon.answers(("GET", "/health"), {"error": {"message": "the engine hangs"}}, status=503)
     with pytest.raises(RefusedByDaemon, match="the engine hangs"):
         Client(daemon.socket).call(HEALTH)
@@ -151,7 +151,7 @@ def test_a_reply_of_another_version_that_cannot_be_read_is_an_error(daemon: Fake
     assert broken.value.message.endswith("; restart it: mlxctl restart")
 
 
-def test_silence_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_does_not_answer_in_time_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_ANSWER_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(file))
@@ -160,7 +160,7 @@ def test_silence_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             Client(file).call(STATUS)
 
 
-def test_a_daemon_of_another_version_is_remarked_upon(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_a_daemon_of_another_version_prints_a_warning(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.version = "9.9.9"
     daemon.answers(MODELS, {"models": []})
     done = mlxctl("list", "--json")
@@ -172,7 +172,7 @@ def test_a_daemon_of_another_version_is_remarked_upon(daemon: FakeDaemon, mlxctl
     assert mlxctl("list").stderr == ""
 
 
-def test_a_body_that_is_refused_unread_is_answered_all_the_same(file: Path) -> None:
+def test_the_reply_to_a_body_that_was_refused_unread_is_read(file: Path) -> None:
     error = json.dumps({"error": {"message": "too large"}}).encode()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(file))
