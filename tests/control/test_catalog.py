@@ -111,7 +111,9 @@ async def test_a_model_in_use_is_not_removed(
     assert not folder.exists()
 
 
-async def test_a_model_that_requests_wait_for_is_not_removed(models: Path, catalog: Catalog) -> None:
+async def test_a_model_that_requests_wait_for_is_not_removed(
+    models: Path, catalog: Catalog
+) -> None:
     for name in ("a", "b"):
         add_model(models / name)
     pool = Pool(Config(models=ModelsConfig(max_loaded=1)))

@@ -151,7 +151,9 @@ def test_a_reply_of_another_version_that_cannot_be_read_is_an_error(daemon: Fake
     assert broken.value.message.endswith("; restart it: mlxctl restart")
 
 
-def test_a_daemon_that_does_not_answer_in_time_is_an_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_daemon_that_does_not_answer_in_time_is_an_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "_ANSWER_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(file))
