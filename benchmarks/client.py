@@ -1,7 +1,7 @@
 """A light streaming client: one thread, one selector, nothing parsed until the streams have ended.
 
 While streams run, each arrival costs one `recv` and two list appends, so that client and servers
-can share two cores. `Stream.reply` parses afterwards and checks what came.
+can share two cores. `Stream.reply` parses afterwards and checks the answer.
 """
 
 import json
@@ -16,7 +16,7 @@ _RECEIVE_BYTES = 16384
 
 
 class BenchmarkError(Exception):
-    """A request or a server failed; the run ends, because its figures would mean nothing."""
+    """A request or a server failed, so the run ends: its figures would mean nothing."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Reply:
 
 @dataclass(eq=False, slots=True)
 class Stream:
-    """One request on its way, and what arrived for it, as it came."""
+    """One request, and what has arrived of its answer."""
 
     request: bytes
     connection: socket.socket
@@ -47,8 +47,8 @@ class Stream:
         `tokens` is the number of tokens the answer must have; None accepts an early end.
 
         Raises:
-            BenchmarkError: when the status is not 200, the stream carries an error, lacks its
-                usage or its `[DONE]`, or has another number of tokens.
+            BenchmarkError: the status is not 200, the stream has an error, lacks its usage or its
+                `[DONE]`, or has another number of tokens.
         """
         reader = _Reader(self)
         reply = reader.reply
@@ -57,21 +57,21 @@ class Stream:
                 f"a stream ended without [DONE], after {reply.text[-80:]!r} and {reader.rest!r}"
             )
         if reply.completion_tokens == 0 or not reply.text_times:
-            raise BenchmarkError("a stream brought no text or no usage")
+            raise BenchmarkError("a stream has no text or no usage")
         if tokens is not None and reply.completion_tokens != tokens:
             raise BenchmarkError(
-                f"a stream brought {reply.completion_tokens} tokens instead of {tokens} "
+                f"a stream has {reply.completion_tokens} tokens instead of {tokens} "
                 f"(finish reason {reply.finish_reason})"
             )
         return reply
 
     def reply_so_far(self) -> Reply:
-        """Parse what has arrived; raises BenchmarkError when that is an error."""
+        """Parse what has arrived; raise BenchmarkError if it is an error."""
         return _Reader(self).reply
 
 
 class _Reader:
-    """Replays the arrivals of a stream through an HTTP parser, with the time each one came at."""
+    """Replays the arrivals of a stream through an HTTP parser, with the time of each."""
 
     def __init__(self, stream: Stream) -> None:
         self.reply = Reply("", [], 0, 0, None)
@@ -84,7 +84,7 @@ class _Reader:
             self._parser.feed_data(piece)
 
     def on_body(self, data: bytes) -> None:
-        """Called by the parser with more of the body, transfer coding removed."""
+        """Take more of the body from the parser, without the transfer coding."""
         if (status := self._parser.get_status_code()) != 200:
             raise BenchmarkError(f"status {status}: {data[:300]!r}")
         *events, self.rest = (self.rest + data).split(b"\n\n")
@@ -129,7 +129,7 @@ class Client:
         self._selector.close()
 
     def start(self, path: str, body: dict[str, object]) -> Stream:
-        """Begin a streamed request with greedy decoding; `wait` or `read_for` carries it on."""
+        """Begin a streamed request with greedy decoding; `wait` or `read_for` continues it."""
         payload = json.dumps(
             {
                 "model": "default_model",
@@ -175,7 +175,7 @@ class Client:
             self._turn(left)
 
     def abandon(self, streams: list[Stream]) -> None:
-        """Close streams without waiting for their end, as a client does that goes away."""
+        """Close streams before their end, as a client that disconnects does."""
         for stream in streams:
             if not stream.ended:
                 self._close(stream)

@@ -17,7 +17,7 @@ _SAMPLE_CHARACTERS = 4000
 
 
 class Prompts:
-    """Gives one text after another, of about the tokens asked for, always in the same order.
+    """Returns one text after another, in the same order for every server.
 
     Each text begins with another character, so that no prompt cache finds a prefix to share.
     """
@@ -30,7 +30,7 @@ class Prompts:
         self._characters_per_token = len(sample) / len(tokenizer.encode(sample).ids)
 
     def take(self, tokens: int) -> str:
-        """Give the next text, of about `tokens` tokens."""
+        """Return the next text, of about `tokens` tokens."""
         size = max(2, round(tokens * self._characters_per_token))
         return f"{next(self._firsts)} {self._words(size - 2)}"
 

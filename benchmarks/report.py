@@ -1,4 +1,4 @@
-"""Turns samples into rows, and rows into a table; the rows are what `--json` writes.
+"""Turn samples into rows, and rows into a table; the rows are what `--json` writes.
 
 A row maps a column's heading to its value; times are in milliseconds there, memory in megabytes.
 """
@@ -39,7 +39,7 @@ def throughput(runs: dict[str, dict[int, list[Run]]]) -> list[Row]:
 
 
 def throughput_ratios(runs: dict[str, dict[int, list[Run]]]) -> list[Row]:
-    """mlxd over each other server: the median of the rounds' ratios, as neighbours drift alike."""
+    """mlxd over each other server: the median of the rounds' ratios."""
     rows: list[Row] = []
     for other in runs if "mlxd" in runs else ():
         if other == "mlxd":

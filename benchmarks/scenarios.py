@@ -1,4 +1,4 @@
-"""What is measured: each function runs one scenario once and gives its samples.
+"""What is measured: each function runs one scenario once and returns its samples.
 
 Times are in seconds, memory in bytes.
 """

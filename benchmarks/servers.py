@@ -1,4 +1,4 @@
-"""Starts the servers under test, each in a process group of its own, and ends them for certain."""
+"""Start the servers under test, each in its own process group, and make sure that they end."""
 
 import compileall
 import contextlib
@@ -45,7 +45,7 @@ class Model:
         )
 
     def environment(self) -> dict[str, str]:
-        """The environment of every process that runs the model, the same for all servers.
+        """Return the environment of every process that runs the model, the same for all servers.
 
         Only Linux has a say: a CPU build of MLX is slow with its own BLAS, and a tiny model with
         more than one BLAS thread.
@@ -60,7 +60,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers: its port, its process, and how long it took to its first /health."""
+    """A running server: its port, its process, and how long it took to its first /health."""
 
     port: int
     pid: int
@@ -68,7 +68,7 @@ class Server:
     home: Path | None = None
 
     def mlxctl(self, *arguments: str) -> str:
-        """Run `mlxctl` against this daemon and give what it printed.
+        """Run `mlxctl` against this daemon and return its output.
 
         Raises:
             BenchmarkError: when it exits with another status than 0.
@@ -86,7 +86,7 @@ Start = Callable[[Model | None], contextlib.AbstractContextManager[Server]]
 
 @contextlib.contextmanager
 def mlx_lm_server(model: Model | None) -> Iterator[Server]:
-    """`mlx_lm server` as it ships; without a model when `model` is None."""
+    """Start `mlx_lm server` as it ships; without a model if `model` is None."""
     port = _free_port()
     command = [sys.executable, "-m", "mlx_lm", "server", "--port", str(port)]
     if model is not None:
@@ -100,7 +100,7 @@ def mlx_lm_server(model: Model | None) -> Iterator[Server]:
 def mlxd(
     model: Model | None, *, default: bool = True, checkout: Path | None = None
 ) -> Iterator[Server]:
-    """`mlxd` on a home of its own that holds `model` and nothing else.
+    """Start `mlxd` with its own home, which holds only `model`.
 
     With `default` False the model is there, but not the daemon's default: it is loaded when a
     request comes. `checkout` is the folder of other sources than the installed ones.
@@ -124,7 +124,7 @@ def mlxd(
 
 
 def run_bare_loop(model: Model, batches: list[list[str]], tokens: int) -> list[dict[str, object]]:
-    """Run bare_loop.py on `batches` of prompts, one batch after the other, and give its report."""
+    """Run bare_loop.py on batches of prompts, one after the other, and return its report."""
     command = [sys.executable, str(Path(__file__).with_name("bare_loop.py")), str(model.path)]
     question = json.dumps({"batches": batches, "tokens": tokens}).encode()
     with _process(command, model.environment(), pipes=True) as (process, _, log):
@@ -138,7 +138,7 @@ def run_bare_loop(model: Model, batches: list[list[str]], tokens: int) -> list[d
 def _process(
     command: list[str], environment: dict[str, str], *, pipes: bool = False
 ) -> Iterator[tuple["subprocess.Popen[bytes]", float, Path]]:
-    """Run `command` in its own process group while the block runs; its messages go to a file."""
+    """Run `command` in its own process group while the block runs; its output goes to a file."""
     with tempfile.NamedTemporaryFile(prefix="mb-", suffix=".log") as log:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -173,7 +173,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def _await_health(
     process: "subprocess.Popen[bytes]", port: int, started: float, log: Path
 ) -> float:
-    """Wait for the first good answer of /health; give the seconds since `started`."""
+    """Wait for the first good answer of /health; return the seconds since `started`."""
     while time.perf_counter() - started < _START_SECONDS:
         if process.poll() is not None:
             raise BenchmarkError(f"{process.args!r} exited at its start: {_tail(log)}")
@@ -205,7 +205,7 @@ def _free_port() -> int:
 
 
 def prepare_model(name: str, folder: Path) -> Model:
-    """Give the model in the folder `name`; for `tiny`, make the random one in `folder`.
+    """Return the model in the folder `name`; for `tiny`, make the random one in `folder`.
 
     Raises:
         BenchmarkError: there is no model.
@@ -222,6 +222,6 @@ def prepare_model(name: str, folder: Path) -> Model:
 
 
 def compile_packages() -> None:
-    """Make sure no start is timed with a compilation in it."""
+    """Compile packages to bytecode, so that no start is timed with it."""
     for folder in (_ROOT / "mlxd", _ROOT / "mlxctl", Path(sysconfig.get_paths()["purelib"])):
         compileall.compile_dir(folder, quiet=2)

@@ -35,7 +35,7 @@ Tables = dict[str, list[report.Row]]
 
 
 class Benchmark:
-    """One run of the scenarios that were asked for."""
+    """One run of the chosen scenarios."""
 
     def __init__(self, options: argparse.Namespace, model: servers.Model) -> None:
         self._options = options
@@ -45,7 +45,7 @@ class Benchmark:
             self._starts["before"] = functools.partial(servers.mlxd, checkout=options.before)
 
     def run(self) -> Iterator[Tables]:
-        """Measure; give tables by name as they become ready."""
+        """Measure; yield tables by name as they become ready."""
         only, options = set(self._options.only), self._options
         if only & set(_IN_ROUNDS):
             yield self._rounds()
@@ -214,9 +214,9 @@ def _terminated(*_: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; gives the exit status."""
+    """Run the command; return the exit status."""
     options = _options(arguments)
-    # The servers are ended on the way out, so a SIGTERM must take that way too.
+    # SIGTERM must unwind the stack, where the servers are ended.
     signal.signal(signal.SIGTERM, _terminated)
     servers.compile_packages()
     tables: Tables = {}

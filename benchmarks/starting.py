@@ -2,8 +2,8 @@
 
     python benchmarks/starting.py [--model PATH|tiny] [--runs 10]
 
-They take turns. An engine is told to load as soon as it is spawned, a spare one when it has waited
-with everything imported; then the time runs from there. benchmarks/README.md says more.
+They take turns. An engine gets its `Load` as soon as it is spawned; a spare one when it has
+imported everything and waits, and its time is measured from then. benchmarks/README.md says more.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -40,7 +41,6 @@ from mlxd.messages import (
     encode_frame,
 )
 from mlxd.pool.engine_process import ENGINE_COMMAND
-from mlxd.pool.spawn import spawn
 
 _PROMPT, _TOKENS = "The capital of France is", 4
 _MOMENTS: dict[type[EngineMessage], str] = {
@@ -58,13 +58,18 @@ Sample = dict[str, float]
 async def _engine(model: servers.Model, *, spare: bool) -> Sample:
     before = _children_processor_seconds()
     begun = time.perf_counter()
-    spawned = await spawn(ENGINE_COMMAND)
+    connection, its_connection = socket.socketpair()
+    connection.setblocking(False)
+    with its_connection:
+        process = await asyncio.create_subprocess_exec(
+            *ENGINE_COMMAND, stdin=its_connection, stdout=subprocess.DEVNULL
+        )
     loop = asyncio.get_running_loop()
-    connection, splitter, sample = spawned.connection, FrameSplitter(), Sample()
+    splitter, sample = FrameSplitter(), Sample()
     load = encode_frame([Load(str(model.path))])
     if not spare:
         await loop.sock_sendall(connection, load)
-    with connection, spawned.output:
+    with connection:
         while "first token" not in sample:
             if not (data := await loop.sock_recv(connection, _RECEIVE_BYTES)):
                 raise BenchmarkError("the engine ended")
@@ -87,7 +92,7 @@ async def _engine(model: servers.Model, *, spare: bool) -> Sample:
                             )
                         case Fatal():
                             raise BenchmarkError(message.message)
-    await spawned.process.wait()
+    await process.wait()
     sample["processor"] = _children_processor_seconds() - before
     return sample
 
@@ -164,7 +169,7 @@ def main() -> int:
     parser.add_argument("--model", default="tiny", help="a model folder, or the random one (tiny)")
     parser.add_argument("--runs", type=int, default=10, help="of each (10)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are ended on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinding ends the servers
     servers.compile_packages()
     try:
         with tempfile.TemporaryDirectory(prefix="mb-") as folder:

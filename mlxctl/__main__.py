@@ -1,12 +1,11 @@
-"""The `mlxctl` command, also as `python -m mlxctl`: quiet at Ctrl-C from its first moment on."""
+"""The `mlxctl` command, also as `python -m mlxctl`."""
 
-# Python would answer a Ctrl-C that comes while modules are loaded with a traceback. Not `signal`,
-# which loads several of them.
+# For Ctrl-C without a traceback while modules are loaded; `signal` itself would load several.
 import _signal  # type: ignore[import-not-found]
 
 
 def main() -> None:
-    """Load and run the command."""
+    """Load and run mlxctl."""
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     from mlxctl import cli

@@ -1,4 +1,4 @@
-"""What a person types, or pipes in, message by message."""
+"""Reading chat messages from the terminal or a pipe."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ _HISTORY_LINES = 1000
 
 
 def on_terminal() -> bool:
-    """Whether a person types."""
+    """Whether the chat is interactive."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def message() -> str | None:
-    """Give the next message, None at the end.
+    """Return the next message, None at the end of input.
 
-    It goes on after a line that ends with a backslash, and from three quotes to three quotes.
+    A message continues after a line that ends with a backslash, and between triple quotes.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; what was typed is forgotten.
+        KeyboardInterrupt: Ctrl-C; what was typed is discarded.
     """
     lines: list[str] = []
     quoted = False
@@ -45,14 +45,13 @@ def message() -> str | None:
 
 @contextlib.contextmanager
 def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[None]:
-    """Let a person edit what is typed.
+    """Enable line editing, with a history in the file `history` and completion by TAB.
 
-    The arrow keys bring back what was typed, also into another chat, from the file `history`. TAB
-    completes the last word of the line, which `complete` is given, to one of those that it gives.
+    `complete` receives the line and returns the possible completions of its last word.
     """
     try:
         import readline
-    except ImportError:  # a Python that was built without it
+    except ImportError:  # Python was built without it
         yield
         return
 
@@ -64,7 +63,7 @@ def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[Non
     found: list[str | None] = []
     readline.set_completer_delims(" ")
     readline.set_completer(completed)
-    libedit = "libedit" in (readline.__doc__ or "")  # as macOS has it
+    libedit = "libedit" in (readline.__doc__ or "")  # on macOS
     readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
     readline.set_history_length(_HISTORY_LINES)
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""The `mlxctl` command: the tree of commands, each imported when it is used, and the exit status.
+"""The `mlxctl` command: its commands, each imported when it is used, and the exit status.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 not running. Ctrl-C ends it by SIGINT, which shells
-call 130, once it has tidied up.
+Exit status: 0 success, 1 failure, 2 invalid usage, 3 the daemon is not running. After Ctrl-C the
+process cleans up and ends by SIGINT, which shells report as 130.
 """
 
 import contextlib
@@ -25,64 +25,65 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _EXIT_FAILED = 1
+_EXIT_USAGE = 2
 _EXIT_INTERRUPTED = 130
 
 _Action = Callable[[int, FrameType | None], object] | int
 
-# By what they are about: each with where it is, and one line that says what it does.
+# Each command with the place of its function, and its line in `mlxctl --help`.
 SECTIONS = {
-    "The daemon": {
+    "Daemon": {
         "start": ("service:start", "Start the daemon."),
-        "stop": ("service:stop", "Let running requests finish, then end the daemon."),
-        "restart": ("service:restart", "Stop the daemon if it runs, then start it."),
-        "status": ("status:status", "Show what runs, and where everything is."),
+        "stop": ("service:stop", "Stop the daemon after running requests finish."),
+        "restart": ("service:restart", "Restart the daemon."),
+        "status": ("status:status", "Show the status of the daemon."),
         "logs": ("logs:logs", "Show the daemon's log."),
     },
-    "Questions": {
-        "run": ("run:run", "Ask the model something."),
-        "chat": ("chat:chat", "Talk with the model."),
-        "env": ("env:env", "Point OpenAI's clients at the daemon."),
+    "Inference": {
+        "run": ("run:run", "Send a prompt to a model."),
+        "chat": ("chat:chat", "Chat with a model."),
+        "env": ("env:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {
-        "list": ("models:list_models", "List the models."),
-        "show": ("models:show", "Show what there is to know of a model."),
-        "pull": ("pull:pull", "Download a model from the hub."),
-        "import": ("models:import_model", "Make a model out of a GGUF file."),
-        "rm": ("models:remove", "Remove a model from the disk."),
-        "alias": ("aliases:alias", "Give a model another name."),
-        "use": ("loading:use", "Choose the default model."),
-        "ps": ("loading:ps", "Show the models in memory."),
-        "load": ("loading:load", "Bring a model into memory."),
-        "unload": ("loading:unload", "Take a model out of memory."),
+        "list": ("models:list_models", "List models."),
+        "show": ("models:show", "Show details of a model."),
+        "pull": ("pull:pull", "Download a model from Hugging Face."),
+        "import": ("models:import_model", "Convert a GGUF file into a model."),
+        "rm": ("models:remove", "Delete a model from disk."),
+        "alias": ("aliases:alias", "List, set and remove aliases of models."),
+        "use": ("loading:use", "Set the default model."),
+        "ps": ("loading:ps", "List the models in memory."),
+        "load": ("loading:load", "Load a model into memory."),
+        "unload": ("loading:unload", "Unload a model from memory."),
     },
-    "The service": {
-        "install": ("install:install", "Have the system start the daemon."),
-        "uninstall": ("install:uninstall", "Take the service out."),
-        "enable": ("install:enable", "Have the service start by itself again."),
-        "disable": ("install:disable", "Have the service not start by itself."),
+    "Service": {
+        "install": ("install:install", "Install the daemon as a service."),
+        "uninstall": ("install:uninstall", "Stop the daemon and remove its service."),
+        "enable": ("install:enable", "Start the service automatically."),
+        "disable": ("install:disable", "Do not start the service automatically."),
     },
-    "This installation": {
-        "doctor": ("doctor:doctor", "Say what is wrong, and what mends it."),
-        "report": ("report:report", "Write what helps to find a fault."),
-        "config": ("config:config", "Make, find, show and check the configuration."),
-        "completion": ("completion:completion", "Let the shell complete commands and models."),
-        "version": ("version:version", "Show mlxctl's and the daemon's version."),
+    "Setup and troubleshooting": {
+        "doctor": ("doctor:doctor", "Find problems and suggest fixes."),
+        "report": ("report:report", "Collect information for a bug report."),
+        "config": ("config:config", "Create, show and check the configuration."),
+        "completion": ("completion:completion", "Print a shell completion script."),
+        "version": ("version:version", "Show the versions of mlxctl and the daemon."),
     },
 }
 _COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 _EPILOG = """\b
-To begin with:
+Get started:
   mlxctl start
   mlxctl pull mlx-community/SmolLM2-135M-Instruct-4bit
   mlxctl run "What is the capital of France?"
 
-mlxctl COMMAND --help says more. The exit status is 0 when it is done, 1 when it failed, 2 for wrong
-usage, 3 when the daemon does not run, 130 after Ctrl-C."""
+Run `mlxctl COMMAND --help` for more about a command. Exit status: 0 success, 1 failure, 2 invalid
+usage, 3 the daemon is not running, 130 interrupted."""
 
 
 class _Commands(click.Group):
-    """A group that knows its commands' names and one line about each without importing them."""
+    """A group that lists and completes its commands without importing them."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -96,7 +97,7 @@ class _Commands(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
-        """Give the commands that begin so; the original would import them all."""
+        """Return the commands that begin with `incomplete`; click would import them all."""
         from click.shell_completion import CompletionItem
 
         names = sorted(name for name in _COMMANDS if name.startswith(incomplete))
@@ -118,20 +119,20 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
 def mlxctl() -> None:
-    """Control mlxd, the language-model daemon of this machine."""
-    # The command has been imported: from now on it is a KeyboardInterrupt.
+    """Control mlxd, the language-model daemon for MLX."""
+    # The command has been imported: from now on Ctrl-C is a KeyboardInterrupt.
     _let_control_c(signal.default_int_handler, instead_of=signal.SIG_DFL)
 
 
 def main() -> None:
-    """Run the command line's command, and exit with its status and one line about a failure.
+    """Run the command, and exit with its status; print one line if it failed.
 
-    Where SIGINT has its default action it is a KeyboardInterrupt while the command runs. Then the
-    process ends by it all the same: after an exit status a shell would go on with its loop.
+    SIGINT is a KeyboardInterrupt while the command runs, so that it can clean up. Then the process
+    ends by SIGINT: after a mere exit status, a shell would continue its loop.
     """
-    # Looking for garbage, now and when the interpreter ends, would be a fifth of a short command.
+    # Garbage collection, now and at exit, would take a fifth of the time of a short command.
     gc.disable()
-    _open_what_is_closed()
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -148,11 +149,11 @@ def main() -> None:
     sys.exit(status)
 
 
-def _open_what_is_closed() -> None:
-    """Let nothing be read or written where a stream was closed, as by `>&-`; and no other file."""
+def _replace_closed_streams() -> None:
+    """Open /dev/null for each standard stream that the shell closed (`>&-`)."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for as long as this lives
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  until the end
 
 
 def _let_control_c(action: _Action, instead_of: _Action) -> None:
@@ -162,18 +163,21 @@ def _let_control_c(action: _Action, instead_of: _Action) -> None:
 
 def _run() -> int:
     try:
-        # click gives the status of `ctx.exit`, or else what the command returns: None.
+        # click returns the status given to `ctx.exit`, or else what the command returns: None.
         return mlxctl.main(prog_name="mlxctl", standalone_mode=False) or 0
     except click.ClickException as error:
         with contextlib.suppress(OSError):
             error.show()
         return error.exit_code
     except click.Abort as error:
-        # Ctrl-D at a question is an answer.
+        # Ctrl-D answers a question with no.
         return _EXIT_FAILED if isinstance(error.__context__, EOFError) else _EXIT_INTERRUPTED
     except MlxdError as error:
         _complain(error.message)
         return error.exit_status if isinstance(error, CommandFailed) else _EXIT_FAILED
+    except UnicodeEncodeError:  # from Python's stand-in for a byte that is not UTF-8
+        _complain("an argument is not UTF-8")
+        return _EXIT_USAGE
     except OSError as error:
         _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _discard_output()
@@ -181,12 +185,12 @@ def _run() -> int:
 
 
 def _complain(line: str) -> None:
-    with contextlib.suppress(OSError):  # there is nowhere left to say it
+    with contextlib.suppress(OSError):  # standard error cannot be written either
         click.echo(f"mlxctl: {line}", err=True)
 
 
 def _discard_output() -> None:
-    """Keep the interpreter from trying again, at its end, to write what cannot be written."""
+    """Keep the interpreter from trying again, at exit, to write what cannot be written."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
     os.close(nothing)

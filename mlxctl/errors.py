@@ -1,11 +1,11 @@
-"""What ends a command of mlxctl, each with its exit status.
+"""The errors that end a command of mlxctl, each with its exit status.
 
-    CommandFailed      1   the line says why
+    CommandFailed          1   the message says why
     ├── RefusedByDaemon    1   the daemon answered with an error
-    ├── NoAnswer           1   something is there, but it does not answer (in time)
-    └── NotRunning         3   no daemon
+    ├── NoAnswer           1   the daemon did not answer, not in time, or not completely
+    └── NotRunning         3   the daemon is not running
 
-Wrong usage is click's own and ends with 2.
+Invalid usage is click's own error, with exit status 2.
 """
 
 from typing import ClassVar
@@ -14,21 +14,21 @@ from mlxd.errors import MlxdError
 
 
 class CommandFailed(MlxdError):
-    """Base of all: `message` is fit for a user, and `exit_status` for a script."""
+    """Base of all: `message` is for the user, `exit_status` for scripts."""
 
     exit_status: ClassVar[int] = 1
 
 
 class RefusedByDaemon(CommandFailed):
-    """The daemon answered with an error, whose message this is."""
+    """The daemon answered with an error, which has this message."""
 
 
 class NoAnswer(CommandFailed):
-    """A daemon that does not answer, or not to the end."""
+    """The daemon did not answer, not in time, or not completely."""
 
 
 class NotRunning(CommandFailed):
-    """There is no daemon to ask."""
+    """The daemon is not running."""
 
     exit_status = 3
 

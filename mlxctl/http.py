@@ -6,7 +6,7 @@ Source: RFC 9112; one request per connection, replies with a Content-Length or i
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 
@@ -83,6 +83,17 @@ def request(
             connection.sendall(f"{head}\r\n".encode() + (body or b""))
         with connection.makefile("rb") as stream:
             yield Response(stream)
+
+
+def sse_fields(lines: Iterable[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and value of each field in the lines of a server-sent event stream.
+
+    A comment has the name "".
+    """
+    for line in lines:
+        if line:
+            name, _, value = line.partition(b":")
+            yield name.decode(errors="replace"), value.removeprefix(b" ")
 
 
 def _line(stream: BufferedReader) -> bytes:

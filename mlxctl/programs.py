@@ -1,4 +1,4 @@
-"""Running another program to its end, and reading the end of what one has written."""
+"""Running another program, and reading the end of its output file."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ _TAIL_BYTES = 4096
 
 @dataclass(frozen=True)
 class ProgramResult:
-    """A program that has ended: its exit status, negative for a signal, and what it printed."""
+    """A program that has ended: its exit status, negative for a signal, and its output."""
 
     command: str
     status: int
@@ -22,7 +22,7 @@ class ProgramResult:
 
     @property
     def reason(self) -> str:
-        """The last line that it printed as an error, or else how it ended."""
+        """The last line of standard error, or else how the program ended."""
         lines = self.errors.strip().splitlines()
         if lines:
             return lines[-1].strip()
@@ -63,9 +63,9 @@ def run(command: Sequence[str | Path], *, seconds: float) -> ProgramResult:
 
 
 def last_lines(file: Path, count: int) -> list[str]:
-    """Return the last `count` lines of a text file, fewer where they are very long.
+    """Return the last `count` lines of a text file, fewer if they are very long.
 
-    A file that cannot be read has none.
+    A file that cannot be read has no lines.
     """
     try:
         with file.open("rb") as opened:

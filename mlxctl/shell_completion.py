@@ -1,7 +1,7 @@
-"""Names for the shell to complete: never late, and silent where there is nothing to say.
+"""Names of models and aliases for shell completion: quickly, and without error messages.
 
-What a shell runs at a press of TAB is the daemon's list. Where none runs it is a look into the
-folders of models: to ask would start one where launchd or systemd listens.
+A running daemon is asked for them. Otherwise they are read from the model folders and the
+configuration: a connection would start the daemon if launchd or systemd listens.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ from mlxd import control_api, paths
 from mlxd.config import Config
 from mlxd.errors import MlxdError
 
-_PATIENCE_SECONDS = 0.3  # twice, when the daemon is stuck
+_PATIENCE_SECONDS = 0.3  # a daemon that hangs costs it twice
 
 
 def model_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Give the models and aliases that begin with `incomplete`; for click's `shell_complete`."""
+    """Return the models and aliases that begin with `incomplete`, for click's `shell_complete`."""
     return names_of_models(incomplete)
 
 
 def names_of_models(incomplete: str) -> list[str]:
-    """Give the models and aliases that begin with `incomplete`."""
+    """Return the models and aliases that begin with `incomplete`."""
     return _completed(incomplete, lambda config: _models(config) | _aliases(config))
 
 
 def alias_names(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Give the aliases that begin with `incomplete`; for click's `shell_complete`."""
+    """Return the aliases that begin with `incomplete`, for click's `shell_complete`."""
     return _completed(incomplete, _aliases)
 
 
@@ -67,7 +67,7 @@ def _client(config: Config) -> Client | None:
 
 
 def _on_disk(folder: Path) -> Iterator[str]:
-    """Give what looks like a model in `folder`, as NAME or OWNER/NAME."""
+    """Yield the models in `folder` as NAME or OWNER/NAME."""
     for path in _folders(folder):
         if _is_model(path):
             yield path.name

@@ -1,9 +1,8 @@
-"""A chat as mlxctl sends it, and its streamed answer as it arrives."""
+"""A chat request as mlxctl sends it, and its answer as it streams in."""
 
-import contextlib
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Iterable, Iterator
 
 import click
 import msgspec
@@ -11,10 +10,11 @@ from msgspec import UNSET, UnsetType
 
 from mlxctl.client import Client, ErrorDetail
 from mlxctl.errors import NoAnswer, RefusedByDaemon
+from mlxctl.http import sse_fields
 from mlxctl.terminal import ProgressLine
 
 _PATH = "/v1/chat/completions"
-_DONE = b"data: [DONE]"
+_DONE = b"[DONE]"
 
 
 class ChatMessage(msgspec.Struct):
@@ -25,13 +25,11 @@ class ChatMessage(msgspec.Struct):
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):
-    """Asks for the token counts at the end of a stream."""
-
     include_usage: bool = True
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """A request for a streamed answer; what is UNSET is the daemon's choice."""
+    """A request for a streamed answer; the daemon decides what is UNSET."""
 
     messages: list[ChatMessage]
     model: str | UnsetType = UNSET
@@ -50,20 +48,16 @@ class AnswerUsage(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    """What a chunk adds."""
-
     content: str | None = None
 
 
 class _Choice(msgspec.Struct):
-    """One answer; there is no other."""
-
     delta: _Delta
     finish_reason: str | None = None
 
 
-class Chunk(msgspec.Struct):
-    """A piece of the answer; the last one has no choice and the token counts."""
+class _Chunk(msgspec.Struct):
+    """A piece of the answer; the last one has no choices, but the token counts."""
 
     model: str = ""
     choices: list[_Choice] = []
@@ -71,42 +65,8 @@ class Chunk(msgspec.Struct):
     error: ErrorDetail | None = None
 
 
-class WaitComment(msgspec.Struct):
-    """What the daemon says of a request whose answer has not begun, such as "loading 41%"."""
-
-    text: str
-
-
-def ask(client: Client, request: Request) -> Generator[WaitComment | Chunk, None, None]:
-    """Send `request` and give its answer piece by piece; closing the iterator aborts it.
-
-    Raises:
-        CommandFailed: as the methods of `Client` do, also after the first piece.
-    """
-    with client.stream(_PATH, request) as lines:
-        for line in lines:
-            kind, _, value = line.partition(b": ")
-            if line == _DONE:
-                return
-            if kind == b"data":
-                yield _decode(value)
-            elif line.startswith(b":"):
-                yield WaitComment(value.decode(errors="replace"))
-    raise NoAnswer("the reply ended early: mlxd sent no end of the answer")
-
-
-def _decode(data: bytes) -> Chunk:
-    try:
-        chunk = msgspec.json.decode(data, type=Chunk)
-    except msgspec.DecodeError as error:
-        raise NoAnswer(f"mlxd sent what is no piece of an answer: {error}") from error
-    if chunk.error is not None:
-        raise RefusedByDaemon(chunk.error.message)
-    return chunk
-
-
 class StreamedAnswer(msgspec.Struct, kw_only=True):
-    """What has come; `seconds` is from the question to the end of the answer."""
+    """What has arrived; `seconds` is from sending the request to the end of the answer."""
 
     model: str = ""
     content: str = ""
@@ -116,26 +76,23 @@ class StreamedAnswer(msgspec.Struct, kw_only=True):
 
 
 def receive(client: Client, request: Request, answer: StreamedAnswer, *, show: bool) -> None:
-    """Send `request`, fill `answer`, and show it as it comes where `show` is set.
+    """Send `request` and fill `answer`, printing it as it arrives if `show` is set.
 
-    What has come until something is raised, Ctrl-C too, is in `answer` all the same.
+    Whatever is raised, including KeyboardInterrupt, `answer` has what arrived before.
 
     Raises:
-        CommandFailed: as `mlxctl.streaming.ask` does.
+        CommandFailed: as the methods of `Client` do, also in the middle of the answer.
     """
     began = time.perf_counter()
     texts: list[str] = []
     progress = ProgressLine()
     try:
-        with contextlib.closing(ask(client, request)) as pieces:
-            for piece in pieces:
-                if isinstance(piece, WaitComment):
-                    progress.show(piece.text)
-                    continue
+        with client.stream(_PATH, request) as lines:
+            for chunk in _chunks(lines, progress):
                 progress.erase()
-                texts.append(_take(answer, piece))
+                texts.append(_add(chunk, answer))
                 if show:
-                    # Not click.echo, which would take control sequences out of a piped answer.
+                    # Not click.echo, which would strip control sequences from a piped answer.
                     sys.stdout.write(texts[-1])
                     sys.stdout.flush()
     finally:
@@ -146,8 +103,30 @@ def receive(client: Client, request: Request, answer: StreamedAnswer, *, show: b
         answer.seconds = round(time.perf_counter() - began, 3)
 
 
-def _take(answer: StreamedAnswer, chunk: Chunk) -> str:
-    """Put what `chunk` says of the answer into `answer`, and give its text."""
+def _chunks(lines: Iterable[bytes], progress: ProgressLine) -> Iterator[_Chunk]:
+    """Yield the pieces of the answer; show what the daemon says meanwhile, like "loading 41%"."""
+    for field, value in sse_fields(lines):
+        if value == _DONE:
+            return
+        if field == "data":
+            yield _decode(value)
+        elif field == "":
+            progress.show(value.decode(errors="replace"))
+    raise NoAnswer("the reply ended early: mlxd did not finish its answer")
+
+
+def _decode(data: bytes) -> _Chunk:
+    try:
+        chunk = msgspec.json.decode(data, type=_Chunk)
+    except msgspec.DecodeError as error:
+        raise NoAnswer(f"mlxd sent an invalid piece of an answer: {error}") from error
+    if chunk.error is not None:
+        raise RefusedByDaemon(chunk.error.message)
+    return chunk
+
+
+def _add(chunk: _Chunk, answer: StreamedAnswer) -> str:
+    """Add what `chunk` says about the answer to `answer`, and return its text."""
     answer.model = chunk.model
     answer.usage = chunk.usage or answer.usage
     text = ""

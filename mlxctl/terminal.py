@@ -1,21 +1,25 @@
 """What commands print: figures, tables, colour, a progress line, and JSON for programs.
 
-The names in the JSON are in snake_case and stay; what is not known is null.
+JSON names are in snake_case and stable; an unknown value is null.
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO, TypeVar
 
 import click
 import msgspec
 
 _THOUSANDS = ("thousand", "million", "billion", "trillion")
+_ERASE_LINE = "\r\x1b[K"
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def count(number: int) -> str:
-    """Give a number of things as "115 thousand", "135 million" or "3.2 billion"."""
+    """Return a number of things as "115 thousand", "135 million" or "3.2 billion"."""
     if number < 1000:
         return str(number)
     value = float(number)
@@ -27,7 +31,7 @@ def count(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Give the two largest parts of a time: "4 s", "3 min 12 s", "2 h 5 min", "6 d 1 h"."""
+    """Return the two largest units of a time: "4 s", "3 min 12 s", "2 h 5 min", "6 d 1 h"."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -39,62 +43,88 @@ def duration(seconds: float) -> str:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """Give a path as a person writes it, from "~" on where it is in their home."""
+    """Return a path as text, with "~" for the home folder."""
     text, home = os.fspath(path), os.path.expanduser("~")
     return f"~{text.removeprefix(home)}" if text.startswith(f"{home}/") and home != "/" else text
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Give `rows`, all of the same length, as lines with aligned columns."""
+def table(rows: Sequence[Sequence[str]], notes: Sequence[str | None] = ()) -> str:
+    """Return `rows`, all of the same length, as lines with aligned columns.
+
+    `notes` are for the last rows, one each; a note follows its row, indented.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    notes = [None] * (len(rows) - len(notes)) + [*notes]
+    lines = []
+    for row, note in zip(rows, notes, strict=True):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+        if note:
+            lines.append(f"  {note}")
+    return "\n".join(lines)
 
 
 def coloured(text: str, colour: str) -> str:
-    """Give `text` in `colour` where somebody sees it and has not declined it (no-color.org)."""
+    """Return `text` in `colour` on a screen, unless NO_COLOR is set (no-color.org)."""
     if os.environ.get("NO_COLOR") or not is_screen(sys.stdout):
         return text
     return click.style(text, fg=colour)
 
 
 def is_screen(stream: TextIO) -> bool:
-    """Whether what was written to `stream` can be written over: a terminal, and no dumb one."""
+    """Whether `stream` is a terminal that understands control sequences."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-_ERASE_LINE = "\r\x1b[K"
-
-
 class ProgressLine:
-    """The line: `show` replaces it, `erase` takes it away."""
+    """A line on standard error that `show` replaces and `erase` removes; only on a screen."""
 
     def __init__(self) -> None:
         self._shown = False
 
     def show(self, text: str) -> None:
-        """Show `text` instead of what was shown."""
+        """Show `text` instead of the previous text."""
         if is_screen(sys.stderr):
             self._shown = True
             click.echo(f"{_ERASE_LINE}{text}", nl=False, err=True)
 
     def erase(self) -> None:
-        """Leave no line behind."""
+        """Remove the line."""
         if self._shown:
             self._shown = False
             click.echo(_ERASE_LINE, nl=False, err=True)
 
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+    @contextlib.contextmanager
+    def during_background_work(self, if_interrupted: str) -> Iterator[None]:
+        """Erase the line at the end; on Ctrl-C, print `if_interrupted`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.erase()
+            remark(if_interrupted)
+            raise click.Abort from None
+        finally:
+            self.erase()
 
 
 def json_option(help_text: str = "Print one JSON object.") -> Callable[[_Command], _Command]:
-    """Give the option `--json`, which the command gets as `as_json`."""
+    """Return the option `--json`, which the command receives as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
 
 
 def print_json(value: object) -> None:
     """Print what msgspec can encode, indented."""
     click.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def print_result(value: object, text: str, *, as_json: bool) -> None:
+    """Print `value` as JSON, or else `text`."""
+    if as_json:
+        print_json(value)
+    else:
+        click.echo(text)
+
+
+def remark(text: str) -> None:
+    """Print a line beside the result, on standard error."""
+    click.echo(f"mlxctl: {text}", err=True)

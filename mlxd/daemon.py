@@ -140,7 +140,7 @@ class Daemon:
         if (
             self._pool.requests
             or any(model.resident for model in self._pool.models)
-            or any(not pull.ended.done() for pull in self._pulls.pulls)
+            or any(pull.running for pull in self._pulls.pulls)
             or self._public.busy
         ):
             return None

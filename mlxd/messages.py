@@ -1,22 +1,23 @@
-"""Every message between the daemon and an engine, and the rules both keep.
+"""Every message between the daemon and an engine, and the rules that both keep.
 
 Messages are msgspec Structs in MessagePack; a frame is a four-byte big-endian length and that many
 bytes, which hold a *list* of messages. The engine sends one frame per scheduler step, with the
 events of every sequence in the batch.
 
-The rules, each with a test in tests/test_messages.py or tests/pool/test_engine_process.py:
+The rules. tests/test_messages.py tests the frames, tests/engine/test_process.py and test_faults.py
+the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py the daemon's side:
 
 1. The engine speaks first: `Hello`, and `Warm` once it has imported what it needs. The daemon sends
-   one `Load`, at once or much later, or none; until then the engine waits and takes no time of a
-   processor. `LoadProgress`, which never falls, and one `Ready` (or one `Fatal`) follow. `Generate`
-   is sent only after `Ready`, `Ping` at any time.
+   one `Load`, at once or much later, or none; until then the engine waits and uses no processor
+   time. `LoadProgress`, which never falls, and one `Ready` (or one `Fatal`) follow. `Generate` is
+   sent only after `Ready`, `Ping` at any time.
 2. Each `Generate` gets exactly one terminal message, `Finished` or `Failed`, aborted ones included.
 3. `Abort` is idempotent, and harmless for an id that has ended.
-4. End of file becomes `EngineDied` for every open request.
+4. When the engine ends, every open request fails with `EngineDied`.
 5. The engine exits on end of file, even in the middle of a long prefill.
 6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
    silently.
-7. `Ping` is answered with `Pong` by the thread that steps, so an answer means the loop turns.
+7. The thread that steps answers `Ping` with `Pong`, so an answer means that the loop turns.
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
 
@@ -31,13 +32,13 @@ _LENGTH_BYTES = 4
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
-    """Base of all: frozen, and encoded as an array without field names."""
+    """Base of all messages: frozen, and encoded as an array without field names."""
 
 
 class ToolUse(Message, frozen=True):
     """The functions the model may call, as OpenAI's `tools` describes them.
 
-    `choice` "required" makes it call at least one; `name` makes it call that one.
+    With `choice` "required" it must call at least one; with `name` it must call that one.
     """
 
     functions: list[dict[str, Any]]
@@ -47,10 +48,11 @@ class ToolUse(Message, frozen=True):
 
 
 class Template(Message, frozen=True):
-    """How a conversation becomes text, where a request says more than the model's own template.
+    """How a conversation becomes text, if not by the model's own template alone.
 
-    `source` is a Jinja template instead of the model's, `default` stands in for a missing one,
-    `role_mapping` replaces both with a prefix for each role. `arguments` are for the template.
+    `source` is a Jinja template to use instead of the model's. `default` allows a standard template
+    if the model has none. `role_mapping` replaces both with a prefix for each role. `arguments` are
+    passed to the template.
     """
 
     source: str | None = None
@@ -60,7 +62,7 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, rendered by a chat template in the engine."""
+    """A conversation, which a chat template renders in the engine."""
 
     messages: list[dict[str, Any]]
     template: Template = Template()
@@ -68,13 +70,13 @@ class ChatPrompt(Message, frozen=True, tag="chat"):
 
 
 class TextPrompt(Message, frozen=True, tag="text"):
-    """Text that goes to the tokenizer as it is."""
+    """Text for the tokenizer, without a template."""
 
     text: str
 
 
 class TokensPrompt(Message, frozen=True, tag="tokens"):
-    """Token ids that go to the model as they are."""
+    """Token ids for the model."""
 
     tokens: list[int]
 
@@ -83,7 +85,7 @@ Prompt = ChatPrompt | TextPrompt | TokensPrompt
 
 
 class Sampling(Message, frozen=True):
-    """How the next token is chosen; `temperature` 0 is greedy, the other zeros are off."""
+    """How the next token is chosen; `temperature` 0 is greedy, the other zeros mean off."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -94,9 +96,10 @@ class Sampling(Message, frozen=True):
 
 
 class Penalties(Message, frozen=True):
-    """What makes tokens that were there less likely; 0 is off, a context size of 0 is everything.
+    """What makes tokens less likely that have already appeared; 0 means off.
 
-    The context sizes count the last tokens of prompt and answer together, as in mlx_lm.
+    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; a size of 0
+    means all of them.
     """
 
     repetition_penalty: float = 0.0
@@ -108,9 +111,9 @@ class Penalties(Message, frozen=True):
 
 
 class Grammar(Message, frozen=True):
-    """What the answer must match; `param` is the field of the request that it came from.
+    """What the answer must match; `param` is the request's field that says so.
 
-    `source` is a JSON schema as a JSON text, a regular expression or a Lark grammar.
+    `source` is a JSON schema as JSON text, a regular expression or a Lark grammar.
     """
 
     kind: Literal["json_schema", "regex", "lark"]
@@ -119,18 +122,19 @@ class Grammar(Message, frozen=True):
 
 
 class Draft(Message, frozen=True):
-    """The model in the folder `path` guesses `tokens` tokens ahead of the one that answers."""
+    """Speculative decoding: the model in the folder `path` proposes `tokens` tokens at a time."""
 
     path: str
     tokens: int
 
 
 class GenerateRequest(Message, frozen=True):
-    """What every API dialect turns its body into.
+    """What every API dialect parses its body into.
 
-    `stop` holds texts that end the sequence and are never shown; `seed` None draws a fresh one;
-    `max_tokens` None means as many as the context has room for. `logit_bias` is added to the logits
-    of those token ids. `logprobs` asks for the log-probability of each token and of so many others.
+    `stop` holds texts that end the sequence and are not part of it. `seed` None means a random one,
+    `max_tokens` None as many as the context has room for. `logit_bias` is added to the logits of
+    its token ids. `logprobs` asks for the log-probability of each token, and of that many
+    of the likeliest ones.
     """
 
     prompt: Prompt
@@ -146,9 +150,9 @@ class GenerateRequest(Message, frozen=True):
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`; sent once, sizes in bytes.
+    """Load the model in the folder `path`; sent once.
 
-    `adapter_path` is a folder with the LoRA weights to apply to it.
+    `adapter_path` is a folder with LoRA weights to apply to the model.
     """
 
     path: str
@@ -161,7 +165,7 @@ class Load(Message, frozen=True, tag=True):
 
 
 class Generate(Message, frozen=True, tag=True):
-    """Start a sequence; `id` is the daemon's, unique within the engine's life."""
+    """Start a sequence; the daemon chooses `id`, which is unique for this engine."""
 
     id: int
     request: GenerateRequest
@@ -178,7 +182,7 @@ class Ping(Message, frozen=True, tag=True):
 
 
 class Shutdown(Message, frozen=True, tag=True):
-    """Exit now; what is still running is aborted."""
+    """Exit now; running sequences are aborted."""
 
 
 class Hello(Message, frozen=True, tag=True):
@@ -189,22 +193,22 @@ class Hello(Message, frozen=True, tag=True):
 
 
 class Warm(Message, frozen=True, tag=True):
-    """All is imported; the model can be loaded at once. `memory_bytes` as in `Pong`."""
+    """The engine has imported what it needs to load a model. `memory_bytes` is as in `Pong`."""
 
     memory_bytes: int
 
 
 class LoadProgress(Message, frozen=True, tag=True):
-    """How far the load is, from 0 to 1."""
+    """How much of the load is done, from 0 to 1."""
 
     fraction: float
 
 
 class Ready(Message, frozen=True, tag=True):
-    """The model is loaded; `context_length` in tokens, 0 when the model does not say.
+    """The model is loaded; `context_length` is in tokens, 0 if the model does not say.
 
-    `memory_bytes` as in `Pong`; `device_memory_bytes` is what all processes together should take of
-    the GPU's memory, as Metal recommends, 0 where there is no Metal.
+    `memory_bytes` is as in `Pong`. `device_memory_bytes` is how much of the GPU's memory Metal
+    recommends that all processes together take, 0 without Metal.
     """
 
     context_length: int
@@ -213,9 +217,9 @@ class Ready(Message, frozen=True, tag=True):
 
 
 class Pong(Message, frozen=True, tag=True):
-    """The loop turns; `memory_bytes` is what the process takes of the machine's memory now.
+    """The loop turns; `memory_bytes` is how much memory the process takes now.
 
-    `tokens_per_second` is how fast it has generated in the last seconds.
+    `tokens_per_second` is how fast it generated in the last seconds.
     """
 
     memory_bytes: int
@@ -229,7 +233,7 @@ class Fatal(Message, frozen=True, tag=True):
 
 
 class Started(Message, frozen=True, tag=True):
-    """The prompt is tokenised and queued; `cached_tokens` of it need no prefill."""
+    """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
 
     id: int
     prompt_tokens: int
@@ -245,7 +249,7 @@ class PrefillProgress(Message, frozen=True, tag=True):
 
 
 class TopLogprob(Message, frozen=True):
-    """One token that could have come, and its natural log-probability."""
+    """A token that could be next, and its natural log-probability."""
 
     id: int
     text: str
@@ -254,14 +258,14 @@ class TopLogprob(Message, frozen=True):
 
 
 class TokenLogprob(Message, frozen=True):
-    """The token that came; `top` holds the likeliest in its place, the likeliest first."""
+    """The token that was chosen; `top` holds the likeliest tokens in its place, best first."""
 
     token: TopLogprob
     top: list[TopLogprob]
 
 
 class Delta(Message, frozen=True, tag=True):
-    """More text of the answer, and the log-probabilities of the tokens it is made of, if asked."""
+    """More text of the answer, and the log-probabilities of its tokens if they were requested."""
 
     id: int
     text: str
@@ -269,14 +273,14 @@ class Delta(Message, frozen=True, tag=True):
 
 
 class Reasoning(Message, frozen=True, tag=True):
-    """More text of what the model thinks before it answers."""
+    """More text of the model's reasoning before the answer."""
 
     id: int
     text: str
 
 
 class ToolCall(Message, frozen=True, tag=True):
-    """A whole call of a function; `arguments` is a JSON text, `call_id` what the model named it."""
+    """A complete function call; `arguments` is JSON text, `call_id` the id that the model chose."""
 
     id: int
     name: str
@@ -294,7 +298,7 @@ class Usage(Message, frozen=True):
 
 
 class Finished(Message, frozen=True, tag=True):
-    """Terminal: the sequence ended as `reason` says."""
+    """Terminal: the sequence ended, for `reason`."""
 
     id: int
     reason: Literal["stop", "length", "tool_calls", "abort"]
@@ -302,7 +306,7 @@ class Finished(Message, frozen=True, tag=True):
 
 
 class Failed(Message, frozen=True, tag=True):
-    """Terminal: the sequence failed. `param` names the field of the request that is at fault."""
+    """Terminal: the sequence failed. `param` names the request's field that is at fault."""
 
     id: int
     kind: Literal["invalid_request", "context_length_exceeded", "generation_failed"]
@@ -313,7 +317,7 @@ class Failed(Message, frozen=True, tag=True):
 DaemonMessage = Load | Generate | Abort | Ping | Shutdown
 Event = Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
 ChoiceEvent = tuple[int, Event]
-"""An event of an answer that has several choices, and which one it belongs to, from 0."""
+"""The number of a choice, from 0, and an event of it."""
 EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event
 
 _encoder = msgspec.msgpack.Encoder()
@@ -331,7 +335,7 @@ def decode_daemon_frame(payload: bytes | memoryview) -> list[DaemonMessage]:
     """Decode a frame's payload as the engine receives it.
 
     Raises:
-        msgspec.DecodeError: when the payload is no list of daemon messages.
+        msgspec.DecodeError: the payload is not a list of daemon messages.
     """
     return _daemon_decoder.decode(payload)
 
@@ -340,22 +344,22 @@ def decode_engine_frame(payload: bytes | memoryview) -> list[EngineMessage]:
     """Decode a frame's payload as the daemon receives it.
 
     Raises:
-        msgspec.DecodeError: when the payload is no list of engine messages.
+        msgspec.DecodeError: the payload is not a list of engine messages.
     """
     return _engine_decoder.decode(payload)
 
 
 class FrameSplitter:
-    """Cuts a byte stream into the payloads of its frames."""
+    """Splits a byte stream into the payloads of its frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next bytes of the stream and give each payload that is complete.
+        """Take the next bytes of the stream and yield each payload that is complete.
 
         Raises:
-            ValueError: when a frame announces more than MAX_FRAME_BYTES.
+            ValueError: a frame is longer than MAX_FRAME_BYTES.
         """
         buffer = self._buffer
         buffer += data

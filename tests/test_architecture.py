@@ -14,6 +14,7 @@ LEAVES = {
     "mlxd.errors",
     "mlxd.files",
     "mlxd.messages",
+    "mlxd.rate",
     "mlxd.sysctl",
     "mlxd.units",
 }
@@ -121,4 +122,4 @@ def test_no_module_is_too_long() -> None:
         for file in (*ROOT.glob("mlxd/**/*.py"), *ROOT.glob("mlxctl/**/*.py"))
         if (lines := len(file.read_text().splitlines())) > 400
     }
-    assert long.keys() <= {"mlxd/pool/engine_process.py"}
+    assert not long

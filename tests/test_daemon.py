@@ -235,7 +235,7 @@ def test_a_default_model_that_does_not_exist_is_logged(home: Path) -> None:
         reply = daemon.local.post("/v1/chat/completions", json=chat())
         assert reply.status_code == 404
         message = reply.json()["error"]["message"]
-        assert message == "model 'gone' does not exist; there is tiny"
+        assert message == "model 'gone' does not exist; installed: tiny"
         status = daemon.status()
         assert (status["default_model"], status["default_fault"]) == (None, message)
 

@@ -1,4 +1,4 @@
-"""The frames of the seam between daemon and engine."""
+"""The frames between daemon and engine."""
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ def test_one_frame_carries_the_events_of_every_sequence() -> None:
     assert decode_engine_frame(payload) == EVENTS
 
 
-def test_a_request_survives_the_seam() -> None:
+def test_a_request_is_decoded_as_it_was_encoded() -> None:
     request = GenerateRequest(
         prompt=ChatPrompt([{"role": "user", "content": "hi"}]),
         max_tokens=None,
@@ -52,18 +52,18 @@ def test_frames_come_out_whole_however_the_bytes_arrive() -> None:
     assert [decode_engine_frame(payload) for payload in payloads] == [[event] for event in EVENTS]
 
 
-def test_a_frame_of_absurd_size_is_refused_before_it_is_read() -> None:
+def test_a_frame_that_is_too_long_is_refused_before_it_is_read() -> None:
     with pytest.raises(ValueError, match="over the limit"):
         list(FrameSplitter().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc1", msgspec.msgpack.encode([["Nonsense", 1]])])
-def test_what_is_no_message_is_refused(payload: bytes) -> None:
+def test_what_is_not_a_message_is_refused(payload: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_engine_frame(payload)
 
 
-def test_each_side_takes_only_its_own_messages() -> None:
+def test_each_side_accepts_only_the_messages_of_the_other() -> None:
     (from_engine,) = FrameSplitter().feed(encode_frame([Hello(1, 2)]))
     (from_daemon,) = FrameSplitter().feed(encode_frame([Load("/models/a")]))
     with pytest.raises(msgspec.ValidationError):

@@ -1,8 +1,24 @@
-"""Durations and addresses; sizes are in tests/mlxctl/test_terminal.py."""
+"""Sizes, durations and addresses."""
 
 import pytest
 
-from mlxd.units import address, parse_duration, parse_seconds
+from mlxd.units import address, parse_duration, parse_seconds, size
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (98_362_432, "98 MB"),
+        (999_600_000, "1.0 GB"),
+        (1_234_000_000, "1.2 GB"),
+        (5 * 10**15, "5000 TB"),
+    ],
+)
+def test_a_size_has_two_or_three_digits(count: int, shown: str) -> None:
+    assert size(count) == shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`mlxctl chat`: a conversation, typed."""
+"""`mlxctl chat`: a conversation with a model."""
 
 from collections.abc import Callable
 
@@ -6,41 +6,33 @@ import click
 from msgspec import UNSET
 
 from mlxctl import chat_input
-from mlxctl.arguments import unicode_text
+from mlxctl.arguments import model_option, system_option
 from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
-from mlxctl.shell_completion import model_names, names_of_models
+from mlxctl.shell_completion import names_of_models
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
+from mlxctl.terminal import remark
 from mlxd import control_api, paths
 
 _HELP = """\
-/model [NAME]   ask NAME from now on; without NAME: say which
-/system [TEXT]  what the model is told first; without TEXT: nothing
-/clear          forget what was said
-/exit           end, as Ctrl-D does
-A line that ends with \\ goes on, and so does all between \"\"\" and \"\"\".
+/model [NAME]   switch to the model NAME; without NAME, show the current one
+/system [TEXT]  set the system message; without TEXT, remove it
+/clear          forget the conversation
+/exit           end the chat, like Ctrl-D
+For a message of several lines, end a line with \\ or use \"\"\" before and after it.
 Ctrl-C stops an answer."""
 
 
 @click.command()
-@click.option(
-    "-m",
-    "--model",
-    metavar="MODEL",
-    callback=unicode_text,
-    shell_complete=model_names,
-    help="Ask this model instead of the default one.",
-)
-@click.option(
-    "--system", metavar="TEXT", callback=unicode_text, help="A system message to begin with."
-)
+@model_option
+@system_option
 def chat(model: str | None, system: str | None) -> None:
-    """Talk with the model.
+    """Chat with a model.
 
-    Ctrl-C stops an answer, Ctrl-D or /exit ends the chat, and /help lists what else there is. A
-    line that ends with a backslash goes on, and so does all between three quotes and three quotes.
-    What is piped in is asked line by line. What is typed is kept for the arrow keys, in a file that
-    is yours alone.
+    Ctrl-C stops an answer, Ctrl-D or /exit ends the chat, and /help lists the other commands. For a
+    message of several lines, end a line with a backslash, or use triple quotes before and after it.
+    Piped input is sent line by line. What you type is saved for the arrow keys, in a file that
+    only you can read.
     """
     client = connect()
     name = None if model is None else client.call(control_api.SHOW_MODEL, model=model).id
@@ -60,7 +52,7 @@ def _next_message() -> str | None:
         except KeyboardInterrupt:
             if not chat_input.on_terminal():
                 raise
-            click.echo("\n(Ctrl-D or /exit ends the chat)")
+            click.echo("\n(press Ctrl-D or type /exit to end the chat)")
             continue
         if text is None and chat_input.on_terminal():
             click.echo()
@@ -68,7 +60,7 @@ def _next_message() -> str | None:
 
 
 class Conversation:
-    """What was said to `model`, None being the default one, and how it goes on."""
+    """The messages exchanged with `model`, None for the default one, and the chat's commands."""
 
     def __init__(self, client: Client, model: str | None, system: str | None) -> None:
         self._client = client
@@ -77,21 +69,21 @@ class Conversation:
         self._messages: list[ChatMessage] = []
         self._commands: dict[str, Callable[[str], None]] = {
             "/model": self._use,
-            "/system": self._tell,
+            "/system": self._set_system,
             "/clear": self._clear,
             "/help": self._help,
         }
 
     def greet(self) -> None:
-        """Say who answers, and how to go on."""
-        self._say_model()
-        click.echo("/help lists the commands; Ctrl-D ends")
+        """Show the model and how to get help."""
+        self._show_model()
+        click.echo("type /help for commands, press Ctrl-D to end the chat")
 
     def take(self, text: str) -> bool:
-        """Do what a message or command says; say whether the chat goes on.
+        """Answer a message or run a command; return whether the chat continues.
 
         Raises:
-            CommandFailed: it fails, and nobody types who could do better.
+            CommandFailed: it fails, and the chat is not interactive.
         """
         command, _, rest = text.strip().partition(" ")
         if command in ("/exit", "/quit"):
@@ -102,15 +94,15 @@ class Conversation:
             elif command in self._commands:
                 self._commands[command](rest.strip())
             else:
-                raise CommandFailed(f"there is no {command}; /help lists the commands")
+                raise CommandFailed(f"unknown command {command}; type /help for commands")
         except CommandFailed as error:
             if not chat_input.on_terminal():
                 raise
-            click.echo(f"mlxctl: {error.message}", err=True)
+            remark(error.message)
         return True
 
     def complete(self, line: str) -> list[str]:
-        """Give what the last word of `line` may become: a command, or the name of a model."""
+        """Return the completions of the last word of `line`: commands or models."""
         command, space, name = line.partition(" ")
         if not command.startswith("/"):
             return []
@@ -132,7 +124,7 @@ class Conversation:
         try:
             receive(self._client, request, answer, show=True)
             if answer.finish_reason == "length" and chat_input.on_terminal():
-                click.echo("(cut short: the answer has reached generation.max_tokens)")
+                click.echo("(cut off: the answer reached generation.max_tokens)")
         except KeyboardInterrupt:
             if not chat_input.on_terminal():
                 raise
@@ -144,18 +136,19 @@ class Conversation:
     def _use(self, name: str) -> None:
         if name:
             self._model = self._client.call(control_api.SHOW_MODEL, model=name).id
-        self._say_model()
+        self._show_model()
 
-    def _say_model(self) -> None:
+    def _show_model(self) -> None:
         if self._model is not None:
-            click.echo(f"you talk with {self._model}")
+            click.echo(f"model: {self._model}")
             return
         status = self._client.call(control_api.STATUS)
-        click.echo(
-            f"you talk with {status.default_model or 'nobody: ' + str(status.default_fault)}"
-        )
+        if status.default_model is None:
+            click.echo(f"no model selected: {status.default_fault}")
+        else:
+            click.echo(f"model: {status.default_model}")
 
-    def _tell(self, text: str) -> None:
+    def _set_system(self, text: str) -> None:
         self._system = text or None
 
     def _clear(self, _rest: str) -> None:

@@ -11,7 +11,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes a shell complete the commands, options and models of mlxctl.
+    """Print a script that completes commands, options and model names in your shell.
 
     \b
     bash 4.4 or newer, in ~/.bashrc:
@@ -23,5 +23,5 @@ def completion(ctx: click.Context, shell: str) -> None:
     """
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"click knows no {shell}.")
+        raise click.UsageError(f"click does not support {shell}.")
     click.echo(kind(ctx.find_root().command, {}, "mlxctl", _VARIABLE).source())

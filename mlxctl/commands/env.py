@@ -1,4 +1,4 @@
-"""`mlxctl env`: the variables that point OpenAI's clients at the daemon."""
+"""`mlxctl env`: the environment variables for OpenAI clients."""
 
 import contextlib
 import shlex
@@ -13,9 +13,10 @@ from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
 from mlxd import control_api, paths
 from mlxd.config import ServerConfig
+from mlxd.units import address
 
-_NO_KEY = "none"  # clients insist on one
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one listens is not where one calls
+_NO_KEY = "none"  # clients require one
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not to listen, but to connect
 
 
 @click.command()
@@ -24,11 +25,13 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  where one 
     type=click.Choice(["sh", "bash", "zsh", "fish"]),
     default="sh",
     show_default=True,
-    help="The shell whose syntax it is to be.",
+    help="Shell syntax to print.",
 )
 @json_option()
 def env(shell: str, *, as_json: bool) -> None:
-    """Print what sets OPENAI_BASE_URL and OPENAI_API_KEY, for OpenAI's clients in this shell.
+    """Print shell commands that set OPENAI_BASE_URL and OPENAI_API_KEY.
+
+    OpenAI clients started from that shell then use the daemon.
 
     \b
     bash, zsh:  eval "$(mlxctl env)"
@@ -50,17 +53,17 @@ def env(shell: str, *, as_json: bool) -> None:
 
 
 def _url(server: ServerConfig) -> str:
-    """Give where clients go: where the daemon listens, or will as it is configured."""
+    """Return the URL at which the daemon listens, or would listen as configured."""
     host, port = server.host, server.port
-    # Asking one that does not run would start it where launchd or systemd listens.
+    # A connection would start the daemon if launchd or systemd listens.
     if owner(paths.lock_file()) is not None:
-        with contextlib.suppress(NotRunning):  # not yet
+        with contextlib.suppress(NotRunning):  # it is just starting
             listening = urlsplit(connect().call(control_api.STATUS).url or "")
             host, port = listening.hostname or host, listening.port or port
     if not port:
         raise NotRunning
     host = _EVERY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{address(host, port)}"
 
 
 def _fish_quoted(value: str) -> str:

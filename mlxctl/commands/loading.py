@@ -6,111 +6,96 @@ from collections.abc import Callable, Iterator
 import click
 
 from mlxctl import terminal
-from mlxctl.arguments import model_name, unicode_text
+from mlxctl.arguments import model_argument, optional_model_argument
 from mlxctl.client import connect
-from mlxctl.shell_completion import model_names
-from mlxctl.terminal import ProgressLine, json_option, print_json
+from mlxctl.terminal import ProgressLine, json_option, print_result, remark
 from mlxd import control_api
 from mlxd.control_api import ModelStatus, Progress
 from mlxd.units import size
 
+_HEADER = ("MODEL", "STATE", "MEMORY", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
+
 
 @click.command()
-@click.argument("model", callback=model_name, shell_complete=model_names)
-@click.option("--wait", is_flag=True, help="Wait also for what the old default still answers.")
+@model_argument
+@click.option(
+    "--wait", is_flag=True, help="Also wait until the previous default has finished its requests."
+)
 @json_option("Print one JSON object at the end.")
 def use(model: str, *, wait: bool, as_json: bool) -> None:
-    """Make MODEL the default, now and after a restart, once it is in memory.
+    """Load MODEL and make it the default model, now and after restarts.
 
-    No request fails because of it: the old default answers until the new one is there, and then
-    finishes what it has. Where both do not fit in memory, requests wait for the change.
+    No request fails: the previous default answers requests until MODEL is loaded, and finishes
+    those that it has accepted. If both do not fit in memory, requests wait for MODEL.
     """
     client = connect()
-    with _shown() as show:
+    with _progress() as show:
         request = control_api.UseRequest(model=model, wait=wait, stream=True)
         reply = client.follow(control_api.USE, request, show)
-    if as_json:
-        print_json(reply)
-        return
-    click.echo(f"{reply.model} is the default model now")
-    if reply.overridden_by:
-        click.echo(f"mlxctl: {reply.overridden_by} will win over it at the next start", err=True)
+    print_result(reply, f"{reply.model} is now the default model", as_json=as_json)
+    if reply.overridden_by and not as_json:
+        remark(f"{reply.overridden_by} overrides it at the next start")
 
 
 @click.command()
-@click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
+@optional_model_argument
 @click.option(
     "--keep-alive",
-    callback=unicode_text,
     metavar="TIME",
-    help="How long it stays unused: 30m, say, or -1 for ever; without, as is configured.",
+    help='Unload it after this long without requests, such as "30m"; "-1" is never. Default: as '
+    "configured.",
 )
 @json_option("Print one JSON object at the end.")
 def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
-    """Bring MODEL, or the default model, into memory.
+    """Load MODEL, or the default model, into memory.
 
-    A model that has failed too often is tried again.
+    This also retries a model that has failed too often to be loaded for a request.
 
     \b
     Examples:
       mlxctl load llama-3.2-1b --keep-alive 2h
     """
     client = connect()
-    with _shown() as show:
+    with _progress() as show:
         request = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
         reply = client.follow(control_api.LOAD, request, show)
-    if as_json:
-        print_json(reply)
-        return
     memory = size(reply.memory_bytes or 0)
-    click.echo(f"{_name(reply)} is in memory ({memory}, {_until(reply)})")
+    print_result(reply, f"{_name(reply)} is loaded ({memory}, {_until(reply)})", as_json=as_json)
 
 
 @click.command()
-@click.argument("model", required=False, callback=unicode_text, shell_complete=model_names)
-@click.option("--all", "everything", is_flag=True, help="Take all models out of memory.")
+@optional_model_argument
+@click.option("--all", "everything", is_flag=True, help="Unload all models.")
 @json_option("Print one JSON object at the end.")
 def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
-    """Take MODEL out of memory, once its requests have ended."""
+    """Unload MODEL from memory after its running requests finish."""
     if (model is None) is not everything:
-        raise click.UsageError("name a model, or say --all.", click.get_current_context())
+        raise click.UsageError("Pass either MODEL or --all.", click.get_current_context())
     client = connect()
-    with _shown() as show:
+    with _progress() as show:
         request = control_api.UnloadRequest(model=model, stream=True)
         reply = client.follow(control_api.UNLOAD, request, show)
-    if as_json:
-        print_json(reply)
-    elif reply.models:
-        click.echo("\n".join(f"{name} is no longer in memory" for name in reply.models))
-    else:
-        click.echo("no model was in memory" if model is None else f"{model} was not in memory")
+    text = "no model was loaded" if model is None else f"{model} was not loaded"
+    if reply.models:
+        text = "\n".join(f"{name} is unloaded" for name in reply.models)
+    print_result(reply, text, as_json=as_json)
 
 
 @click.command()
 @json_option("Print one JSON list.")
 def ps(*, as_json: bool) -> None:
-    """Show the models in memory, and those that failed."""
+    """List the models in memory, and those that failed."""
     models = [
         model for model in connect().call(control_api.STATUS).models if model.state != "unloaded"
     ]
-    if as_json:
-        print_json(models)
-    elif models:
-        click.echo(models_table(models))
-    else:
-        click.echo("no model in memory")
+    print_result(models, models_table(models), as_json=as_json)
 
 
 def models_table(models: list[ModelStatus]) -> str:
-    """Give the table of models in memory."""
-    header = ("MODEL", "STATE", "MEMORY", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
-    rows = terminal.table([header, *map(_row, models)]).splitlines()
-    lines = rows[:1]
-    for row, model in zip(rows[1:], models, strict=True):
-        lines.append(row)
-        if model.cause:
-            lines.append(f"  {model.cause}")
-    return "\n".join(lines)
+    """Return the table of models in memory."""
+    if not models:
+        return "no model in memory"
+    return terminal.table([_HEADER, *map(_row, models)], [model.cause for model in models])
 
 
 def _row(model: ModelStatus) -> tuple[str, ...]:
@@ -137,12 +122,12 @@ def _until(model: ModelStatus) -> str:
         return f"for {terminal.duration(model.expires_in_s)}"
     if model.pinned:
         return "pinned"
-    return "in use" if model.requests else "for ever"
+    return "in use" if model.requests else "forever"
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[Callable[[Progress], None]]:
-    """Give what shows a Progress; say after Ctrl-C that the daemon goes on."""
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows the progress."""
     line = ProgressLine()
 
     def show(progress: Progress) -> None:
@@ -153,11 +138,5 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
             words.append(f"{progress.fraction:.0%}")
         line.show(" ".join(words))
 
-    try:
+    with line.during_background_work("the daemon continues; see: mlxctl ps"):
         yield show
-    except KeyboardInterrupt:
-        line.erase()
-        click.echo("mlxctl: the daemon goes on with it; see: mlxctl ps", err=True)
-        raise click.Abort from None
-    finally:
-        line.erase()

@@ -9,11 +9,10 @@ import click
 import msgspec
 
 from mlxctl import terminal
-from mlxctl.arguments import model_name
+from mlxctl.arguments import model_argument
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
-from mlxctl.shell_completion import model_names
-from mlxctl.terminal import json_option, print_json
+from mlxctl.terminal import json_option, print_json, print_result, remark
 from mlxd import control_api, paths
 from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
 from mlxd.units import size
@@ -21,15 +20,15 @@ from mlxd.units import size
 _HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
 _HUB_CACHE = "hub cache"
 _WHERE = {
-    _HUB_CACHE: "the Hugging Face cache, which mlxd only reads",
-    "models.dirs": "a folder of models.dirs, which mlxd only reads",
+    _HUB_CACHE: "in the Hugging Face cache (read-only)",
+    "models.dirs": "in a folder of models.dirs (read-only)",
 }
 
 
 @click.command("list")
 @json_option()
 def list_models(*, as_json: bool) -> None:
-    """List the models that can be asked for, those on their way, and those that are broken."""
+    """List the models, with running downloads and models that cannot be loaded."""
     client = connect()
     catalog, pulls = client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
     if as_json:
@@ -40,16 +39,14 @@ def list_models(*, as_json: bool) -> None:
         _list(catalog.models)
     else:
         click.echo(
-            "no models yet; download one with mlxctl pull OWNER/NAME, or make one of a GGUF file "
-            "with mlxctl import FILE.gguf"
+            "no models; to download one: mlxctl pull OWNER/NAME; to convert a GGUF file: "
+            "mlxctl import FILE.gguf"
         )
     if pulls:
-        click.echo(
-            f"\non their way, see mlxctl pull:\n{terminal.table(list(map(_pull_row, pulls)))}"
-        )
+        click.echo(f"\ndownloads (see mlxctl pull):\n{terminal.table([*map(_pull_row, pulls)])}")
     if catalog.broken:
         rows = [(model.id, size(model.size_bytes), model.fault) for model in catalog.broken]
-        click.echo(f"\nbroken, and not offered:\n{terminal.table(rows)}")
+        click.echo(f"\nbroken:\n{terminal.table(rows)}")
 
 
 def _pull_row(pull: PullStatus) -> tuple[str, ...]:
@@ -63,14 +60,14 @@ def _pull_row(pull: PullStatus) -> tuple[str, ...]:
 
 
 def _list(models: list[CatalogModel]) -> None:
-    """Print a table, in which those of the hub's cache come last, under a line of their own."""
+    """Print a table; the models in the Hugging Face cache come last, under their own heading."""
     own = [model for model in models if model.origin != _HUB_CACHE]
     cached = [model for model in models if model.origin == _HUB_CACHE]
     header, *rows = terminal.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
     click.echo("\n".join([header, *rows[: len(own)]]))
     if cached:
         gap = "\n" if own else ""
-        click.echo("\n".join([f"{gap}in the Hugging Face cache, read-only:", *rows[len(own) :]]))
+        click.echo("\n".join([f"{gap}in the Hugging Face cache (read-only):", *rows[len(own) :]]))
 
 
 def _row(model: CatalogModel) -> tuple[str, ...]:
@@ -84,20 +81,18 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("model", callback=model_name, shell_complete=model_names)
+@model_argument
 @json_option()
 def show(model: str, *, as_json: bool) -> None:
-    """Show what there is to know of MODEL, which is an id, an alias or a folder's name."""
+    """Show details of MODEL, which is an ID, an alias or the name of a folder."""
     details = connect().call(control_api.SHOW_MODEL, model=model)
-    if as_json:
-        print_json(details)
-        return
-    click.echo(f"{details.id} (default)\n" if details.default else f"{details.id}\n")
-    click.echo(terminal.table([row for row in _facts(details) if row[1]]))
+    title = f"{details.id} (default)" if details.default else details.id
+    facts = terminal.table([row for row in _facts(details) if row[1]])
+    print_result(details, f"{title}\n\n{facts}", as_json=as_json)
 
 
 def _facts(model: ModelDetails) -> list[tuple[str, str]]:
-    """Give what there is to say, line by line; an empty text where there is nothing."""
+    """Return names and values of what is known; an empty value is unknown."""
     return [
         ("broken", model.fault or ""),
         ("architecture", model.architecture or ""),
@@ -113,7 +108,7 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("size", size(model.size_bytes)),
         ("changed", time.strftime("%Y-%m-%d %H:%M", time.localtime(model.created))),
         ("path", model.path),
-        ("", f"in {_WHERE[model.origin]}" if model.origin in _WHERE else ""),
+        ("", _WHERE.get(model.origin, "")),
     ]
 
 
@@ -132,63 +127,59 @@ def _memory(model: ModelDetails) -> str:
         return ""
     needed = f"about {size(model.memory_bytes)}"
     if not model.cache_bytes or not model.cached_tokens:
-        return f"{needed}, and that of the conversation"
+        return f"{needed}, plus the context"
     thousand = model.cache_bytes * 1000 // model.cached_tokens
     return (
-        f"{needed} with {model.cached_tokens} tokens of conversation; "
-        f"{size(thousand)} more for each 1000, and what an engine takes"
+        f"{needed} with {model.cached_tokens} tokens of context; {size(thousand)} for each 1000 "
+        "more, and the engine itself"
     )
 
 
 @click.command("rm")
-@click.argument("model", callback=model_name, shell_complete=model_names)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@model_argument
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option()
 def remove(model: str, *, yes: bool, as_json: bool) -> None:
-    """Remove MODEL from the models directory, for good.
+    """Delete MODEL from the models directory.
 
-    A model in memory is refused (unload it first), and so is one that is elsewhere: mlxd only reads
-    the Hugging Face cache and the folders of models.dirs.
+    Unload a model that is in memory first. The Hugging Face cache and the folders of models.dirs
+    are read-only for mlxd: models in them cannot be deleted.
     """
     client = connect()
     found = client.call(control_api.REMOVE_MODEL, model=model, dry_run=True)
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
-            raise CommandFailed(f"nobody to ask here: mlxctl rm --yes {found.id}")
-        if not click.confirm(f"remove {found.id}, {what}?", err=True):
-            raise CommandFailed("nothing was removed")
+            raise CommandFailed(f"no terminal to ask on; to delete it: mlxctl rm --yes {found.id}")
+        if not click.confirm(f"delete {found.id}, {what}?", err=True):
+            raise CommandFailed("nothing was deleted")
     removed = client.call(control_api.REMOVE_MODEL, model=found.id)
     if as_json:
         print_json(removed)
         return
-    click.echo(f"removed {found.id}, {what}")
+    click.echo(f"deleted {found.id}, {what}")
     if found.default:
-        click.echo(
-            "mlxctl: it was the default model; choose another with: mlxctl use MODEL", err=True
-        )
+        remark("it was the default model; to set another: mlxctl use MODEL")
     for alias in found.aliases:
-        click.echo(
-            f"mlxctl: the alias {alias} stands for nothing now; remove it with: "
-            f"mlxctl alias --rm {alias}",
-            err=True,
-        )
+        remark(f"the alias {alias} has no model now; to remove it: mlxctl alias --rm {alias}")
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--name", metavar="NAME", help="The model's name; without it, the file's in lower case."
+    "--name", metavar="NAME", help="Name of the model (default: that of FILE, in lower case)."
 )
 @click.option(
     "--dtype",
     type=click.Choice(["keep", "float32", "float16"]),
     default="keep",
     show_default=True,
-    help="Keep the file's quantisation, or dequantise to a type.",
+    help="Keep the quantisation of FILE, or dequantise to this type.",
 )
 def import_model(file: Path, name: str | None, dtype: str) -> None:
-    """Make a model out of the GGUF file FILE, whose architecture is llama, mistral, qwen2 or qwen3.
+    """Convert the GGUF file FILE into a model.
+
+    Supported architectures are llama, mistral, qwen2 and qwen3.
 
     \b
     Examples:
@@ -197,6 +188,6 @@ def import_model(file: Path, name: str | None, dtype: str) -> None:
     command = [sys.executable, "-P", "-m", "mlxd.gguf"]
     command += ["--into", str(paths.models_dir()), f"--dtype={dtype}"]
     command += [f"--name={name}"] if name is not None else []
-    # Only the engine's package may import MLX. Its process takes the place of this one, so that
-    # signals reach it and its exit status is the command's.
+    # mlxctl does not import MLX. The importer replaces this process, so that it receives signals
+    # and its exit status is the command's.
     os.execv(sys.executable, [*command, "--", str(file)])  # noqa: S606

@@ -1,33 +1,30 @@
-"""`mlxctl pull`: models from the hub, which the daemon downloads and this shows."""
+"""`mlxctl pull`: models that the daemon downloads from Hugging Face."""
 
 import shutil
 import sys
 
 import click
-import msgspec
 
 from mlxctl import terminal
-from mlxctl.arguments import unicode_text
 from mlxctl.client import connect
-from mlxctl.terminal import ProgressLine, is_screen, json_option, print_json
+from mlxctl.terminal import ProgressLine, is_screen, json_option, print_result, remark
 from mlxd import control_api
 from mlxd.control_api import PullReply, PullStatus
 from mlxd.units import size
 
 _BAR_WIDTH = 20
-_LINE_EVERY = 10  # per cent, where there is no terminal
+_LINE_EVERY = 10  # per cent, if there is no terminal
 
 
 @click.command()
-@click.argument("repo", required=False, callback=unicode_text, metavar="[REPO[@REV]]")
-@click.option("--cancel", is_flag=True, help="End its download, and remove what has come of it.")
+@click.argument("repo", required=False, metavar="[REPO[@REV]]")
+@click.option("--cancel", is_flag=True, help="Cancel the download and delete its files.")
 @json_option("Print one JSON object at the end.")
 def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
-    """Download the model REPO from the hub, or bring it up to date; without REPO, list what is on
-    its way.
+    """Download the model REPO from Hugging Face, or update it. Without REPO, list the downloads.
 
-    The daemon downloads it: closing the terminal or Ctrl-C does not end that, and a restart of the
-    daemon goes on with it. Log in with `hf auth login` for gated and private models.
+    The daemon downloads the model: the download continues after Ctrl-C, without the terminal, and
+    after a restart of the daemon. For gated and private models, log in with `hf auth login`.
 
     \b
     Examples:
@@ -38,54 +35,44 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     client = connect()
     if repo is None:
         if cancel:
-            raise click.UsageError("say which one to cancel.", click.get_current_context())
+            raise click.UsageError("--cancel needs REPO.", click.get_current_context())
         pulls = client.call(control_api.LIST_PULLS)
-        _say(pulls, _list(pulls.pulls), as_json=as_json)
+        print_result(pulls, _list(pulls.pulls), as_json=as_json)
     elif cancel:
         cancelled = client.call(control_api.CANCEL_PULL, control_api.CancelPullRequest(model=repo))
-        removed = size(cancelled.bytes_removed)
-        line = f"the pull of {cancelled.model} was cancelled; {removed} removed"
-        _say(cancelled, line, as_json=as_json)
+        deleted = size(cancelled.bytes_removed)
+        text = f"cancelled the download of {cancelled.model}; deleted {deleted}"
+        print_result(cancelled, text, as_json=as_json)
     else:
-        watched = _Watch()
-        try:
+        line = ProgressLine()
+        progress = _PullProgress(line)
+        with line.during_background_work(
+            f"the download continues in the daemon; to see it: mlxctl pull {repo}; "
+            f"to cancel it: mlxctl pull {repo} --cancel"
+        ):
             request = control_api.PullRequest(model=repo, stream=True)
-            reply = client.follow(control_api.PULL, request, watched.show)
-        except KeyboardInterrupt:
-            watched.erase()
-            click.echo(
-                f"mlxctl: the download goes on without you; `mlxctl pull {repo}` shows it again, "
-                "and ends it with --cancel",
-                err=True,
-            )
-            raise click.Abort from None
-        finally:
-            watched.erase()
-        _say(reply, _result(reply), as_json=as_json)
+            reply = client.follow(control_api.PULL, request, progress.show)
+        print_result(reply, _result(reply), as_json=as_json)
 
 
-class _Watch:
-    """Shows a download as it goes: one line that changes on a terminal, else a few lines."""
+class _PullProgress:
+    """Shows a download: on a terminal in `line`, which changes, otherwise in a few lines."""
 
-    def __init__(self) -> None:
-        self._line = ProgressLine()
+    def __init__(self, line: ProgressLine) -> None:
+        self._line = line
         self._shown = ""
         self._tenth = 0
 
     def show(self, status: PullStatus) -> None:
-        """Show how far it is."""
+        """Show the state of the download."""
         if is_screen(sys.stderr):
             self._line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
         elif (line := self._news(status)) and line != self._shown:
             self._shown = line
-            click.echo(f"mlxctl: {status.model}: {line}", err=True)
-
-    def erase(self) -> None:
-        """Leave no line that changes behind."""
-        self._line.erase()
+            remark(f"{status.model}: {line}")
 
     def _news(self, status: PullStatus) -> str:
-        """Give what is worth a line of its own."""
+        """Return the text of a new line; nothing if there is no need for one."""
         if status.state == "retrying":
             return status.cause or status.state
         if not status.bytes_total:
@@ -98,7 +85,7 @@ class _Watch:
 
 
 def _progress(status: PullStatus) -> str:
-    """Give one line: a bar, the size, the speed and the time left."""
+    """Return a bar, the size, the speed and the time left."""
     if not status.bytes_total:
         return f"{status.model}: {status.cause or status.state}"
     share = min(status.bytes_done / status.bytes_total, 1.0)
@@ -119,20 +106,14 @@ def _progress(status: PullStatus) -> str:
 def _result(reply: PullReply) -> str:
     if reply.up_to_date:
         return f"{reply.model} is up to date ({reply.path})"
-    return f"{reply.model} is there: {size(reply.size_bytes)} in {reply.path}"
+    return f"downloaded {reply.model}: {size(reply.size_bytes)} in {reply.path}"
 
 
 def _list(pulls: list[PullStatus]) -> str:
     if not pulls:
-        return "nothing is being pulled"
-    rows = [("MODEL", "STATE", "HERE", "OF", "SPEED"), *map(_row, pulls)]
-    lines = terminal.table(rows).splitlines()
-    shown = lines[:1]
-    for line, status in zip(lines[1:], pulls, strict=True):
-        shown.append(line)
-        if status.cause:
-            shown.append(f"  {status.cause}")
-    return "\n".join(shown)
+        return "no downloads"
+    rows = [("MODEL", "STATE", "DONE", "TOTAL", "SPEED"), *map(_row, pulls)]
+    return terminal.table(rows, [status.cause for status in pulls])
 
 
 def _row(status: PullStatus) -> tuple[str, ...]:
@@ -143,10 +124,3 @@ def _row(status: PullStatus) -> tuple[str, ...]:
         size(status.bytes_total) if status.bytes_total else "-",
         f"{size(round(status.bytes_per_second))}/s" if status.bytes_per_second else "-",
     )
-
-
-def _say(reply: msgspec.Struct, text_of_it: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(reply)
-    else:
-        click.echo(text_of_it)

@@ -17,8 +17,7 @@ from mlxctl.doctor import examine
 from mlxctl.doctor.facts import Facts, look
 from mlxctl.doctor.redact import without_private_parts
 from mlxctl.errors import CommandFailed
-from mlxctl.logs.files import end_of_lines, opened
-from mlxctl.logs.history import backwards
+from mlxctl.logs.files import entries_backwards
 from mlxd import __version__, paths
 from mlxd import config as configuration
 from mlxd.errors import ConfigError
@@ -122,18 +121,15 @@ def _description(file: Path) -> str:
 
 
 def _log_end() -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            logs = [stack.enter_context(log) for log in opened(paths.log_file())]
-        except CommandFailed as error:
-            yield error.message
-            return
-        if not logs:
-            yield "there is no log"
-            return
-        entries = [*islice(backwards(logs, end_of_lines(logs[0])), _ENTRIES)]
-        for entry in reversed(entries):
-            yield b"\n".join(entry.as_text()).decode(errors="replace")
+    try:
+        entries = [*islice(entries_backwards(paths.log_file()), _ENTRIES)]
+    except CommandFailed as error:
+        yield error.message
+        return
+    if not entries:
+        yield "there is no log"
+    for entry in reversed(entries):
+        yield b"\n".join(entry.as_text()).decode(errors="replace")
 
 
 def _output_end() -> str:

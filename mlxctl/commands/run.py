@@ -1,40 +1,37 @@
-"""`mlxctl run`: ask the model something and show its answer as it comes."""
+"""`mlxctl run`: send a prompt to a model and print its answer."""
 
+import math
 import sys
 
 import click
 from msgspec import UNSET
 
-from mlxctl.arguments import finite, unicode_text, unicode_words
+from mlxctl.arguments import model_option, system_option
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
-from mlxctl.shell_completion import model_names
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
 from mlxctl.terminal import json_option, print_json
 
 _STDIN = "-"
 
 
+def _finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):  # JSON has no such numbers
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 @click.command()
-@click.argument("prompt", nargs=-1, callback=unicode_words)
-@click.option(
-    "-m",
-    "--model",
-    metavar="MODEL",
-    callback=unicode_text,
-    shell_complete=model_names,
-    help="Ask this model instead of the default one.",
-)
-@click.option(
-    "--system", metavar="TEXT", callback=unicode_text, help="A system message to begin with."
-)
-@click.option("--max-tokens", type=int, metavar="N", help="How long the answer may get.")
+@click.argument("prompt", nargs=-1)
+@model_option
+@system_option
+@click.option("--max-tokens", type=int, metavar="N", help="Maximum number of tokens to generate.")
 @click.option(
     "--temperature",
     type=float,
     metavar="T",
-    callback=finite,
-    help="How much is left to chance; 0 always takes the likeliest token.",
+    callback=_finite,
+    help="Sampling temperature; 0 always picks the most likely token.",
 )
 @json_option("Print one JSON object at the end.")
 def run(
@@ -46,10 +43,10 @@ def run(
     *,
     as_json: bool,
 ) -> None:
-    """Ask the model PROMPT and show its answer as it comes.
+    """Send PROMPT to a model and print its answer as it is generated.
 
-    What is piped in is added to PROMPT after a blank line, or is the prompt when there is none;
-    "-" reads standard input even from a terminal.
+    Piped input is appended to PROMPT after a blank line; without PROMPT, it is the prompt. "-"
+    reads standard input even if it is a terminal.
 
     \b
     Examples:
@@ -78,7 +75,7 @@ def _question(prompt: tuple[str, ...]) -> str:
         raise _wrong_usage("standard input is empty.")
     question = "\n\n".join(part for part in (words, piped) if part.strip())
     if not question:
-        raise _wrong_usage("no prompt; give one, or pipe one in.")
+        raise _wrong_usage("no prompt: pass it as an argument or pipe it in.")
     return question
 
 

@@ -1,4 +1,4 @@
-"""`mlxctl version`: mlxctl's version and the running daemon's."""
+"""`mlxctl version`: the versions of mlxctl and of the running daemon."""
 
 import contextlib
 
@@ -8,13 +8,13 @@ import msgspec
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.service.pidfile import owner
-from mlxctl.terminal import json_option, print_json
+from mlxctl.terminal import json_option, print_result
 from mlxd import __version__, control_api, paths
 from mlxd.control_api import Status
 
 
 class Versions(msgspec.Struct):
-    """What `--json` prints; the daemon's are null where none runs."""
+    """The output of `--json`; the daemon's values are null if it is not running."""
 
     mlxctl: str
     mlxd: str | None = None
@@ -24,24 +24,19 @@ class Versions(msgspec.Struct):
 @click.command()
 @json_option()
 def version(*, as_json: bool) -> None:
-    """Show mlxctl's version and, when it runs, the daemon's."""
-    if as_json:
-        versions = Versions(__version__)
-        if (status := _status()) is not None:
-            versions = Versions(__version__, status.version, status.pid)
-        print_json(versions)
-        return
-    click.echo(f"mlxctl {__version__}")
-    if (status := _status()) is None:
-        click.echo("mlxd is not running")
-    else:
-        click.echo(f"mlxd {status.version} (pid {status.pid})")
+    """Show the versions of mlxctl and of the running daemon."""
+    versions = Versions(__version__)
+    daemon = "mlxd is not running"
+    if (status := _status()) is not None:
+        versions = Versions(__version__, status.version, status.pid)
+        daemon = f"mlxd {status.version} (pid {status.pid})"
+    print_result(versions, f"mlxctl {__version__}\n{daemon}", as_json=as_json)
 
 
 def _status() -> Status | None:
-    # Where launchd or systemd listens, asking would start what does not run.
+    # A connection would start the daemon if launchd or systemd listens.
     if owner(paths.lock_file()) is None:
         return None
-    with contextlib.suppress(NotRunning):  # not yet
+    with contextlib.suppress(NotRunning):  # it is just starting
         return connect().call(control_api.STATUS)
     return None

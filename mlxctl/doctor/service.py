@@ -1,6 +1,5 @@
 """Who starts the daemon, whether it runs, why the one before has ended, whether it is outdated."""
 
-import contextlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,8 +9,7 @@ import msgspec
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, bad, good, warning
 from mlxctl.errors import CommandFailed
-from mlxctl.logs.files import end_of_lines, opened
-from mlxctl.logs.history import backwards
+from mlxctl.logs.files import entries_backwards
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.plist import standard_error
 from mlxctl.terminal import duration
@@ -132,22 +130,18 @@ def _code(service: ServiceStatus | None) -> str | None:
 
 
 def _logged_end(file: Path, *, running: bool) -> _End:
-    with contextlib.ExitStack() as stack:
-        logs = [stack.enter_context(log) for log in opened(file)]
-        if not logs:
-            return _End()
-        this_one = running
-        for entry in islice(backwards(logs, end_of_lines(logs[0])), _ENTRIES):
-            parts = entry.parts
-            if parts is None or parts.logger != "mlxd":
-                continue
-            if parts.message == "mlxd has stopped":
-                return _End(well=True, at=entry.seconds)
-            if " serves " in parts.message:
-                if not this_one:
-                    return _End(well=False, at=entry.seconds)
-                this_one = False
-        return _End()
+    this_one = running
+    for entry in islice(entries_backwards(file), _ENTRIES):
+        parts = entry.parts
+        if parts is None or parts.logger != "mlxd":
+            continue
+        if parts.message == "mlxd has stopped":
+            return _End(well=True, at=entry.seconds)
+        if " serves " in parts.message:
+            if not this_one:
+                return _End(well=False, at=entry.seconds)
+            this_one = False
+    return _End()
 
 
 def _last_words(file: Path, since: float | None) -> str:

@@ -1,8 +1,6 @@
-"""Reading the daemon's log, across the files it is in.
+"""Reading the daemon's log, across its rotated files.
 
-entry    one entry: its parts, and how it is shown
-files    the files, in their order, also while they are put aside
-tail     what comes
-history  what has come
-filters  which entries a person asks for
+entry    one entry: what it says, and how it is shown
+files    the entries of the files, backwards or as they come
+filters  which entries to show
 """

@@ -1,60 +1,61 @@
-"""One entry of the log, of either of the two forms that `mlxd.logs.formats` writes."""
+"""One entry of the log, in either of the two forms that `mlxd.logs.formats` writes."""
 
 import re
-from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
+from urllib.parse import unquote
 
 import msgspec
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
-_HEAD = re.compile(
-    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-][\d:]{5,8}) ([A-Z]+) +([\w.]+): (.*)", re.DOTALL
+_JSON = b'{"time":'
+_TEXT = re.compile(
+    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-][\d:]{5,8}) ([A-Z]+) +"
+    rb"([\w.]+)((?: \w+=\S+)*): (.*)",
+    re.DOTALL,
 )
+_WITH_ADAPTER = " with adapter "
 
 
 class Parts(msgspec.Struct):
-    """What an entry says; `time` is ISO 8601, `more` the lines that follow the message."""
+    """What an entry says; `time` is ISO 8601, `traceback` has the lines after the message."""
 
-    time: str
-    level: str
-    logger: str
-    message: str
-    more: list[str] = []
-
-
-class _Object(msgspec.Struct):
     time: str
     level: str
     logger: str
     message: str
     request: str | None = None
-    model: str | None = None
+    engine: str | None = None
     traceback: str = ""
 
 
 class LogEntry:
-    """An entry as `lines` of the file, without their ends; a stray line is an entry of no parts."""
+    """An entry as `lines` of the file, without their ends; a stray line has no parts."""
 
     def __init__(self, lines: list[bytes]) -> None:
         self.lines = lines
 
     @cached_property
-    def _object(self) -> _Object | None:
-        return _decode(self.lines[0])
-
-    @cached_property
     def parts(self) -> Parts | None:
-        """What it says."""
-        if (found := self._object) is not None:
-            more = found.traceback.splitlines()
-            return Parts(found.time, found.level, found.logger, found.message, more)
-        if (match := _HEAD.fullmatch(self.lines[0])) is None:
+        """What the entry says; None for a line that the daemon did not log."""
+        if self._is_json:
+            try:
+                return msgspec.json.decode(self.lines[0], type=Parts)
+            except msgspec.DecodeError:
+                return None
+        if (match := _TEXT.fullmatch(self.lines[0])) is None:
             return None
-        time, level, logger, message = (part.decode(errors="replace") for part in match.groups())
-        more = [line.decode(errors="replace") for line in self.lines[1:]]
-        return Parts(time, level.lower(), logger, message, more)
+        time, level, logger, subjects, message = map(_text, match.groups())
+        fields = dict(subject.split("=", 1) for subject in subjects.split())
+        return Parts(
+            time,
+            level.lower(),
+            logger,
+            message,
+            **{name: unquote(fields[name]) for name in ("request", "engine") if name in fields},
+            traceback=_text(b"\n".join(self.lines[1:])),
+        )
 
     @property
     def seconds(self) -> float | None:
@@ -64,86 +65,40 @@ class LogEntry:
         except ValueError:
             return None
 
-    def is_of_request(self, request_id: str) -> bool:
-        """Whether it is about the request of that id."""
-        if self._object is not None and self._object.request is not None:
-            return self._object.request == request_id
-        parts = self.parts
-        if parts is None or not parts.logger.startswith("mlxd.http"):
-            return False
-        return parts.message.startswith((f"{request_id} ", f"{request_id}: "))
-
     def is_of_engine(self, model: str) -> bool:
-        """Whether it is about the engine of `model`, or what that has printed."""
-        parts = self.parts
-        if parts is None:
-            return False
-        if parts.logger == "mlxd.engine":
-            return parts.message.startswith((f"{model}[", f"{model} with adapter "))
-        return parts.logger == "mlxd.models" and parts.message.startswith(
-            (f"{model} ", f"the engine of {model} ", f"the life of {model} ")
-        )
+        """Whether it is about the engine of `model`, with or without an adapter."""
+        engine = self.parts.engine if self.parts else None
+        return engine is not None and engine.partition(_WITH_ADAPTER)[0] == model
 
     def as_text(self) -> list[bytes]:
-        """Give its lines for a person."""
+        """Return its lines as text."""
         parts = self.parts
-        if self._object is None or parts is None:
+        if not self._is_json or parts is None:
             return self.lines
-        head = f"{parts.time.replace('T', ' ')} {parts.level.upper():<7} {parts.logger}: "
-        return [line.encode() for line in (head + parts.message, *parts.more)]
+        time, level = parts.time.replace("T", " "), parts.level.upper()
+        subjects = {"request": parts.request, "engine": parts.engine}
+        about = "".join(f" {name}={value}" for name, value in subjects.items() if value is not None)
+        head = f"{time} {level:<7} {parts.logger}{about}: {parts.message}"
+        return [line.encode() for line in (head, *parts.traceback.splitlines())]
 
     def as_json(self) -> list[bytes]:
-        """Give its one line for a program."""
-        if self._object is not None:
-            return self.lines
+        """Return its one line of JSON."""
         if (parts := self.parts) is None:
-            return [_encode({"message": _text(self.lines)})]
-        fields = {name: getattr(parts, name) for name in ("level", "logger", "message")}
-        fields = {"time": parts.time.replace(" ", "T", 1), **fields}
-        if parts.more:
-            fields["traceback"] = "\n".join(parts.more)
-        return [_encode(fields)]
+            return [msgspec.json.encode({"message": _text(b"\n".join(self.lines))})]
+        if self._is_json:
+            return self.lines
+        fields = msgspec.structs.asdict(parts) | {"time": parts.time.replace(" ", "T", 1)}
+        return [msgspec.json.encode({name: value for name, value in fields.items() if value})]
+
+    @property
+    def _is_json(self) -> bool:
+        return self.lines[0].startswith(_JSON)
 
 
 def is_head(line: bytes) -> bool:
     """Whether an entry begins with `line`."""
-    if line[:1] == b"{":
-        return _decode(line) is not None
-    return _HEAD.match(line) is not None
+    return line.startswith(_JSON) or _TEXT.match(line) is not None
 
 
-class Grouping:
-    """Makes entries of lines that come one after the other."""
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-
-    def add(self, lines: Iterable[bytes]) -> Iterator[LogEntry]:
-        """Give the entries that are complete, as another one has begun after them."""
-        for line in lines:
-            if self._lines and is_head(line):
-                yield from self.end()
-            self._lines.append(line)
-
-    def end(self) -> Iterator[LogEntry]:
-        """Give the entry that is not known to be complete, if there is one."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            yield LogEntry(lines)
-
-
-def _decode(line: bytes) -> _Object | None:
-    if not line.startswith(b"{"):
-        return None
-    try:
-        return msgspec.json.decode(line, type=_Object)
-    except msgspec.DecodeError:
-        return None
-
-
-def _encode(fields: dict[str, str]) -> bytes:
-    return msgspec.json.encode(fields)
-
-
-def _text(lines: list[bytes]) -> str:
-    return b"\n".join(lines).decode(errors="replace")
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace")

@@ -1,90 +1,48 @@
-"""The files of the log, newest first: `mlxd.log`, `mlxd.log.1`, `mlxd.log.2` …
-
-They may be renamed while one looks, each to the next number (see `mlxd.logs.rotation`).
-"""
+"""The files of the log, newest first: `mlxd.log`, `mlxd.log.1`, `mlxd.log.2` and so on."""
 
 import os
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import count
 from pathlib import Path
 
 from mlxctl.errors import CommandFailed
+from mlxctl.logs.entry import LogEntry, is_head
 
-_BLOCK_BYTES = 65536
-_MOST = 1000  # what log.keep may be at most
-
-
-def opened(file: Path) -> Iterator[BufferedReader]:
-    """Give the files that there are, each once; who asks for one has to close it.
-
-    What is given is older than what was given before it, however often files are put aside between
-    the two. A file that is made after the first one was given is left out.
-
-    Raises:
-        CommandFailed: one cannot be read.
-    """
-    before: os.stat_result | None = None
-    place = last = -1  # where the file before was seen; the highest number there is
-    number = 0
-    while number <= last or number <= (last := _last_number(file)):
-        log = _open(_numbered(file, number))
-        if log is None:
-            number += 1
-            continue
-        status = os.fstat(log.fileno())
-        if before is not None and os.path.samestat(status, before):
-            log.close()
-            place, number = number, number + 1
-        elif before is None or _is_at(_numbered(file, place), before):
-            yield log
-            before, place, number = status, number, number + 1
-        else:
-            # The one before has moved on, so that this one may be newer: look where it is now.
-            log.close()
-            place = number = place + 1
+_BLOCK_BYTES = 65_536
 
 
-def newer(file: Path, log: BufferedReader) -> tuple[list[BufferedReader], bool]:
-    """Give the files after `log`, the oldest of them first, and whether there may be a gap.
+def entries_backwards(file: Path, end: int | None = None) -> Iterator[LogEntry]:
+    """Yield the entries of the log `file` and of its rotated files, the latest first.
+
+    `end` is the position in `file` to start from, by default its end.
 
     Raises:
-        CommandFailed: one cannot be read.
+        CommandFailed: a file cannot be read.
     """
-    found: list[BufferedReader] = []
-    ours = os.fstat(log.fileno())
-    for other in opened(file):
-        if os.path.samestat(os.fstat(other.fileno()), ours):
-            other.close()
-            return found[::-1], False
-        found.append(other)
-    # It has been removed, as the oldest one is; or by somebody, and then there may be older ones.
-    for other in found[:]:
-        if os.fstat(other.fileno()).st_mtime_ns < ours.st_mtime_ns:
-            found.remove(other)
-            other.close()
-    return found[::-1], len(found) > 1
+    for number in count():
+        log = _open(file.with_name(f"{file.name}.{number}") if number else file)
+        if log is None and number:
+            return
+        if log is not None:
+            with log:
+                size = log.seek(0, os.SEEK_END)
+                yield from _entries(lines_backwards(log, size if number or end is None else end))
 
 
-def is_current(file: Path, log: BufferedReader) -> bool:
-    """Whether `log` is what the daemon writes to."""
-    return _is_at(file, os.fstat(log.fileno()))
-
-
-def end_of_lines(log: BufferedReader) -> int:
-    """Give where the last whole line of `log` ends."""
-    position = log.seek(0, os.SEEK_END)
-    while position > 0:
-        start = max(0, position - _BLOCK_BYTES)
-        log.seek(start)
-        newline = log.read(position - start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        position = start
-    return 0
+def _entries(lines: Iterator[bytes]) -> Iterator[LogEntry]:
+    """Group `lines`, which come backwards, into entries."""
+    entry: list[bytes] = []
+    for line in lines:
+        entry.append(line)
+        if is_head(line):
+            yield LogEntry(entry[::-1])
+            entry = []
+    yield from (LogEntry([line]) for line in entry)  # they belong to no entry
 
 
 def lines_backwards(log: BufferedReader, end: int) -> Iterator[bytes]:
-    """Give the lines of `log` up to `end`, the last one first, without their ends."""
+    """Yield the lines of `log` up to position `end`, the last one first, without their ends."""
     rest = b""
     position = end
     while position > 0:
@@ -100,35 +58,80 @@ def lines_backwards(log: BufferedReader, end: int) -> Iterator[bytes]:
         yield rest
 
 
-def _numbered(file: Path, number: int) -> Path:
-    return file.with_name(f"{file.name}.{number}") if number else file
+class Tail:
+    """Reads what is added to the log `file` from now on.
+
+    Like `tail -F` it follows the name: when another file has taken it, or the file has become
+    shorter, it reads the rest of the old file, and then the new one from its beginning.
+
+    Raises:
+        CommandFailed: the file cannot be read.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._log = _open(file)
+        self._line = b""  # the beginning of a line
+        self._entry: list[bytes] = []  # lines of an entry that may go on
+        self.start = self._log.seek(0, os.SEEK_END) if self._log is not None else 0
+
+    def read(self) -> list[LogEntry]:
+        """Return the entries added since the last call, as far as they are known to be complete.
+
+        The last entry is complete when nothing has followed it by the next call.
+        """
+        entries = []
+        lines = self._new_lines()
+        for line in lines:
+            if self._entry and is_head(line):
+                entries.append(LogEntry(self._entry))
+                self._entry = []
+            self._entry.append(line)
+        if self._entry and not lines and not self._line:
+            entries.append(LogEntry(self._entry))
+            self._entry = []
+        return entries
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._log is not None:
+            self._log.close()
+
+    def _new_lines(self) -> list[bytes]:
+        # Opened before the rest of the old file is read, so that nothing more is written to that.
+        successor = self._successor()
+        lines = self._complete_lines()
+        if successor is not None:
+            if self._line:
+                lines.append(self._line)
+                self._line = b""
+            self.close()
+            self._log = successor
+            lines += self._complete_lines()
+        return lines
+
+    def _complete_lines(self) -> list[bytes]:
+        data = self._log.read() if self._log is not None else b""
+        *lines, self._line = (self._line + data).split(b"\n")
+        return lines
+
+    def _successor(self) -> BufferedReader | None:
+        """Open the file that has the name now; None if it is still the same."""
+        log = _open(self._file)
+        if log is None or self._log is None:
+            return log
+        status = os.fstat(log.fileno())
+        same = os.path.samestat(status, os.fstat(self._log.fileno()))
+        if not same or status.st_size < self._log.tell():
+            return log
+        log.close()
+        return None
 
 
-def _last_number(file: Path) -> int:
-    """Give the highest number of a file that was put aside, 0 where none was."""
+def _open(file: Path) -> BufferedReader | None:
     try:
-        names = os.listdir(file.parent)
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise CommandFailed(f"{file.parent}: {error.strerror}") from error
-    prefix = f"{file.name}."
-    ends = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    numbers = [int(end) for end in ends if end.isascii() and end.isdecimal()]
-    return max((number for number in numbers if number <= _MOST), default=0)
-
-
-def _is_at(name: Path, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(name.stat(), status)
-    except OSError:
-        return False
-
-
-def _open(name: Path) -> BufferedReader | None:
-    try:
-        return name.open("rb")
+        return file.open("rb")
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CommandFailed(f"{name}: {error.strerror}") from error
+        raise CommandFailed(f"{file}: {error.strerror}") from error

@@ -115,7 +115,7 @@ class CatalogControl:
 
     def _check_unused(self, entry: CatalogEntry) -> None:
         for model in self._pool.models:
-            awaited = self._pool.admission.awaited(model)
+            awaited = self._pool.admission.has_waiters(model)
             if model.entry.id == entry.id and (model.resident or awaited):
                 why = "requests wait for it" if awaited else model.state
                 raise ModelInUse(f"{entry.id} is in use ({why}); first: mlxctl unload {entry.id}")

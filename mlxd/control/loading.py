@@ -68,7 +68,7 @@ class LoadingControl:
         ]
 
         async def unload() -> control_api.UnloadReply:
-            await asyncio.gather(*map(self._pool.admission.empty, models))
+            await asyncio.gather(*map(self._pool.admission.unload, models))
             return control_api.UnloadReply(models=[model.entry.id for model in models])
 
         def progress() -> control_api.Progress:
@@ -110,7 +110,7 @@ class LoadingControl:
         self, old: Model | None, new: Model
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Hold requests for the default, unless `old` can answer them while `new` is loaded."""
-        if old is None or not old.resident or self._pool.admission.must_leave(old, new):
+        if old is None or not old.resident or self._pool.admission.must_unload(old, new):
             return self._selection.default_held()
         return contextlib.nullcontext()
 
@@ -118,7 +118,7 @@ class LoadingControl:
         if self._pool.draining:
             raise Draining("the daemon is stopping; try again once it has restarted")
         model = self._pool.model(entry)
-        model.forgive()
+        model.crashes.forgive()
         return model
 
     def _default_model(self) -> Model | None:

@@ -61,9 +61,9 @@ def model_status(model: Model) -> control_api.ModelStatus:
         state=model.state,
         load_progress=round(model.load_progress, 3) if model.state is State.LOADING else None,
         pid=model.engine.pid if model.engine else None,
-        memory_bytes=model.engine.memory_bytes if model.engine else None,
+        memory_bytes=model.engine.link.memory_bytes if model.engine else None,
         requests=model.leases,
-        tokens_per_second=round(model.engine.tokens_per_second, 1) if model.engine else None,
+        tokens_per_second=round(model.engine.link.tokens_per_second, 1) if model.engine else None,
         expires_in_s=None if model.expires_in is None else round(model.expires_in, 3),
         pinned=model.pinned,
         cause=model.cause,
@@ -78,4 +78,4 @@ async def _refresh_memory(model: Model) -> None:
     """Ask an engine for its memory; the last known value stays if it is too busy to answer."""
     if model.engine is not None:
         with contextlib.suppress(TimeoutError, EngineDied):
-            await model.engine.ping(_MEMORY_SECONDS)
+            await model.engine.link.ping(_MEMORY_SECONDS)

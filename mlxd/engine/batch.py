@@ -1,9 +1,9 @@
-"""mlx-lm's BatchGenerator, leaner and with a say for each row.
+"""mlx-lm's BatchGenerator, with cheaper sampling and with settings for each row.
 
 The stock generation batch normalises the logits and evaluates a log-probability row for every
 sequence at every step, which costs 5 to 23 % of the throughput, and calls one sampler a row unless
 all rows share the same object. This one samples straight from the logits in one call per group of
-equal parameters; log-probabilities, penalties and grammars cost only the rows that ask for them.
+equal parameters; log-probabilities, penalties and grammars cost only the rows that have them.
 Everything else (prompt processing, caches, stop tokens) is mlx-lm's.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
-from mlxd.engine.logprobs import RowLogprobs, watch
+from mlxd.engine.logprobs import RowLogprobs, row_logprobs
 from mlxd.engine.sampling import Row, RowGroups
 from mlxd.engine.structured_output import mask
 
@@ -44,7 +44,7 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         self._groups = None
 
     def _step(self) -> tuple[list[int], list[RowLogprobs | None]]:
-        """Compute the next tokens and give the ones that were computed before."""
+        """Compute the next tokens, and return the ones that were computed before."""
         inputs = self._current_tokens = self._next_tokens
         self._current_logprobs = self._next_logprobs
         logits = self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :]
@@ -53,8 +53,8 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         if self._groups is None:
             self._groups = RowGroups(self.samplers)
         self._next_tokens = self._groups.sample(logits, [len(row) for row in self.tokens])
-        self._next_logprobs, told = watch(self.samplers, logits, self._next_tokens)
-        mx.async_eval(self._next_tokens, told, contexts)  # type: ignore[no-untyped-call]
+        self._next_logprobs, scored = row_logprobs(self.samplers, logits, self._next_tokens)
+        mx.async_eval(self._next_tokens, scored, contexts)  # type: ignore[no-untyped-call]
         tokens: list[int] = inputs.tolist()  # type: ignore[assignment]
         for row, token in zip(self.tokens, tokens, strict=True):
             row.append(token)
@@ -77,31 +77,35 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         return mx.concatenate(rows), contexts
 
     def _constrain(self, logits: Logits, inputs: mx.array) -> Logits:
-        """Leave only what the grammars allow, in the rows that have one.
+        """Mask what the grammars do not allow, in the rows that have one.
 
         The model computes meanwhile: a grammar needs the last token, not the new logits.
         """
-        held = [index for index, row in enumerate(self.samplers) if row.constraint is not None]
-        if not held:
+        constrained = [
+            index for index, row in enumerate(self.samplers) if row.constraint is not None
+        ]
+        if not constrained:
             return logits
         mx.async_eval(logits)  # type: ignore[no-untyped-call]
         tokens: list[int] = inputs.tolist()  # type: ignore[assignment]
-        for index in held:
+        for index in constrained:
             row = self.samplers[index]
             answer_begun = len(self.tokens[index]) >= row.prompt_tokens
             if answer_begun and row.constraint is not None:
                 row.constraint.accept(tokens[index])
-        return constrain(logits, self.samplers, held)
+        return constrain(logits, self.samplers, constrained)
 
 
-def constrain(logits: Logits, rows: Sequence[Row], held: list[int]) -> Logits:
-    """Leave in the rows `held` of the logits (rows, vocabulary) only what their grammars allow."""
-    constraints = [row.constraint for index in held if (row := rows[index]).constraint is not None]
+def constrain(logits: Logits, rows: Sequence[Row], indices: list[int]) -> Logits:
+    """Mask in the rows `indices` of the logits (rows, vocabulary) what their grammars forbid."""
+    constraints = [
+        row.constraint for index in indices if (row := rows[index]).constraint is not None
+    ]
     allowed = mask(constraints, logits.shape[-1])
     never = mx.array(-mx.inf, logits.dtype)
-    if len(held) == len(rows):
+    if len(indices) == len(rows):
         return mx.where(allowed, logits, never)
-    where = mx.array(held)
+    where = mx.array(indices)
     return logits.at[where].add(mx.where(allowed, mx.array(0, logits.dtype), never))
 
 
@@ -117,7 +121,7 @@ class LeanPromptBatch(PromptProcessingBatch):  # type: ignore[misc]
     max_tokens: list[int]
 
     def split(self, indices: list[int]) -> "LeanPromptBatch":
-        """Move the rows `indices` to a batch of their own, without a copy when that is all."""
+        """Move the rows `indices` to a batch of their own, without a copy if they are all rows."""
         if len(indices) < len(self.uids):
             part: LeanPromptBatch = super().split(indices)
             return part
@@ -170,13 +174,13 @@ class Batch(BatchGenerator):  # type: ignore[misc]
         self._generation_batch = LeanGenerationBatch.empty(model, self.sampler)
 
     def _next(self) -> tuple[list[Any], list[Any]]:
-        """Step, then start what is ready at once rather than at the next step."""
+        """Step, then start generating where a prompt is read, rather than at the next step."""
         prompt_responses, generation_responses = super()._next()
         self._start_ready()
         return prompt_responses, generation_responses
 
     def _start_ready(self) -> None:
-        """Move the sequences with nothing but their last prompt token left to generation."""
+        """Move the sequences whose prompt is read, but for its last token, to generation."""
         ready: list[int] = []
         waiting: list[int] = []
         for index, (segments, *_) in enumerate(self._currently_processing):
@@ -189,11 +193,11 @@ class Batch(BatchGenerator):  # type: ignore[misc]
             self._generation_batch.extend(started)
 
     def has_read(self, uid: int) -> bool:
-        """Whether the prompt of a sequence is processed, and its answer has begun."""
+        """Return whether the prompt of a sequence is read, and its answer has begun."""
         return uid in self._generation_batch.uids
 
     def take_out(self, uid: int) -> tuple[list[Any], list[int]] | None:
-        """Remove a sequence; give its cache and the tokens in it when it was generating."""
+        """Remove a sequence; return its cache and the tokens in it if it was generating."""
         generating = self.has_read(uid)
         caches = self.remove([uid], return_prompt_caches=generating)
         return caches.get(uid) if generating else None

@@ -19,14 +19,14 @@ from mlxd.messages import (
 _READ_BYTES = 256 * 1024
 
 Local = TypeVar("Local")
-"""What the threads of this process tell each other."""
+"""What the threads of this process send each other."""
 
 
 class Channel(Generic[Local]):
-    """Messages from and to the daemon, and from the engine's own threads to the one that steps.
+    """Messages from and to the daemon, and from other threads of the engine to the one that steps.
 
-    The process exits as soon as the daemon's end is gone, whatever the other threads are doing:
-    an engine never outlives its daemon, not even inside a long prefill.
+    The process exits as soon as the daemon closes its end, whatever the other threads are doing:
+    an engine never outlives its daemon, not even during a long prefill.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -35,11 +35,11 @@ class Channel(Generic[Local]):
         threading.Thread(target=self._read, name="daemon-reader", daemon=True).start()
 
     def put(self, message: Local) -> None:
-        """Put a message of this process among those of the daemon."""
+        """Queue a message of this process among those of the daemon."""
         self._incoming.put(message)
 
     def receive(self, *, wait: bool) -> list[DaemonMessage | Local]:
-        """Give every message that has come; with `wait`, sleep until there is one."""
+        """Return every message received; with `wait`, sleep until there is one."""
         messages = [self._incoming.get()] if wait else []
         try:
             while True:
@@ -48,7 +48,7 @@ class Channel(Generic[Local]):
             return messages
 
     def receive_one(self, *, wait: bool) -> DaemonMessage | Local | None:
-        """Give the next message alone; without `wait`, None when there is none."""
+        """Return only the next message; without `wait`, None if there is none."""
         try:
             return self._incoming.get(block=wait)
         except Empty:
@@ -67,15 +67,15 @@ class Channel(Generic[Local]):
             self._take_messages()
             status = 0
         except ConnectionResetError:
-            status = 0  # gone, with words of ours unread
+            status = 0  # it ended with messages of ours unread
         except (OSError, ValueError, msgspec.DecodeError) as error:
             print(f"the daemon's messages cannot be read: {error}", flush=True)  # noqa: T201
         finally:
-            # Whatever happened here, and be it that nobody is left to print for.
+            # Even if printing failed because nothing reads it.
             os._exit(status)
 
     def _take_messages(self) -> None:
-        """Queue the messages of the daemon until it is gone."""
+        """Queue the messages of the daemon until it closes its end."""
         splitter = FrameSplitter()
         while data := self._connection.recv(_READ_BYTES):
             for payload in splitter.feed(data):

@@ -1,4 +1,4 @@
-"""JSON schemas, before they are compiled: closing their objects, and finding where a fault is."""
+"""JSON schemas before they are compiled: close their objects, and locate errors."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +14,16 @@ _OPENING = frozenset({"additionalProperties", "patternProperties", "minPropertie
 
 _LOCATE_SECONDS = 1.0
 _DEFINITIONS = ("$defs", "definitions")
-_FAULT_NAMED = ("properties", "patternProperties", *_DEFINITIONS)
-_FAULT_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
-_FAULT_SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
+_INNER_NAMED = ("properties", "patternProperties", *_DEFINITIONS)
+_INNER_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
+_INNER_SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 
 
 def closed(schema: Schema) -> Schema:
-    """Give the schema with its objects closed, itself where that could leave nothing to match.
+    """Return the schema with its objects closed to other properties.
 
-    Where schemas are combined, one may name what another one asks for; those stay open.
+    Schemas that are combined stay open, as one may name what another one requires. A schema with
+    a keyword that intersects others is returned as it is: closed, nothing might match it.
     """
     return schema if _intersects(schema) else _close(schema)
 
@@ -55,15 +56,15 @@ def _close(schema: Any) -> Any:
     return inner
 
 
-def locate(schema: Schema, complaint: Callable[[Schema], str | None]) -> str:
-    """Give the path of the innermost schema with the fault of the whole, "" for the whole itself.
+def locate(schema: Schema, check: Callable[[Schema], str | None]) -> str:
+    """Return the path of the innermost schema with the error of the whole, "" for the whole.
 
     Args:
-        schema: a schema that has a fault.
-        complaint: gives what is wrong with a schema, None for nothing. A schema within is asked
-            about on its own, with the definitions of the whole.
+        schema: a schema with an error.
+        check: returns the error of a schema, or None. It is called with inner schemas alone, to
+            which the definitions of the whole are added.
     """
-    fault = complaint(schema)
+    error = check(schema)
     definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
     deadline = time.monotonic() + _LOCATE_SECONDS
     path, found = "", schema
@@ -73,22 +74,22 @@ def locate(schema: Schema, complaint: Callable[[Schema], str | None]) -> str:
         for step, inner in _inner(found):
             if time.monotonic() > deadline:
                 return path
-            if complaint({**definitions, **inner}) == fault:
+            if check({**definitions, **inner}) == error:
                 path, found, descended = path + step, inner, True
                 break
     return path
 
 
 def _inner(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Give the schemas directly within one, each with the step that leads there."""
-    for key in _FAULT_NAMED:
+    """Yield the schemas directly inside a schema, each with its path."""
+    for key in _INNER_NAMED:
         if isinstance(schemas := schema.get(key), dict):
             yield from ((f".{key}.{name}", s) for name, s in schemas.items() if isinstance(s, dict))
-    for key in _FAULT_LISTED:
+    for key in _INNER_LISTED:
         if isinstance(schemas := schema.get(key), list):
             yield from (
                 (f".{key}[{index}]", s) for index, s in enumerate(schemas) if isinstance(s, dict)
             )
-    for key in _FAULT_SINGLE:
+    for key in _INNER_SINGLE:
         if isinstance(inner := schema.get(key), dict):
             yield f".{key}", inner

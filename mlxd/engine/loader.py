@@ -1,4 +1,4 @@
-"""A model folder in memory: weights, tokenizer, and what the scheduler needs to know of them."""
+"""Load a model folder: weights, tokenizer, and what the scheduler needs to know of them."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlxd.messages import Load
 
 _IMPORTED, _WEIGHTS = 0.05, 0.9
-"""The shares of a load that are done before it begins, and that reading the weights takes."""
+"""The shares of a load that the imports and the weights take."""
 _PARTS = 100
 _SMALLEST_PART_BYTES = 16 * 1024 * 1024
 _CONTEXT_KEYS = (
@@ -28,15 +28,15 @@ _CONTEXT_KEYS = (
 
 
 class ModelUnusable(Exception):
-    """The folder cannot be served as it is; the message says why."""
+    """The model cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to run.
 
-    `context_length` is in tokens, 0 when its config does not say; `vocabulary` is the width of its
-    logits, which may be more than the tokenizer has tokens.
+    `context_length` is in tokens, 0 if its config does not say; `vocabulary` is the width of its
+    logits, which may be more than the number of the tokenizer's tokens.
     """
 
     model: Any
@@ -49,36 +49,39 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
     """Load what `load` names, calling `report` with the fraction of the work that is done.
 
     Raises:
-        ModelUnusable: when the folder holds no model that this engine can serve, the adapter is
-            none for it, or there is not the memory for it.
+        ModelUnusable: the folder holds no model that this engine can serve, the adapter does not
+            fit it, or there is not enough memory.
     """
     path = Path(load.path)
     report(_IMPORTED)
     model, config = _read_model(path, trust_remote_code=load.trust_remote_code)
     with ThreadPoolExecutor(1) as beside:
-        # A large vocabulary takes as long as the weights, and needs no MLX.
+        # A large vocabulary takes as long to load as the weights, and uses no MLX.
         tokenizer = beside.submit(_read_tokenizer, path, config, load.trust_remote_code)
         if load.adapter_path is not None:
             model = _adapt(model, load.adapter_path)
         if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-            raise ModelUnusable("its cache cannot be batched, which this version needs")
+            raise ModelUnusable("the cache of this architecture does not support batching")
         for fraction in _materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
-    vocabulary = _vocabulary(config, tokenizer.result())
+    vocabulary = _positive(config, "vocab_size") or len(tokenizer.result())
     report(1.0)
-    return LoadedModel(model, tokenizer.result(), _context_length(config), vocabulary)
+    context_length = _positive(config, *_CONTEXT_KEYS)
+    return LoadedModel(model, tokenizer.result(), context_length, vocabulary)
 
 
 def load_draft(path: Path, tokenizer: Any) -> Any:
-    """Load a model that is to guess what the model of `tokenizer` says.
+    """Load a draft model for the model that has `tokenizer`.
 
     Raises:
-        ModelUnusable: the folder holds no model, or one with other tokens.
+        ModelUnusable: the folder holds no model, or one with a different vocabulary.
     """
     draft, config = _read_model(path, trust_remote_code=False)
     draft_tokenizer = _read_tokenizer(path, config, trust_remote_code=False)
     if draft_tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise ModelUnusable(f"{path.name} has other tokens than the model it is to draft for")
+        raise ModelUnusable(
+            f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
+        )
     with _faults_explained():
         mx.eval(draft.parameters())
     return draft
@@ -86,24 +89,24 @@ def load_draft(path: Path, tokenizer: Any) -> Any:
 
 @contextmanager
 def _faults_explained(subject: str = "") -> Iterator[None]:
-    """Raise ModelUnusable for what mlx_lm and MLX raise about files; `subject` comes before it."""
+    """Raise ModelUnusable for what mlx_lm and MLX raise about files, prefixed by `subject`."""
     try:
         yield
     except MemoryError as error:
-        raise ModelUnusable(f"{subject}there is not enough memory for it") from error
+        raise ModelUnusable(f"{subject}not enough memory to load it") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelUnusable(subject + _one_line(error)) from error
 
 
 def _read_model(path: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
-    """Give model and config of a folder; the weights come into memory when used."""
+    """Return the model and config of a folder; the weights are read when they are used."""
     with _faults_explained():
         model, config = utils.load_model(path, lazy=True, trust_remote_code=trust_remote_code)
     return model, config
 
 
 def _read_tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> Any:
-    """Give mlx_lm's TokenizerWrapper for a folder; for any thread, since it uses no MLX."""
+    """Return mlx_lm's TokenizerWrapper for a folder; without MLX, so for any thread."""
     with _faults_explained():
         return utils.load_tokenizer(
             path,
@@ -113,17 +116,17 @@ def _read_tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool)
 
 
 def _adapt(model: Any, adapter_path: str) -> Any:
-    """Put LoRA weights on a model, as mlx_lm wrote them."""
-    with _faults_explained(f"the adapter {Path(adapter_path).name} is none for it: "):
+    """Apply LoRA weights to a model, as mlx_lm writes them."""
+    with _faults_explained(f"adapter {Path(adapter_path).name} does not fit this model: "):
         adapted = utils.load_adapters(model, adapter_path)
     adapted.eval()
     return adapted
 
 
 def _materialize(model: Any) -> Iterator[float]:
-    """Bring the lazily loaded weights into memory, giving the fraction done after each part.
+    """Read the lazily loaded weights, and yield the fraction done after each part.
 
-    There are up to a hundred parts, and no more than make sense for so many bytes.
+    There are up to a hundred parts, of 16 MB at least.
     """
     parameters = [array for _, array in tree_flatten(model.parameters())]
     total = sum(array.nbytes for array in parameters) or 1
@@ -144,25 +147,15 @@ def _materialize(model: Any) -> Iterator[float]:
     yield 1.0
 
 
-def _context_length(config: dict[str, Any]) -> int:
+def _positive(config: dict[str, Any], *keys: str) -> int:
+    """Return the first of the numbers that a model's config has, 0 if it has none."""
     for section in (config, config.get("text_config") or {}):
-        for key in _CONTEXT_KEYS:
+        for key in keys:
             if isinstance(value := section.get(key), int) and value > 0:
                 return value
     return 0
 
 
-def _vocabulary(config: dict[str, Any], tokenizer: Any) -> int:
-    for section in (config, config.get("text_config") or {}):
-        if isinstance(value := section.get("vocab_size"), int) and value > 0:
-            return value
-    return len(tokenizer)
-
-
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return (
-        text[:500]
-        if isinstance(error, ValueError | OSError)
-        else f"{type(error).__name__}: {text[:500]}"
-    )
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"

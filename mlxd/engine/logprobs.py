@@ -1,4 +1,4 @@
-"""The log-probabilities of the tokens that came, for the rows that ask for them."""
+"""The log-probabilities of the chosen tokens, for the rows that ask for them."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,25 +8,25 @@ import mlx.core as mx
 from mlxd.engine.sampling import Row
 
 LEAST = -9999.0
-"""What stands for the logarithm of 0, which JSON cannot write; OpenAI's number."""
+"""Stands for the logarithm of 0, which JSON cannot express; the number that OpenAI uses."""
 
 Scored = tuple[int, float]
 """A token id and its natural log-probability."""
 
 
 class StepLogprobs:
-    """The log-probabilities of one step, computed with it and read once its tokens are known."""
+    """The log-probabilities of one step, computed with it and read when its tokens are known."""
 
     def __init__(self, logits: mx.array, tokens: mx.array, top: int) -> None:
-        """Take the `logits` (rows, vocabulary), the `tokens` chosen (rows,), how many to tell."""
+        """Take logits (rows, vocabulary), chosen tokens (rows,), how many others to report."""
         logits = logits.astype(mx.float32)
         logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
         top = min(top, logprobs.shape[-1] - 1)
         likeliest = mx.argpartition(-logprobs, kth=max(top - 1, 0), axis=-1)[:, :top]
         ids = mx.concatenate([tokens[:, None].astype(likeliest.dtype), likeliest], axis=-1)
-        told = mx.take_along_axis(logprobs, ids, axis=-1)
-        # Infinite logits, which a bias or a penalty can make, have no probability.
-        self.arrays = [ids, mx.maximum(mx.where(mx.isnan(told), LEAST, told), LEAST)]
+        values = mx.take_along_axis(logprobs, ids, axis=-1)
+        # Infinite logits, which a bias or a penalty can cause, have no probability.
+        self.arrays = [ids, mx.maximum(mx.where(mx.isnan(values), LEAST, values), LEAST)]
 
     @cached_property
     def _rows(self) -> list[list[Scored]]:
@@ -35,13 +35,13 @@ class StepLogprobs:
         return [list(zip(*row, strict=True)) for row in zip(ids, values, strict=True)]
 
     def read(self, index: int, top: int) -> tuple[Scored, list[Scored]]:
-        """Give the chosen token of a row, and the `top` likeliest ones, likeliest first."""
+        """Return the chosen token of a row, and the `top` likeliest ones, likeliest first."""
         chosen, *others = self._rows[index]
         return chosen, sorted(others, key=lambda scored: -scored[1])[:top]
 
 
 class RowLogprobs:
-    """One row of a step; it stays with its sequence while the batch changes."""
+    """One row of a step, which stays with its sequence while the batch changes."""
 
     def __init__(self, step: StepLogprobs, index: int, top: int) -> None:
         self._step = step
@@ -49,21 +49,21 @@ class RowLogprobs:
         self._top = top
 
     def read(self) -> tuple[Scored, list[Scored]]:
-        """Give the chosen token and the likeliest ones, likeliest first."""
+        """Return the chosen token and the likeliest ones, likeliest first."""
         return self._step.read(self._index, self._top)
 
 
-def watch(
+def row_logprobs(
     rows: Sequence[Row], logits: mx.array, tokens: mx.array
 ) -> tuple[list[RowLogprobs | None], list[mx.array]]:
-    """Give what each row asks to be told of this step, and the arrays that must be computed."""
+    """Return the log-probabilities each row asks for, and the arrays to evaluate with the step."""
     asking = [index for index, row in enumerate(rows) if row.logprobs is not None]
-    told: list[RowLogprobs | None] = [None] * len(rows)
+    found: list[RowLogprobs | None] = [None] * len(rows)
     if not asking:
-        return told, []
+        return found, []
     if len(asking) < len(rows):
         logits, tokens = logits[mx.array(asking)], tokens[mx.array(asking)]
     step = StepLogprobs(logits, tokens, max(rows[index].logprobs or 0 for index in asking))
     for place, index in enumerate(asking):
-        told[index] = RowLogprobs(step, place, rows[index].logprobs or 0)
-    return told, step.arrays
+        found[index] = RowLogprobs(step, place, rows[index].logprobs or 0)
+    return found, step.arrays

@@ -1,4 +1,4 @@
-"""Tokens to events: text, reasoning and calls, piece by piece, cut at the first stop text."""
+"""Tokens to events: text, reasoning and calls, piece by piece, up to the first stop text."""
 
 from codecs import getincrementaldecoder
 from collections import deque
@@ -14,10 +14,10 @@ FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
 class Markup:
-    """How a model marks its thoughts and its calls; made once for all sequences that share it."""
+    """How a model marks its thoughts and its calls; shared by sequences."""
 
     def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
-        """Take mlx_lm's TokenizerWrapper, and how calls are written where they are expected."""
+        """Take mlx_lm's TokenizerWrapper, and how calls are written, None if there are no tools."""
         view = _TokenizerView(tokenizer, tools)
         marked = view.has_thinking or view.has_tool_calling or view.structural_markers
         plain = not marked and not view.response_transitions
@@ -25,7 +25,7 @@ class Markup:
 
 
 class _TokenizerView:
-    """A tokenizer that marks calls as this request has it."""
+    """A tokenizer with the marks for calls of one request."""
 
     def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
         self._tokenizer = tokenizer
@@ -38,11 +38,10 @@ class _TokenizerView:
 
 
 class Output:
-    """What one sequence says.
+    """The output of one sequence.
 
     Text that might be the beginning of a stop text or of a mark is held back until it is known not
-    to be; a stop text and what follows it is never given out. `stopped` says that the sequence has
-    said its last.
+    to be; a stop text and what follows it are never shown. `stopped` says that the output ended.
     """
 
     def __init__(
@@ -59,14 +58,14 @@ class Output:
         """Begin an output.
 
         Args:
-            request_id: whose events they are.
+            request_id: the id in the events.
             tokenizer: mlx_lm's TokenizerWrapper.
             stop: the texts that end it.
-            after: the token that a text goes on from; a text on its own loses the space that its
-                first token may begin with.
-            markup: how thoughts and calls are marked, None for a text that has no marks.
-            in_reasoning: whether it begins inside a thought.
-            calls: reads the calls, where there may be any.
+            after: the token that the output continues; without it, the output loses the space
+                that its first token may begin with.
+            markup: how thoughts and calls are marked, None for text without marks.
+            in_reasoning: whether the output begins inside a thought.
+            calls: reads the calls, None if there cannot be any.
         """
         self.stopped = False
         self.reasoning_tokens = 0
@@ -74,7 +73,7 @@ class Output:
         self._detokenizer = tokenizer.detokenizer
         if after is not None:
             self._detokenizer.add_token(after)
-            _ = self._detokenizer.last_segment  # read, so that it is not given out
+            _ = self._detokenizer.last_segment  # read, so that it is not shown
         self._stop = None
         if stop:
             # A transition to None ends the text.
@@ -83,7 +82,7 @@ class Output:
         self._state = REASONING if in_reasoning else NORMAL
         if markup is not None and markup.machine is not None:
             self._marks = markup.machine.make_state(self._state)
-        self._plain = self._marks is None  # nearly every token of every answer: no detours for it
+        self._plain = self._marks is None  # the fast path for nearly every token of every answer
         self._calls = calls
         self._call_text: str | None = None
         self._called = False
@@ -91,7 +90,7 @@ class Output:
         self._logprobs = _LogprobQueue()
 
     def add(self, token: int, logprob: TokenLogprob | None = None) -> list[Event]:
-        """Take the next token; give what is certain now, perhaps nothing."""
+        """Take the next token; return the events that are certain now, perhaps none."""
         self._detokenizer.add_token(token)
         text = self._detokenizer.last_segment
         if self._plain and logprob is None:
@@ -99,36 +98,36 @@ class Output:
             return [Delta(self._id, text)] if text else []
         self._logprobs.add(logprob)
         before = self._state
-        events = self._give(self._cut(text), last=False)
+        events = self._emit(self._cut(text), last=False)
         if REASONING in (before, self._state):
             self.reasoning_tokens += 1
         return events
 
     def finish(self) -> list[Event]:
-        """Give what was still held back."""
+        """Return what is still held back."""
         self._detokenizer.finalize()
         text = self._cut(self._detokenizer.last_segment)
         if self._stop is not None and not self.stopped:
             self._stop, rest, _ = TextStateMachine.flush(self._stop)
             text += rest
-        return self._give(text, last=True)
+        return self._emit(text, last=True)
 
     def finish_reason(self, given: FinishReason) -> FinishReason:
-        """Give why the sequence ended, when its batch says `given`."""
+        """Return why the sequence ended, when its computation ended for the reason `given`."""
         if self._called and given in ("stop", "tool_calls"):
             return "tool_calls"
         return given
 
     def _cut(self, text: str) -> str:
-        """Give what is certainly no stop text."""
+        """Return the text that is certainly not part of a stop text."""
         if self._stop is None or not text:
             return text
         self._stop, certain, state = TextStateMachine.step(self._stop, text)
         self.stopped = state is None
         return str(certain)
 
-    def _give(self, text: str, *, last: bool) -> list[Event]:
-        """Turn text that is certain into events; `last` empties what is held back."""
+    def _emit(self, text: str, *, last: bool) -> list[Event]:
+        """Turn text that is certain into events; `last` includes what is held back."""
         entries = self._logprobs.take(text, stopped=self.stopped, last=last)
         last = last or self.stopped
         before = self._state
@@ -142,7 +141,7 @@ class Output:
             elif state == NORMAL:
                 self._say(piece, events)
             if self.stopped and not last:
-                break  # the one call that was wanted is there
+                break  # the only call that is allowed has been made
         if last:
             self._enter(NORMAL, events, marked=False)
             if not self._called and (rest := self._space.rest()):
@@ -163,7 +162,7 @@ class Output:
         return segments
 
     def _enter(self, state: str, events: list[Event], *, marked: bool) -> None:
-        """Go on in another state, to which a mark led or the end of everything."""
+        """Change the state, because of a mark or the end of the output."""
         if self._state == TOOL != state and self._call_text is not None:
             self._end_call(events, marked=marked)
         if self._state == REASONING != state:
@@ -199,7 +198,7 @@ class Output:
             self.stopped = True
 
     def _attach(self, entries: list[TokenLogprob], events: list[Event], *, last: bool) -> None:
-        """Give log-probabilities out with the text that they belong to."""
+        """Attach log-probabilities to the text that they belong to."""
         if not entries:
             return
         for place in reversed(range(len(events))):
@@ -213,7 +212,7 @@ class Output:
 
 
 class _Space:
-    """White space that nobody should see: around thoughts, and before and between calls."""
+    """White space that is not shown: around thoughts, and before and between calls."""
 
     def __init__(self, *, held: bool, dropped: bool) -> None:
         self.dropped = dropped
@@ -221,7 +220,7 @@ class _Space:
         self._waiting = ""
 
     def take(self, text: str) -> str:
-        """Take the next text, give what of it, and of what waited, is certainly to be seen."""
+        """Take the next text; return what is certainly shown of it and of what waited."""
         if self.dropped:
             text = text.lstrip()
             self.dropped = not text
@@ -237,7 +236,7 @@ class _Space:
         self._waiting = ""
 
     def rest(self) -> str:
-        """Give what waits."""
+        """Return what waits."""
         return self._waiting
 
 
@@ -245,7 +244,7 @@ class _LogprobQueue:
     """Log-probabilities of tokens whose text is not certain yet."""
 
     def __init__(self) -> None:
-        # The detokenizer gives a token's text late, or in one piece with the next one's.
+        # The detokenizer returns a token's text late, or together with the next one's.
         self._decoder = getincrementaldecoder("utf-8")("replace")
         self._begins_with_space = False
         self._written = 0
@@ -254,7 +253,7 @@ class _LogprobQueue:
         self._back: list[TokenLogprob] = []
 
     def add(self, logprob: TokenLogprob | None) -> None:
-        """Take the entry of the next token, None where nobody asked for it."""
+        """Take the entry of the next token, None if the request does not ask for it."""
         if logprob is None:
             return
         text = self._decoder.decode(logprob.token.bytes)
@@ -264,7 +263,7 @@ class _LogprobQueue:
         self._waiting.append((start, self._written, logprob))
 
     def take(self, text: str, *, stopped: bool, last: bool) -> list[TokenLogprob]:
-        """Give the entries of the next text, which is certain now."""
+        """Return the entries of the next text, which is certain now."""
         if text and self._shown == 0 and self._begins_with_space and not text.startswith(" "):
             self._shown = 1  # the detokenizer drops a space there
         self._shown += len(text)

@@ -1,8 +1,7 @@
-"""What a request needs before it can be computed, done beside the loop that computes.
+"""Turn a request into tokens and a constraint, without delaying the sequences that run.
 
-A template, a long text or a schema takes as long as its author likes; the sequences that run must
-not wait for it, so a thread prepares it, which uses no MLX. The others are not worth a thread: what
-came together should begin together.
+A template, a long text or a schema can take any time, so a thread prepares such a request, without
+MLX. Other requests are prepared at once: those that arrive together should start together.
 """
 
 import sys
@@ -17,8 +16,14 @@ import msgspec
 
 from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, BadGrammar, Constraint, Grammars, Part, Thought
-from mlxd.engine.tool_prompt import tell
-from mlxd.engine.tools import CallReader, ToolFormat, call_rule, knows_tools, tool_format
+from mlxd.engine.tools import (
+    CallReader,
+    ToolFormat,
+    call_rule,
+    describe_tools,
+    supports_tools,
+    tool_format,
+)
 from mlxd.messages import (
     ChatPrompt,
     Failed,
@@ -30,15 +35,15 @@ from mlxd.messages import (
 )
 
 _QUICK_LENGTH = 8192
-"""Characters that are cut into tokens in a few milliseconds."""
+"""Characters that are tokenised in a few milliseconds."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A request ready to be computed.
+    """A request that is ready to be computed.
 
-    `in_reasoning` says that the prompt ends inside a thought; `tools` and `calls` how the calls in
-    the answer are marked and read, None where it may have none.
+    `in_reasoning` says that the prompt ends inside a thought. `tools` is how calls are marked in
+    the answer, and `calls` reads them; both are None if it cannot have any.
     """
 
     message: Generate
@@ -53,7 +58,7 @@ class Preprocessor:
     """Prepares requests one after another."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, context_length: int) -> None:
-        """Take mlx_lm's TokenizerWrapper, the width of the logits, and the context in tokens."""
+        """Take mlx_lm's TokenizerWrapper, the width of the logits, and the context length."""
         self.grammars = Grammars(tokenizer, vocabulary)
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
@@ -62,7 +67,7 @@ class Preprocessor:
         self._submitted = self._delivered = 0  # each written by one thread
 
     def start(self, deliver: Callable[[Prepared | Failed], None]) -> None:
-        """Start the thread for what takes long, which delivers it when it is done."""
+        """Start the thread for requests that take long, which calls `deliver` with each."""
 
         def work() -> None:
             while True:
@@ -73,8 +78,8 @@ class Preprocessor:
         threading.Thread(target=work, name="preparer", daemon=True).start()
 
     def take(self, message: Generate) -> Prepared | Failed | None:
-        """Prepare a request at once, or give None and deliver it later."""
-        # The tokenizer can serve one thread at a time.
+        """Prepare a request and return it, or return None and deliver it later."""
+        # Only one thread at a time may use the tokenizer.
         if self._submitted == self._delivered and _is_quick(message.request):
             return self.prepare(message)
         self._submitted += 1
@@ -82,7 +87,7 @@ class Preprocessor:
         return None
 
     def prepare(self, message: Generate) -> Prepared | Failed:
-        """Prepare one request, or say why it cannot be."""
+        """Prepare one request, or return why it fails."""
         try:
             return self._prepare(message)
         except PromptTooLong as error:
@@ -92,8 +97,8 @@ class Preprocessor:
         except BadGrammar as error:
             reason = f"`{error.param}` cannot be compiled: {error}"
             return Failed(message.id, "invalid_request", reason, error.param)
-        except Exception as error:  # noqa: BLE001  it must end neither this thread nor other requests
-            # Without the error's text, which may have the user's in it.
+        except Exception as error:  # noqa: BLE001  it must not end this thread or other requests
+            # Without the error's text, which may contain the user's.
             traceback.print_tb(error.__traceback__, file=sys.stderr)
             reason = f"the request could not be prepared: {type(error).__name__}"
             return Failed(message.id, "generation_failed", reason)
@@ -102,7 +107,7 @@ class Preprocessor:
         request = message.request
         self._check_bias(request.logit_bias)
         if request.logprobs is not None:
-            self.grammars.token_bytes(0)  # slow the first time, and not on the other thread
+            self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
         prompt = request.prompt
         if not isinstance(prompt, ChatPrompt):
             tokens = self._reader.read(prompt)
@@ -120,16 +125,19 @@ class Preprocessor:
 
     def _read_chat(self, prompt: ChatPrompt, form: ToolFormat | None) -> list[int]:
         functions = prompt.tools.functions if prompt.tools else []
-        if form.native if form else knows_tools(self._tokenizer, prompt.template):
+        if form.native if form else supports_tools(self._tokenizer, prompt.template):
             return self._reader.read(prompt, functions or None)
-        plain = msgspec.structs.replace(prompt, messages=tell(prompt.messages, functions))
+        messages = describe_tools(prompt.messages, functions)
+        plain = msgspec.structs.replace(prompt, messages=messages)
         return self._reader.read(plain)
 
     def _constraint(
         self, request: GenerateRequest, form: ToolFormat | None, tokens: list[int]
     ) -> Constraint | None:
-        """Give what the answer is held to: the request's grammar, and the calls it demands."""
-        rule, parts = ANSWER, _answer(request)
+        """Return what constrains the answer: the request's grammar, and the calls it requires."""
+        rule, parts = ANSWER, list[Part]()
+        if (grammar := request.grammar) is not None:
+            parts = [Part("answer", grammar.kind, grammar.source, grammar.param)]
         tools = request.prompt.tools if isinstance(request.prompt, ChatPrompt) else None
         must_call = tools is not None and (tools.choice == "required" or tools.name is not None)
         if form and tools and (must_call or parts):
@@ -141,7 +149,7 @@ class Preprocessor:
         return self.grammars.compile(rule, parts, self._thought(request.prompt, tokens))
 
     def _thought(self, prompt: Prompt, tokens: list[int]) -> Thought | None:
-        """Give how the model may think before it answers the prompt."""
+        """Return how the model may think before it answers the prompt."""
         tokenizer = self._tokenizer
         if not isinstance(prompt, ChatPrompt) or not tokenizer.has_thinking:
             return None
@@ -164,7 +172,7 @@ class Preprocessor:
 
 
 def _is_quick(request: GenerateRequest) -> bool:
-    """Whether a request can be prepared within a step without anybody's noticing."""
+    """Return whether a request is prepared in no more time than a step takes."""
     if request.grammar is not None or request.logprobs is not None:
         return False
     match request.prompt:
@@ -175,10 +183,3 @@ def _is_quick(request: GenerateRequest) -> bool:
             return len(text) <= _QUICK_LENGTH
         case TokensPrompt():
             return True
-
-
-def _answer(request: GenerateRequest) -> list[Part]:
-    grammar = request.grammar
-    if grammar is None:
-        return []
-    return [Part("answer", grammar.kind, grammar.source, grammar.param)]

@@ -1,4 +1,4 @@
-"""What was computed for earlier prompts, kept in memory for prompts that begin alike."""
+"""Key-value caches of earlier prompts, kept in memory for prompts with the same prefix."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ MODEL = "model"
 
 
 class PromptCache:
-    """A token trie of key-value caches, at most `max_bytes` in all; 0 keeps none.
+    """A token trie of key-value caches, `max_bytes` in all at most; 0 disables it.
 
     A draft model has a trie of its own, under another name than `MODEL`.
     """
@@ -20,9 +20,9 @@ class PromptCache:
         self._caches = LRUPromptCache(_MAX_SEQUENCES, max_bytes)
 
     def fetch(self, tokens: list[int], of: str = MODEL) -> tuple[list[Any] | None, int]:
-        """Give a copy of the cache that covers most of `tokens`, and how many tokens it covers.
+        """Return a copy of the cache with the longest prefix of `tokens`, and the prefix's length.
 
-        At least the last token is left to compute, as its output is what generation starts from.
+        At least the last token is left to compute: generation starts from its output.
         """
         if not self.enabled:
             return None, 0
@@ -37,8 +37,8 @@ class PromptCache:
         return None, 0
 
     def keep(self, tokens: list[int], cache: list[Any], of: str = MODEL) -> None:
-        """Keep `cache`, which covers exactly `tokens`, making room by dropping the oldest."""
+        """Keep `cache`, which covers exactly `tokens`, in place of the least recently used ones."""
         if self.enabled:
-            # A slice of a batch that is not evaluated keeps the whole batch's memory alive.
+            # An unevaluated slice of a batch keeps the memory of the whole batch alive.
             mx.eval([layer.state for layer in cache])
             self._caches.insert_cache(of, tokens, cache)

@@ -1,7 +1,10 @@
 """Prompts to tokens: chat templates, role prefixes, plain text, token ids."""
 
+import ctypes
 import inspect
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -9,7 +12,6 @@ from jinja2 import TemplateError
 from mlx_lm.server import convert_chat, process_message_content
 from transformers import PreTrainedTokenizerBase
 
-from mlxd.engine.time_limit import TimeLimitReached, time_limit
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 _CHATML = (
@@ -22,11 +24,11 @@ _TEMPLATE_SECONDS = 5.0
 _FREE_ARGUMENTS = frozenset({"add_generation_prompt", "continue_final_message", "documents"})
 _LONGEST_UNCHECKED = 65536
 _SHRINKING = 4
-"""By how much a tokenizer's normalisation is trusted to shorten a text at most."""
+"""By how much a tokenizer's normalisation may shorten a text."""
 
 
 class BadPrompt(Exception):
-    """The prompt cannot be made into tokens; `param` is the field of the request at fault."""
+    """The prompt cannot be turned into tokens; `param` is the request's field at fault."""
 
     def __init__(self, message: str, param: str) -> None:
         super().__init__(message)
@@ -38,27 +40,27 @@ class PromptTooLong(BadPrompt):
 
 
 class PromptReader:
-    """Makes prompts into tokens, for one model."""
+    """Turns prompts into tokens, for one model."""
 
     def __init__(self, tokenizer: Any, context_length: int = 0) -> None:
-        """Take mlx_lm's TokenizerWrapper, and the context in tokens; 0 is one without a limit."""
+        """Take mlx_lm's TokenizerWrapper, and the context length in tokens; 0 is no limit."""
         self._tokenizer = tokenizer
         self._context_length = context_length
 
     def read(self, prompt: Prompt, tools: list[dict[str, Any]] | None = None) -> list[int]:
-        """Give the token ids of `prompt`, at least one; `tools` are for the template to tell of.
+        """Return the token ids of `prompt`, at least one; `tools` are passed to the template.
 
         Raises:
-            BadPrompt: when the template refuses the messages, an id is outside the vocabulary, or
-                nothing is left to generate from.
-            PromptTooLong: it does not fit into the context with at least one token of answer.
+            BadPrompt: the template rejects the messages, an id is outside the vocabulary, or the
+                prompt is empty.
+            PromptTooLong: the context has no room for it and one token of the answer.
         """
         tokenizer = self._tokenizer
         match prompt:
             case ChatPrompt():
                 text, param = _render(tokenizer, prompt, tools), "messages"
                 self._check_text(text, param)
-                # A template writes its own special tokens; role prefixes need the tokenizer's.
+                # A template adds special tokens itself; with role prefixes the tokenizer does.
                 special = not uses_template(tokenizer, prompt.template)
                 tokens = list(tokenizer.encode(text, add_special_tokens=special))
             case TextPrompt():
@@ -74,7 +76,7 @@ class PromptReader:
         return tokens
 
     def _check_text(self, text: str, param: str) -> None:
-        """Refuse what cannot fit before the work of cutting it into tokens."""
+        """Reject a text that cannot fit before the work of tokenising it."""
         if not self._context_length or len(text) <= _LONGEST_UNCHECKED:
             return
         least = len(text) // (self._longest_token * _SHRINKING)
@@ -83,26 +85,26 @@ class PromptReader:
 
     @cached_property
     def _longest_token(self) -> int:
-        """How many characters no token has more of, at least 1."""
+        """The length in characters of the longest token, at least 1."""
         return max(map(len, self._tokenizer.get_vocab()), default=1)
 
     def _too_long(self, size: str, param: str) -> PromptTooLong:
         return PromptTooLong(
-            f"the prompt has {size}, the model's context holds {self._context_length} "
+            f"the prompt has {size}; the model's context holds {self._context_length} "
             "with the answer",
             param,
         )
 
 
 def uses_template(tokenizer: Any, template: Template) -> bool:
-    """Whether a chat is rendered by a Jinja template, not by prefixes for the roles."""
+    """Return whether a chat is rendered by a Jinja template, not by prefixes for the roles."""
     if template.role_mapping is not None:
         return False
     return bool(tokenizer.has_chat_template or template.source or template.default)
 
 
 def begins_in_reasoning(tokenizer: Any, tokens: list[int]) -> bool:
-    """Whether the prompt ends inside a thought, which the answer then goes on with."""
+    """Return whether the prompt ends inside a thought, which the answer then continues."""
     if tokenizer.response_initial_state:
         return bool(tokenizer.response_initial_state == "reasoning")
     if not tokenizer.has_thinking:
@@ -119,10 +121,10 @@ def _render(tokenizer: Any, prompt: ChatPrompt, tools: list[Any] | None) -> str:
         process_message_content(messages)
         if not uses_template(tokenizer, template):
             return str(convert_chat(messages, template.role_mapping))
-        # The model's own template is trusted; one that a request brings along is not.
-        with time_limit(_TEMPLATE_SECONDS) if template.source else nullcontext():
+        # The model's own template is trusted; one in a request is not.
+        with _time_limit(_TEMPLATE_SECONDS) if template.source else nullcontext():
             return _apply(tokenizer, template, messages, tools)
-    except TimeLimitReached:
+    except _TimeLimitReached:
         raise BadPrompt(
             f"the chat template took more than {_TEMPLATE_SECONDS:g} s", param
         ) from None
@@ -137,7 +139,7 @@ def _render(tokenizer: Any, prompt: ChatPrompt, tools: list[Any] | None) -> str:
         ValueError,
     ) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadPrompt(f"the chat template refused the messages: {reason}", param) from error
+        raise BadPrompt(f"the chat template rejected the messages: {reason}", param) from error
 
 
 def _apply(
@@ -154,7 +156,7 @@ def _apply(
             tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **arguments)
         )
     arguments.setdefault("enable_thinking", tokenizer.has_thinking)
-    # Past the wrapper: a model with a renderer of its own would not look at the template.
+    # Past the wrapper: a model with its own renderer would ignore the template.
     renderer: PreTrainedTokenizerBase = tokenizer._tokenizer
     return str(
         renderer.apply_chat_template(
@@ -165,7 +167,7 @@ def _apply(
 
 @lru_cache
 def _reserved_arguments() -> frozenset[str]:
-    """Give the parameters of transformers' renderer that are no variables of the template."""
+    """Return the parameters of transformers' renderer that are not template variables."""
     signature = inspect.signature(PreTrainedTokenizerBase.apply_chat_template)
     return frozenset(signature.parameters) - _FREE_ARGUMENTS - {"kwargs"} | {"messages"}
 
@@ -184,3 +186,37 @@ def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:
                 f"token id {token} is outside the vocabulary of {size}", f"prompt[{index}]"
             )
     return tokens
+
+
+class _TimeLimitReached(Exception):
+    """The code ran out of its time."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TimeLimitReached in the block once it has run for `seconds`.
+
+    It interrupts Python code between two instructions: a loop, but not a single call into C.
+    """
+    thread = threading.get_ident()
+    lock = threading.Lock()
+    over = False
+
+    def interrupt() -> None:
+        with lock:
+            if not over:
+                _raise_in(thread, _TimeLimitReached)
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over = True
+        timer.cancel()
+
+
+def _raise_in(thread: int, error: type[Exception]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

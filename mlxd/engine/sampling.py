@@ -16,7 +16,7 @@ from mlxd.messages import Sampling
 
 _WORD = 0xFFFFFFFF
 _GREEDY_BELOW = 1e-6  # its inverse would leave float32
-_XTC_STREAM = 0x5851F42D  # sets the draws of xtc apart from those of the token
+_XTC_STREAM = 0x5851F42D  # keeps the draws of xtc apart from those of the token
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class Row:
     """How the tokens of one sequence are chosen.
 
     `seed` is one 32-bit word, `prompt_tokens` the length of the prompt, `logprobs` how many of the
-    likeliest tokens are told beside the chosen one; None tells nothing. xtc never leaves out one of
-    `kept_by_xtc`.
+    likeliest tokens are reported beside the chosen one; None reports nothing. xtc never leaves out
+    one of `kept_by_xtc`.
     """
 
     sampling: Sampling
@@ -37,7 +37,7 @@ class Row:
 
 
 def seed_word(seed: int | None) -> int:
-    """Give the word for a request's `seed`, a fresh one for None."""
+    """Return the word for a request's `seed`, a random one for None."""
     if seed is None:
         return secrets.randbits(32)
     return (seed ^ (seed >> 32) * 0x9E3779B1) & _WORD
@@ -56,7 +56,7 @@ class RowGroups:
         self._row_of = mx.argsort(mx.array(order)) if len(groups) > 1 else None
 
     def sample(self, logits: mx.array, positions: Sequence[int]) -> mx.array:
-        """Choose one token a row.
+        """Choose one token for each row.
 
         Args:
             logits: (rows, vocabulary).
@@ -79,7 +79,7 @@ class RowGroups:
 
 
 def choose(logits: mx.array, rows: Sequence[Row], positions: Sequence[int]) -> mx.array:
-    """Choose one token a row, as `RowGroups.sample`, for rows with the same `sampling`."""
+    """Choose one token for each row, as `RowGroups.sample`, for rows with the same `sampling`."""
     sampling = rows[0].sampling
     if sampling.temperature < _GREEDY_BELOW:
         return mx.argmax(logits, axis=-1)

@@ -1,34 +1,55 @@
 """One running request."""
 
 from collections.abc import Callable
+from typing import Any
+
+from mlx_lm.sample_utils import make_logits_processors
 
 from mlxd.engine.logprobs import Scored
 from mlxd.engine.output import FinishReason, Output
-from mlxd.engine.structured_output import Constraint
-from mlxd.messages import Event, Failed, Finished, TokenLogprob, TopLogprob, Usage
+from mlxd.engine.preprocessing import Prepared
+from mlxd.engine.sampling import Row
+from mlxd.messages import (
+    Draft,
+    Event,
+    Failed,
+    Finished,
+    GenerateRequest,
+    Started,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
 
 
 class Sequence:
-    """A request that is being computed: what came in, what has come out, whether it has ended."""
+    """A request that is being computed: its prompt, how its tokens are chosen, its output.
+
+    `draft` says which draft model guesses how many tokens ahead; 0 tokens is none.
+    """
 
     def __init__(
         self,
-        request_id: int,
+        prepared: Prepared,
+        row: Row,
         output: Output,
         token_bytes: Callable[[int], bytes],
         *,
-        prompt_tokens: int,
         cached_tokens: int,
-        constraint: Constraint | None = None,
+        max_tokens: int,
     ) -> None:
-        self.request_id = request_id
-        self._output = output
-        self._token_bytes = token_bytes
-        self._prompt_tokens = prompt_tokens
-        self._cached_tokens = cached_tokens
-        self._constraint = constraint
+        request = prepared.message.request
+        self.request_id = prepared.message.id
+        self.prompt = prepared.tokens
+        self.cached_tokens = cached_tokens
+        self.max_tokens = max_tokens
+        self.row = row
+        self.logits_processors = _logits_processors(request)
+        self.draft = request.draft or Draft("", 0)
         self.completion_tokens = 0
         self.ended = False
+        self._output = output
+        self._token_bytes = token_bytes
 
     def advance(
         self,
@@ -56,22 +77,26 @@ class Sequence:
             events.append(self._ended(self._output.finish_reason(reason)))
         return events
 
-    def _ended(self, reason: FinishReason) -> Finished | Failed:
-        failure = self._constraint.failure if self._constraint else None
-        if failure is None:
-            return self.finished(reason)
-        message = f"the answer could not be held to its grammar: {failure}"
-        return Failed(self.request_id, "generation_failed", message)
+    def started(self) -> Started:
+        """Return the first event."""
+        return Started(self.request_id, len(self.prompt), self.cached_tokens)
 
     def finished(self, reason: FinishReason) -> Finished:
-        """Give the terminal event."""
+        """Return the terminal event of a sequence that has not failed."""
         usage = Usage(
-            self._prompt_tokens,
-            self._cached_tokens,
+            len(self.prompt),
+            self.cached_tokens,
             self.completion_tokens,
             self._output.reasoning_tokens,
         )
         return Finished(self.request_id, reason, usage)
+
+    def _ended(self, reason: FinishReason) -> Finished | Failed:
+        constraint = self.row.constraint
+        if constraint is None or constraint.failure is None:
+            return self.finished(reason)
+        message = f"the answer could not be constrained to its grammar: {constraint.failure}"
+        return Failed(self.request_id, "generation_failed", message)
 
     def _logprob(self, scored: tuple[Scored, list[Scored]] | None) -> TokenLogprob | None:
         if scored is None:
@@ -83,3 +108,18 @@ class Sequence:
         token, logprob = scored
         raw = self._token_bytes(token)
         return TopLogprob(token, raw.decode(errors="replace"), raw, logprob)
+
+
+def _logits_processors(request: GenerateRequest) -> list[Any]:
+    penalties = request.penalties
+    repetition = penalties.repetition_penalty
+    processors: list[Any] = make_logits_processors(
+        request.logit_bias,
+        None if repetition == 1 else repetition,
+        penalties.repetition_context_size,
+        penalties.presence_penalty,
+        penalties.presence_context_size,
+        penalties.frequency_penalty,
+        penalties.frequency_context_size,
+    )
+    return processors

@@ -1,12 +1,12 @@
-"""An engine's life once everything is imported: wait for a model, load it, answer."""
+"""An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
 
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
-from mlxd.engine.memory import device_memory_bytes, memory_bytes
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.stats import device_memory_bytes, memory_bytes
 from mlxd.messages import (
     Abort,
     DaemonMessage,
@@ -27,7 +27,7 @@ EngineMail = Channel[Prepared | Failed]
 
 
 def serve(channel: EngineMail, first: DaemonMessage | Prepared | Failed | None) -> None:
-    """Answer until `Shutdown`; `first` is the message that came while this was imported, if any."""
+    """Serve until `Shutdown`; `first` is a message received before this was imported, if any."""
     channel.send([Warm(memory_bytes())])
     if (load := _wait_for_load(channel, first)) is None:
         return
@@ -36,13 +36,13 @@ def serve(channel: EngineMail, first: DaemonMessage | Prepared | Failed | None) 
     except ModelUnusable as error:
         channel.send([Fatal(str(error))])
         return
-    _answer(channel, model, load)
+    _serve_model(channel, model, load)
 
 
 def _wait_for_load(
     channel: EngineMail, message: DaemonMessage | Prepared | Failed | None
 ) -> Load | None:
-    """Give the model to load, or None when there will be none."""
+    """Return the model to load, or None on `Shutdown`."""
     while not isinstance(message, Load):
         match message:
             case Ping():
@@ -53,21 +53,21 @@ def _wait_for_load(
     return message
 
 
-def _answer(channel: EngineMail, model: LoadedModel, load: Load) -> None:
-    preparer = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
-    scheduler = Scheduler(model, load, preparer.grammars.token_bytes)
-    preparer.start(channel.put)
-    # What is there now stays: to look for garbage in it would only hold up a step.
+def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
+    preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
+    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes)
+    preprocessor.start(channel.put)
+    # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
     gc.enable()
     channel.send([Ready(model.context_length, memory_bytes(), device_memory_bytes())])
     while True:
-        events: list[EngineMessage] = []  # told before a step, which may take long
+        events: list[EngineMessage] = []  # sent before a step, which may take long
         for message in channel.receive(wait=not scheduler.busy):
             match message:
                 case Generate():
                     scheduler.expect(message.id)
-                    if (prepared := preparer.take(message)) is not None:
+                    if (prepared := preprocessor.take(message)) is not None:
                         events.extend(scheduler.admit(prepared))
                 case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
@@ -79,5 +79,5 @@ def _answer(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                     return
         if events:
             channel.send(events)
-        if happened := scheduler.step():
-            channel.send([*happened])
+        if stepped := scheduler.step():
+            channel.send([*stepped])

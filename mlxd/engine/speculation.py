@@ -1,7 +1,7 @@
-"""Speculative decoding: a small model guesses some tokens ahead, the large one checks them at once.
+"""Speculative decoding: a draft model guesses tokens ahead, the target model checks them at once.
 
-What comes out is what the large model alone would have said: each token is chosen from its logits,
-with the noise, penalties and grammar of that position; a guess only saves a pass where it is equal.
+The answer is the one that the target alone would give: each token is chosen from its logits, with
+the noise, penalties and grammar of that position. A guess that equals it saves a pass.
 """
 
 from typing import Any
@@ -11,36 +11,37 @@ from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_p
 
 from mlxd.engine.batch import constrain
 from mlxd.engine.logprobs import Scored, StepLogprobs
-from mlxd.engine.sampling import Row, choose
+from mlxd.engine.sampling import choose
+from mlxd.engine.sequence import Sequence
 
 Token = tuple[int, tuple[Scored, list[Scored]] | None]
-"""A token id and what is told of it, where the row asks."""
+"""A token id and its log-probabilities, if the row asks for them."""
 
 
 class Runner:
     """One model and its cache, which covers the first `covered` tokens of a sequence."""
 
     def __init__(self, name: str, model: Any, cache: list[Any] | None, covered: int) -> None:
-        """Take a model, what the prompt cache calls it, and what that has of the sequence."""
+        """Take a model, its name in the prompt cache, and what that cache has of the sequence."""
         self.name = name
         self.cache = cache or make_prompt_cache(model)
         self.covered = covered
         self._model = model
 
     def read(self, tokens: list[int]) -> None:
-        """Take tokens of the prompt."""
+        """Process tokens of the prompt."""
         self._model(mx.array([tokens]), cache=self.cache)
         mx.eval([layer.state for layer in self.cache])
         self.covered += len(tokens)
 
     def predict(self, tokens: mx.array, count: int) -> mx.array:
-        """Take tokens (n,), give the logits (count, vocabulary) after the last `count` of them."""
+        """Process tokens (n,); return the logits (count, vocabulary) of the last `count`."""
         logits: mx.array = self._model(tokens[None], cache=self.cache)[0, -count:, :]
         self.covered += tokens.shape[0]
         return logits
 
     def go_back_to(self, covered: int) -> None:
-        """Forget the tokens after the first `covered`, which may be all there are."""
+        """Forget the tokens after the first `covered`, if there are any."""
         if covered < self.covered:
             trim_prompt_cache(self.cache, self.covered - covered)
             self.covered = covered
@@ -49,31 +50,20 @@ class Runner:
 class Speculation:
     """One sequence, computed by two models."""
 
-    def __init__(
-        self,
-        prompt: list[int],
-        row: Row,
-        processors: list[Any],
-        *,
-        target: Runner,
-        draft: Runner,
-        guesses: int,
-        max_tokens: int,
-    ) -> None:
-        """Begin after `prompt`; `processors` are mlx_lm's, `guesses` the tokens guessed a round."""
-        self.tokens = list(prompt)
-        self.max_tokens = max_tokens
+    def __init__(self, sequence: Sequence, *, target: Runner, draft: Runner) -> None:
+        """Begin after the prompt of a sequence that has a draft model."""
+        self.tokens = list(sequence.prompt)
         self.target = target
         self.draft = draft
-        self._prompt_tokens = len(prompt)
-        self._row = row
-        self._processors = processors
-        self._guesses = guesses
-        self._left = max_tokens
+        self._prompt_tokens = len(sequence.prompt)
+        self._row = sequence.row
+        self._processors = sequence.logits_processors
+        self._guesses = sequence.draft.tokens
+        self._left = sequence.max_tokens
 
     @staticmethod
     def possible(model: Any) -> bool:
-        """Whether a model's cache can forget a wrong guess."""
+        """Return whether a model's cache can forget a wrong guess."""
         return bool(can_trim_prompt_cache(make_prompt_cache(model)))
 
     def prefill(self, step_size: int) -> tuple[int, int] | None:
@@ -91,7 +81,7 @@ class Speculation:
         return min(self.target.covered, self.draft.covered), self._prompt_tokens
 
     def round(self) -> list[Token]:
-        """Guess and check; give the next tokens, at least one and never more than are left."""
+        """Guess and check; return the next tokens, at least one and at most those that are left."""
         known = len(self.tokens)
         count = max(0, min(self._guesses, self._left - 1))
         guesses = self._guess(count)
@@ -107,7 +97,7 @@ class Speculation:
         return chosen
 
     def _guess(self, count: int) -> list[mx.array]:
-        """Give the next `count` tokens as the draft model would have them, each of shape (1,)."""
+        """Return the next `count` tokens that the draft model chooses, each of shape (1,)."""
         known = len(self.tokens)
         guesses: list[mx.array] = []
         fed = mx.array(self.tokens[self.draft.covered :], mx.uint32)
@@ -119,7 +109,7 @@ class Speculation:
         return guesses
 
     def _check(self, logits: mx.array, guessed: list[int]) -> list[Token]:
-        """Choose tokens from the logits (guesses + 1, vocabulary) while the guesses are right."""
+        """Choose tokens from the logits (guesses + 1, vocabulary), up to the first wrong guess."""
         if self._processors or self._row.constraint is not None:
             return self._check_one_by_one(logits, guessed)
         first = len(self.tokens) - 1
@@ -129,29 +119,28 @@ class Speculation:
         right = 0
         while right < len(guessed) and tokens[right] == guessed[right]:
             right += 1
-        return self._tell(logits, tokens[: right + 1])
+        return self._with_logprobs(logits, tokens[: right + 1])
 
     def _check_one_by_one(self, logits: mx.array, guessed: list[int]) -> list[Token]:
-        """As `_check`, where what is allowed depends on the tokens before."""
+        """Do as `_check` where the logits depend on the tokens chosen before."""
         chosen: list[Token] = []
-        said = list(self.tokens)
+        known = list(self.tokens)
         for place in range(len(guessed) + 1):
             row = logits[place : place + 1]
             for processor in self._processors:
-                row = processor(mx.array(said), row)
+                row = processor(mx.array(known), row)
             if self._row.constraint is not None:
                 row = constrain(row, [self._row], [0])
-            token: int = choose(row, [self._row], [len(said) - 1]).item()  # type: ignore[assignment]
+            token: int = choose(row, [self._row], [len(known) - 1]).item()  # type: ignore[assignment]
             if self._row.constraint is not None:
                 self._row.constraint.accept(token)
-            chosen += self._tell(row, [token])
-            said.append(token)
+            chosen += self._with_logprobs(row, [token])
+            known.append(token)
             if place < len(guessed) and token != guessed[place]:
                 break
         return chosen
 
-    def _tell(self, logits: mx.array, tokens: list[int]) -> list[Token]:
-        """Add to the tokens what the row asks to be told of them."""
+    def _with_logprobs(self, logits: mx.array, tokens: list[int]) -> list[Token]:
         top = self._row.logprobs
         if top is None:
             return [(token, None) for token in tokens]

@@ -1,9 +1,9 @@
-"""Grammars: what an answer may go on with, as llguidance computes it, laid over the logits."""
+"""Constrained decoding: grammars compiled by llguidance mask the tokens that may come next."""
 
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -19,17 +19,17 @@ from transformers import PreTrainedTokenizerFast
 from mlxd.engine.json_schema import closed, locate
 
 ANSWER = "start: @answer"
-"""The rule of an answer that matches the part named `answer`."""
+"""The rule for an answer that matches the part named `answer`."""
 
 _BITS = 32
 _ALL = 0xFFFFFFFF
 _COMPILE_SECONDS = 5.0
 _KEPT = 64  # compiled grammars
-_SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # without an end, a weak model writes spaces for ever
+_SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
 
 class BadGrammar(Exception):
-    """It cannot be compiled; `param` is the place in the request."""
+    """A grammar cannot be compiled; `param` is its place in the request."""
 
     def __init__(self, message: str, param: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class Part:
     """A grammar that a rule refers to as `@name`.
 
     `source` is a JSON schema as a JSON text, a regular expression or a Lark grammar; `param` is
-    where the request has it. A `lenient` schema may say what no grammar can check.
+    its place in the request. A `lenient` schema may have keywords that no grammar can enforce.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Thought:
-    """The tokens around a thought, which the grammar of an answer says nothing about.
+    """The tokens around a thought, which the grammar does not constrain.
 
-    `begun` says that the prompt ends inside one; `start` None that none can begin.
+    `begun` says that the prompt ends inside a thought; with `start` None, none can begin.
     """
 
     start: int | None
@@ -64,10 +64,10 @@ class Thought:
 
 
 class Constraint:
-    """What one answer may go on with; `failure` says why that is not known any more."""
+    """The tokens that may come next in one answer; `failure` says why it stopped working."""
 
     def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, thought: Thought | None) -> None:
-        """Take a matcher of this answer's own."""
+        """Take a matcher that no other answer uses."""
         self.failure: str | None = None
         self._matcher = matcher
         self._end_tokens = tokenizer.eos_tokens
@@ -78,7 +78,7 @@ class Constraint:
         self._recent: list[int] = []
 
     def accept(self, token: int) -> None:
-        """Take the token that came."""
+        """Take the token that was chosen."""
         if self._thinking:
             self._recent = [*self._recent, token][-len(self._thought_end) :]
             self._thinking = tuple(self._recent) != self._thought_end
@@ -89,7 +89,7 @@ class Constraint:
             self._fail()
 
     def allowed(self) -> NDArray[np.uint32]:
-        """Give one bit for each token of the vocabulary, the lowest of each word first."""
+        """Return one bit for each token of the vocabulary, the lowest bit of each word first."""
         bits = np.zeros(self._words, np.uint32)
         if self._thinking:
             bits[:] = _ALL
@@ -117,12 +117,12 @@ class Constraint:
 
 
 def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
-    """Give what is allowed next, a boolean array (constraints, vocabulary)."""
+    """Return which tokens are allowed next, a boolean array (constraints, vocabulary)."""
     words = np.zeros((len(constraints), _words(vocabulary)), np.uint32)
     for row, constraint in zip(words, constraints, strict=True):
         allowed = constraint.allowed()[: row.size]
         row[: allowed.size] = allowed
-    # Unpacked where the logits are: 32 times less to hand over.
+    # Unpacked on the device of the logits: 32 times less to transfer.
     bits = (mx.array(words)[:, :, None] >> mx.arange(_BITS, dtype=mx.uint32)) & 1
     return bits.reshape(len(constraints), -1)[:, :vocabulary].astype(mx.bool_)
 
@@ -139,21 +139,21 @@ class Grammars:
     def compile(
         self, rule: str, parts: Sequence[Part], thought: Thought | None = None
     ) -> Constraint:
-        """Give the constraint of one answer.
+        """Return the constraint of one answer.
 
         Args:
             rule: a Lark grammar that refers to the parts.
             parts: the grammars it refers to.
-            thought: what the model may think before, None when it does not.
+            thought: how the model may think first, None if it does not.
 
         Raises:
-            BadGrammar: a part is not valid, or asks for what cannot be checked.
+            BadGrammar: a part is not valid, or has a keyword that cannot be enforced.
         """
         matcher = self._matcher(rule, tuple(parts))
         return Constraint(matcher.deep_copy(), self._tokens, thought)
 
     def token_bytes(self, token: int) -> bytes:
-        """Give what a token stands for, b"" where it is outside the vocabulary."""
+        """Return the bytes of a token, b"" if it is outside the vocabulary."""
         if self._fast is None:
             text: str = self._tokenizer.decode([token])
             return text.encode()
@@ -169,7 +169,7 @@ class Grammars:
         size = max(self._vocabulary, len(self._tokenizer))
         ends = sorted(token for token in self._tokenizer.eos_token_ids if token < size)
         if self._fast is None or not ends:
-            raise BadGrammar("the model's tokenizer cannot be held to a grammar", "model")
+            raise BadGrammar("the model's tokenizer does not support constrained decoding", "model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
     def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
@@ -185,7 +185,7 @@ class Grammars:
         raise BadGrammar(_reason(matcher.get_error()), parts[0].param if parts else "tools")
 
     def _build(self, grammar: str) -> LLMatcher | None:
-        """Compile in a thread that is left behind when it takes too long: nothing can end it."""
+        """Compile in a thread, which is abandoned if it takes too long: nothing can end it."""
         built: SimpleQueue[LLMatcher] = SimpleQueue()
         tokens = self._tokens
 
@@ -199,29 +199,26 @@ class Grammars:
             return None
 
     def _check(self, part: Part) -> None:
-        """Raise BadGrammar when a part is at fault, with the place in it if that can be found."""
-        if (error := self._complaint(part)) is None:
+        """Raise BadGrammar if a part has an error, with the place in it if that can be found."""
+        if (error := self._error(part)) is None:
             return
         path = ""
         if part.kind == "json_schema":
 
-            def complaint(schema: dict[str, Any]) -> str | None:
-                source = json.dumps(schema)
-                return self._complaint(
-                    Part(part.name, "json_schema", source, part.param, part.lenient)
-                )
+            def check(schema: dict[str, Any]) -> str | None:
+                return self._error(replace(part, source=json.dumps(schema)))
 
-            path = locate(json.loads(part.source), complaint)
+            path = locate(json.loads(part.source), check)
         raise BadGrammar(error, part.param + path)
 
-    def _complaint(self, part: Part) -> str | None:
+    def _error(self, part: Part) -> str | None:
         grammar = json.dumps({"grammars": [_grammar(part)]})
         is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
         return _reason(messages[0]) if is_error else None
 
 
 def _grammar(part: Part) -> dict[str, Any]:
-    """Give a part as llguidance has it."""
+    """Return a part in llguidance's form."""
     if part.kind == "json_schema":
         options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
         return {
@@ -244,7 +241,7 @@ def _bit(token: int) -> np.uint32:
 
 
 def _reason(error: str) -> str:
-    """Give what is wrong in one line: llguidance draws pictures of the place, and its own state."""
+    """Return an error in one line, without llguidance's pictures of the place and its state."""
     error = error.partition("<state>")[0]
     lines = [line.strip() for line in error.splitlines()]
     first = lines[0].removesuffix(" regex parse error:") if lines else "unknown"

@@ -1,9 +1,10 @@
-"""How a model writes the calls of functions, and what a call in its answer says."""
+"""Function calls: how a model is told about functions, writes calls, and has them read."""
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from mlx_lm.tool_parsers import json_tools
@@ -22,11 +23,25 @@ _PARSER_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What mlx_lm's parsers raise for a call that is not in their form."""
+"""What mlx_lm's parsers raise for a call that they cannot read."""
+
+_INSTRUCTIONS = """\
+You can call functions. Each line is one of them, as JSON:
+<tools>
+{tools}
+</tools>
+To call one, write its name and its arguments as JSON, in this form and with nothing around it:
+{start}
+{{"name": "a_name", "arguments": {{"an_argument": "its value"}}}}
+{end}
+The result comes as the next message, in <tool_response></tool_response>."""
+_RESULT_ROLES = ("tool", "function")
+
+Chat = list[dict[str, Any]]
 
 
 class BadCall(Exception):
-    """A text between the marks of a call is none."""
+    """The text between the marks of a call is not a valid call."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,8 @@ class Call:
 class ToolFormat:
     """How one family of models writes calls: between the marks `start` and `end`.
 
-    An `end` of "" is the end of the answer. `native` says that the template tells the model about
-    functions, and knows calls and results in the conversation.
+    With an `end` of "", the end of the answer ends the call. `native` says that the template
+    describes functions to the model, and renders calls and results in the conversation.
     """
 
     start: str
@@ -58,25 +73,25 @@ HERMES = ToolFormat(
     json_tools.parse_tool_call,
     native=False,
 )
-"""What a model is told to write whose own template knows no functions."""
+"""The format for a model whose own template does not support functions."""
 
 
 def tool_format(tokenizer: Any, template: Template) -> ToolFormat:
-    """Give how calls are written where a conversation is rendered with `template`."""
-    if tokenizer.has_tool_calling and knows_tools(tokenizer, template):
+    """Return how calls are written in a conversation that is rendered with `template`."""
+    if tokenizer.has_tool_calling and supports_tools(tokenizer, template):
         return ToolFormat(
             tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser, native=True
         )
     return HERMES
 
 
-def knows_tools(tokenizer: Any, template: Template) -> bool:
-    """Whether the template that renders a conversation does something with functions."""
+def supports_tools(tokenizer: Any, template: Template) -> bool:
+    """Return whether the template that renders a conversation supports functions."""
     if not uses_template(tokenizer, template):
         return False
     source = template.source or tokenizer.chat_template
     if source is None:
-        return bool(tokenizer.has_chat_template)  # rendered by code of the model's own
+        return bool(tokenizer.has_chat_template)  # rendered by the model's own code
     sources = source.values() if isinstance(source, dict) else [source]
     return any(re.search(r"\btools\b", text) for text in sources)
 
@@ -86,15 +101,15 @@ class CallReader:
 
     def __init__(self, form: ToolFormat, use: ToolUse) -> None:
         """Take how the calls are written and which there may be."""
-        self.only_one = is_only_one(use)
+        self.only_one = allows_one_call(use)
         self._form = form
         self._functions = use.functions
 
     def read(self, text: str) -> list[Call]:
-        """Give the calls in the text between two marks, at least one.
+        """Return the calls in the text between two marks, at least one.
 
         Raises:
-            BadCall: there is none, or its arguments are no JSON object.
+            BadCall: there is none, or its arguments are not a JSON object.
         """
         try:
             parsed = _parse_json(text) or self._form.parse(text, self._functions)
@@ -106,23 +121,23 @@ class CallReader:
         return calls[:1] if self.only_one else calls
 
     def as_text(self, text: str, *, ended: bool) -> str:
-        """Give what is no call as the model wrote it; `ended` says that the end mark came."""
+        """Return text that is not a call as the model wrote it; `ended`: with the end mark."""
         return self._form.start + text + (self._form.end if ended else "")
 
 
-def is_only_one(use: ToolUse) -> bool:
-    """Whether an answer may have one call and no more."""
+def allows_one_call(use: ToolUse) -> bool:
+    """Return whether an answer may have only one call."""
     return use.name is not None or not use.parallel
 
 
 def call_rule(
     form: ToolFormat, encode: Callable[[str], list[int]], use: ToolUse
 ) -> tuple[str, list[Part]]:
-    """Give the Lark rule `calls`, which an answer that must call matches, and what it refers to.
+    """Return the Lark rule `calls`, for an answer that must call, and the parts it refers to.
 
-    The call is written as JSON between the marks, whatever the family writes by itself: that can be
-    held to the schema of the arguments, and `CallReader` reads it everywhere. The marks are the
-    tokens that `encode` gives, as the model knows them.
+    Calls are written as JSON between the marks, whatever format the model was trained on: the
+    schema of the arguments can constrain that, and `CallReader` reads it for every model. The
+    marks are the tokens that `encode` returns, as the model knows them.
     """
     start, end = (" ".join(f"<[{token}]>" for token in encode(m)) for m in (form.start, form.end))
     wanted = [
@@ -134,9 +149,9 @@ def call_rule(
     lines = [f"one: {one}"]
     if form.end:
         lines.append(f'call: {start} "\\n" one "\\n" {end}')
-        lines.append("calls: call" if is_only_one(use) else "calls: call (/\\s{0,2}/ call)*")
+        lines.append("calls: call" if allows_one_call(use) else "calls: call (/\\s{0,2}/ call)*")
     else:
-        more = "" if is_only_one(use) else ' (", " one)*'
+        more = "" if allows_one_call(use) else ' (", " one)*'
         lines.append(f'calls: {start} "[" one{more} "]"')
     for index, function in wanted:
         head = f'{{"name": {json.dumps(function["name"])}, "arguments": '
@@ -157,7 +172,7 @@ def _arguments(index: int, function: dict[str, Any]) -> Part:
 
 
 def _parse_json(text: str) -> Any:
-    """Give the call or calls of a text that is JSON, None for another."""
+    """Return the call or calls of a text that is JSON, None for other texts."""
     try:
         parsed = json.loads(text)
     except ValueError:
@@ -174,3 +189,44 @@ def _call(parsed: dict[str, Any]) -> Call:
         raise TypeError(name)
     text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
     return Call(name, text, call_id if isinstance(call_id, str) else None)
+
+
+def describe_tools(messages: Chat, tools: list[dict[str, Any]]) -> Chat:
+    """Return a conversation for a template without functions: `tools` are described at its top.
+
+    Calls and results become text. Results that follow one another become one message, as roles
+    have to alternate in some templates.
+    """
+    plain: Chat = []
+    for are_results, group in groupby(messages, lambda message: message["role"] in _RESULT_ROLES):
+        if are_results:
+            results = [f"<tool_response>\n{m['content']}\n</tool_response>" for m in group]
+            plain.append({"role": "user", "content": "\n".join(results)})
+        else:
+            plain += map(_with_calls_as_text, group)
+    return _with_tools(plain, tools) if tools else plain
+
+
+def _with_tools(messages: Chat, tools: list[dict[str, Any]]) -> Chat:
+    text = _INSTRUCTIONS.format(
+        tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools),
+        start=HERMES.start,
+        end=HERMES.end,
+    )
+    if messages and messages[0]["role"] == "system":
+        first = messages[0]
+        return [{**first, "content": f"{first['content']}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
+def _with_calls_as_text(message: dict[str, Any]) -> dict[str, Any]:
+    if not message.get("tool_calls"):
+        return message
+    calls = [_written(call["function"]) for call in message["tool_calls"]]
+    rest = {key: value for key, value in message.items() if key != "tool_calls"}
+    return {**rest, "content": "\n".join(filter(None, [message["content"], *calls]))}
+
+
+def _written(function: dict[str, Any]) -> str:
+    name = json.dumps(function["name"])
+    return f'{HERMES.start}\n{{"name": {name}, "arguments": {function["arguments"]}}}\n{HERMES.end}'

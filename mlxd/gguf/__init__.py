@@ -1,11 +1,12 @@
-"""GGUF import: one GGUF file becomes one MLX model folder.
+"""GGUF import: converts one GGUF file to an MLX model folder.
 
 python -m mlxd.gguf FILE.gguf --into MODELS_DIR
 
 __main__      the command
-importer      the import from end to end
-container     the file format: metadata and where each tensor lies
-blocks        tensor types to MLX arrays, quantisation kept
-architecture  metadata to config.json, tensor names
+importer      the import from start to end
+container     the file format: metadata, and where each tensor is
+metadata      typed access to the metadata
+blocks        tensor types to MLX arrays, keeping the quantisation
+architecture  metadata to config.json, and tensor names to MLX's
 tokenizer     vocabulary to tokenizer.json
 """

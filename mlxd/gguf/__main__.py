@@ -1,7 +1,7 @@
 """`python -m mlxd.gguf FILE.gguf --into MODELS_DIR`: what `mlxctl import` runs.
 
-Progress and errors go to standard error, one line about the new model to standard output. Ends with
-0, with 1 when the file cannot be imported, with 2 on wrong usage.
+Progress and errors go to standard error, one line about the new model to standard output. The exit
+status is 0, 1 if the file cannot be imported, or 2 for wrong usage.
 """
 
 import argparse
@@ -17,23 +17,25 @@ _PROGRAM = "mlxctl import"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; gives the exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser(
-        prog=_PROGRAM, description="Make an MLX model folder out of a GGUF file."
+        prog=_PROGRAM, description="Convert a GGUF file to an MLX model folder."
     )
     parser.add_argument("file", type=Path, metavar="FILE.gguf")
     parser.add_argument("--into", type=Path, required=True, metavar="MODELS_DIR")
-    parser.add_argument("--name", default="", help="of the model (the file's name in lower case)")
+    parser.add_argument(
+        "--name", default="", help="name of the model (default: the file's name in lower case)"
+    )
     parser.add_argument(
         "--dtype",
         choices=("keep", "float32", "float16"),
         default="keep",
-        help="keep the file's quantisation, or dequantise to a type (keep)",
+        help="keep the file's quantisation, or dequantise to a type (default: keep)",
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit)
     try:
-        # Here, so that an installation that lacks something is told of like everything else.
+        # Imported here so that a missing package is reported like any other error.
         from mlxd.gguf.importer import import_gguf
 
         imported = import_gguf(
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(error.message)
         return 1
     except ImportError as error:
-        _say(f"a package it needs cannot be imported: {error}")
+        _say(f"a required package cannot be imported: {error}")
         return 1
     except KeyboardInterrupt:
         _say("interrupted")
@@ -61,8 +63,8 @@ def _say(line: str) -> None:
     print(f"{_PROGRAM}: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Ends the process as an exception, so that what was written aside is removed."""
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Exit with an exception, so that the hidden folder is removed."""
     raise SystemExit(128 + signal.SIGTERM)
 
 

@@ -1,7 +1,7 @@
-"""A GGUF file's metadata to an MLX model's config.json, and its tensor names to MLX's.
+"""Turns a GGUF file's metadata into config.json, and its tensor names into MLX's.
 
-Source: llama.cpp's convert_hf_to_gguf.py for what keys and tensors mean, the model classes of
-mlx_lm for what they become.
+Sources: llama.cpp's convert_hf_to_gguf.py for the meaning of keys and tensors, and the model
+classes of mlx_lm for what they become.
 """
 
 import math
@@ -10,20 +10,20 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET, UnsetType
 
 from mlxd.errors import InvalidRequest
 from mlxd.gguf.blocks import LAYOUTS, type_name
 from mlxd.gguf.container import Container, GGUFTensor
-from mlxd.gguf.imported_config import ImportedConfig, RopeScaling
 from mlxd.gguf.metadata import Metadata
 
 
 class _Family(msgspec.Struct, frozen=True):
-    """How an architecture differs; `model_type` and `class_name` are config.json's."""
+    """How architectures differ; `model_type` and `class_name` are those of config.json."""
 
     model_type: str
     class_name: str
-    permuted: bool = False  # query and key rows are stored in the order of interleaved rope
+    permuted: bool = False  # query and key rows are in the order of interleaved rope
     biases: bool = False  # on query, key and value
     head_norms: bool = False  # on queries and keys
 
@@ -40,8 +40,45 @@ _EMBEDDING, _HEAD, _ROPE_DIVISORS = "token_embd.weight", "output.weight", "rope_
 _LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
 
 
+class RopeScaling(msgspec.Struct, kw_only=True):
+    """The `rope_scaling` of Hugging Face configurations."""
+
+    rope_type: str
+    factor: float
+    original_max_position_embeddings: int | UnsetType = UNSET
+    low_freq_factor: float | UnsetType = UNSET
+    high_freq_factor: float | UnsetType = UNSET
+
+
+class ImportedConfig(msgspec.Struct, kw_only=True):
+    """The config.json of the model, with the keys that mlx_lm and transformers read.
+
+    In `quantization`, a layer's path maps to how it differs from the rest.
+    """
+
+    architectures: list[str]
+    model_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    vocab_size: int
+    max_position_embeddings: int
+    rope_theta: float
+    rope_traditional: bool | UnsetType = UNSET
+    rope_scaling: RopeScaling | UnsetType = UNSET
+    tie_word_embeddings: bool
+    torch_dtype: str | UnsetType = UNSET
+    bos_token_id: int | UnsetType = UNSET
+    eos_token_id: list[int] | UnsetType = UNSET
+    quantization: dict[str, object] | UnsetType = UNSET
+
+
 class Weight(msgspec.Struct, frozen=True):
-    """A tensor of the file and its path in the model, without `.weight` or `.bias`."""
+    """A tensor of the file, its path in the model, and its kind: `weight` or `bias`."""
 
     tensor: GGUFTensor
     path: str
@@ -49,64 +86,65 @@ class Weight(msgspec.Struct, frozen=True):
 
 
 class Architecture(msgspec.Struct, frozen=True):
-    """What the weights become: config.json, and every tensor of the model."""
+    """What the file becomes: config.json, and every tensor of the model."""
 
     config: ImportedConfig
     weights: list[Weight]
 
 
 def read_architecture(container: Container) -> Architecture:
-    """The architecture of the file.
+    """Return the architecture of a file.
 
-    Raises InvalidRequest for an architecture, a rope scaling, a tensor or a tensor type that cannot
-    be mapped, and for missing keys and tensors.
+    Raises:
+        InvalidRequest: its architecture, rope scaling, a tensor or a tensor type cannot be
+            imported, or keys or tensors are missing.
     """
     metadata = Metadata(container.metadata)
-    name = metadata.text("general.architecture", "")
+    name = metadata.get("general.architecture", str, "")
     family = _FAMILIES.get(name)
     if family is None:
         raise InvalidRequest(
             f"the architecture {name!r} cannot be imported; these can: {', '.join(_FAMILIES)}"
         )
-    if metadata.integer("split.count", 1) > 1:
+    if metadata.count("split.count", 1) > 1:
         raise InvalidRequest("the file is one part of several: merge them with gguf-split first")
     config = _config(container, metadata.under(f"{name}."), family)
     return Architecture(config, _weights(container, config, family))
 
 
 def _config(container: Container, metadata: Metadata, family: _Family) -> ImportedConfig:
-    if metadata.integer("expert_count", 0):
+    if metadata.count("expert_count", 0):
         raise metadata.refuse("expert_count", "no mixture of experts")
     embedding = container.tensors.get(_EMBEDDING)
     if embedding is None:
         raise InvalidRequest(f"the file lacks the tensor {_EMBEDDING}")
-    width = metadata.integer("embedding_length")
-    heads = metadata.integer("attention.head_count")
+    width = metadata.count("embedding_length")
+    heads = metadata.count("attention.head_count")
     if heads == 0:
         raise metadata.refuse("attention.head_count", "one or more")
-    head_dim = metadata.integer("attention.key_length", width // heads)
+    head_dim = metadata.count("attention.key_length", width // heads)
     for key in ("attention.value_length", "rope.dimension_count"):
-        if metadata.integer(key, head_dim) != head_dim:
+        if metadata.count(key, head_dim) != head_dim:
             raise metadata.refuse(key, f"the width of a head, {head_dim},")
     if family.model_type == "qwen2" and head_dim * heads != width:
         raise metadata.refuse("attention.key_length", f"{width} / {heads}")
-    rope_theta = metadata.number("rope.freq_base", 10000.0)
+    rope_theta = metadata.get("rope.freq_base", float, 10000.0)
     scaling = _rope_scaling(container, metadata, head_dim, rope_theta)
     return ImportedConfig(
         architectures=[family.class_name],
         model_type=family.model_type,
         hidden_size=width,
-        num_hidden_layers=metadata.integer("block_count"),
-        intermediate_size=metadata.integer("feed_forward_length"),
+        num_hidden_layers=metadata.count("block_count"),
+        intermediate_size=metadata.count("feed_forward_length"),
         num_attention_heads=heads,
-        num_key_value_heads=metadata.integer("attention.head_count_kv", heads),
+        num_key_value_heads=metadata.count("attention.head_count_kv", heads),
         head_dim=head_dim,
-        rms_norm_eps=metadata.number("attention.layer_norm_rms_epsilon"),
+        rms_norm_eps=metadata.get("attention.layer_norm_rms_epsilon", float),
         vocab_size=embedding.shape[0],
-        max_position_embeddings=metadata.integer("context_length"),
+        max_position_embeddings=metadata.count("context_length"),
         rope_theta=rope_theta,
-        rope_traditional=True if family.permuted else msgspec.UNSET,
-        rope_scaling=scaling or msgspec.UNSET,
+        rope_traditional=True if family.permuted else UNSET,
+        rope_scaling=scaling or UNSET,
         tie_word_embeddings=_HEAD not in container.tensors,
     )
 
@@ -114,7 +152,7 @@ def _config(container: Container, metadata: Metadata, family: _Family) -> Import
 def _rope_scaling(
     container: Container, metadata: Metadata, head_dim: int, base: float
 ) -> RopeScaling | None:
-    kind = metadata.text("rope.scaling.type", "none")
+    kind = metadata.get("rope.scaling.type", str, "none")
     divisors = container.tensors.get(_ROPE_DIVISORS)
     if divisors is not None and kind == "none":
         return _llama3_scaling(container, divisors, head_dim, base)
@@ -122,9 +160,9 @@ def _rope_scaling(
         raise metadata.refuse("rope.scaling.type", f"none, linear, yarn, or {_ROPE_DIVISORS} alone")
     if kind == "none":
         return None
-    scaling = RopeScaling(rope_type=kind, factor=metadata.number("rope.scaling.factor"))
+    scaling = RopeScaling(rope_type=kind, factor=metadata.get("rope.scaling.factor", float))
     if kind == "yarn":
-        scaling.original_max_position_embeddings = metadata.integer(
+        scaling.original_max_position_embeddings = metadata.count(
             "rope.scaling.original_context_length"
         )
     return scaling
@@ -133,7 +171,7 @@ def _rope_scaling(
 def _llama3_scaling(
     container: Container, divisors: GGUFTensor, head_dim: int, base: float
 ) -> RopeScaling:
-    """The parameters behind the divisors that Llama 3.1 and 3.2 files hold in their place."""
+    """Return the parameters that the divisors in Llama 3.1 and 3.2 files were computed from."""
     if divisors.type != 0 or divisors.shape != (head_dim // 2,):
         raise InvalidRequest(f"{_ROPE_DIVISORS} is not {head_dim // 2} numbers of type F32")
     stored = container.blocks(divisors).view(np.float32)[:, 0]
@@ -150,7 +188,7 @@ def _llama3_scaling(
 
 
 def _llama3_divisors(factor: float, head_dim: int, base: float) -> npt.NDArray[np.float64]:
-    """Long waves are slowed by `factor`, short ones not, those between by a share of it."""
+    """Return `factor` for long waves, 1 for short ones, and a value between for the others."""
     wavelengths = 2 * math.pi * base ** (np.arange(0, head_dim, 2) / head_dim)
     turns = _LLAMA3_CONTEXT / wavelengths
     share = np.clip((turns - _LLAMA3_LOW) / (_LLAMA3_HIGH - _LLAMA3_LOW), 0, 1)
@@ -190,7 +228,7 @@ def _weights(container: Container, config: ImportedConfig, family: _Family) -> l
 def _expected(
     config: ImportedConfig, family: _Family
 ) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Each tensor's name in the file, path in the model and shape, rows first."""
+    """Yield each tensor's name in the file, path in the model and shape, rows first."""
     width, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_dim
     keys = config.num_key_value_heads * config.head_dim

@@ -1,11 +1,11 @@
-"""GGUF tensor types to MLX arrays, quantisation kept where MLX has its equal.
+"""Turns GGUF tensor types into MLX arrays, keeping the quantisation where MLX has the same.
 
-A quantised GGUF tensor is a run of blocks, each with scales of its own. MLX's affine quantisation
+A quantised GGUF tensor is a sequence of blocks, each with its own scales. MLX's affine quantisation
 with groups of 32 holds the same numbers: value = scale * code + bias. Q6_K has groups of 16, which
-MLX has not; it is quantised anew to 8 bits.
+MLX does not support; it is quantised again, to 8 bits.
 
-Source: the block structs and dequantisation of ggml (ggml-common.h, ggml-quants.c). MLX packs codes
-as a little-endian bit stream.
+Sources: the block structs and dequantisation of ggml (ggml-common.h, ggml-quants.c). MLX packs
+codes as a little-endian bit stream.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ _BLOCKS_AT_ONCE = 1 << 16  # bounds the memory of a conversion
 
 
 class Layout(NamedTuple):
-    """A tensor type: how many elements and bytes a block has."""
+    """A tensor type: its name, and the elements and bytes of a block."""
 
     name: str
     elements: int
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A tensor in MLX's affine quantisation, groups of GROUP_SIZE."""
+    """A tensor in MLX's affine quantisation with groups of GROUP_SIZE."""
 
     weight: mx.array
     scales: mx.array
@@ -55,43 +55,26 @@ LAYOUTS = {
     30: Layout("BF16", 1, 2),
 }
 
-_OTHER_NAMES = {
-    9: "Q8_1",
-    10: "Q2_K",
-    11: "Q3_K",
-    15: "Q8_K",
-    16: "IQ2_XXS",
-    17: "IQ2_XS",
-    18: "IQ3_XXS",
-    19: "IQ1_S",
-    20: "IQ4_NL",
-    21: "IQ3_S",
-    22: "IQ2_S",
-    23: "IQ4_XS",
-    24: "I8",
-    25: "I16",
-    26: "I32",
-    27: "I64",
-    28: "F64",
-    29: "IQ1_M",
-    34: "TQ1_0",
-    35: "TQ2_0",
-    39: "MXFP4",
-}
+# Every type of ggml in the order of its numbers; "-" is one that was removed.
+_NAMES = (
+    "F32 F16 Q4_0 Q4_1 - - Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS "
+    "IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16 - - - TQ1_0 TQ2_0 "
+    "- - - MXFP4"
+)
 
 
 def type_name(kind: int) -> str:
-    """The name of a tensor type, as GGUF's tools write it."""
-    layout = LAYOUTS.get(kind)
-    return layout.name if layout else _OTHER_NAMES.get(kind, f"type {kind}")
+    """Return the name of a tensor type as GGUF's tools write it."""
+    name = dict(enumerate(_NAMES.split())).get(kind, "-")
+    return f"type {kind}" if name == "-" else name
 
 
 def as_stored(
     kind: int, shape: tuple[int, ...], blocks: Bytes, scale_type: mx.Dtype
 ) -> Packed | mx.array:
-    """The tensor quantised as it is in the file, or plain in its own type.
+    """Return a tensor as it is in the file: quantised, or plain in its own type.
 
-    `kind` is a key of LAYOUTS, `shape` rows first, `blocks` one row a block; `scale_type` is the
+    `kind` is a key of LAYOUTS, `shape` rows first, `blocks` one block a row; `scale_type` is the
     type of the scales and biases.
     """
     if kind in _PLAIN:
@@ -117,7 +100,7 @@ def as_stored(
 
 
 def dense(kind: int, shape: tuple[int, ...], blocks: Bytes, dtype: mx.Dtype) -> mx.array:
-    """The tensor's values in `dtype`, dequantised; arguments as for `as_stored`."""
+    """Return a tensor dequantised to `dtype`; the arguments are those of `as_stored`."""
     if kind in _PLAIN:
         return _PLAIN[kind](blocks).reshape(shape).astype(dtype)
     parts = [mx.array(_values(kind, blocks[part])).astype(dtype) for part in _parts(len(blocks))]
@@ -148,22 +131,14 @@ def _pack(codes: Bytes, bits: int) -> Bytes:
     return np.packbits(stream.reshape(len(codes), -1), axis=-1, bitorder="little")
 
 
-def _f32(blocks: Bytes) -> mx.array:
-    return mx.array(blocks.view(np.float32))
+_PLAIN: dict[int, Callable[[Bytes], mx.array]] = {
+    0: lambda blocks: mx.array(blocks.view(np.float32)),
+    1: lambda blocks: mx.array(blocks.view(np.float16)),
+    30: lambda blocks: mx.array(blocks.view(np.uint16)).view(mx.bfloat16),
+}
 
 
-def _f16(blocks: Bytes) -> mx.array:
-    return mx.array(blocks.view(np.float16))
-
-
-def _bf16(blocks: Bytes) -> mx.array:
-    return mx.array(blocks.view(np.uint16)).view(mx.bfloat16)
-
-
-_PLAIN: dict[int, Callable[[Bytes], mx.array]] = {0: _f32, 1: _f16, 30: _bf16}
-
-
-# Codes (n, elements), scales and biases (n, groups) of n blocks.
+# The codes (n, elements), scales and biases (n, groups) of n blocks.
 _Decoded: TypeAlias = tuple[Bytes, Floats, Floats]
 
 
@@ -173,12 +148,12 @@ def _half(blocks: Bytes, at: int) -> Floats:
 
 
 def _nibbles(packed: Bytes) -> Bytes:
-    """The low halves of all bytes, then the high ones."""
+    """Return the low halves of all bytes, then the high ones."""
     return np.concatenate([packed & 0x0F, packed >> _FOUR], axis=-1)
 
 
 def _fifth_bits(blocks: Bytes, at: int) -> Bytes:
-    """One bit of each of 32 elements, worth 16."""
+    """Return the fifth bit of each of 32 elements."""
     return np.unpackbits(blocks[:, at : at + 4], axis=-1, bitorder="little") << _FOUR
 
 
@@ -207,9 +182,9 @@ def _q8_0(blocks: Bytes) -> _Decoded:
 
 
 def _k_scales(blocks: Bytes) -> tuple[Floats, Floats]:
-    """The scales and biases of the 8 groups of a Q4_K or Q5_K block.
+    """Return the scales and biases of the 8 groups of a Q4_K or Q5_K block.
 
-    Two halves, then 12 bytes: 8 six-bit scales and 8 six-bit minimums.
+    It has two halves, then 12 bytes: 8 six-bit scales and 8 six-bit minimums.
     """
     low, middle, high = (blocks[:, start : start + 4] for start in (4, 8, 12))
     scales = np.concatenate([low & 0x3F, (high & 0x0F) | (low >> 6) << _FOUR], axis=-1)
@@ -218,7 +193,7 @@ def _k_scales(blocks: Bytes) -> tuple[Floats, Floats]:
 
 
 def _k_nibbles(packed: Bytes) -> Bytes:
-    """128 bytes to 256 elements: each 32 bytes hold one group low and the next one high."""
+    """Return 256 elements of 128 bytes: 32 bytes hold one group low and the next one high."""
     return _nibbles(packed.reshape(-1, 4, 32)).reshape(-1, 256)
 
 
@@ -233,7 +208,7 @@ def _q5_k(blocks: Bytes) -> _Decoded:
 
 
 def _q6_k(blocks: Bytes) -> Floats:
-    """A block is 16 groups of 16; each half of it, 128 elements, is stored in four runs of 32."""
+    """Return the values of blocks of 16 groups of 16, each half of them stored in 4 runs of 32."""
     low = blocks[:, :128].reshape(-1, 2, 2, 32)
     high = blocks[:, 128:192].reshape(-1, 2, 1, 32)
     run_shifts = np.array([0, 2, 4, 6], np.uint8)[:, None]

@@ -1,6 +1,6 @@
-"""The GGUF file format: metadata and where each tensor lies.
+"""The GGUF file format: metadata, and where each tensor is.
 
-Every length is checked before it is used: a damaged file gives an error, never a crash.
+Every length is checked before it is used, so a damaged file is an error and never a crash.
 
 Source: the GGUF specification, docs/gguf.md of the ggml project. Versions 2 and 3, little-endian.
 """
@@ -41,7 +41,7 @@ _DEFAULT_ALIGNMENT = 32
 
 
 class GGUFTensor(msgspec.Struct, frozen=True):
-    """Where a tensor lies; `shape` is rows first, `offset` counts from the start of the file."""
+    """Where a tensor is; `shape` is rows first, `offset` counts from the start of the file."""
 
     name: str
     shape: tuple[int, ...]
@@ -63,7 +63,7 @@ class Container:
         self._data = data
 
     def blocks(self, tensor: GGUFTensor) -> npt.NDArray[np.uint8]:
-        """The bytes of `tensor`, one row a block; its type must be one of `blocks.LAYOUTS`."""
+        """Return the bytes of `tensor`, one block a row; its type must be in `blocks.LAYOUTS`."""
         layout = LAYOUTS[tensor.type]
         count = math.prod(tensor.shape) // layout.elements
         end = tensor.offset + count * layout.size
@@ -71,16 +71,17 @@ class Container:
 
 
 def open_container(path: Path) -> Container:
-    """Read the header of the file at `path`.
+    """Open a file and read its header.
 
-    Raises InvalidRequest when it is missing, no GGUF, of another version, damaged or cut short.
+    Raises:
+        InvalidRequest: it is missing, not GGUF, of another version, damaged or cut short.
     """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
         if magic != _MAGIC:
-            raise InvalidRequest(f"{path} is not a GGUF file: it does not begin with GGUF")
+            raise InvalidRequest(f"{path} is not a GGUF file: it does not start with GGUF")
         data = np.memmap(path, dtype=np.uint8, mode="r")
     except OSError as error:
         raise InvalidRequest(f"cannot read {path}: {error.strerror}") from error
@@ -126,7 +127,7 @@ def _check_extent(path: Path, tensor: GGUFTensor, file_size: int) -> None:
 
 
 class _Cursor:
-    """Reads values one after the other."""
+    """Reads one value after the other."""
 
     def __init__(self, path: Path, data: memoryview, offset: int) -> None:
         self.offset = offset

@@ -1,4 +1,4 @@
-"""The import of a GGUF file from end to end: read, convert, write aside, rename."""
+"""The import of a GGUF file from start to end: read, convert, write to a hidden folder, rename."""
 
 import errno
 import os
@@ -14,24 +14,23 @@ import mlx.core as mx
 import msgspec
 
 from mlxd.errors import InvalidRequest, MlxdError
-from mlxd.gguf.architecture import Weight, read_architecture
+from mlxd.gguf.architecture import ImportedConfig, Weight, read_architecture
 from mlxd.gguf.blocks import GROUP_SIZE, Packed, as_stored, dense
 from mlxd.gguf.container import Container, open_container
-from mlxd.gguf.imported_config import ImportedConfig
 from mlxd.gguf.metadata import Metadata
 from mlxd.gguf.tokenizer import ImportedTokenizer, build_tokenizer
 
 Precision: TypeAlias = Literal["keep", "float32", "float16"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")  # a file name has at most 255 bytes
-_NO_NAME = "default_model"  # which means another model in a request
+_RESERVED_NAME = "default_model"  # which means the default model in a request
 _SHOWN_CHARACTERS = 40
 _DENSE = {"float32": mx.float32, "float16": mx.float16}
 _TENSORS_A_LINE = 50
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import made: the folder, its size, and the quantisation or type of its weights."""
+    """An imported model: its folder and size, and the quantisation or type of its weights."""
 
     folder: Path
     size_bytes: int
@@ -46,11 +45,14 @@ def import_gguf(
     precision: Precision = "keep",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Imported:
-    """Make the model folder `models_dir`/`name` out of the GGUF file `source`.
+    """Convert the GGUF file `source` to the model folder `models_dir`/`name`.
 
-    An empty `name` is the file's name in lower case. `precision` "keep" keeps the quantisation.
-    `progress` is given lines for a person. Nothing is left behind after a failure.
-    Raises InvalidRequest for a bad name or file, MlxdError when the folder cannot be written.
+    Without `name` it is the file's name in lower case. `precision` "keep" keeps the quantisation.
+    `progress` is called with lines for the user. A failure leaves nothing behind.
+
+    Raises:
+        InvalidRequest: the name or the file is not valid.
+        MlxdError: the folder cannot be written.
     """
     target = _target(models_dir, name or source.stem.lower())
     container = open_container(source)
@@ -65,7 +67,7 @@ def import_gguf(
     if tokenizer.bos_id is not None:
         config.bos_token_id = tokenizer.bos_id
     progress(f"writing {target}")
-    with _written_aside(target) as folder:
+    with _hidden_until_done(target) as folder:
         _write_model(folder, config, weights)
         _write_tokenizer(folder, tokenizer)
     size = sum(file.stat().st_size for file in target.iterdir())
@@ -73,15 +75,16 @@ def import_gguf(
 
 
 def _target(models_dir: Path, name: str) -> Path:
-    if name == _NO_NAME or not _NAME.fullmatch(name):
+    if name == _RESERVED_NAME or not _NAME.fullmatch(name):
         shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
         raise InvalidRequest(
-            f"{shown!r} cannot name a model: a letter or digit, then letters, digits, '.', '_' and "
-            f"'-' can, at most 200, but not {_NO_NAME}; choose another with --name"
+            f"{shown!r} is not a valid model name: use letters, digits, '.', '_' and '-', at most "
+            f"200, starting with a letter or digit, and not {_RESERVED_NAME}; choose another "
+            "with --name"
         )
     target = models_dir / name
     if target.exists():
-        raise InvalidRequest(f"{target} exists already; choose another name with --name")
+        raise InvalidRequest(f"{target} already exists; choose another name with --name")
     return target
 
 
@@ -92,9 +95,9 @@ def _convert(
     precision: Precision,
     progress: Callable[[str], None],
 ) -> dict[str, mx.array]:
-    """The model's arrays by name; completes `config` with their type and quantisation.
+    """Return the model's arrays by name, and set their type and quantisation in `config`.
 
-    All but the quantised weights get one type: with two, MLX converts at every step.
+    All arrays that are not quantised get one type: with two, MLX converts at every step.
     """
     scale_type = _fast_type()
     arrays: dict[str, mx.array] = {}
@@ -127,12 +130,12 @@ def _convert(
 
 
 def _fast_type() -> mx.Dtype:
-    """What this machine computes fast in: float16 is very slow, and inexact, on a CPU."""
+    """Return the type that this machine is fast with: on a CPU float16 is slow and inexact."""
     return mx.float16 if mx.default_device().type == mx.DeviceType.gpu else mx.float32
 
 
 def _quantization(bits: dict[str, int]) -> dict[str, object]:
-    """The entry of config.json: the commonest number of bits, and the layers with another."""
+    """Return the `quantization` of config.json: the usual bits, and the layers with others."""
     usual = Counter(bits.values()).most_common(1)[0][0]
     others = {
         path: {"group_size": GROUP_SIZE, "bits": count}
@@ -143,8 +146,8 @@ def _quantization(bits: dict[str, int]) -> dict[str, object]:
 
 
 @contextmanager
-def _written_aside(target: Path) -> Iterator[Path]:
-    """A hidden folder beside `target` that takes its name at the end, and goes away on failure."""
+def _hidden_until_done(target: Path) -> Iterator[Path]:
+    """Yield a hidden folder that becomes `target` at the end, and is removed on failure."""
     folder = target.with_name(f".import-{target.name}-{os.getpid()}")
     try:
         folder.mkdir(parents=True)
@@ -165,7 +168,7 @@ def _write_model(folder: Path, config: ImportedConfig, arrays: dict[str, mx.arra
     except RuntimeError as error:
         raise OSError(f"{error}") from error
     _write_json(folder / "config.json", config)
-    # transformers looks here, not in config.json, for the tokens that end an answer
+    # transformers reads the tokens that end an answer from here, not from config.json
     _write_json(folder / "generation_config.json", {"eos_token_id": config.eos_token_id})
 
 

@@ -1,10 +1,10 @@
-"""A GGUF file's vocabulary to tokenizer.json and what belongs to it.
+"""Turns a GGUF file's vocabulary into tokenizer.json and its companions.
 
-`gpt2` vocabularies are byte-level BPE and depend on a pre-tokenizer, which the file names; `llama`
-vocabularies are SentencePiece's BPE, where scores stand for merges.
+`gpt2` vocabularies are byte-level BPE, with a pre-tokenizer that the file names; `llama`
+vocabularies are SentencePiece's BPE, with scores in place of merges.
 
-Source: llama.cpp's llama-vocab.cpp for pre-tokenizers and defaults, the public tokenizer.json of
-each model family for the same in Hugging Face's terms.
+Sources: llama.cpp's llama-vocab.cpp for pre-tokenizers and defaults, and the public tokenizer.json
+of each model family for the same in the form of Hugging Face.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from mlxd.gguf.metadata import Metadata
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _SPACE = "▁"
 
-# Tokens that end a turn or a text, whatever the file calls its end of sequence.
+# Tokens that end a turn or a text, whichever of them the file names as its end of sequence.
 _ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>")
 _ENDING_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _ROLES = {
@@ -45,12 +45,12 @@ _LLAMA3_OR_QWEN2 = (
 
 
 class _PreTokenizer(msgspec.Struct, frozen=True):
-    """How a text is cut before byte-level BPE: by one pattern after the other."""
+    """How text is split before byte-level BPE: by one pattern after the other."""
 
     patterns: tuple[str, ...]
-    whole_words: bool = False  # a word that is a token is not built from merges
-    composed: bool = False  # to Unicode's NFC first
-    begins: bool = False  # a text begins with BOS unless the file says otherwise
+    whole_words: bool = False  # a word that is a token is not made of merges
+    composed: bool = False  # normalised to Unicode's NFC first
+    begins: bool = False  # text starts with BOS unless the file says otherwise
 
 
 _LLAMA3 = _PreTokenizer((_LLAMA3_OR_QWEN2 % "{1,3}",), whole_words=True, begins=True)
@@ -68,7 +68,7 @@ _PRE_TOKENIZERS = {
 
 
 class ImportedTokenizer(msgspec.Struct, frozen=True):
-    """What a model folder holds about its tokens; `bos_id` is None without such a token."""
+    """The tokenizer files of a model folder, and its special tokens; `bos_id` may be missing."""
 
     tokenizer: Tokenizer
     config: dict[str, str | bool]
@@ -78,7 +78,7 @@ class ImportedTokenizer(msgspec.Struct, frozen=True):
 
 
 class _Vocabulary(msgspec.Struct, frozen=True):
-    """The tokens by id, and the kind of each."""
+    """The tokens by id, with their kinds."""
 
     tokens: list[str]
     kinds: list[int]
@@ -86,13 +86,14 @@ class _Vocabulary(msgspec.Struct, frozen=True):
 
 
 def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
-    """The tokenizer of a file, for a model of config.json's `model_type`; takes all its metadata.
+    """Return the tokenizer of a file with that metadata, for models of that type.
 
-    Raises InvalidRequest for a tokenizer or pre-tokenizer that cannot be mapped, and for damage.
+    Raises:
+        InvalidRequest: its tokenizer or pre-tokenizer cannot be imported, or it is damaged.
     """
-    chat_template = metadata.text("tokenizer.chat_template", "")
+    chat_template = metadata.get("tokenizer.chat_template", str, "")
     metadata = metadata.under("tokenizer.ggml.")
-    build = _BUILDERS.get(metadata.text("model", ""))
+    build = _BUILDERS.get(metadata.get("model", str, ""))
     if build is None:
         raise metadata.refuse("model", " or ".join(_BUILDERS))
     vocabulary = _vocabulary(metadata)
@@ -107,7 +108,7 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
         if (index := _token_id(metadata, key, vocabulary)) is not None
     }
     bos = roles.get("bos_token")
-    if bos is not None and metadata.flag("add_bos_token", begins):
+    if bos is not None and metadata.get("add_bos_token", bool, begins):
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, vocabulary.ids[bos])]
         )
@@ -125,28 +126,28 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
 
 
 def _vocabulary(metadata: Metadata) -> _Vocabulary:
-    tokens, kinds = metadata.texts("tokens"), metadata.integers("token_type")
+    tokens, kinds = metadata.get("tokens", list[str]), metadata.get("token_type", list[int])
     if len(kinds) != len(tokens):
         raise metadata.refuse("token_type", f"one value for each of {len(tokens)} tokens")
     ids = {token: index for index, token in enumerate(tokens)}
     if len(ids) != len(tokens):
-        raise metadata.refuse("tokens", "a list without repetition")
+        raise metadata.refuse("tokens", "a list without duplicates")
     return _Vocabulary(tokens, kinds, ids)
 
 
 def _byte_level(
     metadata: Metadata, vocabulary: _Vocabulary, model_type: str
 ) -> tuple[Tokenizer, bool]:
-    pre = _PRE_TOKENIZERS.get(metadata.text("pre", ""))
+    pre = _PRE_TOKENIZERS.get(metadata.get("pre", str, ""))
     if pre is None:
         raise metadata.refuse("pre", ", ".join(_PRE_TOKENIZERS))
     if model_type == "qwen2" and pre is not _QWEN2:
         raise metadata.refuse("pre", "qwen2 with this architecture")
     merges = []
-    for merge in metadata.texts("merges"):
+    for merge in metadata.get("merges", list[str]):
         left, _, right = merge.partition(" ")
         if not {left, right, left + right} <= vocabulary.ids.keys():
-            raise InvalidRequest(f"tokenizer.ggml.merges holds {merge!r}, which makes no token")
+            raise InvalidRequest(f"tokenizer.ggml.merges has {merge!r}, which is not a token")
         merges.append((left, right))
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary.ids, merges=merges, ignore_merges=pre.whole_words)
@@ -166,7 +167,7 @@ def _sentence_piece(
 ) -> tuple[Tokenizer, bool]:
     if model_type == "qwen2":
         raise metadata.refuse("model", "gpt2 with this architecture")
-    scores = metadata.numbers("scores")
+    scores = metadata.get("scores", list[float])
     if len(scores) != len(vocabulary.tokens):
         raise metadata.refuse("scores", f"one value for each of {len(vocabulary.tokens)} tokens")
     unknown = vocabulary.tokens[_token_id(metadata, "unknown_token_id", vocabulary) or 0]
@@ -181,7 +182,7 @@ def _sentence_piece(
     )
     spaces: normalizers.Normalizer = normalizers.Replace(" ", _SPACE)
     back = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    if metadata.flag("add_space_prefix", True):
+    if metadata.get("add_space_prefix", bool, True):
         spaces = normalizers.Sequence([normalizers.Prepend(_SPACE), spaces])
         back.append(decoders.Strip(" ", left=1))
     tokenizer.normalizer = spaces
@@ -190,7 +191,7 @@ def _sentence_piece(
 
 
 def _merges_of_scores(vocabulary: _Vocabulary, scores: list[float]) -> list[tuple[str, str]]:
-    """Every way to make a token out of two, those of the best token first."""
+    """Return every way to make a token of two others, those of the best token first."""
     ids = vocabulary.ids
     ranked = sorted(range(len(scores)), key=lambda index: -scores[index])
     merges = []
@@ -221,7 +222,7 @@ def _added(vocabulary: _Vocabulary, kind: int, *, special: bool) -> list[AddedTo
 def _token_id(metadata: Metadata, key: str, vocabulary: _Vocabulary) -> int | None:
     if not metadata.has(key):
         return None
-    index = metadata.integer(key)
+    index = metadata.count(key)
     if index >= len(vocabulary.tokens):
         raise metadata.refuse(key, f"a token below {len(vocabulary.tokens)}")
     return index

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
 from mlxd.messages import Usage
-from mlxd.pool.timing import Timing
+from mlxd.pool.request import Timing
 
 _log = logging.getLogger("mlxd.http")
 
@@ -88,8 +88,7 @@ def _log_request(scope: Scope, record: Record, seconds: float) -> None:
     level = logging.WARNING if (record.status or 0) >= _SERVER_ERROR else logging.INFO
     _log.log(
         level,
-        "%s %s %s %s %.1fms%s",
-        record.request_id,
+        "%s %s %s %.1fms%s",
         method,
         path,
         record.status or "-",

@@ -112,8 +112,7 @@ def _log_unexpected(error: Exception, record: Record) -> None:
     # Without the text of the exception, which may quote the prompt.
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error(
-        "%s: unexpected %s\n%s",
-        record.request_id,
+        "unexpected %s\n%s",
         type(error).__name__,
         frames,
         extra={"details": {"request": record.request_id}},

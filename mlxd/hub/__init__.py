@@ -1,14 +1,18 @@
-"""Models from the model hub: a process of its own, the only code that imports huggingface_hub.
+"""Downloads from the model hub, each in a process of its own.
 
-The daemon runs `python -m mlxd.hub` for each repository it is asked for and reads `protocol.py`'s
-lines from its output; both know where an unfinished download lies (`staging.py`) and how a
-repository is named (`reference.py`). These three import nothing heavy.
+In the daemon, which imports nothing heavy:
 
-__main__.py     the process: what it is told, its last line, its end when the daemon ends
-download.py     one pull, top-down: ask, judge, fetch, verify, install
-repository.py   asking the hub, and what its refusals mean
-compatibility.py  which files of a repository are needed, and why it may be refused
-fetch.py        one file, resumed where it broke off, and its hash
-retry.py        how long to wait, and how often to try again
-meter.py        how far it is, told a few times a second
+pulls             the pulls that were started, and what becomes of them
+download_process  one download process, from its start to its last report
+reference         the name of a repository and its revision
+
+In the process (`python -m mlxd.hub`), the only code that imports huggingface_hub:
+
+download          one download from start to end
+repository        asking the hub, and what its errors mean
+compatibility     what is refused, and which files a model needs
+fetch             one file, resumed where it stopped, and its hash
+retry, meter      trying again; reporting progress
+
+In both: `protocol`, what the process reports, and `staging`, where an unfinished download lies.
 """

@@ -1,7 +1,7 @@
-"""`python -m mlxd.hub OWNER/NAME REVISION --into MODELS_DIR --memory-limit BYTES`: one pull.
+"""`python -m mlxd.hub OWNER/NAME REVISION --into MODELS_DIR --memory-limit BYTES`: one download.
 
-The daemon runs it. It tells how far it is as `report.py` says, and ends when its standard input
-does: with the daemon, however that died. What has come is on disk then; the next one goes on there.
+The daemon runs it. It reports as `protocol.py` says, and exits when its standard input ends, which
+is when the daemon does, however that died. The next download resumes with what is on disk.
 """
 
 import argparse
@@ -11,60 +11,53 @@ import sys
 import threading
 from pathlib import Path
 
-from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
-from mlxd.hub.protocol import DownloadFailed, FailureKind, Report, encode_line
+from mlxd.errors import MlxdError, PullFailed
+from mlxd.hub.protocol import DownloadFailed, Report, encode_line
 from mlxd.hub.reference import Reference
 
-_KINDS: dict[type[MlxdError], FailureKind] = {
-    PullRefused: "refused",
-    PullFailed: "failed",
-    HubUnreachable: "unreachable",
-}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    """The process: one pull, and a last line about it."""
+    """Run one download, and report how it ended."""
     parser = argparse.ArgumentParser(prog="mlxd.hub", description="Download one model.")
     parser.add_argument("repo")
     parser.add_argument("revision")
     parser.add_argument("--into", type=Path, required=True)
     parser.add_argument("--memory-limit", type=int, required=True)
     options = parser.parse_args()
-    threading.Thread(target=_end_with_daemon, daemon=True).start()
+    threading.Thread(target=_exit_with_daemon, daemon=True).start()
     reference = Reference(options.repo, options.revision)
-    _say(_pull(reference, options.into, options.memory_limit))
+    _report(_download(reference, options.into, options.memory_limit))
 
 
-def _pull(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
-    # It takes most of a second, in which the end of the daemon should be noticed already.
+def _download(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
+    # These imports take most of a second, in which the daemon may end already.
     from mlxd.hub.download import Download
     from mlxd.hub.meter import Meter
     from mlxd.hub.repository import Repository
 
     try:
-        return Download(Repository(reference), models_dir, memory_limit, Meter(_say)).run()
+        return Download(Repository(reference), models_dir, memory_limit, Meter(_report)).run()
     except MlxdError as error:
-        return DownloadFailed(kind=_KINDS[type(error)], message=error.message)
+        return DownloadFailed(code=error.code, message=error.message)
     except OSError as error:
-        return DownloadFailed(kind="failed", message=_why(error, models_dir, reference))
+        message = f"{error.filename or models_dir}: {error.strerror or error}"
+        if error.errno in _FULL:
+            message = (
+                f"the disk of {models_dir} is full: free some space, then resume with "
+                f"`mlxctl pull {reference}`"
+            )
+        return DownloadFailed(code=PullFailed.code, message=message)
 
 
-def _why(error: OSError, models_dir: Path, reference: Reference) -> str:
-    if error.errno in _FULL:
-        return (
-            f"the disk of {models_dir} is full: make room and go on with `mlxctl pull {reference}`"
-        )
-    return f"{error.filename or models_dir}: {error.strerror or error}"
-
-
-def _say(report: Report) -> None:
+def _report(report: Report) -> None:
     line = encode_line(report)
     while line:
         line = line[os.write(sys.stdout.fileno(), line) :]
 
 
-def _end_with_daemon() -> None:
+def _exit_with_daemon() -> None:
     while os.read(0, 1024):
         pass
     os._exit(0)

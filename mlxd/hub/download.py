@@ -1,24 +1,25 @@
-"""One pull, top-down: ask, judge, fetch, verify, install."""
+"""One download from start to end: ask the hub, check, fetch, verify, install."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlxd.errors import PullFailed
-from mlxd.hub.compatibility import CONFIG, check_config, check_disk, check_memory, needed
+from mlxd.hub.compatibility import check_config, check_disk, check_memory, needed
 from mlxd.hub.fetch import fetch, is_intact
 from mlxd.hub.meter import Meter
 from mlxd.hub.protocol import Downloaded
 from mlxd.hub.repository import Repository, Snapshot
-from mlxd.hub.retry import Interrupted, Retries, RetryPolicy
-from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, link, present_in
+from mlxd.hub.retry import Retries, RetryPolicy
+from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, link, size_of
+from mlxd.models.folder import CONFIG
 
-_USUAL = RetryPolicy()
+_DEFAULT_POLICY = RetryPolicy()
 
 
 class Download:
     """The download of `repository` into `models_dir`.
 
-    A model whose weights are over `memory_limit` bytes is refused.
+    A model that needs more than `memory_limit` bytes of memory is refused.
     """
 
     def __init__(
@@ -27,139 +28,134 @@ class Download:
         models_dir: Path,
         memory_limit: int,
         meter: Meter,
-        patience: RetryPolicy = _USUAL,
+        policy: RetryPolicy = _DEFAULT_POLICY,
     ) -> None:
         self._repository = repository
         self._reference = repository.reference
         self._models_dir = models_dir
         self._memory_limit = memory_limit
         self._meter = meter
-        self._patience = patience
+        self._policy = policy
         self._staging = Staging(models_dir, self._reference.repo)
 
     def run(self) -> Downloaded:
-        """Download what is not here yet, and make a model of it.
+        """Download what is not here yet, and install the model.
 
         Raises:
-            PullRefused: it is none that can run here, and next to nothing was downloaded.
-            PullFailed: somebody has to do something first; what has come is kept.
-            HubUnreachable: the hub did not answer for too long; what has come is kept.
-            OSError: a file cannot be written; what has come is kept.
+            PullRefused: it cannot run here; no weights were downloaded.
+            PullFailed: it needs the user; what was downloaded is kept.
+            HubUnreachable: the hub did not answer for too long; what was downloaded is kept.
+            OSError: a file cannot be written; what was downloaded is kept.
         """
-        with self._staging.hold():
+        with self._staging.lock():
             self._staging.write(Pending(self._reference))
-            self._refuse_foreign_folder()
-            self._meter.enter("asking")
+            self._check_target()
             snapshot = self._ask()
             files = needed(self._reference.repo, snapshot.files)
-            size = sum(file.size for file in files)
             up_to_date = self._is_installed(snapshot, files)
             if up_to_date:
                 self._staging.remove()
             else:
                 self._prepare(files)
                 self._obtain_all(snapshot, files)
-                self._staging.install(
-                    PullRecord(
-                        self._reference.repo, self._reference.revision, snapshot.commit, files
-                    )
-                )
+                repo, revision = self._reference.repo, self._reference.revision
+                self._staging.install(PullRecord(repo, revision, snapshot.commit, files))
             return Downloaded(
                 path=str(self._staging.target),
                 commit=snapshot.commit,
-                size_bytes=size,
+                size_bytes=sum(file.size for file in files),
                 bytes_fetched=self._meter.fetched,
                 up_to_date=up_to_date,
             )
 
-    def _refuse_foreign_folder(self) -> None:
+    def _check_target(self) -> None:
         target = self._staging.target
-        if target.is_symlink() or (target.exists() and self._staging.origin() is None):
-            raise PullFailed(f"{target} is there already and was not pulled: move it away first")
+        if target.is_symlink() or (target.exists() and self._staging.installed() is None):
+            raise PullFailed(f"{target} already exists and was not pulled: move it away first")
         if (owner := target.parent) != self._models_dir and (owner / CONFIG).exists():
-            raise PullFailed(f"{owner} is a model itself: move it away first")
+            raise PullFailed(f"{owner} is itself a model: move it away first")
 
     def _ask(self) -> Snapshot:
         begun = self._staging.size_bytes() > 0
-        allowed = self._patience.tries if begun else self._patience.first_tries
-        tries = Retries(self._patience, self._meter, allowed)
-        while True:
-            try:
-                return self._repository.snapshot(self._patience.silence)
-            except Interrupted as interrupted:
-                tries.pause(interrupted)
-                self._meter.enter("asking")
+        allowed = self._policy.tries if begun else self._policy.first_tries
+
+        def ask() -> Snapshot:
+            self._meter.enter("asking")
+            return self._repository.snapshot(self._policy.silence)
+
+        return Retries(self._policy, self._meter, allowed).run(ask)
 
     def _is_installed(self, snapshot: Snapshot, files: Sequence[RepoFile]) -> bool:
-        origin = self._staging.origin()
-        if origin is None or origin.commit != snapshot.commit:
+        installed = self._staging.installed()
+        if installed is None or installed.commit != snapshot.commit:
             return False
-        return present_in(self._staging.target, files)
+        return all(self._is_in_target(file, file.name) for file in files)
+
+    def _is_in_target(self, file: RepoFile, name: str) -> bool:
+        path = self._staging.target / name
+        return path.is_file() and size_of(path) == file.size
 
     def _prepare(self, files: Sequence[RepoFile]) -> None:
-        """Take over what is here already, and see whether there is room for the rest."""
+        """Check that there is room for what is not here yet."""
         repo = self._reference.repo
         check_memory(repo, files, self._memory_limit)
         self._staging.keep_only(files)
-        if (installed := self._staging.origin()) is not None:
-            for file in installed.files:
-                self._take_over(file, files)
-        present = sum(map(self._staging.present, files))
+        self._reuse_installed(files)
+        present = sum(map(self._staging.present_bytes, files))
         size = sum(file.size for file in files)
         self._meter.plan(present, size)
         check_disk(repo, size - present, self._models_dir)
 
-    def _take_over(self, installed: RepoFile, files: Sequence[RepoFile]) -> None:
-        """Use a file of the installed model, if it is wanted and is still what it was."""
-        path, whole = self._staging.target / installed.name, self._staging.whole(installed)
-        wanted = installed.hash in {file.hash for file in files}
-        if not wanted or whole.exists() or not path.is_file():
+    def _reuse_installed(self, files: Sequence[RepoFile]) -> None:
+        """Link the files that have not changed since the last pull; they are verified as if new."""
+        if (installed := self._staging.installed()) is None:
             return
-        self._meter.enter("verifying", installed.name)
-        if is_intact(path, installed):
-            link(path, whole)
+        names = {file.hash: file.name for file in installed.files}
+        for file in files:
+            name = names.get(file.hash)
+            if name and not self._staging.present_bytes(file) and self._is_in_target(file, name):
+                link(self._staging.target / name, self._staging.part(file))
 
     def _obtain_all(self, snapshot: Snapshot, files: Sequence[RepoFile]) -> None:
+        repo = self._reference.repo
         for file in files:
             self._obtain(snapshot, file)
             if file.name == CONFIG:
-                repo = self._reference.repo
-                config = check_config(repo, self._staging.whole(file).read_bytes())
-                check_memory(repo, files, self._memory_limit, config)
+                content = self._staging.complete_file(file).read_bytes()
+                check_memory(repo, files, self._memory_limit, check_config(repo, content))
 
     def _obtain(self, snapshot: Snapshot, file: RepoFile) -> None:
-        """Make `file` whole; one that is not what it should be is fetched once more."""
-        whole, part = self._staging.whole(file), self._staging.part(file)
+        """Fetch and verify `file`; one with a wrong hash is fetched once more."""
+        part = self._staging.part(file)
         for _ in range(2):
-            if whole.exists():
+            if self._staging.complete_file(file).exists():
                 return
             self._fetch(snapshot, file, part)
             self._meter.enter("verifying", file.name)
             if is_intact(part, file):
                 self._staging.complete(file)
                 return
-            self._meter.lose(file.size)
+            self._meter.discard(file.size)
             part.unlink()
         raise PullFailed(
-            f"{file.name} of {self._reference.repo} came with a wrong hash, twice: what the hub "
-            f"sends is not what it says it is ({file.hash[:12]}…)"
+            f"{file.name} of {self._reference.repo} had a wrong hash twice: what the hub sends is "
+            f"not what it announces ({file.hash[:12]}…)"
         )
 
     def _fetch(self, snapshot: Snapshot, file: RepoFile, part: Path) -> None:
         url = self._repository.url(snapshot, file)
-        tries = Retries(self._patience, self._meter, self._patience.tries)
+        retries = Retries(self._policy, self._meter, self._policy.tries)
 
         def came(count: int) -> None:
             if count > 0:
-                tries.begin_anew()
+                retries.reset()
                 self._meter.add(count)
             else:
-                self._meter.lose(-count)
+                self._meter.discard(-count)
 
-        while True:
+        def attempt() -> None:
             self._meter.enter("downloading", file.name)
-            try:
-                with self._repository.explained():
-                    return fetch(url, file, part, self._patience.silence, came)
-            except Interrupted as interrupted:
-                tries.pause(interrupted)
+            with self._repository.errors_explained():
+                fetch(url, file, part, self._policy.silence, came)
+
+        retries.run(attempt)

@@ -1,6 +1,6 @@
-"""One file of the hub: resumed at the byte where it broke off, and its hash.
+"""One file of the hub: resumed at the byte where it stopped, and checked against its hash.
 
-huggingface_hub's own download begins each file anew in a new process and writes it ten megabytes at
+huggingface_hub's own download starts each file anew in a new process and writes it ten megabytes at
 a time, so that a break loses up to that much (2.4.0, `_download_to_tmp_and_move`). Its session, its
 headers and its errors are used.
 """
@@ -24,33 +24,28 @@ _SHA256_LENGTH = 64
 def fetch(
     url: str, file: RepoFile, part: Path, silence: float, came: Callable[[int], None]
 ) -> None:
-    """Add to `part` what is missing of `file`; each byte that came is on disk, whatever happens.
+    """Append to `part` what it lacks of `file`; each byte that came is on disk, whatever happens.
 
-    Args:
-        url: where the file is.
-        file: what it should become.
-        part: as much of it as there is.
-        silence: how many seconds nothing may come.
-        came: called with the number of bytes that came; a negative one where they came in vain.
+    The hub may be silent for `silence` seconds. `came` is called with the number of bytes that
+    came, a negative one if `part` has to start anew.
 
     Raises:
         Interrupted: the connection ended before the file did.
-        HfHubHTTPError, TransportError: as the hub or the way to it raises them.
+        HfHubHTTPError, TransportError: as huggingface_hub raises them.
         OSError: `part` cannot be written.
     """
-    # Without buffers of our own: a process that is killed has written what it counted.
+    # Unbuffered: a process that is killed has written what it counted.
     with part.open("ab", buffering=0) as out:
         have = out.tell()
         if have >= file.size:
             return
-        headers = build_hf_headers()
-        headers |= {"Accept-Encoding": "identity"}
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
         timeout = httpx2.Timeout(silence)
         with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
             hf_raise_for_status(response)
-            if response.status_code != httpx2.codes.PARTIAL_CONTENT and have:
+            if have and response.status_code != httpx2.codes.PARTIAL_CONTENT:
                 out.truncate(0)
                 came(-have)
                 have = 0
@@ -64,7 +59,7 @@ def fetch(
 
 
 def is_intact(path: Path, file: RepoFile) -> bool:
-    """Whether the bytes of `path` are those of `file`: by sha256, or as git hashes a blob."""
+    """Return whether `path` has the size and hash of `file`: its sha256, or that of a git blob."""
     digest = hashlib.sha256() if len(file.hash) == _SHA256_LENGTH else _git_digest(file.size)
     with path.open("rb", buffering=0) as stream:
         if os.fstat(stream.fileno()).st_size != file.size:

@@ -1,20 +1,25 @@
-"""What the download process tells the daemon: one JSON object a line on its standard output.
+"""What the download process reports to the daemon: one JSON object a line on standard output.
 
-Any number of `DownloadProgress`, then one `Downloaded` or `DownloadFailed`, and the process ends.
+Any number of `DownloadProgress`, then one `Downloaded` or `DownloadFailed`, and the process exits.
 """
 
 from typing import Literal
 
 import msgspec
 
+from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
+
 Phase = Literal["asking", "downloading", "verifying", "retrying"]
-FailureKind = Literal["refused", "failed", "unreachable"]
+
+_ERRORS: dict[str | None, type[MlxdError]] = {
+    error.code: error for error in (PullRefused, PullFailed, HubUnreachable)
+}
 
 
 class DownloadProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     """How far it is; `bytes_total` is None until the hub has answered.
 
-    `bytes_done` counts what need not be fetched any more; `note` says why it is `retrying`.
+    `bytes_done` counts what is on disk, `note` says why it is `retrying`.
     """
 
     phase: Phase
@@ -36,14 +41,14 @@ class Downloaded(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
 
 
 class DownloadFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """There is no model, and `message` says why in one line.
+    """There is no model, because of an error of that code and message."""
 
-    A `refused` one stays so as long as the repository is as it is, one that `failed` needs somebody
-    to do something, and where the hub was `unreachable` it is enough to try again later.
-    """
-
-    kind: FailureKind
+    code: str | None
     message: str
+
+    def error(self) -> MlxdError:
+        """Return the error."""
+        return _ERRORS.get(self.code, PullFailed)(self.message)
 
 
 Report = DownloadProgress | Downloaded | DownloadFailed
@@ -52,15 +57,15 @@ _decoder = msgspec.json.Decoder(Report)
 
 
 def encode_line(report: Report) -> bytes:
-    """Give `report` as a line."""
+    """Return `report` as a line."""
     return msgspec.json.encode(report) + b"\n"
 
 
 def decode_line(line: bytes) -> Report:
-    """Read a line.
+    """Return the report in a line.
 
     Raises:
-        msgspec.DecodeError: it is none of ours.
+        msgspec.DecodeError: the line is not a report.
     """
     report: Report = _decoder.decode(line)
     return report

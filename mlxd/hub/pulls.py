@@ -1,96 +1,91 @@
-"""Downloads from the model hub: each is a process of its own, which the daemon starts and watches.
+"""The pulls of the daemon, each a download process (`download_process`).
 
-What is wanted is noted on disk (`mlxd.hub.staging`), so that a new daemon goes on with it.
+    queued ──▶ running ──▶ done: the model is installed
+                  │
+                  ├─▶ refused: the model cannot run here; nothing is kept
+                  ├─▶ failed: the files are kept until the pull is started again or cancelled
+                  ├─▶ cancelled: the files are removed
+                  └─▶ the daemon stops: the files are kept, and the next daemon resumes the pull
+
+A pull whose process is killed has failed. A pull that is started again or resumed continues with
+the files on disk (`staging`), at the byte where it stopped.
 """
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
-from mlxd.errors import (
-    Draining,
-    HubUnreachable,
-    InvalidRequest,
-    MlxdError,
-    PullFailed,
-    PullRefused,
-)
-from mlxd.hub.protocol import Downloaded, DownloadFailed, DownloadProgress, FailureKind, decode_line
+from mlxd.errors import Draining, InvalidRequest, MlxdError, PullFailed, PullRefused
+from mlxd.hub.download_process import DOWNLOAD_COMMAND, download
+from mlxd.hub.protocol import Downloaded, DownloadProgress
 from mlxd.hub.reference import Reference
 from mlxd.hub.staging import Pending, Staging, unfinished
 
-DOWNLOAD_COMMAND = (sys.executable, "-P", "-m", "mlxd.hub")
 _AT_A_TIME = 2
-_LIVES = 3
-_MAX_LINE = 1 << 20
-_LITTLE_BYTES = 10_000_000
-_FAILURES: dict[FailureKind, type[MlxdError]] = {
-    "refused": PullRefused,
-    "failed": PullFailed,
-    "unreachable": HubUnreachable,
-}
-_ENVIRONMENT = {
-    "HF_HUB_DISABLE_XET": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 _log = logging.getLogger("mlxd.pull")
 
 
 class Pull:
-    """One download: how far it is, and its end.
-
-    `progress` is what the process said last, None where there is none yet. `error` says why it is
-    over without a model.
-    """
+    """One download: its latest `progress` if there is any, and the `error` it ended with."""
 
     def __init__(self, reference: Reference, staging: Staging) -> None:
         self.reference = reference
         self.staging = staging
         self.progress: DownloadProgress | None = None
         self.error: MlxdError | None = None
-        self.ended: asyncio.Future[Downloaded] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Task[Downloaded] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it downloads, or waits for its turn."""
+        return self._task is not None and not self._task.done()
 
     async def result(self) -> Downloaded:
-        """Wait for the end, for as many as want to know it.
+        """Wait for the end; any number of callers may.
 
         Raises:
             PullRefused, PullFailed, HubUnreachable: there is no model, and why.
-            Draining: the daemon stops; the next one goes on.
+            Draining: the daemon stops; the next one resumes the download.
         """
-        return await asyncio.shield(self.ended)
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            if self.error is None:
+                return self._task.result()
+        raise self.error or PullFailed(f"{self.reference} is not being pulled")
 
-    def succeed(self, done: Downloaded) -> None:
-        """End with a model."""
-        self.ended.set_result(done)
+    def run(self, task: asyncio.Task[Downloaded]) -> None:
+        """Let `task` do the download."""
+        self._task = task
+        task.add_done_callback(self._ended)
 
-    def fail(self, error: MlxdError) -> None:
-        """End without one."""
+    async def stop(self, error: MlxdError) -> None:
+        """End it if it runs, and raise `error` for every caller of `result`."""
+        if self._task is not None and not self._task.done():
+            self.error = error
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def show(self, progress: DownloadProgress) -> None:
+        """Take note of the progress."""
+        self.progress = progress
+
+    def _ended(self, task: asyncio.Task[Downloaded]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, MlxdError):
+            _log.error("unexpected error in the pull of %s", self.reference, exc_info=error)
+            error = PullFailed(f"internal error: {error!r}")
         self.error = error
-        self.ended.set_exception(error)
-        self.ended.exception()  # perhaps nobody waits for it
-
-    def outlive(self, task: asyncio.Task[None]) -> None:
-        """Leave nobody waiting where the task that saw it through has ended by a bug."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("the pull of %s ended in an error", self.reference, exc_info=error)
-            if not self.ended.done():
-                self.fail(PullFailed(f"internal error: {error!r}"))
 
 
 class Pulls:
-    """The downloads into `models_dir`, a few at a time; one for each repository.
+    """The pulls into `models_dir`, at most two at a time and one of each repository.
 
-    Models whose weights are over `memory_limit` bytes are refused. `command` is what is run.
+    Models that need more than `memory_limit` bytes of memory are refused. `command` is the program
+    that downloads.
     """
 
     def __init__(
@@ -100,190 +95,102 @@ class Pulls:
         self._arguments = ("--into", str(models_dir), "--memory-limit", str(memory_limit))
         self._command = command
         self._pulls: dict[str, Pull] = {}
-        self._tasks: dict[Pull, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         self._closed = False
 
     @property
     def pulls(self) -> list[Pull]:
-        """Those that run or wait, and those that have failed and left something on disk."""
+        """Those that run or wait, and those that failed and have left something on disk."""
         return list(self._pulls.values())
 
     def resume(self) -> None:
-        """Go on with what an earlier daemon has begun, but for what had failed."""
+        """Resume what an earlier daemon has begun, and list what failed."""
         for pending in unfinished(self._models_dir):
-            if pending.failed is not None:
-                self._add(pending.reference).fail(PullFailed(pending.failed))
-                continue
-            try:
-                self.start(pending.reference)
-            except PullFailed as error:
-                _log.warning("the pull of %s cannot go on: %s", pending.reference, error.message)
+            pull = self._add(pending.reference)
+            if pending.failed is None:
+                self._begin(pull)
+            else:
+                pull.error = PullFailed(pending.failed)
 
     def start(self, reference: Reference) -> Pull:
-        """Begin a download, or give the one that is on its way.
+        """Start a download, or return the one that is running.
 
         Raises:
-            InvalidRequest: another revision of the same repository is on its way.
+            InvalidRequest: another revision of the repository is being pulled.
             Draining: the daemon is stopping.
-            PullFailed: nothing can be written to the models directory.
+            PullFailed: the models directory cannot be written.
         """
         if self._closed:
-            raise Draining("the daemon is stopping: pull once it has started again")
+            raise Draining("the daemon is stopping: pull again once it is back")
         pull = self._pulls.get(reference.repo)
-        if pull is None or pull.ended.done():
+        if pull is None or not pull.running:
             pull = self._add(reference)
             try:
                 pull.staging.write(Pending(reference))
             except OSError as error:
                 del self._pulls[reference.repo]
                 raise PullFailed(f"{pull.staging.folder}: {error.strerror}") from error
-            task = asyncio.get_running_loop().create_task(self._live(pull))
-            task.add_done_callback(pull.outlive)
-            self._tasks[pull] = task
+            self._begin(pull)
         elif pull.reference != reference:
             raise InvalidRequest(
-                f"{pull.reference} is on its way: let it finish, or end it with "
-                f"`mlxctl pull {pull.reference.repo} --cancel`",
+                f"{pull.reference} is being pulled: wait for it, or cancel it with "
+                f"`mlxctl pull {reference.repo} --cancel`",
                 param="model",
             )
         return pull
 
     async def cancel(self, repo: str) -> int:
-        """End a download, remove what has come of it, and give how many bytes that were.
+        """End a download, remove what was downloaded, and return how many bytes that were.
 
         Raises:
-            InvalidRequest: there is none.
+            InvalidRequest: the repository is not being pulled.
         """
         if (pull := self._pulls.get(repo)) is None:
             raise InvalidRequest(f"{repo} is not being pulled", param="model")
-        await self._end(pull, PullFailed(f"the pull of {repo} was cancelled"))
-        size = pull.staging.size_bytes()
-        if self._pulls.get(repo) is pull:  # neither cancelled twice nor begun anew meanwhile
-            pull.staging.remove()
-            del self._pulls[repo]
+        await pull.stop(PullFailed(f"the pull of {repo} was cancelled"))
+        removed = pull.staging.size_bytes()
+        if self._pulls.get(repo) is pull:  # not cancelled twice, nor started again meanwhile
+            self._forget(pull)
         _log.info("the pull of %s was cancelled", repo)
-        return size
+        return removed
 
     async def close(self) -> None:
-        """End every process; what has come stays for the next daemon."""
+        """End every process; what was downloaded stays for the next daemon."""
         self._closed = True
-        stopped = Draining("the daemon is stopping: it goes on with the download when it is back")
-        await asyncio.gather(*(self._end(pull, stopped) for pull in list(self._tasks)))
+        error = Draining("the daemon is stopping; it resumes the download when it is back")
+        await asyncio.gather(*(pull.stop(error) for pull in self.pulls))
 
     def _add(self, reference: Reference) -> Pull:
         pull = Pull(reference, Staging(self._models_dir, reference.repo))
         self._pulls[reference.repo] = pull
         return pull
 
-    async def _end(self, pull: Pull, error: MlxdError) -> None:
-        if (task := self._tasks.get(pull)) is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        if not pull.ended.done():
-            pull.fail(error)
+    def _begin(self, pull: Pull) -> None:
+        pull.run(asyncio.get_running_loop().create_task(self._download(pull)))
 
-    async def _live(self, pull: Pull) -> None:
-        """See one download through."""
+    async def _download(self, pull: Pull) -> Downloaded:
+        reference = pull.reference
+        command = (*self._command, reference.repo, reference.revision, *self._arguments)
         try:
             async with self._slots:
-                _log.info("pulling %s", pull.reference)
-                last = await self._last_words(pull)
-        finally:
-            del self._tasks[pull]
-        if isinstance(last, Downloaded):
-            self._pulls.pop(pull.reference.repo)
-            what = "is up to date" if last.up_to_date else "has been pulled"
-            _log.info("%s %s: %s", pull.reference, what, last.path)
-            pull.succeed(last)
-        else:
-            _log.warning("%s was not pulled: %s", pull.reference, last.message)
-            self._keep_failed(pull, last)
-            pull.fail(_FAILURES[last.kind](last.message))
+                _log.info("pulling %s", reference)
+                done = await download(command, reference, pull.show)
+        except MlxdError as error:
+            _log.warning("the pull of %s failed: %s", reference, error.message)
+            self._keep_failed(pull, error)
+            raise
+        del self._pulls[reference.repo]
+        state = "is up to date" if done.up_to_date else "has been pulled"
+        _log.info("%s %s: %s", reference, state, done.path)
+        return done
 
-    def _keep_failed(self, pull: Pull, failure: DownloadFailed) -> None:
-        """Keep what is worth it; where only the hub is away the next daemon goes on.
+    def _keep_failed(self, pull: Pull, error: MlxdError) -> None:
+        if isinstance(error, PullRefused) or not pull.staging.size_bytes():
+            self._forget(pull)
+            return
+        with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
+            pull.staging.write(Pending(pull.reference, error.message))
 
-        A refusal may also come late: of a token that is no longer good, of less memory than before.
-        """
-        worth_keeping = _LITTLE_BYTES if failure.kind == "refused" else 0
-        if pull.staging.size_bytes() <= worth_keeping:
-            del self._pulls[pull.reference.repo]
-            pull.staging.remove()
-        elif failure.kind != "unreachable":
-            with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
-                pull.staging.write(Pending(pull.reference, failure.message))
-
-    async def _last_words(self, pull: Pull) -> Downloaded | DownloadFailed:
-        """Run the process, again if it is killed, and give what it said at last."""
-        for _ in range(_LIVES):
-            try:
-                process = await self._spawn(pull.reference)
-            except OSError as error:
-                return DownloadFailed(kind="failed", message=f"no process can be started: {error}")
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(_log_output(process, pull.reference))
-                    last = group.create_task(_follow(process, pull))
-                status = await process.wait()
-            finally:
-                await _terminate(process)
-            if (words := last.result()) is not None:
-                return words
-            if status >= 0:
-                break
-            _log.warning("the download of %s was killed, and goes on", pull.reference)
-        return DownloadFailed(
-            kind="failed",
-            message=f"the process that downloads {pull.reference} {_how(status)}: mlxctl logs",
-        )
-
-    async def _spawn(self, reference: Reference) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(*self._command, reference.repo, reference.revision, *self._arguments),
-            # It ends when this pipe does, which is when the daemon does.
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_MAX_LINE,
-            start_new_session=True,
-            env={**os.environ, **_ENVIRONMENT},
-        )
-
-
-async def _follow(
-    process: asyncio.subprocess.Process, pull: Pull
-) -> Downloaded | DownloadFailed | None:
-    """Take what the process says, and give its last words; None where it had none."""
-    assert process.stdout is not None  # noqa: S101  asked for above
-    async for line in process.stdout:
-        try:
-            report = decode_line(line)
-        except msgspec.DecodeError:
-            _log.warning("the download of %s says %r", pull.reference, line)
-            continue
-        if isinstance(report, DownloadProgress):
-            pull.progress = report
-        else:
-            return report
-    return None
-
-
-async def _log_output(process: asyncio.subprocess.Process, reference: Reference) -> None:
-    assert process.stderr is not None  # noqa: S101  asked for above
-    async for line in process.stderr:
-        _log.info("%s: %s", reference, line.decode(errors="replace").rstrip())
-
-
-async def _terminate(process: asyncio.subprocess.Process) -> None:
-    """End a process that may have ended."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
-def _how(status: int) -> str:
-    if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
+    def _forget(self, pull: Pull) -> None:
+        del self._pulls[pull.reference.repo]
+        pull.staging.remove()

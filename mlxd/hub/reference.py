@@ -1,4 +1,4 @@
-"""How a person names a repository of the model hub: `OWNER/NAME` or `OWNER/NAME@REVISION`."""
+"""The name of a repository of the model hub: `OWNER/NAME` or `OWNER/NAME@REVISION`."""
 
 import re
 
@@ -8,7 +8,7 @@ from mlxd.errors import InvalidRequest
 
 MAIN = "main"
 _MAX_NAME = 96
-# As the hub has them; what a folder cannot be called, such as "..", is among what this excludes.
+# The hub's own rule, which also excludes ".." and whatever else cannot be a folder's name.
 _PART = r"[A-Za-z0-9_](?:[\w.-]*[A-Za-z0-9_])?"
 _REPO = re.compile(rf"(?:{_PART}/)?{_PART}", re.ASCII)
 _REVISION = re.compile(r"[^\s\x00-\x1f\x7f~^:?*\[\\-][^\s\x00-\x1f\x7f~^:?*\[\\]{0,254}")
@@ -25,21 +25,21 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Reference:
-    """Read what a person wrote.
+    """Return the repository and revision that a user named.
 
     Raises:
-        InvalidRequest: it is no name that the hub could have given.
+        InvalidRequest: the hub has no such names.
     """
     repo, at, revision = text.partition("@")
     if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo or len(repo) > _MAX_NAME:
         raise InvalidRequest(
-            f"{text!r} is no repository of the hub; it looks like mlx-community/SmolLM2-135M-4bit, "
-            "or NAME@REVISION",
+            f"{text!r} is not a repository name; use OWNER/NAME or OWNER/NAME@REVISION, "
+            "such as mlx-community/SmolLM2-135M-4bit",
             param="model",
         )
     if at and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise InvalidRequest(
-            f"{text!r}: what follows the @ is a branch, a tag or the hash of a commit",
+            f"{text!r}: after the @ must come a branch, a tag or the hash of a commit",
             param="model",
         )
     return Reference(repo, revision or MAIN)

@@ -1,8 +1,7 @@
-"""The daemon's log: where it goes and how a line looks. Prompts and answers are never in it.
+"""The daemon's log: where it goes and how a line looks. It never contains prompts or answers.
 
-formats         a line of text, or one JSON object a line
-rotation        the file, put aside when it is full
-standard_error  what is printed beside the log, and has nobody else who keeps it small
+files    the log file, rotated by size
+formats  a line of text, or one JSON object per line
 """
 
 import logging
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from mlxd.config import LogConfig
 from mlxd.errors import StartupError
-from mlxd.logs import standard_error
+from mlxd.logs.files import PrivateRotatingFile, empty_if_large
 from mlxd.logs.formats import JsonFormatter, TextFormatter
-from mlxd.logs.rotation import RotatingFile
 
 __all__ = ["set_up"]
 
@@ -29,10 +27,10 @@ def set_up(config: LogConfig, file: Path | None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         try:
-            handler = RotatingFile(file, config.max_size, config.keep)
+            handler = PrivateRotatingFile(file, config.max_size, config.keep)
         except OSError as error:
             raise StartupError(f"log {file} cannot be written: {error.strerror}") from error
-        standard_error.keep_small()
+        empty_if_large()
     handler.setFormatter(JsonFormatter() if config.format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

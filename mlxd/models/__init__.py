@@ -1,13 +1,15 @@
-"""The models on disk: which there are, whether they are whole, and how they come and go.
+"""The models on disk. The search path finds candidates, which are read as models or broken ones.
 
-catalog        which there are, and which one a request means
-entry          what the catalog finds
-search_path    the folders that may be models; `hub_cache` those of Hugging Face's programs
-folder         one folder: what it holds, and why it cannot be used
-model_config   what its config.json says; `weights` which files there should be
-architectures  which ones the engine can run
-details        what a person may want to know of one
-adapters       the adapters, and which model one was made for
-removal        taking a model off the disk
+catalog        the models there are, and which one a name means
+search_path    where candidates are: models.dirs, the models directory, the Hugging Face cache
+hub_cache      the layout of the Hugging Face cache
+folder         reads one candidate: a model, or the reason why it cannot be used
+model_config   what a config.json says
+weights        which weight files there should be, and whether they are complete
+architectures  which kinds of models mlx_lm can run
+entry          the types of what is found
+details        what `mlxctl show` says beyond that
+adapters       the adapters, and which models they fit
+removal        removing a model from the disk
 selection      the model, adapter and draft model that a request or the configuration names
 """

@@ -1,4 +1,4 @@
-"""Which architectures the engine can run, known without importing it."""
+"""Which architectures mlx_lm can run, found without importing it."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlxd.models.model_config import ModelConfig
 
-# mlx_lm.utils.MODEL_REMAPPING's names; a test compares the two.
+# The names in mlx_lm.utils.MODEL_REMAPPING; a test compares the two.
 OTHER_NAMES = frozenset(
     {
         "deepseek_v41_text",
@@ -23,18 +23,18 @@ OTHER_NAMES = frozenset(
         "xverse",
     }
 )
-# Methods of quantisation whose packed weights mlx_lm would take for plain ones.
+# Quantisation methods whose packed weights mlx_lm would read as plain ones.
 _FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
 
 
 class Architectures:
-    """Those of the installed mlx_lm, which has one module for each; without it, any is taken."""
+    """Those of the installed mlx_lm, one module each; without mlx_lm, all are accepted."""
 
     def __init__(self) -> None:
         self._modules = _module_names()
 
     def fault(self, config: ModelConfig) -> str | None:
-        """Say why a model of that kind cannot be run; one that brings its own code may be."""
+        """Return why the model cannot run, or None; one with its own code may have any name."""
         name = config.architecture
         if not name:
             return "its config.json has no model_type"
@@ -42,12 +42,12 @@ class Architectures:
         if not known and not config.own_code:
             return f"mlx-lm has no architecture {name!r}"
         if config.quant_method in _FOREIGN_METHODS:
-            return f"it is quantised by {config.quant_method}, whose weights MLX cannot read"
+            return f"it is quantised with {config.quant_method}, which MLX cannot read"
         return None
 
 
 def _module_names() -> set[str]:
-    package = importlib.util.find_spec("mlx_lm")  # a package is found without being imported
+    package = importlib.util.find_spec("mlx_lm")  # which does not import it
     if package is None or not package.submodule_search_locations:
         return set()
     folder = Path(package.submodule_search_locations[0]) / "models"

@@ -1,11 +1,4 @@
-"""The models and adapters on disk: which there are, and which one a request means.
-
-places         the folders that may be models; hub_cache reads the layout of one of them
-folder         what one folder holds, by its weights, model_config and architectures
-entry          what is found: models, broken ones, adapters
-details        what else a person may want to know; adapters says which fit
-removal        taking models off the disk
-"""
+"""The models and adapters on disk, and which one a name means."""
 
 import difflib
 import logging
@@ -15,11 +8,11 @@ import msgspec
 
 from mlxd.config import ModelsConfig
 from mlxd.errors import InvalidRequest, ModelNotFound
-from mlxd.models.adapters import adapters
-from mlxd.models.entry import Adapter, BrokenEntry, CatalogEntry, Origin, folder_name
-from mlxd.models.folder import FolderReader, Place
+from mlxd.models.adapters import Adapter, adapters
+from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
+from mlxd.models.folder import FolderReader
 from mlxd.models.hub_cache import snapshots
-from mlxd.models.search_path import SearchPath
+from mlxd.models.search_path import candidates
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
@@ -31,60 +24,61 @@ _log = logging.getLogger("mlxd.models")
 
 
 class Catalog:
-    """The configured folders, the models directory and the hub's cache, looked at each time.
+    """The models of the search path, as they are at each call.
 
-    What is unchanged is read once. What should be a model and is none is told with the reason, and
-    never offered.
+    A folder is read again only if it has changed. Broken models are listed with the reason, and
+    never served.
     """
 
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
-        self._places = SearchPath(config.dirs)
         self._folders = FolderReader()
         self._remarks: set[str] = set()
 
     def entries(self) -> list[CatalogEntry]:
-        """Give every model, by id; where two have the same id the first one counts."""
+        """Return the models by id; of two with the same id, the first."""
         found: dict[str, CatalogEntry] = {}
-        for model in self._read(self._find()):
+        for model in self._read(self._candidates()):
             if isinstance(model, CatalogEntry):
                 found.setdefault(model.id, model)
             elif not model.stray:
-                self._remark(model.path, model.fault)
+                self._warn(model.path, model.fault)
         return sorted(found.values(), key=lambda entry: entry.id)
 
     def broken(self) -> list[BrokenEntry]:
-        """Give what should be a model and is none, by id.
+        """Return the broken models by id.
 
-        In the models directory that is everything; elsewhere there may be things for others.
+        Outside the models directory that leaves out strays, which belong to other programs.
         """
-        found = (model for model in self._read(self._find()) if isinstance(model, BrokenEntry))
+        found = (
+            model for model in self._read(self._candidates()) if isinstance(model, BrokenEntry)
+        )
         shown = (model for model in found if _own(model) or not model.stray)
         return sorted(shown, key=lambda model: (model.id, model.path))
 
     @property
     def aliases(self) -> Mapping[str, str]:
-        """What each alias stands for: an id, or the name of a folder."""
+        """The aliases, each with the id or the folder's name that it stands for."""
         return self._config.aliases
 
     def aliases_of(self, model_id: str) -> list[str]:
-        """Give the aliases of the model with that id, broken or not."""
+        """Return the aliases of the model with that id, broken or not."""
         return sorted(alias for alias in self._config.aliases if self._means(alias, model_id))
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
-        """Make `aliases` the other names of models."""
+        """Replace the aliases."""
         self._config = msgspec.structs.replace(self._config, aliases=aliases)
 
     def set_default(self, name: str) -> None:
-        """Make `name` the model that a request means which names none."""
+        """Make `name` the default model."""
         self._config = msgspec.structs.replace(self._config, default=name)
 
     def was_chosen(self, model_id: str) -> bool:
-        """Whether the model with that id is the default because it was set, not as the only one."""
+        """Return whether the model with that id is the configured default."""
         return self._means(self._config.default, model_id)
 
     def default(self) -> CatalogEntry | None:
-        """Give the model that a request means which names none; None when that is not clear."""
+        """Return the default model, if there is one."""
         try:
             return self.resolve(None)
         except ModelNotFound:
@@ -108,7 +102,7 @@ class Catalog:
         return model
 
     def find(self, name: str) -> CatalogEntry | BrokenEntry:
-        """Give the model that `name` means, broken or not, the whole ones first.
+        """Return the model that `name` means, broken or not, usable ones first.
 
         Raises:
             ModelNotFound: as `resolve` does.
@@ -120,7 +114,7 @@ class Catalog:
         return _only(name, best)
 
     def find_own(self, name: str) -> CatalogEntry | BrokenEntry:
-        """Give the model that `name` means, broken or not, the one in the models directory first.
+        """Return the model that `name` means, broken or not, the models directory first.
 
         Raises:
             ModelNotFound: as `resolve` does.
@@ -129,16 +123,16 @@ class Catalog:
         return _only(name, own) if own else self.find(name)
 
     def adapter(self, name: str) -> Adapter:
-        """Give the adapter `name`, which is never a path.
+        """Return the adapter `name`, which is never a path.
 
         Raises:
-            InvalidRequest: there is none of that name; says which there are.
+            InvalidRequest: there is no such adapter; the message lists those there are.
         """
         there = {adapter.name: adapter for adapter in adapters()}
         if (adapter := there.get(name)) is not None:
             return adapter
-        allowed = f"there is {', '.join(there)}" if there else "none is installed"
-        raise InvalidRequest(f"adapter {name!r} does not exist; {allowed}", param="adapters")
+        installed = f"installed: {', '.join(there)}" if there else "none is installed"
+        raise InvalidRequest(f"adapter {name!r} does not exist; {installed}", param="adapters")
 
     def _means(self, name: str, model_id: str) -> bool:
         try:
@@ -157,60 +151,60 @@ class Catalog:
             if len(only) == 1:
                 return only[0]
         raise ModelNotFound(
-            f"no default model is set: name one of {_listed(entry.id for entry in entries)}, "
+            f"no default model is set: request one of {_listed(entry.id for entry in entries)}, "
             "or set it with `mlxctl use MODEL`",
             param="model",
         )
 
     def _named(self, name: str) -> list[CatalogEntry | BrokenEntry]:
-        """Give what `name` is the id of, or an alias of, or the name of the folder of."""
-        places = list(self._find())
+        """Return every model that has `name` as its id, alias or folder's name, in this order."""
+        everything = list(self._candidates())
         meant = self._config.aliases.get(name, name)
         for wanted in dict.fromkeys((name, meant)):
-            if exact := list(self._read(place for place in places if place.id == wanted)):
+            if exact := list(self._read(each for each in everything if each.id == wanted)):
                 return exact
-        return list(self._read(place for place in places if folder_name(place.id) == meant))
+        return list(self._read(each for each in everything if each.name == meant))
 
     def _unknown(self, name: str) -> ModelNotFound:
         if not (entries := self.entries()):
             return _nothing_installed()
         names = [*(entry.id for entry in entries), *self._config.aliases]
         near = difflib.get_close_matches(name, names, _NEAR_NAMES)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there is {_listed(names)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"installed: {_listed(names)}"
         return ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
 
-    def _find(self) -> Iterator[Place]:
-        for place in self._places.find():
-            if place.id.isprintable():
-                yield place
+    def _candidates(self) -> Iterator[Candidate]:
+        for candidate in candidates(self._config.dirs):
+            if candidate.id.isprintable():
+                yield candidate
             else:
-                self._remark(place.folder, "its name is not UTF-8, or cannot be printed")
+                self._warn(candidate.folder, "its name is not UTF-8, or not printable")
 
-    def _read(self, places: Iterable[Place]) -> Iterator[CatalogEntry | BrokenEntry]:
-        for place in places:
-            if place.origin is Origin.HUB_CACHE:
-                model = self._revision(place)
+    def _read(self, found: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
+        for candidate in found:
+            if candidate.origin is Origin.HUB_CACHE:
+                model = self._read_repository(candidate)
             else:
-                model = self._folders.read(place)
+                model = self._folders.read(candidate)
             if model is not None:
                 yield model
 
-    def _revision(self, place: Place) -> CatalogEntry | BrokenEntry | None:
-        """Give the first revision of a repository that is whole, or else the most promising one."""
+    def _read_repository(self, repository: Candidate) -> CatalogEntry | BrokenEntry | None:
+        """Return the first usable revision; if there is none, the one most likely meant to be."""
         broken: list[BrokenEntry] = []
-        for folder in snapshots(place.folder):
-            model = self._folders.read(Place(place.id, folder, place.origin))
+        for folder in snapshots(repository.folder):
+            model = self._folders.read(Candidate(repository.id, folder, repository.origin))
             if isinstance(model, CatalogEntry):
                 return model
             broken += [model] if model else []
         return min(broken, key=lambda model: model.stray, default=None)
 
-    def _remark(self, folder: object, fault: str) -> None:
-        """Log, once, why `folder` is no model."""
-        remark = f"{str(folder)!r} is left out: {fault}"
-        if remark not in self._remarks:
-            self._remarks.add(remark)
-            _log.warning("%s", remark)
+    def _warn(self, folder: object, fault: str) -> None:
+        """Log once why `folder` is not used."""
+        warning = f"{str(folder)!r} is ignored: {fault}"
+        if warning not in self._remarks:
+            self._remarks.add(warning)
+            _log.warning("%s", warning)
 
 
 def _own(model: CatalogEntry | BrokenEntry) -> bool:
@@ -220,14 +214,14 @@ def _own(model: CatalogEntry | BrokenEntry) -> bool:
 def _only(
     name: str, models: list[CatalogEntry] | list[BrokenEntry] | list[CatalogEntry | BrokenEntry]
 ) -> CatalogEntry | BrokenEntry:
-    """Give the first of `models` where all have one id.
+    """Return the first of `models`, which must all have the same id.
 
     Raises:
-        ModelNotFound: they have not.
+        ModelNotFound: they have several.
     """
     ids = dict.fromkeys(model.id for model in models)
     if len(ids) > 1:
-        raise ModelNotFound(f"{name!r} may mean {' or '.join(ids)}: name one", param="model")
+        raise ModelNotFound(f"{name!r} is ambiguous: use {' or '.join(ids)}", param="model")
     return models[0]
 
 

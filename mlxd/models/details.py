@@ -1,4 +1,4 @@
-"""What a person may want to know of a model beyond what the catalog reads of each."""
+"""What `mlxctl show` says of a model beyond what the catalog knows."""
 
 import math
 import re
@@ -16,26 +16,26 @@ from mlxd.models.weights import TensorInfo, read_tensors
 _GROUP_SIZE = 64
 _MAX_BYTES = 50_000_000
 _FRONT_MATTER_BYTES = 20_000
-# Marks of templates that let a model think, those that mlx_lm knows and the words of gpt-oss.
+# What marks templates of thinking models: the tags that mlx_lm knows, and the words of gpt-oss.
 _THINKING = re.compile(
     r"enable_thinking|reasoning_effort|</?think>|<longcat_think>|<\|think:start\|>"
     r"|<\|channel>thought|<\|open\|>think<\|sep\|>"
 )
 _TOOLS = re.compile(r"\btools\b")
-# Numbers beside the parameters that say how those were packed.
+# Tensors that say how the parameters were packed, and are not parameters themselves.
 _SCALES = (".scales", ".biases", ".global_scale")
 _FOREIGN_SCALES = (".weight_scale", ".weight_scale_inv", ".input_scale")
 
 
 class TemplateFeatures(msgspec.Struct, frozen=True):
-    """What a chat template has a place for."""
+    """What a chat template supports."""
 
     tools: bool
     thinking: bool
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written in the folder of a model, and which adapters fit it, by name."""
+    """What the folder of a model says, and the names of the adapters that fit it."""
 
     parameters: int
     template: TemplateFeatures | None
@@ -44,18 +44,18 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_details(entry: CatalogEntry) -> Details:
-    """Read the folder of a model; what it does not say, or says absurdly, is None."""
+    """Read the folder of a model; what it does not say is None."""
     tensors = read_tensors(entry.path.glob("model*.safetensors"))
     return Details(
         parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
         template=_template(entry.path),
         license=_license(entry.path),
-        adapters=[adapter.name for adapter in adapters() if fits(adapter, entry, tensors)],
+        adapters=[adapter.name for adapter in adapters() if fits(adapter, entry.id, tensors)],
     )
 
 
 def count_parameters(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
-    """Count the parameters, which in quantised weights are several to a number."""
+    """Count the parameters; in quantised weights one number packs several."""
     return sum(_parameters(name, tensors, config) for name in tensors)
 
 
@@ -79,8 +79,8 @@ def _group_size(module: str, config: Mapping[str, Any]) -> int:
     quantization = config.get("quantization")
     if not isinstance(quantization, dict):
         return _GROUP_SIZE
-    for says in (quantization.get(module), quantization):
-        if isinstance(says, dict) and isinstance(size := says.get("group_size"), int):
+    for section in (quantization.get(module), quantization):
+        if isinstance(section, dict) and isinstance(size := section.get("group_size"), int):
             return size
     return _GROUP_SIZE
 
@@ -95,23 +95,23 @@ def _template(folder: Path) -> TemplateFeatures | None:
 
 
 def _text(template: object) -> str:
-    """Give a template's text, of several that of all together."""
+    """Return the text of a template, or of several together."""
     if isinstance(template, list):
         return "\n".join(_text(one.get("template")) for one in template if isinstance(one, dict))
     return template if isinstance(template, str) else ""
 
 
 def _license(folder: Path) -> str | None:
-    """Give the licence that the front matter of the README names."""
+    """Return the licence in the front matter of the README."""
     begin, *lines = _read(folder / "README.md", _FRONT_MATTER_BYTES).splitlines() or [""]
-    says: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in lines if begin.strip() == "---" else ():
         if line.strip() == "---":
             break
         key, _, value = line.partition(":")
-        says[key] = value.strip(" '\"")
-    name = says.get("license", "")
-    name = says.get("license_name") or name if name == "other" else name
+        fields[key] = value.strip(" '\"")
+    name = fields.get("license", "")
+    name = fields.get("license_name") or name if name == "other" else name
     return name if name and name.isprintable() else None
 
 
@@ -123,7 +123,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _read(file: Path, most: int) -> str:
-    """Give the beginning of a text file, at most `most` characters; "" when it cannot be read."""
+    """Return at most `most` characters of a text file; "" if it cannot be read."""
     try:
         if not file.is_file():
             return ""

@@ -1,48 +1,43 @@
-"""What the catalog finds: models on disk, and the adapters to apply to them."""
+"""What the catalog finds: each candidate folder is a model, or a broken one."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
-ADAPTER_WEIGHTS = "adapters.safetensors"
+from mlxd.models.adapters import Adapter
+
 CACHED_TOKENS = 1024
 
 
 class Origin(StrEnum):
-    """Whose folder a model is in; only those of the models directory are ours to remove."""
+    """Where a model was found; mlxd removes only those in the models directory."""
 
     MODELS_DIR = "models directory"
     DIRS = "models.dirs"
     HUB_CACHE = "hub cache"
 
 
-class Adapter(msgspec.Struct, frozen=True):
-    """Weights on disk that change what a model says, a LoRA or the like."""
+class Candidate(msgspec.Struct, frozen=True):
+    """A folder that may be a model, and the id that this model has."""
 
-    name: str
-    path: Path
+    id: str
+    folder: Path
+    origin: Origin
 
     @property
-    def size_bytes(self) -> int:
-        """The size of its weights as they are now, 0 when they are gone.
-
-        It is no field: an adapter that was trained anew is still the same one.
-        """
-        try:
-            return os.stat(self.path / ADAPTER_WEIGHTS).st_size
-        except OSError:
-            return 0
+    def name(self) -> str:
+        """The last part of the id."""
+        return self.id.rpartition("/")[2]
 
 
 class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on disk that can be asked for, and the adapter to apply to it, if any.
+    """One model on disk that can be used, and the adapter to apply to it, if any.
 
     `created` is in Unix seconds, `context_length` in tokens, `size_bytes` that of the weights.
-    `quantization` is like "4-bit", "4/8-bit" or "mxfp4", the type of the weights where they are not
-    quantised, None where it is unknown. `cache_bytes` is about what the cache of a conversation of
-    `cached_tokens` tokens takes, 0 when the configuration does not tell.
+    `quantization` is like "4-bit", "4/8-bit" or "mxfp4"; for weights that are not quantised it is
+    their type, and None if that is unknown. `cache_bytes` is about what the cache of a conversation
+    of `cached_tokens` tokens takes, 0 if the configuration does not tell.
     """
 
     id: str
@@ -58,7 +53,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What people read: the id, and the adapter's name."""
+        """The id, and the adapter's name, for messages."""
         return f"{self.id} with adapter {self.adapter.name}" if self.adapter else self.id
 
     @property
@@ -74,10 +69,10 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokenEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One folder that should be a model and is none, or not the whole of one.
+    """One folder that cannot be used as a model; `fault` says why.
 
-    `fault` says why. A `stray` is something else than a model that this daemon could run, or was
-    never meant to be one. `created` is in Unix seconds, `size_bytes` that of all its files.
+    A `stray` one was never meant to be a model, or is of a kind that mlxd cannot run. `created` is
+    in Unix seconds, `size_bytes` that of all its files.
     """
 
     id: str
@@ -87,8 +82,3 @@ class BrokenEntry(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
     stray: bool
     origin: Origin = Origin.MODELS_DIR
-
-
-def folder_name(model_id: str) -> str:
-    """Give the last part of an id, which is the name of the model's folder."""
-    return model_id.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""One model folder: what it holds, and why it cannot be used, read anew only when it changed."""
+"""Reading one candidate folder: the model in it, or why it cannot be used."""
 
 import os
 import stat
@@ -8,20 +8,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mlxd.models.adapters import ADAPTER_WEIGHTS
 from mlxd.models.architectures import Architectures
-from mlxd.models.entry import ADAPTER_WEIGHTS, CACHED_TOKENS, BrokenEntry, CatalogEntry, Origin
+from mlxd.models.entry import CACHED_TOKENS, BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import read_config
 from mlxd.models.weights import INDEX, Weights, is_weights, read_weights
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 10_000_000
 _PYTORCH = (".bin", ".pt", ".pth")
-# Changes that are nearer together may leave one and the same time on a file.
+# Two changes within this time may leave the same timestamp.
 _CLOCK_TICK_NS = 2_000_000_000
 
 
 class _Stamp(NamedTuple):
-    """What changes when a file does."""
+    """What differs once a file has changed."""
 
     changed_ns: int
     size: int
@@ -29,42 +30,34 @@ class _Stamp(NamedTuple):
     mode: int
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A folder that may be a model, and the id that the model in it has."""
-
-    id: str
-    folder: Path
-    origin: Origin
-
-
 class _Reading(msgspec.Struct, frozen=True):
-    """What was read, and the files it depends on as they were."""
+    """What was found, and the stamps of the files it depends on."""
 
     found: CatalogEntry | BrokenEntry
     stamps: dict[Path, _Stamp | None]
 
 
 class FolderReader:
-    """Reads folders, and remembers what it read."""
+    """Reads candidates, and reads one again only if its files have changed."""
 
     def __init__(self) -> None:
         self._architectures = Architectures()
-        self._known: dict[Place, _Reading] = {}
+        self._known: dict[Candidate, _Reading] = {}
 
-    def read(self, place: Place) -> CatalogEntry | BrokenEntry | None:
-        """Give the model in a folder, or what is wrong with it; None when there is no folder."""
-        known = self._known.get(place)
+    def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
+        """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
+        known = self._known.get(candidate)
         if known is not None and all(_stamp(file) == stamp for file, stamp in known.stamps.items()):
             return known.found
-        self._known.pop(place, None)
-        if (reading := self._read(place)) is None:
+        self._known.pop(candidate, None)
+        if (reading := self._read(candidate)) is None:
             return None
-        if not _may_change_unseen(reading):
-            self._known[place] = reading
+        if _is_settled(reading):
+            self._known[candidate] = reading
         return reading.found
 
-    def _read(self, place: Place) -> _Reading | None:
-        folder, file = place.folder, place.folder / CONFIG
+    def _read(self, candidate: Candidate) -> _Reading | None:
+        folder, file = candidate.folder, candidate.folder / CONFIG
         stamps = {path: _stamp(path) for path in (folder, file)}
         try:
             names = [name for name in os.listdir(folder) if not name.startswith(".")]
@@ -75,46 +68,46 @@ class FolderReader:
         weights = read_weights(folder, names)
         stamps |= {path: _stamp(path) for path in (folder / INDEX, *weights.files)}
         try:
-            found: CatalogEntry | BrokenEntry = self._model(place, names, weights)
+            found: CatalogEntry | BrokenEntry = self._model(candidate, names, weights)
         except _Unusable as error:
             found = BrokenEntry(
-                id=place.id,
+                id=candidate.id,
                 path=folder,
                 created=0,
                 size_bytes=_total(folder, names),
                 fault=str(error),
                 stray=error.stray,
-                origin=place.origin,
+                origin=candidate.origin,
             )
         stamp = stamps[file] or stamps[folder]
         created = stamp.changed_ns // 1_000_000_000 if stamp else 0
         return _Reading(msgspec.structs.replace(found, created=created), stamps)
 
-    def _model(self, place: Place, names: list[str], weights: Weights) -> CatalogEntry:
+    def _model(self, candidate: Candidate, names: list[str], weights: Weights) -> CatalogEntry:
         if CONFIG not in names:
             raise _Unusable(_no_config(names), stray=True)
-        says = read_config(_load(place.folder / CONFIG))
-        if fault := self._architectures.fault(says):
+        config = read_config(_load(candidate.folder / CONFIG))
+        if fault := self._architectures.fault(config):
             raise _Unusable(fault, stray=True)
         if not weights.files:
             raise _Unusable(_no_weights(names), stray=True)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
         return CatalogEntry(
-            id=place.id,
-            path=place.folder,
+            id=candidate.id,
+            path=candidate.folder,
             created=0,
             size_bytes=weights.size_bytes,
-            architecture=says.architecture,
-            quantization=says.quantization or weights.dtype,
-            context_length=says.context_length,
-            cache_bytes=says.cache_bytes(CACHED_TOKENS),
-            origin=place.origin,
+            architecture=config.architecture,
+            quantization=config.quantization or weights.dtype,
+            context_length=config.context_length,
+            cache_bytes=config.cache_bytes(CACHED_TOKENS),
+            origin=candidate.origin,
         )
 
 
 class _Unusable(Exception):
-    """A folder is; the message says why, and `stray` whether it was never meant to be a model."""
+    """The folder is not a usable model; `stray` as in BrokenEntry."""
 
     def __init__(self, message: str, *, stray: bool = False) -> None:
         super().__init__(message)
@@ -122,7 +115,7 @@ class _Unusable(Exception):
 
 
 def looks_like_model(names: list[str]) -> bool:
-    """Whether a folder with files of these names is a model, or once was to become one."""
+    """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
 
 
@@ -130,7 +123,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         found = file.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_CONFIG_BYTES:
-            raise _Unusable("its config.json is no file, or too large")
+            raise _Unusable("its config.json is not a regular file, or is too large")
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise _Unusable(f"its config.json cannot be read: {error.strerror}") from error
@@ -140,26 +133,26 @@ def _load(file: Path) -> dict[str, Any]:
 
 def _no_config(names: list[str]) -> str:
     if gguf := next((name for name in sorted(names) if name.endswith(".gguf")), None):
-        return f"not an MLX model: make one of it with `mlxctl import …/{gguf}`"
+        return f"not an MLX model: convert it with `mlxctl import …/{gguf}`"
     return "it has no config.json"
 
 
 def _no_weights(names: list[str]) -> str:
     if ADAPTER_WEIGHTS in names:
-        return "it is an adapter, and belongs into the adapters directory"
+        return "it is an adapter: move it to the adapters directory"
     if any(name.endswith(_PYTORCH) for name in names):
-        return "not an MLX model: its weights are PyTorch's, no safetensors"
-    return "it has no weights: no model*.safetensors"
+        return "not an MLX model: it has PyTorch weights, not safetensors"
+    return "it has no weights (model*.safetensors)"
 
 
 def _total(folder: Path, names: list[str]) -> int:
-    """Give the size of the files of a folder, but not of the folders in it."""
+    """Return the size of the files in a folder, without its subfolders."""
     found = (_stamp(folder / name) for name in names)
     return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.mode))
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """Look at a file; None when it is missing."""
+    """Return the stamp of a file; None if it is missing."""
     try:
         found = os.stat(path)
     except OSError:
@@ -167,6 +160,7 @@ def _stamp(path: Path) -> _Stamp | None:
     return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
-def _may_change_unseen(reading: _Reading) -> bool:
+def _is_settled(reading: _Reading) -> bool:
+    """Return whether any later change will leave another timestamp."""
     newest = max((stamp.changed_ns for stamp in reading.stamps.values() if stamp), default=0)
-    return newest > time.time_ns() - _CLOCK_TICK_NS
+    return newest < time.time_ns() - _CLOCK_TICK_NS

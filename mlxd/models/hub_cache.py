@@ -1,7 +1,7 @@
-"""The cache of Hugging Face's own programs, which is only read: who downloaded owns it.
+"""The layout of the Hugging Face cache, which mlxd only reads.
 
-    models--OWNER--NAME/refs/main          the newest revision that was asked for
-    models--OWNER--NAME/snapshots/REVISION a folder of links to the files in blobs/
+    models--OWNER--NAME/refs/main          the latest revision that was downloaded
+    models--OWNER--NAME/snapshots/REVISION links to the files in blobs/
 
 https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
@@ -14,16 +14,16 @@ _MAX_REF = 1000
 
 
 def model_id(folder_name: str) -> str | None:
-    """Give the id of the repository that is cached in a folder of that name; None for no model."""
+    """Return the id of the model repository that a folder of that name caches, if any."""
     if not folder_name.startswith(_PREFIX):
         return None
     return folder_name.removeprefix(_PREFIX).replace("--", "/", 1) or None
 
 
 def snapshots(repository: Path) -> list[Path]:
-    """Give the folders of a repository's revisions, the one of `main` first, then the newest.
+    """Return the folders of a repository's revisions, `main` first, then the newest.
 
-    A program that wanted only the tokenizer may have moved `main` on to a revision without weights.
+    `main` may lack weights, if a program downloaded only the tokenizer of a newer revision.
     """
     try:
         with os.scandir(repository / "snapshots") as found:

@@ -1,4 +1,4 @@
-"""What a model's config.json says, under the names that mlx_lm's models know."""
+"""What a model's config.json says, under any of the names that mlx_lm's models use."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,16 +22,16 @@ _CONTEXT = (
     "seq_length",
 )
 _TYPE = ("torch_dtype", "dtype")
-# Of the models that compress keys and values, these keep them expanded in the cache.
+# These models compress keys and values, but cache them expanded.
 _EXPANDED = ("deepseek_v2", "minicpm3")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What counts of a config.json; None, "" and 0 stand for what it does not say sensibly.
+    """What matters of a config.json; None, "" and 0 stand for what is missing or makes no sense.
 
-    `context_length` is in tokens, `token_bytes` about the size of a token's keys and values in the
-    cache. `own_code` says that the folder brings the Python code of its model, `quant_method` by
-    what other program than MLX its weights were quantised.
+    `context_length` is in tokens; `token_bytes` is about the size of a token's keys and values in
+    the cache. With `own_code` the folder has its own Python code; `quant_method` is the program
+    that quantised the weights, if it was not MLX.
     """
 
     architecture: str
@@ -42,12 +42,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_bytes: int
 
     def cache_bytes(self, tokens: int) -> int:
-        """Give about what the cache of a conversation of `tokens` takes, or of the longest one."""
+        """Return about the size of the cache of `tokens` tokens, or of the whole context."""
         return min(self.context_length or tokens, tokens) * self.token_bytes
 
 
 def read_config(config: dict[str, Any]) -> ModelConfig:
-    """Read the content of a config.json; what describes the text part of a model counts too."""
+    """Read the content of a config.json, including its section about the text model."""
     architecture = config.get("model_type")
     return ModelConfig(
         architecture=architecture if isinstance(architecture, str) else "",
@@ -60,9 +60,9 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
 
 
 def _token_bytes(config: dict[str, Any]) -> int:
-    """Give the size of a token's keys and values; layers that keep fewer count as if they did not.
+    """Return the size of a token's keys and values, as if all layers kept all tokens.
 
-    The elements have the type of the activations: 4 bytes for float32 models, else 2.
+    An element has the type of the activations: 4 bytes in float32 models, else 2.
     """
     layers = _first(config, _LAYERS)
     heads = _first(config, _HEADS)
@@ -80,7 +80,7 @@ def _token_bytes(config: dict[str, Any]) -> int:
 
 
 def _latent_elements(config: dict[str, Any], heads: int) -> int | None:
-    """Give how many numbers multi-head latent attention keeps of a token; None without it."""
+    """Return how many numbers multi-head latent attention caches per token; None without it."""
     rank, rope = (_first(config, (key,)) for key in ("kv_lora_rank", "qk_rope_head_dim"))
     if rank is None or rope is None:
         return None
@@ -91,7 +91,7 @@ def _latent_elements(config: dict[str, Any], heads: int) -> int | None:
 
 
 def _quantization(config: dict[str, Any]) -> str | None:
-    """Give "4-bit", "4/8-bit" where layers differ, or the name of another format of numbers."""
+    """Return "4-bit", "4/8-bit" if layers differ, or the name of another number format."""
     for section in _sections(config):
         for key in ("quantization", "quantization_config"):
             if isinstance(quantization := section.get(key), dict):
@@ -102,8 +102,8 @@ def _quantization(config: dict[str, Any]) -> str | None:
 def _quant_method(config: dict[str, Any]) -> str | None:
     if "quantization" in config:
         return None
-    says = config.get("quantization_config")
-    method = says.get("quant_method") if isinstance(says, dict) else None
+    section = config.get("quantization_config")
+    method = section.get("quant_method") if isinstance(section, dict) else None
     return method if isinstance(method, str) else None
 
 
@@ -126,7 +126,7 @@ def _format(quantization: dict[str, Any]) -> str | None:
 
 
 def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """Give the first sensible number under one of `keys`."""
+    """Return the first valid number under one of `keys`."""
     counts = (_count(section.get(key)) for section in _sections(config) for key in keys)
     return next((count for count in counts if count is not None), None)
 
@@ -139,7 +139,7 @@ def _sections(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _count(value: object) -> int | None:
-    """Give a number that may be a count; of a number for each layer, the largest."""
+    """Return a number that may be a count; of one number per layer, the largest."""
     if isinstance(value, list):
         return max(filter(None, map(_count, value)), default=None)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_COUNT:

@@ -1,7 +1,7 @@
-"""Taking models off the disk: out of sight in one step, then deleted.
+"""Removing models from the disk: hidden in one step, then deleted.
 
-A folder that is being deleted has a hidden name beside its old one. Where the daemon dies on the
-way, `sweep` finishes the work.
+A folder that is being deleted has a hidden name in the same directory. If the daemon dies
+meanwhile, `sweep` finishes the work at the next start.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ _PREFIX = ".removed-"
 
 
 def check_removable(model: CatalogEntry | BrokenEntry) -> None:
-    """Refuse what is not ours to remove.
+    """Check that the model is in the models directory.
 
     Raises:
-        NotRemovable: says who else owns it.
+        NotRemovable: it is elsewhere; the message says how to remove it there.
     """
     if model.origin is Origin.HUB_CACHE:
         raise NotRemovable(
@@ -43,48 +43,48 @@ def check_removable(model: CatalogEntry | BrokenEntry) -> None:
 
 
 def put_aside(folder: Path) -> Path:
-    """Give a model's folder a hidden name, so that nobody finds it any more; give that name.
+    """Hide a model's folder, so that the catalog no longer finds it, and return its new path.
 
     Raises:
         NotRemovable: the file system refuses.
     """
-    aside = folder.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
+    hidden = folder.with_name(f"{_PREFIX}{uuid.uuid4().hex}")
     try:
-        folder.rename(aside)
+        folder.rename(hidden)
     except OSError as error:
         raise NotRemovable(f"{folder} cannot be removed: {error.strerror}") from error
-    return aside
+    return hidden
 
 
-def delete(aside: Path) -> None:
-    """Delete what was put aside, of a link only the link, and the folder of an owner of nothing.
+def delete(hidden: Path) -> None:
+    """Delete a hidden folder, or only the link if it is one, and the owner's folder once empty.
 
     Raises:
-        NotRemovable: the file system refuses; it is tried again at the next start.
+        NotRemovable: the file system refuses; the next start tries again.
     """
     try:
-        if aside.is_symlink():
-            aside.unlink()
+        if hidden.is_symlink():
+            hidden.unlink()
         else:
-            shutil.rmtree(aside)
+            shutil.rmtree(hidden)
     except OSError as error:
         raise NotRemovable(f"{error.filename} cannot be deleted: {error.strerror}") from error
-    if aside.parent != paths.models_dir():
+    if hidden.parent != paths.models_dir():
         with contextlib.suppress(OSError):  # it holds other models
-            aside.parent.rmdir()
+            hidden.parent.rmdir()
 
 
 def sweep() -> None:
-    """Delete what was put aside earlier, as far as the file system allows."""
-    for aside in list(_put_aside_earlier(paths.models_dir())):
+    """Delete what an earlier daemon has hidden, as far as the file system allows."""
+    for hidden in list(_hidden_below(paths.models_dir())):
         with contextlib.suppress(NotRemovable):
-            delete(aside)
+            delete(hidden)
 
 
-def _put_aside_earlier(root: Path, *, nested: bool = True) -> Iterator[Path]:
+def _hidden_below(root: Path, *, nested: bool = True) -> Iterator[Path]:
     with contextlib.suppress(OSError), os.scandir(root) as found:
         for entry in found:
             if entry.name.startswith(_PREFIX):
                 yield root / entry.name
             elif nested and entry.is_dir(follow_symlinks=False):
-                yield from _put_aside_earlier(root / entry.name, nested=False)
+                yield from _hidden_below(root / entry.name, nested=False)

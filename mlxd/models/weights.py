@@ -1,8 +1,7 @@
-"""The weights of a model folder: which files there should be, and whether they are whole.
+"""The weights of a model folder: which files there should be, and whether they are complete.
 
-They are `model*.safetensors`, which is what mlx_lm loads. A safetensors file begins with the length
-of its header, 8 bytes little-endian, and the header, a JSON object that says where in the rest each
-tensor is: https://huggingface.co/docs/safetensors.
+mlx_lm loads `model*.safetensors`. A safetensors file starts with the length of its header, 8 bytes
+little-endian, and the header, a JSON object that says where each tensor is in the rest: https://huggingface.co/docs/safetensors.
 """
 
 import os
@@ -24,7 +23,7 @@ _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """One tensor of a header; `data_offsets` are its bytes' begin and end after the header."""
+    """One tensor of a header; `data_offsets` are where its bytes begin and end after the header."""
 
     dtype: str
     shape: list[int]
@@ -32,15 +31,15 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes it has."""
+        """Its size in bytes."""
         return self.data_offsets[1] - self.data_offsets[0]
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """The files there should be, and the size of those there are.
+    """The files there should be, and the total size of those there are.
 
-    `fault` says what of them is missing or damaged; `dtype` is the type most of
-    the bytes have, where it is one of numbers that are not packed.
+    `fault` says which are missing or damaged. `dtype` is the type of most of the bytes, unless it
+    is one of packed numbers.
     """
 
     files: tuple[Path, ...]
@@ -54,11 +53,11 @@ class _Index(msgspec.Struct):
 
 
 class Damaged(Exception):
-    """A file is; the message goes on after its name."""
+    """A file is damaged; the message follows its name."""
 
 
 def read_weights(folder: Path, found: Collection[str]) -> Weights:
-    """Look at the weights of `folder`, which holds `found`; no files means there are none."""
+    """Read the headers of the weights of `folder`, which holds the files `found`."""
     present = {name for name in found if is_weights(name)}
     try:
         expected = _indexed(folder / INDEX) if INDEX in found else _numbered(present)
@@ -78,12 +77,12 @@ def read_weights(folder: Path, found: Collection[str]) -> Weights:
 
 
 def is_weights(name: str) -> bool:
-    """Whether mlx_lm would load a file of that name."""
+    """Return whether mlx_lm would load a file of that name."""
     return name.startswith("model") and name.endswith(".safetensors")
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
-    """Give the tensors of all `files`, by name; those of a damaged file are missing."""
+    """Return the tensors of all `files` by name, without those of damaged files."""
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         try:
@@ -94,10 +93,10 @@ def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
 
 
 def read_header(file: Path) -> Mapping[str, TensorInfo]:
-    """Give the tensors that a file holds, by name.
+    """Return the tensors of a file by name.
 
     Raises:
-        Damaged: it is missing, cut short, or something else than a safetensors file.
+        Damaged: it is missing, cut short, or not a safetensors file.
     """
     try:
         with file.open("rb") as stream:
@@ -105,7 +104,7 @@ def read_header(file: Path) -> Mapping[str, TensorInfo]:
             first = stream.read(_LENGTH_BYTES)
             length = int.from_bytes(first, "little")
             if length > _MAX_HEADER or len(first) < _LENGTH_BYTES:
-                raise Damaged(_what_else(first + stream.read(len(_LFS_POINTER)), size))
+                raise Damaged(_what_it_is(first + stream.read(len(_LFS_POINTER)), size))
             header = stream.read(length)
     except FileNotFoundError as error:
         raise Damaged("is missing") from error
@@ -118,23 +117,23 @@ def read_header(file: Path) -> Mapping[str, TensorInfo]:
         parts.pop("__metadata__", None)
         tensors = {name: msgspec.json.decode(part, type=TensorInfo) for name, part in parts.items()}
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged("is no safetensors file") from error
+        raise Damaged("is not a safetensors file") from error
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if (whole := _LENGTH_BYTES + length + end) > size:
         raise Damaged(f"is cut short: {size} of {whole} bytes")
     return tensors
 
 
-def _what_else(start: bytes, size: int) -> str:
+def _what_it_is(start: bytes, size: int) -> str:
     if size == 0:
         return "is empty"
     if start.startswith(_LFS_POINTER):
-        return "is only a pointer to it: git lfs pull"
-    return "is cut short" if size < _LENGTH_BYTES else "is no safetensors file"
+        return "is a Git LFS pointer. Run: git lfs pull"
+    return "is cut short" if size < _LENGTH_BYTES else "is not a safetensors file"
 
 
 def _indexed(file: Path) -> set[str]:
-    """Give the names in an index."""
+    """Return the names in an index."""
     try:
         if file.stat().st_size > _MAX_INDEX:
             raise Damaged("is too large")
@@ -142,14 +141,14 @@ def _indexed(file: Path) -> set[str]:
     except OSError as error:
         raise Damaged(f"cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged("is not as it should be") from error
+        raise Damaged("is not a valid index") from error
     if any("/" in name or not name.isprintable() for name in names):
         raise Damaged("names files outside the folder")
     return names
 
 
 def _numbered(present: Iterable[str]) -> set[str]:
-    """Give the names of all parts where those of the files there are say how many parts exist."""
+    """Return the names of all parts, which follow from that of any part: it has their number."""
     names: set[str] = set()
     for name in present:
         if part := _SHARD.fullmatch(name):
@@ -164,7 +163,7 @@ def _summary(faults: list[str], count: int) -> str | None:
     if not faults or count == 1:
         return faults[0] if faults else None
     named = ", ".join(faults[:_NAMED]) + (", …" if len(faults) > _NAMED else "")
-    return f"{len(faults)} of {count} files of weights are not there or damaged: {named}"
+    return f"{len(faults)} of {count} weight files are missing or damaged: {named}"
 
 
 def _weights(

@@ -1,14 +1,13 @@
-"""The models in memory: each is a process, which comes, goes and crashes alone.
+"""The models in memory. Each runs in a process of its own, the engine.
 
-pool            accepts requests, and knows every model that was asked for
-request         one accepted request: its model, its engine, once a second try
-admission       who is in memory, and who makes room for whom
-memory_limit    how much memory there is for models
-model           the states of one model, and the task that moves it
-crashes         how often it crashed, and when that is too often
-launcher        an engine for a model, or one that waits for the next
-engine_process  an engine from this side: spawn, load, demultiplex, end
-engine_request  one request in flight on it
-watchdog        ends an engine that hangs; `prefill` says how long a step may take
-spawn           starting the process and reading what it prints
+pool            accepts requests, and knows every model that was requested
+request         one accepted request: it waits for its model, runs, and is retried once
+admission       which models are in memory, and which make room for others
+model           the states of one model, and the task that moves it from state to state
+crashes         how engines end, and when a model's engine has crashed too often
+launcher        starts engines for models, and a spare one
+engine_process  the process of an engine: how it starts, what it prints, how it ends
+engine_link     the messages to and from an engine
+engine_request  one request in flight on an engine
+watchdog        detects engines that hang
 """

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable
 
-from mlxd.errors import MlxdError
-from mlxd.messages import ChoiceEvent, Event, Finished
+from mlxd.errors import ContextLengthExceeded, GenerationFailed, InvalidRequest, MlxdError
+from mlxd.messages import ChoiceEvent, Event, Failed, Finished
 
-
-def _nothing() -> None:
-    """Do nothing."""
+_ERRORS: dict[str, type[MlxdError]] = {
+    "invalid_request": InvalidRequest,
+    "context_length_exceeded": ContextLengthExceeded,
+    "generation_failed": GenerationFailed,
+}
 
 
 class EngineRequest:
@@ -20,6 +22,7 @@ class EngineRequest:
     """
 
     def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
+        self.on_end: Callable[[], None] | None = None
         self._first = ids.start
         self._running = set(ids)
         self._abort = abort
@@ -27,13 +30,12 @@ class EngineRequest:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: MlxdError | None = None
-        self.on_end: Callable[[], None] = _nothing
 
     async def next_events(self) -> list[ChoiceEvent]:
-        """Wait for events and give all that have come; an empty list means the end.
+        """Wait for events and return all that have come; an empty list means the end.
 
         Raises:
-            MlxdError: when a sequence failed or the engine died.
+            MlxdError: a sequence failed, or the engine died.
         """
         while not self._events:
             if self._error is not None:
@@ -49,35 +51,35 @@ class EngineRequest:
         """Abort the sequences that have not ended."""
         if not self._ended:
             self.end()
-            for sequence in self._running:
-                self._abort(sequence)
+            self._abort_running()
 
-    def push(self, event: Event) -> None:
-        """Take an event from the engine."""
+    def take(self, event: Event) -> None:
+        """Take an event from the engine; one sequence that fails ends the others."""
+        if isinstance(event, Finished | Failed):
+            self._running.discard(event.id)
+        if isinstance(event, Failed):
+            if not self._ended:
+                self.end(_ERRORS[event.kind](event.message, param=event.param))
+                self._abort_running()
+            return
         self._events.append((event.id - self._first, event))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def finish(self, event: Finished) -> None:
-        """Take the last event of one sequence from the engine."""
-        self.push(event)
-        self._running.discard(event.id)
+        self._wake_reader()
         if not self._running:
             self.end()
-
-    def fail(self, sequence: int, error: MlxdError) -> None:
-        """End with `error`, as that sequence has, and abort the others."""
-        self._running.discard(sequence)
-        if not self._ended:
-            self.end(error)
-            for other in self._running:
-                self._abort(other)
 
     def end(self, error: MlxdError | None = None) -> None:
         """End here, with `error` if there is one."""
         if not self._ended:
             self._ended = True
-            self.on_end()
+            if self.on_end is not None:
+                self.on_end()
         self._error = self._error or error
+        self._wake_reader()
+
+    def _abort_running(self) -> None:
+        for sequence in self._running:
+            self._abort(sequence)
+
+    def _wake_reader(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -1,4 +1,4 @@
-"""An engine for a model, as the configuration says; and one that waits for the next model."""
+"""Engines for models, as the configuration says, and a spare one for the next model."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ _log = logging.getLogger("mlxd.models")
 
 
 class EngineLauncher:
-    """Makes engines for what `admission` has memory for.
+    """Starts engines for models that `admission` has room for.
 
-    With `engine.spare` one waits that has imported all it needs.
+    With `engine.spare`, one engine has imported what it needs and waits for the next model.
     """
 
     def __init__(self, config: Config, admission: Admission) -> None:
@@ -28,35 +28,35 @@ class EngineLauncher:
         self._closed = False
 
     async def launch(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
-        """Give an engine with the model of `entry`, calling `report` with the fraction done.
+        """Return an engine that has loaded `entry`; call `report` with the fraction done.
 
         Raises:
-            LoadFailed: it cannot be loaded.
-            EngineCrashed: the process has died.
+            LoadFailed: the model cannot be loaded.
+            EngineCrashed: the process died.
         """
         spare, self.spare = self.spare, None
-        engine = spare if spare is not None and spare.connected else await EngineProcess.spawn()
+        engine = spare if spare is not None and spare.link.alive else await EngineProcess.spawn()
         load = Load(
             path=str(entry.path),
             adapter_path=str(entry.adapter.path) if entry.adapter else None,
             decode_concurrency=self._config.decode_concurrency,
             prompt_concurrency=self._config.prompt_concurrency,
             prefill_step_size=self._config.prefill_step_size,
-            prompt_cache_bytes=min(self._config.prompt_cache, self._admission.left_beside(entry)),
+            prompt_cache_bytes=min(self._config.prompt_cache, self._admission.headroom(entry)),
             trust_remote_code=self._config.trust_remote_code,
         )
         await engine.load(entry.name, load, report, self._config.hang_timeout)
         return engine
 
     def keep_spare(self) -> None:
-        """See to it that an engine waits, if one is to."""
-        waits = self.spare is not None and self.spare.connected
+        """Start a spare engine if one is configured and there is none."""
+        waits = self.spare is not None and self.spare.link.alive
         spawning = self._spawning is not None and not self._spawning.done()
         if self._config.spare and not (waits or spawning or self._closed):
             self._spawning = asyncio.get_running_loop().create_task(self._spawn())
 
     async def close(self) -> None:
-        """End the engine that waits."""
+        """Stop the spare engine, and start none from now on."""
         self._closed = True
         if self._spawning is not None:
             self._spawning.cancel()
@@ -68,4 +68,4 @@ class EngineLauncher:
         try:
             self.spare = await EngineProcess.spawn()
         except LoadFailed as error:
-            _log.warning("no engine waits for the next model: %s", error.message)
+            _log.warning("cannot start a spare engine: %s", error.message)

@@ -1,4 +1,4 @@
-"""The states of one model, and the one task that moves it from state to state."""
+"""The states of one model, and the task that moves it from state to state."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ import msgspec
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.crashes import Crash, Crashes, EngineCrashed
+from mlxd.pool.crashes import Crashes, EngineCrashed, EngineExit
 from mlxd.pool.engine_process import EngineProcess
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
-_ENGINE_BYTES = 100_000_000  # what an engine takes besides weights and cache
+_ENGINE_BYTES = 100_000_000  # what an engine takes beside weights and cache
 
 _log = logging.getLogger("mlxd.models")
 
@@ -41,20 +41,20 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 class Observer(Protocol):
-    """Who wants to know of changes."""
+    """Is told of changes."""
 
     def state_changed(self, model: "Model") -> None:
-        """Take note of the state a model is in."""
+        """The model has entered another state."""
 
     def memory_changed(self, model: "Model") -> None:
-        """Take note of the memory a model takes."""
+        """The memory that the model takes was measured again."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a model stays in memory: `keep_alive` seconds after its last use, -1 for ever.
 
-    One that is `pinned` stays for ever and makes room for no other. One that has crashed
-    `max_crashes` times in five minutes is not loaded again by itself; 0 is no limit.
+    A `pinned` model stays for ever and is never unloaded for another one. A model that crashed
+    `max_crashes` times in five minutes is not loaded again until told to; 0 is no limit.
     """
 
     keep_alive: float = -1.0
@@ -63,10 +63,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model:
-    """One model: who holds it, and whether its engine runs.
+    """One model: its state, its leases and its engine.
 
-    `_live` is the only writer of `state`, but for `_after_life` when that fails; everything else
-    asks (`hold`, `ready`, `release`, `unload`) and waits.
+    The task `_run` is the only writer of `state`, except for `_run_done` when the task fails;
+    everything else asks (`hold`, `ready`, `release`, `unload`) and waits.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Model:
         observer: Observer,
     ) -> None:
         self.entry = entry
+        self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
         self.crashes = Crashes(policy.max_crashes)
         self.pinned = policy.pinned
         self.measured = 0
@@ -84,12 +85,12 @@ class Model:
         self.cause: str | None = None
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
+        self.leases = 0
         self.idle_since = -math.inf
         self._launch = launch
         self._usual_keep_alive = self._keep_alive = policy.keep_alive
         self._observer = observer
-        self._leases = 0
-        self._life: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
         self._killed = False
         self._unload_wanted = asyncio.Event()
@@ -99,127 +100,118 @@ class Model:
         self._expires_at = 0.0
 
     @property
-    def leases(self) -> int:
-        """How many hold the model now."""
-        return self._leases
-
-    @property
     def resident(self) -> bool:
-        """Whether it takes memory, or is about to."""
-        return self._leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
+        """Whether the model takes memory, or is about to."""
+        return self.leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
 
     @property
     def memory(self) -> int:
-        """How many bytes it takes, or will take as far as is known."""
+        """How many bytes the model takes, or will take as far as is known."""
         needed = self.entry.memory_bytes
         if self.engine is not None:
-            return max(self.engine.memory_bytes, needed)
+            return max(self.engine.link.memory_bytes, needed)
         return max(self.measured, needed) if self.measured else needed + _ENGINE_BYTES
 
     @property
     def expires_in(self) -> float | None:
-        """In how many seconds it leaves memory if nobody asks for it; None if it does not."""
+        """How many seconds until the model is unloaded unless it is used; None for never."""
         if self._expiry is None:
             return None
         return max(0.0, self._expires_at - asyncio.get_running_loop().time())
 
     def keep(self, seconds: float) -> None:
-        """From now on until it has left memory, let it stay so long after its last use."""
+        """Set how long the model stays after its last use, until it is unloaded."""
         self._keep_alive = seconds
         self._expire_later()
 
     def hold(self) -> None:
-        """Begin a lease; from here to `release` the model is not unloaded."""
-        self._leases += 1
+        """Begin a lease; until `release` the model is not unloaded."""
+        self.leases += 1
         self._idle.clear()
         self._cancel_expiry()
 
     def release(self) -> None:
         """End a lease."""
-        self._leases -= 1
-        if self._leases == 0:
+        self.leases -= 1
+        if self.leases == 0:
             self._idle.set()
             self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
             if self.engine is not None:
-                self.engine.refresh()
+                self.engine.link.refresh()
 
     async def ready(self) -> EngineProcess:
-        """Give the engine to a holder of a lease, loading the model first where needed.
+        """Return the engine, and load the model first if needed; for holders of a lease.
 
         Raises:
-            LoadFailed: it cannot be loaded; the next to ask tries again, unless its engine has
+            LoadFailed: the model cannot be loaded; the next call tries again, unless the engine
                 crashed too often.
-            EngineDied: its engine has crashed in the load.
+            EngineDied: the engine crashed during the load.
         """
-        while self._life is not None and self._is_ending():
-            await asyncio.wait([self._life])
+        while self._running is not None and self._is_ending():
+            await asyncio.wait([self._running])
         if self._killed:
-            raise LoadFailed(f"{self.entry.name} has been ended for good")
-        if self._life is None or self._life.done() or self._loaded is None:
+            raise LoadFailed(f"{self.entry.name} was stopped for good")
+        if self._running is None or self._running.done() or self._loaded is None:
             self.check()
             loop = asyncio.get_running_loop()
             self._unload_wanted.clear()
             self._loaded = loop.create_future()
-            self._life = loop.create_task(self._live(self._loaded))
-            self._life.add_done_callback(self._after_life)
+            self._running = loop.create_task(self._run(self._loaded))
+            self._running.add_done_callback(self._run_done)
         return await asyncio.shield(self._loaded)
 
     async def unload(self) -> None:
-        """Wait for the leases to end, then end the engine or the load; return when it is gone."""
+        """Wait for the leases to end, then stop the engine or the load, and wait for its end."""
         await self._idle.wait()
-        if self._life is not None:
+        if self._running is not None:
             self._unload_wanted.set()
-            await asyncio.wait([self._life])
+            await asyncio.wait([self._running])
 
     async def idle(self) -> None:
-        """Return when nobody holds it."""
+        """Return when the model has no leases."""
         await self._idle.wait()
 
     def expire(self) -> None:
-        """Let it leave memory now, unless somebody holds it."""
-        if self._leases == 0:
+        """Unload the model now, unless it has leases."""
+        if self.leases == 0:
             self._cancel_expiry()
             self._unload_wanted.set()
 
     def check(self) -> None:
-        """Return when it may be loaded.
+        """Return if the model may be loaded.
 
         Raises:
-            LoadFailed: it has crashed too often.
+            LoadFailed: it crashed too often.
         """
         if self.crashes.too_many and self.state is State.FAILED:
             raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
 
-    def forgive(self) -> None:
-        """Let a model be loaded again that has crashed too often."""
-        self.crashes.forgive()
-
     async def kill(self) -> None:
-        """End the engine at once and for good, whoever holds it."""
+        """Stop the engine soon and for good, even if the model has leases."""
         self._killed = True
         self._cancel_expiry()
         self._unload_wanted.set()
         if self.engine is not None:
             await self.engine.stop(grace=1.0)
-        if self._life is not None:
-            await asyncio.wait([self._life])
+        if self._running is not None:
+            await asyncio.wait([self._running])
 
     def _is_ending(self) -> bool:
-        dead = self.engine is not None and not self.engine.connected
+        dead = self.engine is not None and not self.engine.link.alive
         return dead or self.state is State.DRAINING
 
-    async def _live(self, loaded: asyncio.Future[EngineProcess]) -> None:
-        """Take the model from disk to memory and back, once."""
+    async def _run(self, loaded: asyncio.Future[EngineProcess]) -> None:
+        """Load the model, serve it and unload it, once."""
         self.load_progress, self.cause = 0.0, None
         try:
             self.engine = await self._load()
         except (EngineDied, LoadFailed) as error:
             loaded.set_exception(error)
-            loaded.exception()  # nobody may be waiting for it any more
+            loaded.exception()  # perhaps nobody waits for it any more
             return
         self._note_memory()
-        self.engine.on_figures = self._note_memory
+        self.engine.link.on_figures = self._note_memory
         self._enter(State.READY)
         loaded.set_result(self.engine)
         self._expire_later()
@@ -239,18 +231,18 @@ class Model:
             self._fail(error.message)
             raise
         except EngineCrashed as error:
-            self._crash(error.crash)
+            self._crash(error.end)
             raise
 
     async def _serve(self, engine: EngineProcess) -> None:
-        """Stay ready until the engine dies or is wanted no longer, then drain and end it."""
+        """Stay ready until the engine dies or the model is to be unloaded, then stop the engine."""
         while not await self._done_before_unload(engine.exited):
-            if self._leases == 0 or self._killed:
+            if self.leases == 0 or self._killed:
                 break
-            self._unload_wanted.clear()  # somebody came just before it would have ended
+            self._unload_wanted.clear()  # a lease began just before
         if engine.exited.done() and not self._unload_wanted.is_set():
             self.engine = None
-            self._crash(engine.crash())
+            self._crash(engine.exited.result())
             return
         self._enter(State.DRAINING)
         await engine.stop()
@@ -258,15 +250,19 @@ class Model:
         self._enter(State.UNLOADED)
 
     async def _done_before_unload(self, future: asyncio.Future[Any]) -> bool:
-        """Wait for `future` or the wish to unload, and tell whether `future` is done."""
-        await _first(future, self._unload_wanted)
+        """Wait for `future` or the wish to unload; return whether `future` is done."""
+        unload_wanted = asyncio.ensure_future(self._unload_wanted.wait())
+        await asyncio.wait([future, unload_wanted], return_when=asyncio.FIRST_COMPLETED)
+        unload_wanted.cancel()
         return future.done()
 
-    def _after_life(self, life: asyncio.Task[None]) -> None:
-        """A bug must not leave anybody waiting."""
-        if life.cancelled() or (error := life.exception()) is None:
+    def _run_done(self, run: asyncio.Task[None]) -> None:
+        """Fail whoever waits for the model if a bug ended its task."""
+        if run.cancelled() or (error := run.exception()) is None:
             return
-        _log.error("the life of %s ended in an error", self.entry.name, exc_info=error)
+        self.log.error(
+            "the engine of %s failed with an internal error", self.entry.name, exc_info=error
+        )
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
         self._observer.state_changed(self)
         if self._loaded is not None and not self._loaded.done():
@@ -275,7 +271,7 @@ class Model:
 
     def _note_memory(self) -> None:
         if self.engine is not None:
-            self.measured = self.engine.memory_bytes
+            self.measured = self.engine.link.memory_bytes
             self._observer.memory_changed(self)
 
     def _report(self, fraction: float) -> None:
@@ -285,7 +281,7 @@ class Model:
         self.cause = cause
         self._enter(State.FAILED)
 
-    def _crash(self, crash: Crash) -> None:
+    def _crash(self, crash: EngineExit) -> None:
         self.crashes.add(crash)
         cause = crash.cause
         if self.crashes.too_many:
@@ -294,14 +290,15 @@ class Model:
                 f"`mlxctl load {self.entry.id}` tries again"
             )
         last = "".join(f"\n    {line}" for line in crash.output)
-        _log.error("the engine of %s has crashed: %s%s", self.entry.name, crash.cause, last)
+        self.log.error("the engine of %s crashed: %s%s", self.entry.name, crash.cause, last)
         self._fail(cause)
 
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"{self.entry.name} cannot go from {self.state} to {state}")
         self.state = state
-        _log.info("%s is %s%s", self.entry.name, state, f": {self.cause}" if self.cause else "")
+        cause = f": {self.cause}" if self.cause else ""
+        self.log.info("%s is %s%s", self.entry.name, state, cause)
         if state in (State.UNLOADED, State.FAILED):
             self._keep_alive = self._usual_keep_alive
             self._cancel_expiry()
@@ -310,7 +307,7 @@ class Model:
     def _expire_later(self) -> None:
         self._cancel_expiry()
         stays = self.pinned or self._keep_alive < 0
-        if not stays and self._leases == 0 and self.state is State.READY:
+        if not stays and self.leases == 0 and self.state is State.READY:
             loop = asyncio.get_running_loop()
             # uvloop's handle does not tell it where there is no delay.
             self._expires_at = loop.time() + self._keep_alive
@@ -320,10 +317,3 @@ class Model:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-
-
-async def _first(future: asyncio.Future[Any], event: asyncio.Event) -> None:
-    """Wait until `future` is done or `event` is set."""
-    waiting = asyncio.ensure_future(event.wait())
-    await asyncio.wait([future, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()

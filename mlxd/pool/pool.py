@@ -1,10 +1,14 @@
-"""Every model that was asked for, and the way of a request to its engine."""
+"""Every model that was requested, and every request that was accepted."""
 
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
+from mlxd import sysctl
 from mlxd.config import Config
 from mlxd.errors import Draining, QueueFull
 from mlxd.messages import GenerateRequest
@@ -12,10 +16,13 @@ from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
-from mlxd.pool.memory_limit import memory_for_models
 from mlxd.pool.model import Launch, Model, Policy, State
 from mlxd.pool.request import ActiveRequest
+from mlxd.pool.watchdog import check
 from mlxd.units import size
+
+_LIMIT_OF_CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")
+_LARGE_MAC = 36 * 2**30
 
 _log = logging.getLogger("mlxd.models")
 
@@ -23,7 +30,8 @@ _log = logging.getLogger("mlxd.models")
 class Pool:
     """Loads models and runs requests on them.
 
-    `launch` is how engines are made, from the configuration where it is left out.
+    `launch` starts engines; by default they are as the configuration says. `draining` is whether
+    the daemon is stopping, `closed` whether the engines were stopped for good.
     """
 
     def __init__(self, config: Config, launch: Launch | None = None) -> None:
@@ -36,25 +44,25 @@ class Pool:
         )
         self._launcher = EngineLauncher(config, self.admission)
         self._launch = launch or self._launcher.launch
-        self._answers: set[ActiveRequest] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._draining = self._refusing = self._closed = False
+        self._requests: set[ActiveRequest] = set()
+        self._no_requests = asyncio.Event()
+        self._no_requests.set()
+        self.draining = self.closed = self._refusing = False
 
     def open(self) -> None:
-        """Begin: have a spare engine wait, where the configuration asks for one."""
-        _log.info("models may take %s (models.memory_limit)", size(self.admission.limit))
+        """Start a spare engine, if the configuration asks for one."""
+        _log.info("memory for models: %s (models.memory_limit)", size(self.admission.limit))
         self._launcher.keep_spare()
 
     @property
     def models(self) -> list[Model]:
-        """Every model that was asked for since the start."""
+        """Every model that was requested since the start."""
         return list(self._models.values())
 
     @property
     def requests(self) -> int:
-        """How many requests are accepted and have not ended."""
-        return len(self._answers)
+        """How many accepted requests have not ended."""
+        return len(self._requests)
 
     def submit(
         self,
@@ -64,37 +72,37 @@ class Pool:
         stream: bool = False,
         keep_alive: float | None = None,
     ) -> ActiveRequest:
-        """Accept a request; from here on it ends with its answer or with an error.
+        """Accept a request; from now on it ends with its answer or with an error.
 
         Args:
             entry: the model.
             requests: one for each choice.
-            stream: whether events are shown as they come.
-            keep_alive: for how many seconds the model is to stay in memory afterwards, -1 for ever;
-                None leaves that as it is.
+            stream: whether the client sees events as they come.
+            keep_alive: how many seconds the model stays in memory afterwards, -1 for ever; None
+                leaves that as it is.
 
         Raises:
             Draining: the daemon is stopping.
-            QueueFull: `server.max_queue` requests are accepted already.
+            QueueFull: `server.max_queue` requests have been accepted and not ended.
         """
         if self._refusing:
             raise Draining("the daemon is stopping")
         limit = self._config.server.max_queue
-        if len(self._answers) >= limit:
-            raise QueueFull(f"{limit} requests are accepted already (server.max_queue)")
-        answer = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
-        self._answers.add(answer)
-        self._empty.clear()
-        return answer
+        if len(self._requests) >= limit:
+            raise QueueFull(f"{limit} requests are waiting or running (server.max_queue)")
+        request = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
+        self._requests.add(request)
+        self._no_requests.clear()
+        return request
 
     def model(self, entry: CatalogEntry) -> Model:
-        """Give the model of `entry`, known from now on; with another adapter it is another one.
+        """Return the model of `entry`; with another adapter it is another model.
 
-        One that is in memory, or waited for, stays what it is while its files change.
+        While it is in memory, or requests wait for it, it stays the same even if its files change.
         """
         key = (entry.id, entry.adapter)
         model = self._models.get(key)
-        kept = model is not None and (model.resident or self.admission.awaited(model))
+        kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
             model = Model(entry, self._launch, self._policy(entry), self)
             self._models[key] = model
@@ -104,73 +112,63 @@ class Pool:
     async def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
     ) -> AsyncIterator[EngineProcess]:
-        """Hold a model in memory, once there is room for it.
+        """Wait for room for a model, load it if needed, and hold it in memory.
 
         `keep_alive` is as in `submit`.
 
         Raises:
             LoadFailed: it cannot be loaded.
             InsufficientMemory: it does not fit.
-            EngineDied: its engine has crashed in the load.
-            Draining: the pool has been closed meanwhile.
+            EngineDied: its engine crashed during the load.
+            Draining: the daemon is stopping.
         """
         model = self.model(entry)
         model.check()
-        await self.admission.take(model)
+        await self.admission.acquire(model)
         try:
             engine = await model.ready()
             if keep_alive is not None:
                 model.keep(keep_alive)
             yield engine
         finally:
-            self.admission.give_back(model)
+            self.admission.release(model)
 
     async def healthy(self) -> None:
-        """Return when requests are accepted, and the loop of every ready engine turns.
+        """Return if requests are accepted and every engine answers.
 
         Raises:
             Draining: the daemon is stopping.
-            EngineDied: one does not.
+            EngineDied: an engine does not answer.
         """
-        if self._draining:
+        if self.draining:
             raise Draining("the daemon is stopping")
         for model in self.models:
             if model.engine is not None:
-                await model.engine.check()
+                await check(model.engine.link)
 
     def announce_drain(self) -> None:
-        """Say that the daemon is stopping; requests that reach it all the same are accepted."""
-        self._draining = True
+        """Report that the daemon is stopping; requests that still come are accepted."""
+        self.draining = True
 
     async def drain(self, seconds: float) -> None:
-        """Accept nothing more, and wait at most `seconds` for what is accepted to end."""
-        self._draining = self._refusing = True
+        """Accept nothing more, and wait at most `seconds` for the accepted requests to end."""
+        self.draining = self._refusing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._empty.wait()
+                await self._no_requests.wait()
 
     async def close(self) -> None:
-        """End every engine; what still runs ends with `Draining`."""
-        self._draining = self._refusing = self._closed = True
+        """Stop every engine; requests that still run fail with `Draining`."""
+        self.draining = self.closed = self._refusing = True
         self.admission.close()
         await self._launcher.close()
         await asyncio.gather(*(model.kill() for model in self._models.values()))
 
-    @property
-    def draining(self) -> bool:
-        """Whether the daemon is stopping."""
-        return self._draining
-
-    @property
-    def closed(self) -> bool:
-        """Whether the engines have been ended for good."""
-        return self._closed
-
     def forget(self, request: ActiveRequest) -> None:
         """Count `request` as ended."""
-        self._answers.discard(request)
-        if not self._answers:
-            self._empty.set()
+        self._requests.discard(request)
+        if not self._requests:
+            self._no_requests.set()
 
     def _policy(self, entry: CatalogEntry) -> Policy:
         models = self._config.models
@@ -182,15 +180,33 @@ class Pool:
         )
 
     def state_changed(self, model: Model) -> None:
-        """See to what follows from a model's new state."""
+        """Do what follows from a model's new state."""
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
-                # Metal knows better than the daemon, which has none, could reckon.
-                self.admission.limit = model.engine.device_memory_bytes or self.admission.limit
-            self.admission.warn_of(model)
+                # Metal knows better than the daemon, which does not use Metal, can calculate.
+                recommended = model.engine.link.device_memory_bytes
+                self.admission.limit = recommended or self.admission.limit
+            self.admission.warn_if_over_limit(model)
             self._launcher.keep_spare()
-        self.admission.changed()
+        self.admission.notify()
 
     def memory_changed(self, model: Model) -> None:
-        """See to what follows from what a model takes."""
-        self.admission.check(model)
+        """Do what follows from the memory a model takes."""
+        self.admission.evict_idle(model)
+
+
+def memory_for_models() -> int:
+    """Return the bytes that all models together may take if the configuration does not say.
+
+    On a Mac that is what Metal recommends: the system's `iogpu.wired_limit_mb`, or else two thirds
+    of the memory, three quarters on machines with more than 36 GiB. Elsewhere it is three quarters
+    of what this process may have.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if sys.platform == "darwin":
+        # Only a Mac can run these lines; no test here does.
+        wired = sysctl.number("iogpu.wired_limit_mb") * 2**20
+        return wired or (total * 3 // 4 if total > _LARGE_MAC else total * 2 // 3)
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        total = min(total, int(_LIMIT_OF_CONTROL_GROUP.read_text()))
+    return total * 3 // 4

@@ -1,4 +1,4 @@
-"""One accepted request on its way: its turn, its model, its engine, and once a second try."""
+"""One accepted request: it waits for its model, runs on its engine, and is retried once."""
 
 import asyncio
 import contextlib
@@ -7,20 +7,17 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
-from mlxd.messages import ChoiceEvent, GenerateRequest, PrefillProgress, Started
+from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Model, State
-from mlxd.pool.timing import Timing
 
 
 class Lender(Protocol):
-    """What a request needs of the pool that accepted it."""
+    """What a request needs of the pool that accepted it; see `Pool`."""
 
-    @property
-    def closed(self) -> bool:
-        """Whether the engines have been ended for good."""
+    closed: bool
 
     def model(self, entry: CatalogEntry) -> Model:
         """Return the model of `entry`."""
@@ -28,7 +25,7 @@ class Lender(Protocol):
     def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
     ) -> AbstractAsyncContextManager[EngineProcess]:
-        """Hold a model in memory, once there is room for it."""
+        """Wait for room for a model, and hold it in memory."""
 
     def forget(self, request: "ActiveRequest") -> None:
         """Count `request` as ended."""
@@ -37,9 +34,9 @@ class Lender(Protocol):
 class ActiveRequest:
     """The events of a request, in lists as they come; to be read by one task, then closed.
 
-    A request whose engine dies is run again, once, on a new engine; its events then begin anew
-    with `Started`. But not one that streams (`stream`) and has shown something of its answer.
-    `timing` knows how long its parts took.
+    A request whose engine dies runs again, once, on a new engine; its events then start again with
+    `Started`. A request that streams (`stream`) does so only if nothing of its answer was shown.
+    `timing` says how long its parts took.
     """
 
     def __init__(
@@ -58,32 +55,32 @@ class ActiveRequest:
         self._stream = stream
         self._keep_alive = keep_alive
         self._held = contextlib.AsyncExitStack()
-        self._generation: EngineRequest | None = None
+        self._engine_request: EngineRequest | None = None
         self._prefill: PrefillProgress | None = None
-        self._letting_go: asyncio.Task[None] | None = None
+        self._releasing: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = False
 
     def __aiter__(self) -> "ActiveRequest":
-        """Iterate over lists of events; none is empty and the last one ends the last choice."""
+        """Iterate over lists of events; none is empty, and the last one ends the last choice."""
         return self
 
     async def __anext__(self) -> list[ChoiceEvent]:
-        """Give what has come.
+        """Return the events that have come.
 
         Raises:
-            MlxdError: the request cannot be answered (any more).
+            MlxdError: the request cannot be answered, or not to its end.
         """
         while not self._closed:
             try:
                 events = await self._next_events()
             except (EngineDied, LoadFailed) as error:
-                await self._let_go()
+                await self._release()
                 if self._pool.closed:
                     raise Draining("the daemon is stopping") from None
                 if self._is_final(error):
                     raise
                 self._retried, self._answered = True, False
-                self.timing.again()
+                self.timing.restart()
                 continue
             if not events:
                 break
@@ -98,7 +95,7 @@ class ActiveRequest:
 
     @property
     def progress(self) -> str:
-        """Where the request is, in a few words."""
+        """What the request waits for or does, in a few words."""
         if self._prefill is not None:
             return f"prefill {self._prefill.done}/{self._prefill.total}"
         if self._answered:
@@ -109,31 +106,31 @@ class ActiveRequest:
         return "queued"
 
     async def aclose(self) -> None:
-        """Abort what has not ended and let go of the model; any number of times."""
+        """Abort what has not ended and release the model; may be called again."""
         self._closed = True
-        await self._let_go()
+        await self._release()
         self._pool.forget(self)
 
     async def _next_events(self) -> list[ChoiceEvent]:
-        if self._generation is None:
+        if self._engine_request is None:
             engine = await self._held.enter_async_context(
                 self._pool.lease(self._entry, self._keep_alive)
             )
-            self._generation = engine.generate(self._requests)
-            self._generation.on_end = self._let_go_of_model
-        return await self._generation.next_events()
+            self._engine_request = engine.link.generate(self._requests)
+            self._engine_request.on_end = self._release_model
+        return await self._engine_request.next_events()
 
-    def _let_go_of_model(self) -> None:
-        """Let go as soon as the engine is done: a client that does not read holds no model."""
+    def _release_model(self) -> None:
+        """Release the model when the engine is done, even if the client has not read it all."""
         held, self._held = self._held, contextlib.AsyncExitStack()
-        self._letting_go = asyncio.get_running_loop().create_task(held.aclose())
+        self._releasing = asyncio.get_running_loop().create_task(held.aclose())
 
-    async def _let_go(self) -> None:
-        generation, self._generation, self._prefill = self._generation, None, None
-        if generation is not None:
-            generation.close()
-        if self._letting_go is not None:
-            await self._letting_go
+    async def _release(self) -> None:
+        engine_request, self._engine_request, self._prefill = self._engine_request, None, None
+        if engine_request is not None:
+            engine_request.close()
+        if self._releasing is not None:
+            await self._releasing
         held, self._held = self._held, contextlib.AsyncExitStack()
         await held.aclose()
 
@@ -146,3 +143,49 @@ class ActiveRequest:
                 self._prefill = PrefillProgress(event.id, event.cached_tokens, event.prompt_tokens)
             else:
                 self._answered, self._prefill = True, None
+
+
+class Timing:
+    """How long the parts of a request took; of two tries the last one counts."""
+
+    def __init__(self) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._accepted = self._now()
+        self._started: float | None = None
+        self._first: float | None = None
+        self._ended: float | None = None
+
+    def note(self, events: Sequence[ChoiceEvent]) -> None:
+        """Take events at the time that they come."""
+        if self._first is None:
+            for _, event in events:
+                if isinstance(event, Started):
+                    self._started = self._started or self._now()
+                elif not isinstance(event, PrefillProgress):
+                    self._first = self._now()
+                    break
+        if isinstance(events[-1][1], Finished):
+            self._ended = self._now()
+
+    def restart(self) -> None:
+        """Start again, on another engine; the time until now counts as waiting."""
+        self._started = self._first = self._ended = None
+
+    @property
+    def queue(self) -> float | None:
+        """Seconds until an engine took the request, including the load of its model."""
+        return _between(self._accepted, self._started)
+
+    @property
+    def prefill(self) -> float | None:
+        """Seconds from then to the first piece of the answer."""
+        return _between(self._started, self._first)
+
+    @property
+    def decode(self) -> float | None:
+        """Seconds from the first piece to the end; None if everything came at once."""
+        return _between(self._first, self._ended) or None
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else end - start

@@ -1,6 +1,6 @@
-"""Notices an engine that hangs: one that has work and is silent for too long.
+"""Detects engines that hang: they have work and are silent for too long.
 
-A step cannot be interrupted and says nothing before its end, and a step that processes prompts may
+A step cannot be interrupted and sends nothing before it ends, and a step that processes prompts may
 take long. So an engine that has prompts to process gets more time, by their tokens.
 """
 
@@ -9,16 +9,20 @@ import contextlib
 from typing import Protocol
 
 from mlxd.errors import EngineDied
+from mlxd.messages import Event, PrefillProgress, Started
 
 _LONGEST_LOAD_SILENCE = 120.0
+_PING_SECONDS = 5.0
+_BUSY_SECONDS = 60.0
+_SLOWEST = 10.0  # tokens a second, on the slowest machine that is of any use
+_MARGIN = 4.0  # the longer the context, the slower
 
 
 class Watched(Protocol):
-    """What can be seen of an engine."""
+    """What can be seen of an engine; see `EngineLink`."""
 
-    @property
-    def heard_at(self) -> float:
-        """When it was last heard of, or was given work after it had none; the loop's time."""
+    name: str
+    heard_at: float
 
     @property
     def loading(self) -> bool:
@@ -28,32 +32,81 @@ class Watched(Protocol):
     def requests(self) -> int:
         """How many sequences are in flight."""
 
-    @property
-    def prefill_seconds(self) -> float:
-        """How many seconds its step may take for the prompts it processes."""
-
     async def ping(self, seconds: float) -> None:
-        """Wait until the loop has turned; raises TimeoutError or EngineDied."""
+        """Wait until its loop has turned; raise TimeoutError or EngineDied."""
 
-    def reject(self, reason: str) -> None:
-        """End the process, for `reason`."""
+    def kill(self, cause: str) -> None:
+        """Kill the process, because of `cause`."""
+
+
+async def check(engine: Watched) -> None:
+    """Return if the engine's loop turns, or turned lately and has work.
+
+    An engine that has ended passes: the next request gets a new one.
+
+    Raises:
+        EngineDied: it has not answered for 5 seconds, nor sent anything for 60 if it has work: a
+            step may take long.
+    """
+    silence = asyncio.get_running_loop().time() - engine.heard_at
+    if engine.requests and silence < _BUSY_SECONDS:
+        return
+    try:
+        with contextlib.suppress(EngineDied):
+            await engine.ping(_PING_SECONDS)
+    except TimeoutError:
+        raise EngineDied(f"the engine of {engine.name} does not answer") from None
+
+
+class Prefill:
+    """The prompts an engine has still to process, and how long that may take.
+
+    One step processes at most `step_tokens` of them.
+    """
+
+    def __init__(self, step_tokens: int) -> None:
+        self._step_tokens = step_tokens
+        self._left: dict[int, int] = {}
+        self._per_second = _SLOWEST
+
+    def note(self, event: Event, seconds: float) -> None:
+        """Take an event that came `seconds` after the one before it."""
+        match event:
+            case Started():
+                self._left[event.id] = event.prompt_tokens - event.cached_tokens
+            case PrefillProgress():
+                left = event.total - event.done
+                done = self._left.get(event.id, left) - left
+                if done > 0 and seconds > 0:
+                    self._per_second = max(_SLOWEST, done / seconds / _MARGIN)
+                self._left[event.id] = left
+            case _:
+                self._left.pop(event.id, None)
+
+    def step_seconds(self) -> float:
+        """Return how many seconds the next step may take for its share of the prompts."""
+        return min(sum(self._left.values()), self._step_tokens) / self._per_second
 
 
 class Watchdog:
-    """Ends an engine that is silent for `timeout` seconds, 0 being for ever, while it has work."""
+    """Kills an engine that has work and is silent for `timeout` seconds; 0 means never.
 
-    def __init__(self, engine: Watched, timeout: float) -> None:
+    `prefill` knows how much longer it may be silent.
+    """
+
+    def __init__(self, engine: Watched, timeout: float, prefill: Prefill) -> None:
         self._engine = engine
         self._timeout = timeout
+        self._prefill = prefill
         self._watching: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Watch until the engine has no work any more; for when it gets some."""
+        """Watch an engine that has got work, until it has none."""
         if self._timeout > 0 and (self._watching is None or self._watching.done()):
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def sleep(self) -> None:
-        """Watch no longer: the engine has ended."""
+        """Stop watching: the engine has ended."""
         if self._watching is not None:
             self._watching.cancel()
 
@@ -63,19 +116,17 @@ class Watchdog:
             allowed = self._allowed()
             silent = loop.time() - self._engine.heard_at
             if silent >= allowed:
-                self._engine.reject(
-                    f"the engine has not answered for {silent:.0f} s, and was ended"
-                )
+                self._engine.kill(f"the engine did not answer for {silent:.0f} s and was killed")
                 return
             if silent < allowed / 2:
                 # No longer than that: what is allowed may become less meanwhile.
                 await asyncio.sleep(min(allowed / 2 - silent, self._timeout / 2))
                 continue
-            # It may have nothing to say, as while a schema compiles; then it answers.
+            # It may have nothing to send, as while a schema compiles; then it answers.
             with contextlib.suppress(TimeoutError, EngineDied):
                 await self._engine.ping(min(allowed - silent, allowed / 4))
 
     def _allowed(self) -> float:
         if self._engine.loading:
             return max(self._timeout, _LONGEST_LOAD_SILENCE)
-        return self._timeout + self._engine.prefill_seconds
+        return self._timeout + self._prefill.step_seconds()

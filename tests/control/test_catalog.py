@@ -30,7 +30,7 @@ async def test_the_list_tells_whole_and_broken_models_apart(
     assert (whole.origin, whole.default) == ("models directory", True)
     (broken,) = found.broken
     assert (broken.id, broken.path) == ("b", str(models / "b"))
-    assert broken.fault.startswith("partial: 1 of 2 files of weights")
+    assert broken.fault.startswith("partial: 1 of 2 weight files")
     assert broken.size_bytes == sum(file.stat().st_size for file in (models / "b").iterdir())
 
 
@@ -119,7 +119,7 @@ async def test_a_model_that_requests_wait_for_is_not_removed(
     pool = Pool(Config(models=ModelsConfig(max_loaded=1)))
     busy, awaited = (pool.model(catalog.resolve(name)) for name in ("a", "b"))
     busy.hold()
-    request = asyncio.create_task(pool.admission.take(awaited))
+    request = asyncio.create_task(pool.admission.acquire(awaited))
     await asyncio.sleep(0)
     with pytest.raises(ModelInUse, match=r"b is in use \(requests wait for it\)"):
         await CatalogControl(catalog, pool).remove("b", dry_run=False)

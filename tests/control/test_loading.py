@@ -18,8 +18,7 @@ from mlxd.models.selection import Selection
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import State
 from mlxd.pool.pool import Pool
-from tests.pool.conftest import fake_command, start_engine
-from tests.pool.test_pool import first_delta, text, until
+from tests.support.pool import fake_command, first_delta, start_engine, text, until
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What `[model."ID"]` and a request say of adapters, drafts and templates, on real engines."""
+"""Adapters, draft models and chat templates of requests and of `[model."ID"]`, on real engines."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ def daemon(home: Path) -> Iterator[DaemonProcess]:
 
 
 def make_adapter(folder: Path, model_folder: Path) -> None:
-    """Write a LoRA as `mlx_lm.lora` does; its weights are random, so it changes what is said."""
+    """Write a LoRA as `mlx_lm.lora` does; its random weights change the answers."""
     lora = {"rank": 4, "scale": 10.0, "dropout": 0.0}
     model, _ = load_model(model_folder)
     model.freeze()
@@ -85,7 +85,7 @@ def make_adapter(folder: Path, model_folder: Path) -> None:
 
 
 def make_useless_adapter(folder: Path) -> None:
-    """Write an adapter for some other model."""
+    """Write an adapter for another model."""
     folder.mkdir(parents=True)
     weights = {"model.layers.7.mlp.up_proj.lora_a": mx.ones((3, 3))}
     mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
@@ -103,7 +103,7 @@ def make_model_with_one_more_token(folder: Path, model_folder: Path) -> None:
 
 
 def ask(daemon: DaemonProcess, **fields: object) -> list[str]:
-    """Give the greedy answers to PROMPTS."""
+    """Return the greedy answers to PROMPTS."""
     body = {"model": "tiny", "prompt": PROMPTS, "max_tokens": 40, "temperature": 0, **fields}
     reply = daemon.local.post("/v1/completions", json=body)
     assert reply.status_code == 200, reply.text
@@ -112,25 +112,25 @@ def ask(daemon: DaemonProcess, **fields: object) -> list[str]:
 
 
 def refused(daemon: DaemonProcess, **fields: object) -> tuple[int, str | None, str]:
-    """Give status, param and message of the error that a request gets."""
+    """Return the status, param and message of the error that a request gets."""
     reply = daemon.local.post("/v1/completions", json={"model": "tiny", "prompt": "x", **fields})
     error = reply.json()["error"]
     return reply.status_code, error["param"], error["message"]
 
 
 def listed_state(daemon: DaemonProcess) -> str:
-    """Give the state of the tiny model in the list of models."""
+    """Return the state of the tiny model in the list of models."""
     models = daemon.local.get("/control/v1/models").json()["models"]
     return next(model["state"] for model in models if model["id"] == "tiny")
 
 
 @pytest.fixture(scope="module")
 def plain(daemon: DaemonProcess) -> list[str]:
-    """What the model says by itself."""
+    """The answers of the model alone."""
     return ask(daemon)
 
 
-def test_an_adapter_changes_what_the_model_says_and_only_where_it_is_asked_for(
+def test_an_adapter_changes_only_the_answers_that_request_it(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     adapted = ask(daemon, adapters="pirate")
@@ -153,7 +153,7 @@ def test_a_chat_with_an_adapter_streams(daemon: DaemonProcess) -> None:
     assert "".join(deltas) == whole["choices"][0]["message"]["content"]
 
 
-def test_a_configured_adapter_is_applied_unless_the_request_says_otherwise(
+def test_a_configured_adapter_is_used_unless_the_request_overrides_it(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     adapted = ask(daemon, adapters="pirate")
@@ -167,16 +167,16 @@ def test_only_names_of_adapters_reach_the_disk(daemon: DaemonProcess, home: Path
     for name in ("gone", str(pirate), "../adapters/pirate", "..", "pirate/", "~/pirate"):
         status, param, message = refused(daemon, adapters=name)
         assert (status, param) == (400, "adapters")
-        assert message.endswith("does not exist; there is pirate, useless")
+        assert message.endswith("does not exist; installed: pirate, useless")
 
 
-def test_an_adapter_is_no_model(daemon: DaemonProcess) -> None:
+def test_an_adapter_is_not_a_model(daemon: DaemonProcess) -> None:
     listed = daemon.local.get("/v1/models").json()["data"]
     assert "pirate" not in {model["id"] for model in listed}
     assert refused(daemon, model="pirate")[:2] == (404, "model")
 
 
-def test_an_adapter_for_another_model_says_so_and_the_model_goes_on(
+def test_an_adapter_for_another_model_is_an_error_and_the_model_stays_up(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     status, _, message = refused(daemon, adapters="useless")
@@ -187,17 +187,19 @@ def test_an_adapter_for_another_model_says_so_and_the_model_goes_on(
     assert listed_state(daemon) == "ready"
 
 
-def test_a_configured_adapter_that_is_missing_is_told_not_skipped(daemon: DaemonProcess) -> None:
+def test_a_missing_configured_adapter_is_an_error(daemon: DaemonProcess) -> None:
     status, _, message = refused(daemon, model="bare")
     assert status == 503
-    assert message.startswith("model.bare.adapter: adapter 'gone' does not exist; there is")
-    assert message in daemon.log(), "the log said it at the start"
+    assert message.startswith(
+        "model.bare.adapter: adapter 'gone' does not exist; installed: pirate"
+    )
+    assert message in daemon.log(), "it was logged at startup"
     used = daemon.local.post("/control/v1/use", json={"model": "bare"})
     assert (used.status_code, used.json()["error"]["message"]) == (503, message)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 8])
-def test_a_draft_model_changes_nothing_that_is_said(
+def test_a_draft_model_does_not_change_answers(
     daemon: DaemonProcess, plain: list[str], tokens: int
 ) -> None:
     assert ask(daemon, draft_model="drafter", num_draft_tokens=tokens) == plain
@@ -209,30 +211,30 @@ def test_a_draft_model_helps_a_model_with_an_adapter(daemon: DaemonProcess) -> N
     assert ask(daemon, adapters="pirate", draft_model="drafter") == adapted
 
 
-def test_a_configured_draft_model_changes_nothing_that_is_said(
+def test_a_configured_draft_model_does_not_change_answers(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     assert ask(daemon, model="hasty") == plain
     assert ask(daemon, model="hasty", num_draft_tokens=0) == plain
 
 
-def test_a_configured_draft_model_that_is_missing_costs_no_answer(
+def test_a_missing_configured_draft_model_is_only_a_warning(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     assert ask(daemon, model="forgetful") == plain
     warning = "model.forgetful.draft_model: model 'gone' does not exist"
-    assert daemon.log().count(warning) == 2, "at the start, and for the request"
+    assert daemon.log().count(warning) == 2, "at startup, and for the request"
 
 
-def test_a_draft_model_with_other_tokens_is_told_to_whoever_named_it(
+def test_a_draft_model_with_other_tokens_is_an_error_of_whoever_named_it(
     daemon: DaemonProcess, plain: list[str]
 ) -> None:
     status, param, message = refused(daemon, draft_model="foreign")
     assert (status, param) == (400, "draft_model")
-    assert "foreign has other tokens" in message
+    assert "foreign cannot be the draft model: its vocabulary differs" in message
     status, _, message = refused(daemon, model="mismatched")
     assert status == 503
-    assert message.startswith("model.mismatched.draft_model: foreign has other tokens")
+    assert message.startswith("model.mismatched.draft_model: foreign cannot be the draft model")
     assert ask(daemon, model="mismatched", num_draft_tokens=0) == plain
 
 
@@ -241,7 +243,7 @@ def test_only_names_of_models_reach_the_disk(daemon: DaemonProcess, name: str) -
     assert refused(daemon, draft_model=name)[:2] == (404, "draft_model")
 
 
-def test_a_configured_chat_template_is_used_unless_the_request_says_otherwise(
+def test_a_configured_chat_template_is_used_unless_the_request_overrides_it(
     daemon: DaemonProcess,
 ) -> None:
     def chat(**fields: object) -> str:
@@ -257,5 +259,5 @@ def test_a_configured_chat_template_is_used_unless_the_request_says_otherwise(
     assert chat(model="tiny") not in (shouted, asked)
 
 
-def test_a_table_for_no_model_is_remarked_upon(daemon: DaemonProcess) -> None:
+def test_a_table_for_an_unknown_model_is_logged(daemon: DaemonProcess) -> None:
     assert "model.nobody: there is no model with this id" in daemon.log()

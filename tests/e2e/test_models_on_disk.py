@@ -19,17 +19,17 @@ MODEL         SIZE    QUANT    CONTEXT  STATE
 owner/copied  466 kB  float32  4096     unloaded
 tiny          464 kB  float32  4096     unloaded
 
-in the Hugging Face cache, read-only:
+in the Hugging Face cache (read-only):
 owner/cached  464 kB  float32  4096     unloaded
 
-broken, and not offered:
+broken:
 cut  {size}  partial: model.safetensors is cut short: {there} of {whole} bytes
 """
 
 
 @pytest.fixture
 def home(tiny_model: Path, marked_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Whole models, linked, copied and in the hub's cache, and one that is cut short."""
+    """Models that are linked, copied and in the Hugging Face cache, and one that is cut short."""
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         home = Path(folder).resolve()
         (home / "models").mkdir()
@@ -47,7 +47,7 @@ def home(tiny_model: Path, marked_model: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def mlxctl(*arguments: str) -> str:
-    """Give what `mlxctl` prints, on either stream."""
+    """Return what `mlxctl` prints, on either stream."""
     done = subprocess.run(
         [sys.executable, "-m", "mlxctl", *arguments],
         stdin=subprocess.DEVNULL,
@@ -60,13 +60,13 @@ def mlxctl(*arguments: str) -> str:
 
 
 def answers(daemon: DaemonProcess, model: str) -> tuple[int, str]:
-    """Ask `model`; give the status and the message of the error, if there is one."""
+    """Ask `model`; return the status and the message of the error, if there is one."""
     body = {"model": model, "prompt": "x", "max_tokens": 1}
     reply = daemon.local.post("/v1/completions", json=body)
     return reply.status_code, reply.json().get("error", {}).get("message", "")
 
 
-def test_what_is_on_the_disk_is_listed_shown_and_asked_for(home: Path, tiny_model: Path) -> None:
+def test_models_on_disk_are_listed_shown_and_served(home: Path, tiny_model: Path) -> None:
     whole = (tiny_model / PART).stat().st_size
     size = sum(file.stat().st_size for file in (home / "models" / "cut").iterdir())
     expected = LISTED.format(size=f"{size // 1000} kB", there=400_000, whole=whole)
@@ -85,10 +85,10 @@ def test_what_is_on_the_disk_is_listed_shown_and_asked_for(home: Path, tiny_mode
         assert (status, message.startswith("model 'cut' is broken: partial: ")) == (404, True)
 
 
-def test_an_alias_holds_at_once_and_after_a_restart(home: Path) -> None:
+def test_an_alias_works_at_once_and_after_a_restart(home: Path) -> None:
     (home / "config.toml").write_text('[models.aliases]\nsmall = "tiny"\n')
     with running_daemon(home) as daemon:
-        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 stands for owner/copied now\n"
+        assert mlxctl("alias", "gpt-4", "copied") == "gpt-4 is now an alias for owner/copied\n"
         assert answers(daemon, "gpt-4")[0] == answers(daemon, "small")[0] == 200
         daemon.stop()
     with running_daemon(home) as daemon:
@@ -97,7 +97,7 @@ def test_an_alias_holds_at_once_and_after_a_restart(home: Path) -> None:
         assert answers(daemon, "gpt-4")[0] == 404
 
 
-def test_a_model_is_removed_once_it_is_out_of_memory(home: Path, tiny_model: Path) -> None:
+def test_a_model_can_be_removed_once_it_is_unloaded(home: Path, tiny_model: Path) -> None:
     models = home / "models"
     with running_daemon(home) as daemon:
         assert answers(daemon, "copied")[0] == 200
@@ -105,18 +105,18 @@ def test_a_model_is_removed_once_it_is_out_of_memory(home: Path, tiny_model: Pat
             "rm", "-y", "copied"
         )
         mlxctl("unload", "copied")
-        assert "nobody to ask here" in mlxctl("rm", "copied")
+        assert "no terminal to ask on" in mlxctl("rm", "copied")
         assert (models / "owner" / "copied" / PART).is_file()
-        assert mlxctl("rm", "-y", "copied").startswith("removed owner/copied, ")
-        assert mlxctl("rm", "-y", "cut").startswith("removed cut, ")
-        assert mlxctl("rm", "-y", "tiny") == f"removed tiny, the link {models}/tiny\n"
+        assert mlxctl("rm", "-y", "copied").startswith("deleted owner/copied, ")
+        assert mlxctl("rm", "-y", "cut").startswith("deleted cut, ")
+        assert mlxctl("rm", "-y", "tiny") == f"deleted tiny, the link {models}/tiny\n"
         assert "hf cache rm model/owner/cached" in mlxctl("rm", "-y", "cached")
         assert answers(daemon, "owner/copied")[0] == 404
         assert os.listdir(models) == []
         assert (tiny_model / PART).is_file()
 
 
-def test_what_a_dead_daemon_began_to_remove_is_gone_after_the_next_start(home: Path) -> None:
+def test_the_next_daemon_finishes_a_removal(home: Path) -> None:
     (home / "models" / "cut").rename(home / "models" / ".removed-0123")
     with running_daemon(home):
         assert sorted(os.listdir(home / "models")) == ["owner", "tiny"]

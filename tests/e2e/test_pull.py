@@ -1,4 +1,4 @@
-"""`mlxctl pull` on a real daemon, from a hub on this machine that stops in the middle."""
+"""`mlxctl pull` with a real daemon, from a hub on this machine that stops in the middle."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def home() -> Iterator[Path]:
 
 @pytest.fixture
 def run_daemon(home: Path, hub: FakeHub) -> RunDaemon:
-    """Start a daemon that knows that hub, and no token."""
+    """Return a function that starts a daemon with that hub and no token."""
     environ = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "HF_HOME": str(home / "hf")}
     return lambda: running_daemon(home, **environ)
 
@@ -72,7 +72,7 @@ def mlxctl(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Give its exit status and what it printed."""
+    """Return its exit status and what it printed."""
     with process:
         out, err = process.communicate(timeout=DEADLINE)
     return process.returncode, out, err
@@ -83,11 +83,11 @@ def pulls(daemon: DaemonProcess) -> list[dict]:
 
 
 def wait_for_part(home: Path, size: int) -> None:
-    """Wait until so much of the file that is held back has come."""
+    """Wait until `size` bytes of the file that is held back have come."""
     folder = home / "models" / ".pulls" / "acme--tiny"
 
     def has_come() -> bool:
-        with suppress(FileNotFoundError):  # a part that was there a moment ago is a file by now
+        with suppress(FileNotFoundError):  # the part may have become a complete file
             return any(part.stat().st_size == size for part in folder.glob("*.part"))
         return False
 
@@ -107,20 +107,20 @@ def sizes(files: Files) -> dict[str, int]:
     return {name: len(content) for name, content in files.items()}
 
 
-def test_a_pull_is_shown_installed_and_answers(
+def test_a_pulled_model_is_installed_and_answers(
     daemon: DaemonProcess, home: Path, hub: FakeHub, files: Files
 ) -> None:
     status, out, err = finish(mlxctl(home, "pull", REPO))
     assert status == 0, err
-    assert out == f"{REPO} is there: 12 MB in {home}/models/{REPO}\n"
+    assert out == f"downloaded {REPO}: 12 MB in {home}/models/{REPO}\n"
     assert installed(home) == files
     reply = daemon.local.post("/v1/completions", json={"model": REPO, "prompt": "hi"})
     assert reply.json()["model"] == REPO
     assert finish(mlxctl(home, "pull", REPO))[1].startswith(f"{REPO} is up to date")
-    assert finish(mlxctl(home, "pull"))[1] == "nothing is being pulled\n"
+    assert finish(mlxctl(home, "pull"))[1] == "no downloads\n"
 
 
-def test_a_broken_pull_is_resumed_by_the_next_daemon_without_fetching_bytes_twice(
+def test_the_next_daemon_resumes_a_pull_without_fetching_bytes_twice(
     run_daemon: RunDaemon, home: Path, hub: FakeHub, files: Files
 ) -> None:
     half = len(files[PADDING]) // 2
@@ -134,7 +134,7 @@ def test_a_broken_pull_is_resumed_by_the_next_daemon_without_fetching_bytes_twic
     assert not is_there(home)
 
     with run_daemon() as daemon:
-        wait_until(lambda: is_there(home), "the model is there, and nobody has asked again")
+        wait_until(lambda: is_there(home), "the model is there without being asked for again")
         hashes = {name: hashlib.sha256(content).digest() for name, content in files.items()}
         assert hashes == {
             name: hashlib.sha256(content).digest() for name, content in installed(home).items()
@@ -145,7 +145,7 @@ def test_a_broken_pull_is_resumed_by_the_next_daemon_without_fetching_bytes_twic
         assert reply.json()["choices"][0]["message"]["content"]
 
 
-def test_a_daemon_that_stops_says_so_and_goes_on_later(
+def test_a_daemon_that_stops_says_that_it_will_resume(
     run_daemon: RunDaemon, home: Path, hub: FakeHub, files: Files
 ) -> None:
     hub.fails(PADDING, Hold(after=1000))
@@ -154,7 +154,7 @@ def test_a_daemon_that_stops_says_so_and_goes_on_later(
         wait_for_part(home, 1000)
         assert daemon.stop() == 0
         status, _, err = finish(client)
-        assert (status, "it goes on with the download when it is back" in err) == (1, True)
+        assert (status, "it resumes the download when it is back" in err) == (1, True)
     with run_daemon():
         wait_until(lambda: is_there(home), "the model is there")
     assert dict(hub.sent) == sizes(files)
@@ -169,7 +169,7 @@ def test_two_pulls_are_one_download(
     wait_for_part(home, 1000)
     clients += [mlxctl(home, "pull", REPO, "--json") for _ in range(2)]
     refused = finish(mlxctl(home, "pull", f"{REPO}@other"))
-    assert (refused[0], f"{REPO} is on its way" in refused[2]) == (1, True)
+    assert (refused[0], f"{REPO} is being pulled" in refused[2]) == (1, True)
     hold.go_on.set()
     replies = [finish(client) for client in clients]
     assert [status for status, _, _ in replies] == [0, 0, 0]
@@ -177,7 +177,7 @@ def test_two_pulls_are_one_download(
     assert dict(hub.sent) == sizes(files)
 
 
-def test_ctrl_c_leaves_it_running_and_says_so(
+def test_ctrl_c_leaves_the_download_running(
     daemon: DaemonProcess, home: Path, hub: FakeHub
 ) -> None:
     hold = Hold(after=1000)
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_it_running_and_says_so(
     client.send_signal(signal.SIGINT)
     status, _, err = finish(client)
     assert status == -signal.SIGINT
-    assert "the download goes on without you" in err
+    assert "the download continues in the daemon" in err
     assert "Traceback" not in err
     listed = finish(mlxctl(home, "pull"))[1]
     assert "downloading" in listed
@@ -195,14 +195,14 @@ def test_ctrl_c_leaves_it_running_and_says_so(
     wait_until(lambda: is_there(home), "the model is there")
 
 
-def test_cancel_ends_it_and_removes_what_has_come(
+def test_cancel_ends_the_pull_and_removes_its_files(
     daemon: DaemonProcess, home: Path, hub: FakeHub
 ) -> None:
     hub.fails(PADDING, Hold(after=1_000_000))
     client = mlxctl(home, "pull", REPO)
     wait_for_part(home, 1_000_000)
     status, out, _ = finish(mlxctl(home, "pull", REPO, "--cancel"))
-    assert (status, out) == (0, f"the pull of {REPO} was cancelled; 1.0 MB removed\n")
+    assert (status, out) == (0, f"cancelled the download of {REPO}; deleted 1.0 MB\n")
     assert finish(client)[::2] == (1, f"mlxctl: the pull of {REPO} was cancelled\n")
     assert os.listdir(home / "models" / ".pulls") == []
     assert pulls(daemon) == []
@@ -210,13 +210,13 @@ def test_cancel_ends_it_and_removes_what_has_come(
     assert (status, err) == (1, f"mlxctl: {REPO} is not being pulled\n")
 
 
-def test_what_failed_waits_until_it_is_asked_for_again(
+def test_a_failed_pull_is_listed_until_it_is_asked_for_again(
     run_daemon: RunDaemon, home: Path, hub: FakeHub, files: Files
 ) -> None:
     hub.fails(PADDING, Wrong(), Wrong())
     with run_daemon():
         status, _, err = finish(mlxctl(home, "pull", REPO))
-        assert (status, "wrong hash, twice" in err) == (1, True)
+        assert (status, "a wrong hash twice" in err) == (1, True)
     with run_daemon() as daemon:
         (failed,) = pulls(daemon)
         assert failed["state"] == "failed"
@@ -229,16 +229,16 @@ def test_what_failed_waits_until_it_is_asked_for_again(
     assert hub.sent["config.json"] == len(files["config.json"])
 
 
-def test_a_refusal_is_one_line_and_leaves_nothing(
+def test_a_refusal_is_one_line_and_leaves_no_files(
     daemon: DaemonProcess, home: Path, hub: FakeHub
 ) -> None:
     hub.repos["acme/gguf"].commit({"a.gguf": b"GGUF"})
     for name, why in {
         "acme/gguf": "is not an MLX model: it has GGUF files",
         "acme/none": "there is no model acme/none",
-        "no such/name": "is no repository of the hub",
-        "../tiny": "is no repository of the hub",
-        "acme/tiny@": "what follows the @",
+        "no such/name": "is not a repository name",
+        "../tiny": "is not a repository name",
+        "acme/tiny@": "after the @",
     }.items():
         status, out, err = finish(mlxctl(home, "pull", name))
         assert (status, out, err.count("\n")) == (1, "", 1)
@@ -249,12 +249,10 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     assert (whole.status_code, whole.json()["error"]["code"]) == (400, "pull_refused")
 
 
-def test_a_hub_in_trouble_is_waited_for_and_shown(
-    daemon: DaemonProcess, home: Path, hub: FakeHub, files: Files
-) -> None:
+def test_retries_are_shown(daemon: DaemonProcess, home: Path, hub: FakeHub, files: Files) -> None:
     hub.fails(PADDING, Break(after=6_000_000), Refuse(503))
     status, _, err = finish(mlxctl(home, "pull", REPO))
     assert status == 0
-    assert "the connection to the hub broke; the next try is in 1 s" in err
-    assert "the hub answers with 503; the next try is in 2 s" in err
+    assert "the connection to the hub broke; next try in 1 s" in err
+    assert "the hub answered with status 503; next try in 2 s" in err
     assert dict(hub.sent) == sizes(files)

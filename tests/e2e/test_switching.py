@@ -327,7 +327,7 @@ def test_an_unloaded_model_leaves_no_memory_behind(two_models: Path) -> None:
         )
         assert all(answer.text for answer in answers)
         loaded = tree(daemon)
-        assert mlxctl(two_models, "unload", "tiny").stdout == "tiny is no longer in memory\n"
+        assert mlxctl(two_models, "unload", "tiny").stdout == "tiny is unloaded\n"
         after = tree(daemon)
     print(f"{before / 1e6:.1f} MB before, {loaded / 1e6:.1f} MB loaded, {after / 1e6:.1f} MB after")
     assert after - before < 5_000_000

@@ -1,69 +1,12 @@
-"""A loaded tiny model, and a scheduler driven without a process."""
+"""The tiny model in memory, and schedulers over it."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
-from mlxd.engine.preprocessing import Preprocessor
-from mlxd.engine.scheduler import Scheduler
-from mlxd.messages import (
-    Delta,
-    Event,
-    Finished,
-    Generate,
-    GenerateRequest,
-    Load,
-    Sampling,
-    TextPrompt,
-)
-
-GREEDY = Sampling()
-
-
-class Bench:
-    """A scheduler and what it said, by request."""
-
-    def __init__(self, model: LoadedModel, **settings: int) -> None:
-        self._preparer = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
-        token_bytes = self._preparer.grammars.token_bytes
-        self.scheduler = Scheduler(model, Load("unused", **settings), token_bytes)
-        self.events: dict[int, list[Event]] = {}
-
-    def admit(self, request_id: int, request: GenerateRequest) -> None:
-        self.scheduler.expect(request_id)
-        prepared = self._preparer.prepare(Generate(request_id, request))
-        self.take(self.scheduler.admit(prepared))
-
-    def step(self) -> None:
-        self.take(self.scheduler.step())
-
-    def abort(self, request_id: int) -> None:
-        self.take(self.scheduler.abort(request_id))
-
-    def take(self, events: list[Event]) -> None:
-        for event in events:
-            self.events.setdefault(event.id, []).append(event)
-
-    def run(self) -> None:
-        while self.scheduler.busy:
-            self.step()
-
-    def text(self, request_id: int) -> str:
-        return "".join(e.text for e in self.events[request_id] if isinstance(e, Delta))
-
-    def finished(self, request_id: int) -> Finished:
-        (finished,) = [e for e in self.events[request_id] if isinstance(e, Finished)]
-        assert self.events[request_id][-1] is finished
-        return finished
-
-
-def ask(prompt: str, max_tokens: int | None = 30, **fields: Any) -> GenerateRequest:
-    """Give a request; `fields` are those of GenerateRequest."""
-    fields.setdefault("sampling", GREEDY)
-    return GenerateRequest(TextPrompt(prompt), max_tokens, **fields)
+from mlxd.messages import GenerateRequest, Load
+from tests.support.scheduler_bench import Alone, Bench, MakeBench
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +15,7 @@ def loaded(tiny_model: Path) -> LoadedModel:
 
 
 @pytest.fixture
-def make_bench(loaded: LoadedModel) -> Callable[..., Bench]:
+def make_bench(loaded: LoadedModel) -> MakeBench:
     """Make a scheduler over the tiny model; keywords are fields of `Load`."""
 
     def make(**settings: int) -> Bench:
@@ -82,8 +25,8 @@ def make_bench(loaded: LoadedModel) -> Callable[..., Bench]:
 
 
 @pytest.fixture
-def alone(make_bench: Callable[..., Bench]) -> Callable[[GenerateRequest], str]:
-    """Give the text of a request that runs by itself on a new scheduler."""
+def alone(make_bench: MakeBench) -> Alone:
+    """Return the text of a request that runs by itself on a new scheduler."""
 
     def run(request: GenerateRequest) -> str:
         bench = make_bench()

@@ -1,4 +1,4 @@
-"""Engines that end, and those that must not go on: real ones, seen as the daemon sees them."""
+"""How real engines end when something goes wrong, as the daemon sees it."""
 
 import asyncio
 import os
@@ -28,9 +28,8 @@ from mlxd.messages import (
 )
 from mlxd.pool.crashes import EngineCrashed
 from mlxd.pool.engine_process import ENGINE_COMMAND, EngineProcess
-from mlxd.pool.engine_request import EngineRequest
-from tests.pool.conftest import start_engine
 from tests.support.engine_process import DEADLINE, engine_process
+from tests.support.pool import collect, start_engine
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())
@@ -47,15 +46,15 @@ def abort(self):
 
 @asynccontextmanager
 async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
-    """Run an engine whose steps are `fault`'s function `abort`, if there is one."""
+    """Run an engine; each of its steps is the function `abort` of `fault`, if that is given."""
     command = list(ENGINE_COMMAND)
     if fault:
         lines = [
             "import ctypes, os",
             "from mlxd.engine.__main__ import main",
-            "from mlxd.engine.scheduler import Scheduler",
+            "from mlxd.engine.batch import Batch",
             fault,
-            "Scheduler._step_batch = abort",
+            "Batch.next = abort",
             "main()",
         ]
         command = [sys.executable, "-P", "-c", "\n".join(lines)]
@@ -67,43 +66,37 @@ async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
             await engine.stop(grace=0)
 
 
-async def read_all(generation: EngineRequest) -> None:
-    while await generation.next_events():
-        pass
-
-
 async def end_of(engine: EngineProcess, *requests: GenerateRequest) -> str:
-    """Ask, and wait for the engine to end over it; give what the asker is told."""
+    """Send requests that end the engine, and return the error they get."""
     with pytest.raises(EngineDied) as caught:
-        await read_all(engine.generate(requests or [ENDLESS]))
+        await collect(engine.link.generate(requests or [ENDLESS]))
     return caught.value.message
 
 
-async def test_an_engine_that_is_killed_takes_its_sequences_along(tiny_model: Path) -> None:
+async def test_a_killed_engine_fails_its_requests(tiny_model: Path) -> None:
     async with running(tiny_model) as engine:
-        generation = engine.generate([ENDLESS])
-        await generation.next_events()
+        request = engine.link.generate([ENDLESS])
+        await request.next_events()
         os.kill(engine.pid, signal.SIGKILL)
         with pytest.raises(EngineDied, match="killed by SIGKILL"):
-            await read_all(generation)
+            await collect(request)
 
 
-async def test_an_abort_in_native_code_leaves_its_last_words_and_its_place(
+async def test_the_output_of_an_abort_in_native_code_says_what_and_where(
     tiny_model: Path,
 ) -> None:
     async with running(tiny_model, ABORT) as engine:
         assert "killed by SIGABRT" in await end_of(engine)
-        output = engine.crash().output
+        output = (await engine.exited).output
         assert "-[MTLCommandBuffer] failed assertion" in output
         assert any("in abort" in line for line in output)
 
 
-async def test_an_exception_in_a_step_is_told_and_its_traceback_kept(tiny_model: Path) -> None:
+async def test_an_exception_in_a_step_is_reported_and_its_traceback_kept(tiny_model: Path) -> None:
     async with running(tiny_model, RAISE) as engine:
         expected = "RuntimeError: [METAL] Command buffer execution failed"
         assert await end_of(engine) == expected
-        await engine.exited
-        assert engine.crash().output[-1] == expected
+        assert (await engine.exited).output[-1] == expected
 
 
 needs_prlimit = pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
@@ -126,7 +119,7 @@ async def test_a_step_without_memory_ends_the_engine_and_does_not_hang(
 async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, megabytes: int) -> None:
     async with asyncio.timeout(DEADLINE):
         engine = await EngineProcess.spawn()
-        await engine.ping(DEADLINE)  # it has imported everything then
+        await engine.link.ping(DEADLINE)  # by then it has imported everything
         _leave_only(engine.pid, megabytes)
         with pytest.raises((LoadFailed, EngineCrashed)):
             await engine.load("it", Load(str(smollm2)), lambda _: None)
@@ -134,7 +127,9 @@ async def test_a_load_without_memory_fails_and_does_not_hang(smollm2: Path, mega
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x00\x00\x00\x01\xc1"], ids=["reset", "garbage"])
-def test_an_idle_engine_ends_where_nobody_hears_it(tiny_model: Path, sent: bytes) -> None:
+def test_an_idle_engine_ends_when_its_socket_and_output_are_closed(
+    tiny_model: Path, sent: bytes
+) -> None:
     output, its_output = socket.socketpair()
     with output, its_output, engine_process(its_output) as engine:
         engine.send(Load(str(tiny_model)))
@@ -175,7 +170,7 @@ def _ends(output: IO[bytes], seconds: float) -> bool:
 
 
 def _leave_only(pid: int, megabytes: int) -> None:
-    """Let a process take no more than so much beyond what it has."""
+    """Limit a process to so much memory beyond what it has."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     size = next(int(line.split()[1]) for line in status if line.startswith("VmSize"))
     limit = size * 1024 + megabytes * 1024 * 1024

@@ -39,5 +39,5 @@ def test_objects_that_name_their_properties_are_closed_wherever_they_are() -> No
         {"properties": {"x": NAMED}, "not": {"required": ["y"]}},
     ],
 )
-def test_what_may_or_must_have_others_stays_open(schema: dict[str, Any]) -> None:
+def test_objects_that_allow_or_require_other_properties_stay_open(schema: dict[str, Any]) -> None:
     assert closed(schema) == schema

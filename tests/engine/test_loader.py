@@ -1,4 +1,4 @@
-"""Folders to models in memory: how far it is, and what cannot be served."""
+"""Loading a folder: its progress, and what cannot be served."""
 
 import json
 import shutil
@@ -43,9 +43,7 @@ def test_progress_is_what_is_in_memory(tmp_path: Path, tiny_model: Path) -> None
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
-def test_weights_that_are_cut_off_are_no_model(
-    tmp_path: Path, tiny_model: Path, kept: float
-) -> None:
+def test_truncated_weights_are_not_loaded(tmp_path: Path, tiny_model: Path, kept: float) -> None:
     broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
     weights = broken / "model.safetensors"
     content = weights.read_bytes()
@@ -55,7 +53,7 @@ def test_weights_that_are_cut_off_are_no_model(
     assert "\n" not in str(caught.value)
 
 
-def test_a_broken_tokenizer_is_no_model(tmp_path: Path, tiny_model: Path) -> None:
+def test_a_model_with_a_broken_tokenizer_is_not_loaded(tmp_path: Path, tiny_model: Path) -> None:
     broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
     (broken / "tokenizer.json").write_text('{"model": {"type": "no-such-type"}}')
     with pytest.raises(ModelUnusable):

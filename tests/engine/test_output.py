@@ -56,7 +56,7 @@ def test_the_pieces_make_the_whole_and_no_character_comes_in_halves(
     assert "\N{REPLACEMENT CHARACTER}" not in said(events)
 
 
-def test_text_that_goes_on_from_a_prompt_keeps_its_first_space(tokenizer: Any) -> None:
+def test_text_that_continues_a_prompt_keeps_its_first_space(tokenizer: Any) -> None:
     prompt, rest = tokenizer.encode("The capital is"), tokenizer.encode(" Paris.")
     assert said(write(Output(0, tokenizer, [], after=prompt[-1]), rest)) == " Paris."
     assert said(write(Output(0, tokenizer, []), rest)) == "Paris."
@@ -82,7 +82,7 @@ def test_a_stop_text_is_found_wherever_it_lies_in_the_tokens(
     assert output.stopped == (stop != ["never"])
 
 
-def test_what_might_become_a_stop_text_is_held_back_until_it_is_none(tokenizer: Any) -> None:
+def test_text_that_might_become_a_stop_text_is_held_back(tokenizer: Any) -> None:
     output = Output(0, tokenizer, ["\n\nEnd"])
     assert said([event for t in tokenizer.encode("a\n\n") for event in output.add(t)]) == "a"
     assert said(output.add(tokenizer.encode("b")[0])) == "\n\nb"
@@ -104,7 +104,7 @@ class Marked:
         return output, write(output, self.tokenizer.encode(text))
 
 
-def test_a_thought_is_told_apart_from_what_is_said(marked: Any) -> None:
+def test_thoughts_and_text_are_told_apart(marked: Any) -> None:
     output, events = Marked(marked).write("<think>\nhm, 4?\n</think>\n\nIt is 4.")
     assert thought(events).strip() == "hm, 4?"
     assert said(events) == "It is 4."
@@ -128,7 +128,7 @@ def test_a_stop_text_counts_inside_a_thought_too(marked: Any) -> None:
     assert output.stopped
 
 
-def test_calls_are_read_and_no_white_space_around_them_is_said(marked: Any) -> None:
+def test_calls_are_read_without_the_white_space_around_them(marked: Any) -> None:
     call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
     output, events = Marked(marked, ToolUse([WEATHER])).write(f"Let me see.\n\n{call}\n{call}\n")
     assert called(events) == [("weather", '{"city": "Oslo"}')] * 2
@@ -136,7 +136,7 @@ def test_calls_are_read_and_no_white_space_around_them_is_said(marked: Any) -> N
     assert output.finish_reason("stop") == "tool_calls"
 
 
-def test_after_the_one_call_that_is_wanted_nothing_more_comes(marked: Any) -> None:
+def test_nothing_follows_the_only_call_that_is_allowed(marked: Any) -> None:
     call = '<tool_call>{"name": "weather", "arguments": {}}</tool_call>'
     output, events = Marked(marked, ToolUse([WEATHER], parallel=False)).write(call + call)
     assert called(events) == [("weather", "{}")]
@@ -152,7 +152,7 @@ def test_after_the_one_call_that_is_wanted_nothing_more_comes(marked: Any) -> No
         '<tool_call>{"name": "weather", "argu',
     ],
 )
-def test_a_call_that_is_none_comes_back_as_it_was_written(marked: Any, text: str) -> None:
+def test_an_invalid_call_is_returned_as_text(marked: Any, text: str) -> None:
     output, events = Marked(marked, ToolUse([WEATHER])).write(text)
     assert said(events) == text
     assert not called(events)
@@ -169,7 +169,7 @@ def entry(token: int) -> TokenLogprob:
 
 
 def told(events: list[Event]) -> str:
-    """Give the text of the tokens whose log-probabilities came."""
+    """Return the text of the tokens that have log-probabilities."""
     entries = [e for event in events if isinstance(event, Delta) for e in event.logprobs]
     return "".join(e.token.text for e in entries)
 

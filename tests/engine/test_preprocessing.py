@@ -1,4 +1,4 @@
-"""What is prepared at once and what beside the loop, with the tiny model's tokenizer."""
+"""What is prepared at once and what in the thread, with the tiny model's tokenizer."""
 
 import threading
 from queue import SimpleQueue
@@ -9,7 +9,7 @@ import pytest
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Grammar, Sampling, Template
-from tests.engine.conftest import ask
+from tests.support.scheduler_bench import ask
 
 SECONDS = 20
 YES = Grammar("regex", "yes", "guided_regex")
@@ -21,10 +21,10 @@ def delivered() -> SimpleQueue[Prepared | Failed]:
 
 
 @pytest.fixture
-def preparer(loaded: LoadedModel, delivered: SimpleQueue[Prepared | Failed]) -> Preprocessor:
-    preparer = Preprocessor(loaded.tokenizer, loaded.vocabulary, loaded.context_length)
-    preparer.start(delivered.put)
-    return preparer
+def preprocessor(loaded: LoadedModel, delivered: SimpleQueue[Prepared | Failed]) -> Preprocessor:
+    preprocessor = Preprocessor(loaded.tokenizer, loaded.vocabulary, loaded.context_length)
+    preprocessor.start(delivered.put)
+    return preprocessor
 
 
 def with_template(source: str) -> GenerateRequest:
@@ -32,8 +32,8 @@ def with_template(source: str) -> GenerateRequest:
     return GenerateRequest(prompt, 1, Sampling())
 
 
-def test_a_plain_request_is_prepared_at_once(preparer: Preprocessor) -> None:
-    prepared = preparer.take(Generate(1, ask("Hi")))
+def test_a_plain_request_is_prepared_at_once(preprocessor: Preprocessor) -> None:
+    prepared = preprocessor.take(Generate(1, ask("Hi")))
     assert isinstance(prepared, Prepared)
     assert prepared.tokens == list(b"Hi")
 
@@ -43,42 +43,42 @@ def test_a_plain_request_is_prepared_at_once(preparer: Preprocessor) -> None:
     [ask("Hi", grammar=YES), ask("Hi", logprobs=1), ask("x" * 9000), with_template("{{ 1 }}")],
     ids=["grammar", "logprobs", "long", "template"],
 )
-def test_what_may_take_long_is_delivered_later(
-    preparer: Preprocessor, delivered: SimpleQueue[Any], request_: GenerateRequest
+def test_a_request_that_may_take_long_is_delivered_later(
+    preprocessor: Preprocessor, delivered: SimpleQueue[Any], request_: GenerateRequest
 ) -> None:
-    assert preparer.take(Generate(1, request_)) is None
+    assert preprocessor.take(Generate(1, request_)) is None
     last = delivered.get(timeout=SECONDS)
     assert (last.id if isinstance(last, Failed) else last.message.id) == 1
 
 
 def test_while_one_takes_long_the_others_wait_for_the_tokenizer(
-    preparer: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
+    preprocessor: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    prepare = preparer.prepare
+    prepare = preprocessor.prepare
 
     def prepare_when_released(message: Generate) -> Prepared | Failed:
         assert released.wait(SECONDS)
         return prepare(message)
 
-    monkeypatch.setattr(preparer, "prepare", prepare_when_released)
-    assert preparer.take(Generate(1, ask("Hi", grammar=YES))) is None
-    assert preparer.take(Generate(2, ask("Hi"))) is None
+    monkeypatch.setattr(preprocessor, "prepare", prepare_when_released)
+    assert preprocessor.take(Generate(1, ask("Hi", grammar=YES))) is None
+    assert preprocessor.take(Generate(2, ask("Hi"))) is None
     released.set()
     assert [delivered.get(timeout=SECONDS).message.id for _ in range(2)] == [1, 2]
-    assert preparer.take(Generate(3, ask("Hi"))) is not None
+    assert preprocessor.take(Generate(3, ask("Hi"))) is not None
 
 
-def test_an_unexpected_error_fails_its_request_and_tells_no_prompt(
-    preparer: Preprocessor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_unexpected_error_fails_its_request_without_its_prompt(
+    preprocessor: Preprocessor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompt = "a secret prompt"
 
     def break_down(*_: object) -> None:
         raise OSError(prompt)
 
-    monkeypatch.setattr(preparer._reader, "read", break_down)
-    failed = preparer.take(Generate(1, ask(prompt)))
+    monkeypatch.setattr(preprocessor._reader, "read", break_down)
+    failed = preprocessor.take(Generate(1, ask(prompt)))
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.id) == ("generation_failed", 1)
     assert "secret" not in failed.message + capsys.readouterr().err

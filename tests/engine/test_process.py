@@ -1,4 +1,4 @@
-"""`python -m mlxd.engine` as a process, spoken to over its socket."""
+"""`python -m mlxd.engine` as a process, and the messages on its socket."""
 
 import sys
 import time
@@ -61,7 +61,7 @@ def test_the_handshake_is_hello_warm_progress_ready(tiny_model: Path) -> None:
     assert ready.device_memory_bytes >= 0
 
 
-def test_an_engine_waits_for_its_model_and_says_what_it_takes(tiny_model: Path) -> None:
+def test_an_engine_that_waits_for_its_model_reports_its_memory(tiny_model: Path) -> None:
     with engine_process() as engine:
         warm = engine.receive_until(Warm)
         engine.send(Ping())
@@ -72,7 +72,7 @@ def test_an_engine_waits_for_its_model_and_says_what_it_takes(tiny_model: Path) 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_an_engine_that_waits_takes_no_time_of_a_processor() -> None:
+def test_an_engine_that_waits_uses_no_processor_time() -> None:
     with engine_process() as engine:
         engine.send(Ping())
         engine.receive_until(Pong)
@@ -81,7 +81,7 @@ def test_an_engine_that_waits_takes_no_time_of_a_processor() -> None:
         assert engine.wakeups() - before < 5  # it may have been on its way to sleep
 
 
-def test_an_engine_that_waits_ends_when_it_is_told_to() -> None:
+def test_shutdown_ends_an_engine_that_waits() -> None:
     with engine_process() as engine:
         engine.receive_until(Warm)
         engine.send(Shutdown())
@@ -103,7 +103,7 @@ def test_a_ping_is_answered_between_the_steps_of_a_long_prompt(tiny_model: Path)
         assert order.count(Pong) >= 15
 
 
-def test_a_start_is_told_before_the_step_that_may_take_long(ready: Engine) -> None:
+def test_started_is_sent_before_the_first_step(ready: Engine) -> None:
     ready.send(Generate(1, GenerateRequest(TokensPrompt([65] * 4000), 1, Sampling())), Ping())
     told = ready.receive_frame()
     assert [type(message) for message in told] in ([Started], [Started, Pong])
@@ -151,7 +151,7 @@ def test_sigterm_ends_the_process_in_the_middle_of_its_work(ready: Engine) -> No
         (None, "config.json"),
     ],
 )
-def test_a_folder_that_is_no_model_is_fatal_and_says_why(
+def test_loading_an_invalid_folder_is_fatal_and_says_why(
     tmp_path: Path, config: str | None, reason: str
 ) -> None:
     if config is not None:

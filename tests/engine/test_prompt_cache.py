@@ -1,4 +1,4 @@
-"""What was computed for earlier prompts."""
+"""The key-value caches of earlier prompts."""
 
 import gc
 
@@ -17,7 +17,7 @@ def filled_cache(tokens: int) -> list[KVCache]:
     return [cache]
 
 
-def test_it_gives_what_covers_the_most_and_leaves_the_last_token() -> None:
+def test_the_longest_prefix_is_found_without_the_last_token() -> None:
     prompts = PromptCache(MEGABYTE)
     prompts.keep([1, 2, 3], filled_cache(3))
     for tokens, covered in [([1, 2, 3, 4], 3), ([1, 2, 3], 2), ([1, 2, 9], 2), ([7, 8], 0)]:
@@ -45,7 +45,7 @@ def test_the_oldest_makes_room_for_the_newest() -> None:
     assert [prompts.fetch([i, i, i, i])[1] for i in (1, 2, 3)] == [0, 3, 3]
 
 
-def test_0_bytes_keep_nothing() -> None:
+def test_a_size_of_0_keeps_nothing() -> None:
     prompts = PromptCache(0)
     prompts.keep([1, 2, 3], filled_cache(3))
     assert prompts.fetch([1, 2, 3, 4]) == (None, 0)

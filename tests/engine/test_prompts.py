@@ -21,7 +21,7 @@ def tokenizer(loaded: LoadedModel) -> Any:
 
 @pytest.fixture(scope="module")
 def marked(marked_model: Path) -> Any:
-    """A tokenizer whose template thinks and knows tools."""
+    """A tokenizer whose template supports thoughts and tools."""
     return load_tokenizer(marked_model)
 
 
@@ -48,9 +48,7 @@ def test_token_ids_go_through(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("prompt", [TextPrompt(""), TokensPrompt([])])
-def test_nothing_to_generate_from_is_refused(
-    tokenizer: Any, prompt: TextPrompt | TokensPrompt
-) -> None:
+def test_an_empty_prompt_is_rejected(tokenizer: Any, prompt: TextPrompt | TokensPrompt) -> None:
     with pytest.raises(BadPrompt, match="empty") as caught:
         tokenize(tokenizer, prompt)
     assert caught.value.param == "prompt"
@@ -102,7 +100,7 @@ def test_a_model_without_a_template_may_be_given_the_default_one(
     assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_the_last_message_can_be_gone_on_with(tokenizer: Any) -> None:
+def test_the_last_message_can_be_continued(tokenizer: Any) -> None:
     template = Template(arguments={"continue_final_message": True})
     text = render(tokenizer, template, USER, {"role": "assistant", "content": "Well,"})
     assert text.endswith("<|im_start|>assistant\nWell,")
@@ -146,16 +144,16 @@ def test_arguments_of_the_renderer_cannot_be_set(tokenizer: Any, name: str) -> N
     assert caught.value.param == "chat_template_kwargs"
 
 
-def test_arguments_nested_beyond_reason_are_refused(tokenizer: Any) -> None:
+def test_deeply_nested_arguments_are_rejected(tokenizer: Any) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
-    with pytest.raises(BadPrompt, match="chat template refused"):
+    with pytest.raises(BadPrompt, match="chat template rejected"):
         render(tokenizer, Template(), {"role": "assistant", "tool_calls": [call]})
 
 
 @pytest.mark.parametrize(
     ("size", "told"), [(100, "100 tokens"), (100_000, "100000 characters, at least")]
 )
-def test_a_prompt_beyond_the_context_is_refused(tokenizer: Any, size: int, told: str) -> None:
+def test_a_prompt_longer_than_the_context_is_rejected(tokenizer: Any, size: int, told: str) -> None:
     with pytest.raises(PromptTooLong, match=f"{told}.*context holds 100 ") as caught:
         PromptReader(tokenizer, 100).read(TextPrompt("x" * size))
     assert caught.value.param == "prompt"

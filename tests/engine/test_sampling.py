@@ -32,7 +32,7 @@ def test_rows_with_other_parameters_get_their_own_tokens_back() -> None:
         Sampling(temperature=5.0, min_p=0.5),
     ],
 )
-def test_top_k_top_p_and_min_p_leave_out_the_unlikely(sampling: Sampling) -> None:
+def test_top_k_top_p_and_min_p_leave_out_unlikely_tokens(sampling: Sampling) -> None:
     drawn = {choose([sampling] * 3, position)[0] for position in range(100)}
     assert drawn == {1, 2}
 

@@ -1,9 +1,6 @@
 """Continuous batching over the tiny random model, in float32."""
 
-from collections.abc import Callable
-
 import mlx.core as mx
-import pytest
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.messages import (
@@ -16,10 +13,7 @@ from mlxd.messages import (
     Started,
     TokensPrompt,
 )
-from tests.engine.conftest import Bench, ask
-
-MakeBench = Callable[..., Bench]
-Alone = Callable[[GenerateRequest], str]
+from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 
 def test_batched_greedy_output_equals_alone_for_prompts_of_different_lengths(
@@ -42,32 +36,6 @@ def test_a_request_is_admitted_between_any_two_steps(make_bench: MakeBench, alon
     bench.run()
     assert bench.text(0) == alone(ask("first", 60))
     assert bench.text(1) == alone(ask("a late joiner", 20))
-
-
-def test_an_aborted_request_leaves_at_once_and_disturbs_nobody(
-    make_bench: MakeBench, alone: Alone
-) -> None:
-    bench = make_bench()
-    bench.admit(0, ask("stays", 40))
-    bench.admit(1, ask("goes", 4000))
-    for _ in range(5):
-        bench.step()
-    bench.abort(1)
-    bench.abort(1)
-    assert bench.finished(1).reason == "abort"
-    bench.run()
-    assert bench.text(0) == alone(ask("stays", 40))
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_a_request_can_be_aborted_at_any_stage(make_bench: MakeBench, steps: int) -> None:
-    bench = make_bench(prefill_step_size=8)
-    bench.admit(0, ask("y" * 30, 50))
-    for _ in range(steps):
-        bench.step()
-    bench.abort(0)
-    assert bench.finished(0).reason == "abort"
-    assert not bench.scheduler.busy
 
 
 def test_events_of_an_answer_come_in_order(make_bench: MakeBench) -> None:
@@ -93,7 +61,7 @@ def test_a_stop_text_ends_the_answer_and_is_not_shown(make_bench: MakeBench, alo
     assert bench.finished(0).usage.completion_tokens == whole.index(stop) + len(stop)
 
 
-def test_text_held_back_for_a_stop_text_is_given_out_at_the_end(
+def test_text_held_back_for_a_stop_text_is_shown_at_the_end(
     make_bench: MakeBench, alone: Alone
 ) -> None:
     whole = alone(ask("hold", 20))
@@ -184,7 +152,7 @@ def test_a_chat_is_rendered_by_the_models_template(make_bench: MakeBench) -> Non
     assert bench.finished(0).usage.prompt_tokens > len("hi")
 
 
-def test_token_ids_outside_the_vocabulary_are_refused_by_position(make_bench: MakeBench) -> None:
+def test_token_ids_outside_the_vocabulary_are_rejected_by_position(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.admit(0, GenerateRequest(TokensPrompt([1, 99999]), 3, Sampling()))
     (failed,) = bench.events[0]
@@ -205,35 +173,16 @@ def test_a_prompt_that_is_being_read_is_not_read_a_second_time(
     assert bench.text(2) == alone(ask("c" * 60, 10, sampling=Sampling(temperature=1.0), seed=2))
 
 
-def test_who_waits_for_a_prompt_reads_it_when_its_reader_goes(make_bench: MakeBench) -> None:
+def test_a_request_starts_as_soon_as_its_prompt_has_been_read_by_another(
+    make_bench: MakeBench,
+) -> None:
     bench = make_bench(prompt_cache_bytes=10_000_000, prefill_step_size=16)
-    bench.admit(0, ask("c" * 60, 10))
+    bench.admit(0, ask("c" * 60, 4000))
     bench.admit(1, ask("c" * 60, 10))
-    bench.step()
-    bench.abort(0)
-    bench.run()
-    assert bench.finished(1).usage.completion_tokens == 10
-    assert bench.finished(1).usage.cached_tokens == 0
-
-
-def test_a_request_aborted_while_it_is_prepared_is_never_started(make_bench: MakeBench) -> None:
-    scheduler = make_bench().scheduler
-    scheduler.expect(0)
-    (finished,) = scheduler.abort(0)
-    assert isinstance(finished, Finished)
-    assert finished.reason == "abort"
-    assert scheduler.admit(Failed(0, "invalid_request", "too late")) == []
-    assert scheduler.abort(0) == []
-
-
-def test_one_in_line_can_be_aborted(make_bench: MakeBench) -> None:
-    bench = make_bench(decode_concurrency=1)
-    bench.admit(0, ask("runs", 5))
-    bench.admit(1, ask("waits", 5))
-    bench.abort(1)
-    assert bench.finished(1).reason == "abort"
-    bench.run()
-    assert bench.finished(0).reason == "length"
+    while PrefillProgress(0, 59, 60) not in bench.events[0]:
+        assert 1 not in bench.events
+        bench.step()
+    assert bench.events[1] == [Started(1, prompt_tokens=60, cached_tokens=59)]
 
 
 def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:
@@ -257,7 +206,7 @@ def test_a_scheduler_without_work_holds_no_free_buffers(make_bench: MakeBench) -
     assert mx.get_cache_memory() == 0
 
 
-def test_who_waits_for_a_place_starts_with_the_end_of_who_had_it(
+def test_a_waiting_request_starts_in_the_step_that_frees_its_place(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(decode_concurrency=1)

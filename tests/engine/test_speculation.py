@@ -1,13 +1,11 @@
-"""A draft model changes how fast an answer comes, never what it says."""
+"""A draft model changes how fast an answer comes, never the answer."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
 from mlxd.messages import (
-    Delta,
     Draft,
     Failed,
     GenerateRequest,
@@ -17,10 +15,7 @@ from mlxd.messages import (
     Started,
 )
 from scripts.tiny_model import make_tiny_model
-from tests.engine.conftest import Bench, ask
-
-MakeBench = Callable[..., Bench]
-Alone = Callable[[GenerateRequest], str]
+from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 
 @pytest.fixture(scope="session")
@@ -106,45 +101,22 @@ def test_log_probabilities_are_those_of_the_model_that_answers(
     make_bench: MakeBench, draft: Path
 ) -> None:
     plain = ask("told", 12, logprobs=3)
-    bench = make_bench()
-    bench.admit(0, plain)
-    bench.admit(1, with_draft(plain, draft, 3))
-    bench.run()
-    alone, drafted = (told(bench, request_id) for request_id in (0, 1))
-    assert [token for token, _ in alone] == [token for token, _ in drafted]
-    assert [value for _, value in alone] == pytest.approx([v for _, v in drafted], abs=1e-4)
+    bench = make_bench().run_all(plain, with_draft(plain, draft, 3))
+    alone, drafted = ([e.token for e in bench.logprobs(request_id)] for request_id in (0, 1))
+    assert [token.id for token in alone] == [token.id for token in drafted]
+    assert [t.logprob for t in alone] == pytest.approx([t.logprob for t in drafted], abs=1e-4)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 3])
-def test_it_can_be_aborted_at_any_stage(
-    make_bench: MakeBench, tiny_model: Path, steps: int
+def test_a_draft_model_with_another_vocabulary_is_rejected(
+    make_bench: MakeBench, smollm2: Path
 ) -> None:
-    bench = make_bench(prefill_step_size=8)
-    bench.admit(0, with_draft(ask("y" * 30, 50), tiny_model, 2))
-    for _ in range(steps):
-        bench.step()
-    bench.abort(0)
-    assert bench.finished(0).reason == "abort"
-    assert not bench.scheduler.busy
-
-
-def test_a_draft_model_with_other_tokens_is_refused(make_bench: MakeBench, smollm2: Path) -> None:
     bench = make_bench()
     bench.admit(0, with_draft(ask("hi", 5), smollm2, 2))
     (failed,) = bench.events[0]
     assert isinstance(failed, Failed)
     assert failed.param == "draft_model"
-    assert "other tokens" in failed.message
+    assert "vocabulary differs" in failed.message
 
 
 def with_draft(request: GenerateRequest, path: Path, guesses: int) -> GenerateRequest:
     return structs.replace(request, draft=Draft(str(path), guesses))
-
-
-def told(bench: Bench, request_id: int) -> list[tuple[int, float]]:
-    return [
-        (entry.token.id, entry.token.logprob)
-        for event in bench.events[request_id]
-        if isinstance(event, Delta)
-        for entry in event.logprobs
-    ]

@@ -11,16 +11,14 @@ from mlx_lm.utils import load_tokenizer
 from mlxd.engine.structured_output import (
     ANSWER,
     BadGrammar,
-    Constraint,
     Grammars,
     Part,
     Thought,
     mask,
 )
+from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
-VOCABULARY = 263
 THINK, THINK_END = 259, 260
-END_TOKENS = {256, 258}
 PARAM = "response_format.json_schema.schema"
 
 
@@ -38,17 +36,6 @@ def regex(source: str) -> Part:
     return Part("answer", "regex", source, "guided_regex")
 
 
-def allowed(constraint: Constraint) -> set[int]:
-    (row,) = mask([constraint], VOCABULARY).tolist()  # type: ignore[misc]
-    return {token for token, may_come in enumerate(row) if may_come}
-
-
-def write(constraint: Constraint, text: str) -> None:
-    for byte in text.encode():
-        assert byte in allowed(constraint), f"{chr(byte)!r} of {text!r}"
-        constraint.accept(byte)
-
-
 def test_only_what_the_grammar_says_may_come_and_the_end_only_at_its_end(
     grammars: Grammars,
 ) -> None:
@@ -60,7 +47,7 @@ def test_only_what_the_grammar_says_may_come_and_the_end_only_at_its_end(
     assert allowed(constraint) == END_TOKENS
 
 
-def test_after_the_end_there_is_only_the_end(grammars: Grammars) -> None:
+def test_after_the_end_only_end_tokens_are_allowed(grammars: Grammars) -> None:
     constraint = grammars.compile(ANSWER, [regex("a")])
     for token in (ord("a"), 258, 258):
         constraint.accept(token)
@@ -68,7 +55,7 @@ def test_after_the_end_there_is_only_the_end(grammars: Grammars) -> None:
     assert constraint.failure is None
 
 
-def test_each_answer_has_a_place_of_its_own_in_the_grammar(grammars: Grammars) -> None:
+def test_each_answer_has_its_own_position_in_the_grammar(grammars: Grammars) -> None:
     first, second = (grammars.compile(ANSWER, [regex("ab")]) for _ in range(2))
     first.accept(ord("a"))
     rows = mask([first, second], VOCABULARY)
@@ -76,7 +63,7 @@ def test_each_answer_has_a_place_of_its_own_in_the_grammar(grammars: Grammars) -
     assert mx.argmax(rows, axis=-1).tolist() == [ord("b"), ord("a")]
 
 
-def test_white_space_in_json_has_an_end(grammars: Grammars) -> None:
+def test_white_space_in_json_is_limited(grammars: Grammars) -> None:
     constraint = grammars.compile(ANSWER, [schema(type="array", items={"type": "null"})])
     write(constraint, "[\n" + " " * 24)
     assert ord(" ") not in allowed(constraint)
@@ -108,7 +95,7 @@ def test_white_space_in_json_has_an_end(grammars: Grammars) -> None:
         ({"$ref": "http://localhost:1/schema"}, "", "http://localhost:1/schema"),
     ],
 )
-def test_a_schema_that_cannot_be_compiled_is_refused_with_the_place(
+def test_an_invalid_schema_is_rejected_with_the_place(
     grammars: Grammars, fields: dict[str, Any], where: str, what: str
 ) -> None:
     with pytest.raises(BadGrammar) as caught:
@@ -118,7 +105,7 @@ def test_a_schema_that_cannot_be_compiled_is_refused_with_the_place(
     assert "\n" not in str(caught.value)
 
 
-def test_a_schema_that_takes_too_long_to_compile_is_refused(
+def test_a_schema_that_takes_too_long_to_compile_is_rejected(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.1)
@@ -128,7 +115,7 @@ def test_a_schema_that_takes_too_long_to_compile_is_refused(
     assert caught.value.param == PARAM
 
 
-def test_what_no_grammar_can_check_may_be_overlooked(grammars: Grammars) -> None:
+def test_a_lenient_schema_may_have_keywords_that_cannot_be_enforced(grammars: Grammars) -> None:
     source = json.dumps({"type": "array", "uniqueItems": True})
     lenient = Part("answer", "json_schema", source, "tools[0].function.parameters", lenient=True)
     write(grammars.compile(ANSWER, [lenient]), "[1,1]")
@@ -143,7 +130,7 @@ def test_what_no_grammar_can_check_may_be_overlooked(grammars: Grammars) -> None
         (Part("answer", "lark", "", "guided_grammar"), "no start rule"),
     ],
 )
-def test_an_expression_that_is_none_is_refused(grammars: Grammars, part: Part, what: str) -> None:
+def test_an_invalid_expression_is_rejected(grammars: Grammars, part: Part, what: str) -> None:
     with pytest.raises(BadGrammar, match=what) as caught:
         grammars.compile(ANSWER, [part])
     assert caught.value.param == part.param

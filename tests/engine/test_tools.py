@@ -1,4 +1,4 @@
-"""Calls as families of models write them, and the grammar that makes a model call."""
+"""Calls as families of models write them, and the grammar of a required call."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,18 @@ from mlx_lm.tool_parsers import kimi_k2, mistral, qwen3_coder
 from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.structured_output import Grammars
-from mlxd.engine.tools import HERMES, BadCall, Call, CallReader, ToolFormat, call_rule, tool_format
+from mlxd.engine.tools import (
+    HERMES,
+    BadCall,
+    Call,
+    CallReader,
+    ToolFormat,
+    call_rule,
+    describe_tools,
+    tool_format,
+)
 from mlxd.messages import Template, ToolUse
-from tests.engine.test_structured_output import END_TOKENS, VOCABULARY, allowed, write
+from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
 TOOL_CALL = 261
 
@@ -56,7 +65,7 @@ def form(module: Any) -> ToolFormat:
         ),
     ],
 )
-def test_each_family_is_read(written_as: ToolFormat, text: str, call: Call) -> None:
+def test_the_calls_of_each_family_are_read(written_as: ToolFormat, text: str, call: Call) -> None:
     assert CallReader(written_as, ToolUse([WEATHER, TIME])).read(text) == [call]
 
 
@@ -81,7 +90,7 @@ def test_one_pair_of_marks_may_have_several_calls() -> None:
         '{"name": "time", "arguments": "x"}',
     ],
 )
-def test_what_is_no_call_is_said_to_be_none(text: str) -> None:
+def test_an_invalid_call_is_not_read(text: str) -> None:
     with pytest.raises(BadCall):
         CallReader(HERMES, ToolUse([TIME])).read(text)
 
@@ -97,7 +106,7 @@ def test_the_family_is_that_of_the_template_in_use(tokenizer: Any) -> None:
     assert tool_format(tokenizer, Template(role_mapping={"bos": ""})) is HERMES
 
 
-def test_a_model_that_knows_no_tools_writes_as_it_is_told(tiny_model: Path) -> None:
+def test_a_model_without_support_for_tools_is_told_to_write_as_hermes(tiny_model: Path) -> None:
     assert tool_format(load_tokenizer(tiny_model), Template()) is HERMES
 
 
@@ -106,7 +115,7 @@ def rule_for(tokenizer: Any, use: ToolUse, written_as: ToolFormat = HERMES) -> A
     return Grammars(tokenizer, VOCABULARY).compile(f"start: calls\n{rule}", parts)
 
 
-def test_a_model_that_must_call_can_do_nothing_else(tokenizer: Any) -> None:
+def test_a_required_call_allows_nothing_else(tokenizer: Any) -> None:
     constraint = rule_for(tokenizer, ToolUse([WEATHER, TIME], "required"))
     assert allowed(constraint) == {TOOL_CALL}
     constraint.accept(TOOL_CALL)
@@ -130,7 +139,7 @@ def test_a_named_function_is_called_once(tokenizer: Any) -> None:
     assert constraint.failure is None
 
 
-def test_where_the_end_of_a_call_is_the_end_of_the_answer_the_calls_are_a_list(
+def test_calls_without_an_end_mark_are_a_list(
     tokenizer: Any,
 ) -> None:
     use = ToolUse([WEATHER, TIME], "required")
@@ -143,7 +152,7 @@ def test_where_the_end_of_a_call_is_the_end_of_the_answer_the_calls_are_a_list(
     assert len(CallReader(form(mistral), use).read(text)) == 2
 
 
-def test_arguments_have_no_names_but_those_of_the_schema(tokenizer: Any) -> None:
+def test_arguments_have_only_the_names_of_the_schema(tokenizer: Any) -> None:
     constraint = rule_for(tokenizer, ToolUse([function("f")], "required"))
     constraint.accept(TOOL_CALL)
     write(constraint, '\n{"name": "f", "arguments": {')
@@ -164,8 +173,64 @@ def test_schemas_keep_their_own_definitions(tokenizer: Any) -> None:
         write(constraint, f'\n{{"name": "{name}", "arguments": {{"x": {value}}}}}')
 
 
-def test_arguments_come_out_as_json_whatever_the_parser_gives() -> None:
+def test_arguments_are_written_as_json() -> None:
     (call,) = CallReader(HERMES, ToolUse([TIME])).read(
         '{"name": "time", "arguments": {"a": "\\n"}}'
     )
     assert json.loads(call.arguments) == {"a": "\n"}
+
+
+OF_A_CITY = {"type": "function", "function": {"name": "weather", "description": "Of a city."}}
+
+
+def past_call(arguments: str) -> dict[str, Any]:
+    return {"id": "1", "function": {"name": "weather", "arguments": arguments}}
+
+
+def test_the_functions_join_the_system_message() -> None:
+    (system, user) = describe_tools(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], [OF_A_CITY]
+    )
+    assert system["content"].startswith("Be brief.\n\n")
+    assert '{"name": "weather", "description": "Of a city."}' in system["content"]
+    assert user == {"role": "user", "content": "Hi"}
+
+
+def test_without_a_system_message_there_is_one() -> None:
+    assert [
+        m["role"] for m in describe_tools([{"role": "user", "content": "Hi"}], [OF_A_CITY])
+    ] == [
+        "system",
+        "user",
+    ]
+
+
+def test_past_calls_and_results_become_text_with_roles_that_alternate() -> None:
+    messages = [
+        {"role": "user", "content": "Oslo and Rome?"},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [past_call('{"city": "Oslo"}'), past_call('{"city": "Rome"}')],
+        },
+        {"role": "tool", "content": "rain", "tool_call_id": "1"},
+        {"role": "tool", "content": "sun", "tool_call_id": "2"},
+    ]
+    user, assistant, results = describe_tools(messages, [])
+    assert user == messages[0]
+    assert assistant["content"] == (
+        "I look.\n"
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>\n'
+        '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+    )
+    assert "tool_calls" not in assistant
+    assert results == {
+        "role": "user",
+        "content": "<tool_response>\nrain\n</tool_response>\n"
+        "<tool_response>\nsun\n</tool_response>",
+    }
+
+
+def test_a_conversation_without_tools_stays_as_it_is() -> None:
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+    assert describe_tools(messages, []) == messages

@@ -1,17 +1,25 @@
-"""An engine that speaks `mlxd.messages` without a model, with scripted delay, crash and hang.
+"""An engine without a model, whose answers, crashes and hangs are scripted.
 
 Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated list of:
 
-    die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load: how the start goes wrong
+    die-before-hello, wrong-protocol, garbage, unloadable, hang-on-load: the start goes wrong
     die-in-load-once=FILE: kills itself in the load, if FILE is absent
-    memory=N, device=N: says that it takes, and that the device has, so many bytes
-    prints=LINE: prints a line first
-    grows=N: says, when asked, that it takes so many bytes
-    mute: never answers a Ping
-    die-after=N: kills itself after N deltas
     die-once=FILE: kills itself at the first request, if FILE is absent
+    die-after=N: kills itself after N deltas
+    fatal, fatal-and-stays, garbage-later, hang-up: at the first request it sends Fatal and exits,
+        sends Fatal and does not exit, sends what is no message, or closes its socket and stays
+    leaves-a-child, leaves-last-words: at the first request it starts a child and dies; the child
+        holds its output and socket for minutes, or until it has printed a line
+    stubborn: ignores Shutdown and the end of the socket
+    memory=N, device=N: reports N bytes as its own memory, and as the memory of the device
+    grows=N: reports N bytes as its own memory when asked
+    prints=LINE: prints LINE first
+    prints-long: prints a line of a million characters first, and then another line
+    last-words=LINE: prints LINE when it is told to shut down
+    mute: never answers a Ping
+    slow-abort: ends an aborted request only when it is pinged
+    silent: sends nothing after Started
     endless: an answer has no end
-    leaves-a-child: at its first answer, one that outlives it and holds its output and socket
 
 An answer is the words of its prompt, one Delta each.
 """
@@ -23,6 +31,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from mlxd.messages import (
     PROTOCOL_VERSION,
@@ -49,25 +58,33 @@ from mlxd.messages import (
     encode_frame,
 )
 
+GARBAGE = b"\x00\x00\x00\x01\xc1"
+
 
 class FakeEngine:
     def __init__(self, script: dict[str, str]) -> None:
         self.script = script
         self.connection = socket.socket(fileno=os.dup(0))
         self.running: dict[int, list[str]] = {}
+        self.aborted: list[int] = []
         self.deltas = 0
 
     def send(self, *messages: EngineMessage) -> None:
-        self.connection.sendall(encode_frame(list(messages)))
+        try:
+            self.connection.sendall(encode_frame(list(messages)))
+        except OSError:
+            self.leave()
 
     def run(self) -> None:
         if line := self.script.get("prints"):
             print(line, flush=True)
+        if "prints-long" in self.script:
+            print("x" * 1_000_000 + "\nand another", flush=True)
         if "die-before-hello" in self.script:
             print("cannot breathe", flush=True)
             sys.exit(3)
         if "garbage" in self.script:
-            self.connection.sendall(b"\x00\x00\x00\x01\xc1")
+            self.connection.sendall(GARBAGE)
         version = 99 if "wrong-protocol" in self.script else PROTOCOL_VERSION
         self.send(Hello(version, os.getpid()), Warm(500))
         splitter = FrameSplitter()
@@ -76,7 +93,7 @@ class FakeEngine:
             while True:
                 if selector.select(timeout=0.001 if self.running else None):
                     if not (data := self.connection.recv(65536)):
-                        return
+                        self.leave()
                     for payload in splitter.feed(data):
                         for message in decode_daemon_frame(payload):
                             self.take(message)
@@ -95,12 +112,27 @@ class FakeEngine:
                 self.send(Started(id_, len(words), 0))
             case Abort(id=id_):
                 if self.running.pop(id_, None) is not None:
-                    self.send(Finished(id_, "abort", Usage(0, 0, 0)))
+                    self.aborted.append(id_)
+                if "slow-abort" not in self.script:
+                    self.finish_aborted()
             case Ping() if "mute" not in self.script:
                 memory = self.script.get("grows") or self.script.get("memory", "4242")
+                self.finish_aborted()
                 self.send(Pong(int(memory)))
             case Shutdown():
-                sys.exit(0)
+                if line := self.script.get("last-words"):
+                    print(line, flush=True)
+                self.leave()
+
+    def leave(self) -> NoReturn:
+        if "stubborn" in self.script:
+            while True:
+                signal.pause()
+        sys.exit(0)
+
+    def finish_aborted(self) -> None:
+        while self.aborted:
+            self.send(Finished(self.aborted.pop(), "abort", Usage(0, 0, 0)))
 
     def load(self) -> None:
         if "unloadable" in self.script:
@@ -121,10 +153,26 @@ class FakeEngine:
     def step(self) -> None:
         if self.running:
             self.die_once("die-once")
+        if self.running and "fatal" in self.script:
+            self.send(Fatal("the GPU is gone"))
+            sys.exit(1)
+        if self.running and "fatal-and-stays" in self.script:
+            self.send(Fatal("the GPU is gone"))
+            signal.pause()
+        if self.running and "garbage-later" in self.script:
+            self.connection.sendall(GARBAGE)
+        if self.running and "hang-up" in self.script:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            signal.pause()
         if self.running and "leaves-a-child" in self.script:
             os.set_inheritable(self.connection.fileno(), True)
             subprocess.Popen(["sleep", "600"], close_fds=False)
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.running and "leaves-last-words" in self.script:
+            subprocess.Popen(["sh", "-c", "sleep 0.1; echo the last words"])
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "silent" in self.script:
+            return
         for id_, words in list(self.running.items()):
             if str(self.deltas) == self.script.get("die-after"):
                 os.kill(os.getpid(), signal.SIGKILL)

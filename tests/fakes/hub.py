@@ -1,7 +1,7 @@
-"""A model hub on this machine: as much of the hub's HTTP API as a download needs, with faults.
+"""A model hub on this machine: the part of the HTTP API that a download needs, with faults.
 
-Like the real one it tells a file's size and hashes, sends large files (`*.safetensors`) from
-another host, and has ranges. `sent` counts the bytes of bodies that left it, by file.
+Like the real hub it knows each file's size and hashes, sends large files (`*.safetensors`) from
+another host, and supports ranges. `sent` counts the bytes of each file that were sent.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 MAIN = "main"
-INFO = "the repository itself"  # where a fault concerns no file
+INFO = "the repository itself"  # for faults of the API, not of a file
 _STEP = 1 << 16
 
 _OTHER_BYTES = bytes(byte ^ 1 for byte in range(256))
@@ -23,14 +23,14 @@ _OTHER_BYTES = bytes(byte ^ 1 for byte in range(256))
 
 @dataclass
 class Break:
-    """Sends so many bytes of the body, and closes the connection."""
+    """Sends `after` bytes of the body, and closes the connection."""
 
     after: int
 
 
 @dataclass
 class Hold:
-    """Sends so many bytes of the body, and no more until it may go on."""
+    """Sends `after` bytes of the body, and the rest once `go_on` is set."""
 
     after: int
     go_on: threading.Event = field(default_factory=threading.Event)
@@ -38,12 +38,12 @@ class Hold:
 
 @dataclass
 class Wrong:
-    """Sends other bytes, as many as there should be."""
+    """Sends a wrong body of the right length."""
 
 
 @dataclass
 class Refuse:
-    """Answers with a status, and perhaps a reason as the hub spells it."""
+    """Answers with an error status, and the code that the hub has for the reason."""
 
     status: int
     code: str = ""
@@ -52,7 +52,7 @@ class Refuse:
 
 @dataclass
 class NoRanges:
-    """Sends the whole file, whatever part of it was asked for."""
+    """Sends the whole file, whatever range was requested."""
 
 
 Fault = Break | Hold | Wrong | Refuse | NoRanges
@@ -67,11 +67,11 @@ class Repo:
     called: str = ""  # its name on the hub, if it has been renamed
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)  # what it says, where that is not so
-    terse: bool = False  # it says what a file is only to who asks for the file
+    sizes: dict[str, int] = field(default_factory=dict)  # false sizes to announce
+    terse: bool = False  # lists files without size and hash, as some mirrors do
 
     def commit(self, files: Mapping[str, bytes], revision: str = MAIN) -> str:
-        """Put `files` on a branch, and give the commit."""
+        """Commit `files` to a branch, and return the commit."""
         commit = hashlib.sha1(repr((len(self.commits), sorted(files))).encode()).hexdigest()
         self.commits[commit] = dict(files)
         self.revisions[revision] = commit
@@ -83,11 +83,11 @@ class Repo:
 
 @dataclass
 class FakeHub:
-    """`faults` are used up one by one, each by one answer about that file."""
+    """A running hub. Each answer about a file uses up one of its `faults`."""
 
     url: str
     other_host: str
-    token: str = ""  # that it wants
+    token: str = ""  # that it requires
     repos: dict[str, Repo] = field(default_factory=lambda: defaultdict(Repo))
     faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     sent: Counter[str] = field(default_factory=Counter)
@@ -103,7 +103,7 @@ class FakeHub:
 
 @contextmanager
 def fake_hub() -> Iterator[FakeHub]:
-    """Run one until the block ends."""
+    """Run a hub until the block ends."""
 
     class Handler(_Handler):
         pass
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(Refuse(404))
 
     def _known(self, name: str, kind: str) -> Repo | None:
-        """Give the repository, or refuse as the hub does: it does not tell who may not know."""
+        """Return the repository, or refuse like the hub, which hides private ones."""
         repo = self.hub.repos.get(name)
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
         if self.hub.token and token and token != self.hub.token:
@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, headers, start = 200, {}, 0
         body = content[start:]
         if isinstance(fault, Wrong):
-            body = body.translate(_OTHER_BYTES)  # at once: who waits for it is impatient
+            body = body.translate(_OTHER_BYTES)  # in one go, since the client is impatient
         self._head(status, len(body), headers | {"ETag": _etag(name, content)})
         end = fault.after if isinstance(fault, Break | Hold) else len(body)
         self._write(name, body[:end])

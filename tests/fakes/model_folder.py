@@ -1,4 +1,4 @@
-"""Model folders without a model: a config, and weights of a few bytes that are whole."""
+"""Model folders with a config and a few bytes of valid weights."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ _BYTES = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4, "U32": 4}
 
 
 def add_model(folder: Path, config: object = LLAMA, parts: int = 1) -> Path:
-    """Make a model of `parts` files of weights, and an index where they are several."""
+    """Make a model of `parts` weight files, with an index if there are several."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     names = [f"model-{part:05}-of-{parts:05}.safetensors" for part in range(1, parts + 1)]
@@ -31,7 +31,7 @@ def add_model(folder: Path, config: object = LLAMA, parts: int = 1) -> Path:
 
 
 def write_safetensors(file: Path, tensors: Mapping[str, tuple[str, Sequence[int]]]) -> Path:
-    """Write a file of zeros: tensors by name, each with its type and shape."""
+    """Write tensors of zeros, given by name with their type and shape."""
     header: dict[str, object] = {"__metadata__": {"format": "mlx"}}
     end = 0
     for name, (dtype, shape) in tensors.items():
@@ -49,7 +49,7 @@ def write_safetensors(file: Path, tensors: Mapping[str, tuple[str, Sequence[int]
 def add_to_cache(
     cache: Path, model_id: str, revision: str = "abc", *, main: bool = True, parts: int = 1
 ) -> Path:
-    """Put a model into a hub's cache as its programs do, and give the folder of the revision."""
+    """Add a model to a Hugging Face cache, and return the folder of the revision."""
     repository = cache / f"models--{model_id.replace('/', '--')}"
     folder = add_model(repository / "snapshots" / revision, parts=parts)
     (repository / "blobs").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every tensor type against llama.cpp's own dequantisation."""
+"""Every tensor type, compared with llama.cpp's own dequantisation."""
 
 import mlx.core as mx
 import numpy as np
@@ -58,7 +58,7 @@ def test_kept_quantisation_holds_the_same_values(name: str) -> None:
     np.testing.assert_array_equal(_dequantised(packed), reference(name, blocks))
 
 
-def test_q6_k_is_quantised_anew_to_8_bits() -> None:
+def test_q6_k_is_quantised_again_to_8_bits() -> None:
     blocks = random_blocks("Q6_K")
 
     packed = as_stored(KINDS["Q6_K"], SHAPE, blocks, mx.float32)
@@ -71,7 +71,7 @@ def test_q6_k_is_quantised_anew_to_8_bits() -> None:
     assert (error <= spread / 200).all()
 
 
-def test_scales_are_of_the_type_asked_for() -> None:
+def test_scales_have_the_requested_type() -> None:
     packed = as_stored(KINDS["Q4_0"], SHAPE, random_blocks("Q4_0"), mx.float16)
 
     assert isinstance(packed, Packed)

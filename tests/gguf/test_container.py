@@ -1,4 +1,4 @@
-"""Damaged GGUF files: one clear line, whatever is wrong with them."""
+"""Damaged GGUF files are one clear error, whatever is wrong with them."""
 
 import random
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_metadata_and_tensors_are_read(tmp_path: Path) -> None:
         (b"GGUF\3\0\0\0" + b"\0" * 8 + b"\xff" * 16, "is cut short"),
     ],
 )
-def test_what_is_not_gguf_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "model.gguf"
     file.write_bytes(content)
 
@@ -65,8 +65,8 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, whole_file: bytes, part: fl
         open_container(file)
 
 
-def test_damage_never_crashes_an_import(tmp_path: Path, whole_file: bytes) -> None:
-    """The header's bytes changed at random: the import refuses the file or does not care."""
+def test_damage_never_crashes_the_import(tmp_path: Path, whole_file: bytes) -> None:
+    """With random changes to the header the import refuses the file, or succeeds."""
     chance = random.Random(0)
     file = tmp_path / "damaged.gguf"
     header = whole_file.index(b"blk.1.") + 2000

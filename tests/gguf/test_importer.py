@@ -49,53 +49,6 @@ def test_an_imported_model_gives_the_same_logits(
     np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("scaling", "changes", "extra"),
-    [
-        (
-            {"rope_type": "linear", "factor": 4.0},
-            {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0},
-            {},
-        ),
-        (
-            {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
-            {
-                "llama.rope.scaling.type": "yarn",
-                "llama.rope.scaling.factor": 4.0,
-                "llama.rope.scaling.original_context_length": 64,
-            },
-            {},
-        ),
-        (
-            {
-                "rope_type": "llama3",
-                "factor": 8.0,
-                "original_max_position_embeddings": 8192,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-            },
-            {},
-            # wavelengths 6, 20, 63, 199, 628, 1,987 are short; 6,283 is between; 19,869 is long
-            {"rope_freqs.weight": np.array([1, 1, 1, 1, 1, 1, 4.68148, 8], np.float32)},
-        ),
-    ],
-    ids=["linear", "yarn", "llama3"],
-)
-def test_rope_scaling(
-    tmp_path: Path,
-    scaling: dict[str, object],
-    changes: dict[str, object],
-    extra: dict[str, np.ndarray],
-) -> None:
-    original = random_model("llama", rope_scaling=scaling)
-    file = write_model(tmp_path / "small.gguf", "llama", original, changes=changes, extra=extra)
-
-    imported, config = load_model(import_gguf(file, tmp_path / "models").folder)
-
-    assert config["rope_scaling"] == scaling
-    np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
-
-
 def test_quantised_weights_stay_quantised(tmp_path: Path) -> None:
     original = random_model("llama")
     file = write_model(tmp_path / "small.gguf", "llama", original, tensor_type=TensorType.Q8_0)
@@ -143,7 +96,7 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "models" / "small"
     mine.mkdir(parents=True)
 
-    with pytest.raises(InvalidRequest, match="exists already; choose another name with --name"):
+    with pytest.raises(InvalidRequest, match="already exists; choose another name with --name"):
         import_gguf(file, tmp_path / "models")
 
     assert list((tmp_path / "models").iterdir()) == [mine]
@@ -151,77 +104,14 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../up", "owner/name", ".hidden", "-flag", "two words", "a\nb"])
-def test_a_bad_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
     file = write_model(tmp_path / "small.gguf", "llama")
 
-    with pytest.raises(InvalidRequest, match="cannot name a model") as error:
+    with pytest.raises(InvalidRequest, match="is not a valid model name") as error:
         import_gguf(file, tmp_path / "models", name=name)
 
     assert "\n" not in error.value.message
     assert not (tmp_path / "models").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"general.architecture": "mamba"},
-            "the architecture 'mamba' cannot be imported; these can: llama, mistral, qwen2, qwen3",
-        ),
-        ({"llama.block_count": 3}, "the file lacks the tensor blk.2.attn_norm.weight"),
-        ({"llama.block_count": 1}, "llama models have no tensor blk.1.attn_k.weight"),
-        ({"llama.block_count": None}, "the file lacks the key llama.block_count"),
-        ({"llama.block_count": "two"}, "llama.block_count is 'two'; one whole number"),
-        ({"llama.expert_count": 8}, "llama.expert_count is 8; no mixture of experts"),
-        ({"llama.attention.head_count_kv": [2, 1]}, "llama.attention.head_count_kv is a list of"),
-        ({"llama.rope.dimension_count": 8}, "llama.rope.dimension_count is 8; the width of a head"),
-        ({"llama.rope.scaling.type": "longrope"}, "llama.rope.scaling.type is 'longrope'; none, "),
-        ({"llama.feed_forward_length": 128}, "blk.0.ffn_gate.weight has the shape [96, 64]; the"),
-        (
-            {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": []},
-            "tokenizer.ggml.token_type is a list of 498 values; one value for each of 1 tokens",
-        ),
-        ({"split.count": 2}, "the file is one part of several"),
-        ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model is 'bert'; gpt2 or llama"),
-    ],
-)
-def test_what_cannot_be_imported_is_named(
-    tmp_path: Path, changes: dict[str, object], message: str
-) -> None:
-    file = write_model(tmp_path / "small.gguf", "llama", changes=changes)
-
-    with pytest.raises(InvalidRequest) as error:
-        import_gguf(file, tmp_path / "models")
-
-    assert error.value.message.startswith(message)
-    assert not (tmp_path / "models").exists()
-
-
-def test_other_tensors_and_tensor_types_are_named(tmp_path: Path) -> None:
-    other = np.ones((4, 4), np.float32)
-    variant = write_model(tmp_path / "a.gguf", "llama", extra={"blk.0.ffn_sub_norm": other})
-    empty = write_model(
-        tmp_path / "d.gguf", "llama", extra={"blk.0.x": np.ones((0, 4), np.float32)}
-    )
-    divisors = {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}
-    scaled = write_model(tmp_path / "b.gguf", "llama", extra=divisors)
-    ternary = write_model(
-        tmp_path / "c.gguf",
-        "llama",
-        random_model("llama", hidden_size=256, intermediate_size=256, head_dim=64),
-        tensor_type=TensorType.TQ2_0,
-    )
-
-    with pytest.raises(InvalidRequest, match=r"blk\.0\.x has the shape \[0, 4\]"):
-        import_gguf(empty, tmp_path / "models")
-    with pytest.raises(InvalidRequest, match=r"have no tensor blk\.0\.ffn_sub_norm"):
-        import_gguf(variant, tmp_path / "models")
-    with pytest.raises(
-        InvalidRequest, match=r"rope_freqs\.weight is not the rope scaling of Llama"
-    ):
-        import_gguf(scaled, tmp_path / "models")
-    with pytest.raises(InvalidRequest, match=r"is of type TQ2_0, .* these can: F32, F16, Q4_0"):
-        import_gguf(ternary, tmp_path / "models")
 
 
 def test_more_tokens_than_embeddings_are_refused(tmp_path: Path) -> None:

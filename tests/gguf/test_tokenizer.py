@@ -24,7 +24,7 @@ TEXTS: list[str] = VECTORS["texts"]
 
 
 def load_imported(folder: Path, tokenizer: dict[str, object], architecture: str = "llama"):
-    """The tokenizer of an imported model, as the engine gets it."""
+    """Return the tokenizer of an imported model, as the engine loads it."""
     folder.mkdir(exist_ok=True)
     file = write_model(
         folder / "small.gguf",
@@ -67,7 +67,7 @@ def test_sentence_piece(tmp_path: Path, name: str, prefix: bool) -> None:
     assert ids_of(load_imported(tmp_path, metadata)) == VECTORS["ids"][name]
 
 
-def test_ids_become_the_text_again(tmp_path: Path) -> None:
+def test_decoding_gives_the_text_back(tmp_path: Path) -> None:
     byte_level = byte_level_metadata("llama-bpe", vocabulary("byte_level"))
     sentence_piece = sentence_piece_metadata(vocabulary("sentence_piece"), add_space_prefix=True)
     for folder, metadata in ((tmp_path / "a", byte_level), (tmp_path / "b", sentence_piece)):
@@ -77,7 +77,7 @@ def test_ids_become_the_text_again(tmp_path: Path) -> None:
                 assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_a_text_begins_with_bos_when_the_file_says_so(tmp_path: Path) -> None:
+def test_text_starts_with_bos_if_the_file_says_so(tmp_path: Path) -> None:
     plain = byte_level_metadata("gpt-2", vocabulary("byte_level"))
     bos = plain["tokenizer.ggml.bos_token_id"]
 
@@ -87,7 +87,7 @@ def test_a_text_begins_with_bos_when_the_file_says_so(tmp_path: Path) -> None:
     assert begun.encode("Hello") == [bos, *without.encode("Hello")]
 
 
-def test_llama_3_begins_with_bos_unless_the_file_says_otherwise(tmp_path: Path) -> None:
+def test_llama_3_text_starts_with_bos_unless_the_file_says_otherwise(tmp_path: Path) -> None:
     plain = byte_level_metadata("llama-bpe", vocabulary("byte_level"))
 
     begun = load_imported(tmp_path / "a", plain)
@@ -96,7 +96,7 @@ def test_llama_3_begins_with_bos_unless_the_file_says_otherwise(tmp_path: Path) 
     assert begun.encode("Hello")[1:] == without.encode("Hello")
 
 
-def test_every_token_that_ends_an_answer_is_known() -> None:
+def test_all_end_tokens_are_found() -> None:
     metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
     tokens = vocabulary("byte_level")["tokens"]
 
@@ -112,11 +112,11 @@ def test_every_token_that_ends_an_answer_is_known() -> None:
         ("pre", "tekken", "tokenizer.ggml.pre is 'tekken'; smollm, gpt-2, "),
         ("eos_token_id", 10_000, "tokenizer.ggml.eos_token_id is 10000; a token below 498"),
         ("token_type", [1, 1], "tokenizer.ggml.token_type is a list of 2 values; one value for"),
-        ("merges", ["a b c"], "tokenizer.ggml.merges holds 'a b c', which makes no token"),
+        ("merges", ["a b c"], "tokenizer.ggml.merges has 'a b c', which is not a token"),
         ("merges", "a b", "tokenizer.ggml.merges is 'a b'; a list of strings"),
     ],
 )
-def test_what_cannot_be_mapped_is_named(key: str, value: object, message: str) -> None:
+def test_an_unsupported_value_is_named(key: str, value: object, message: str) -> None:
     metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
     metadata[f"tokenizer.ggml.{key}"] = value
 

@@ -1,4 +1,4 @@
-"""Downloads in this process, from the hub on this machine and without patience."""
+"""Downloads in this process, from a hub on this machine and with short retries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from mlxd.hub.retry import RetryPolicy
 from mlxd.hub.staging import Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
-HURRIED = RetryPolicy(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
+IMPATIENT = RetryPolicy(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
 CONFIG = b'{"model_type": "llama"}'
 # Larger than what sockets buffer, and no two blocks of it alike.
 WEIGHTS = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
@@ -25,26 +25,26 @@ TINY = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer.json": b
 
 @dataclass
 class Puller:
-    """Pulls as the download process does; `told` is what it said on the way."""
+    """Pulls as the download process does; `reports` are its progress."""
 
     hub: FakeHub
     models_dir: Path
-    told: list[DownloadProgress] = field(default_factory=list)
+    reports: list[DownloadProgress] = field(default_factory=list)
 
     def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> Downloaded:
         repository = Repository(parse(name), self.hub.url)
-        meter = Meter(self.told.append)
-        return Download(repository, self.models_dir, memory_limit, meter, HURRIED).run()
+        meter = Meter(self.reports.append)
+        return Download(repository, self.models_dir, memory_limit, meter, IMPATIENT).run()
 
     def staging(self, repo: str = "acme/tiny") -> Staging:
         return Staging(self.models_dir, repo)
 
     def notes(self) -> list[str]:
-        return [progress.note for progress in self.told if progress.note]
+        return [progress.note for progress in self.reports if progress.note]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What is in a folder of a model and not hidden."""
+    """Return the files of a model folder that are not hidden."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    """A hub with the repository acme/tiny, and nobody logged in."""
+    """A hub with the repository acme/tiny; no user is logged in."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
     with fake_hub() as hub:

@@ -1,4 +1,4 @@
-"""The daemon's side of downloads, with processes that do what a script says."""
+"""The pulls of the daemon, with scripts in place of the download process."""
 
 import asyncio
 import sys
@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.errors import Draining, InvalidRequest, MlxdError, PullFailed, PullRefused
+from mlxd.errors import (
+    Draining,
+    HubUnreachable,
+    InvalidRequest,
+    MlxdError,
+    PullFailed,
+    PullRefused,
+)
 from mlxd.hub.pulls import Pulls
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, Staging, unfinished
@@ -24,7 +31,7 @@ log = models / "started"
 log.open("a").write(sys.argv[1] + "\\n")
 def say(line):
     print(line, flush=True)
-def come():
+def receive():
     (folder / "hash.part").write_bytes(b"123456789")
 def die():
     os.kill(os.getpid(), 9)
@@ -36,7 +43,7 @@ MakePulls = Callable[[str], Pulls]
 
 @pytest.fixture
 async def make(tmp_path: Path) -> AsyncIterator[MakePulls]:
-    """Give downloads whose process runs `script`."""
+    """Return a function that makes pulls whose process runs `script`."""
     made: list[Pulls] = []
 
     def make(script: str) -> Pulls:
@@ -59,22 +66,22 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_its_last_words_are_the_result(make: MakePulls) -> None:
+async def test_the_last_report_is_the_result(make: MakePulls) -> None:
     pulls = make(f"say('{DONE}')")
     done = await pulls.start(TINY).result()
     assert (done.path, done.commit) == ("/m", "c")
     assert pulls.pulls == []
 
 
-async def test_what_is_started_twice_runs_once(make: MakePulls, tmp_path: Path) -> None:
+async def test_a_pull_that_is_started_twice_runs_once(make: MakePulls, tmp_path: Path) -> None:
     pulls = make(WAIT)
     assert pulls.start(TINY) is pulls.start(TINY)
-    with pytest.raises(InvalidRequest, match=r"acme/tiny is on its way: .*--cancel"):
+    with pytest.raises(InvalidRequest, match=r"acme/tiny is being pulled: .*--cancel"):
         pulls.start(parse("acme/tiny@v2"))
     await until(lambda: started(tmp_path) == ["acme/tiny"])
 
 
-async def test_a_few_run_and_the_others_wait(make: MakePulls, tmp_path: Path) -> None:
+async def test_two_pulls_run_at_a_time(make: MakePulls, tmp_path: Path) -> None:
     pulls = make(WAIT)
     for name in "abc":
         pulls.start(parse(f"acme/{name}"))
@@ -83,76 +90,79 @@ async def test_a_few_run_and_the_others_wait(make: MakePulls, tmp_path: Path) ->
     await until(lambda: started(tmp_path)[2:] == ["acme/c"])
 
 
-async def test_a_process_that_is_killed_is_started_again(make: MakePulls, tmp_path: Path) -> None:
-    pulls = make(f"die() if len(log.read_text().split()) < 3 else say('{DONE}')")
-    await pulls.start(TINY).result()
-    assert len(started(tmp_path)) == 3
-
-
 @pytest.mark.parametrize(
     ("script", "how"),
-    [("die()", "was killed by SIGKILL"), ("sys.exit(7)", "ended with status 7"), ("say('?')", "0")],
+    [
+        ("die()", "was killed by SIGKILL"),
+        ("sys.exit(7)", "exited with status 7"),
+        ("say('?')", "exited with status 0"),
+    ],
 )
-async def test_a_process_without_last_words_is_a_failure(
-    make: MakePulls, script: str, how: str
+async def test_a_process_that_ends_without_a_result_is_a_failed_pull(
+    make: MakePulls, tmp_path: Path, script: str, how: str
 ) -> None:
-    pulls = make(f"come(); {script}")
-    with pytest.raises(PullFailed, match=f"the process that downloads acme/tiny .*{how}"):
+    pulls = make(f"receive(); {script}")
+    with pytest.raises(PullFailed, match=f"the download process {how}; resume with `mlxctl pull"):
         await pulls.start(TINY).result()
     (failed,) = pulls.pulls
     assert isinstance(failed.error, PullFailed)
+    assert unfinished(tmp_path) == [Pending(TINY, failed.error.message)]
+
+
+async def test_a_failed_pull_is_resumed_when_it_is_asked_for_again(make: MakePulls) -> None:
+    pulls = make(f"say('{DONE}') if (folder / 'hash.part').exists() else receive() or die()")
+    with pytest.raises(PullFailed, match="was killed"):
+        await pulls.start(TINY).result()
+    assert (await pulls.start(TINY).result()).path == "/m"
+    assert pulls.pulls == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "kept", "resumed"),
-    [("failed", 9, []), ("unreachable", 9, ["acme/tiny"]), ("refused", 0, [])],
+    "error", [PullFailed, HubUnreachable, PullRefused], ids=lambda error: error.code
 )
-async def test_what_becomes_of_a_failure(
-    make: MakePulls, tmp_path: Path, kind: str, kept: int, resumed: list[str]
+async def test_a_failure_keeps_what_has_come_and_a_refusal_does_not(
+    make: MakePulls, tmp_path: Path, error: type[MlxdError]
 ) -> None:
-    pulls = make(f"""come(); say('{{"type":"failed","kind":"{kind}","message":"no"}}')""")
-    with pytest.raises(MlxdError, match="no") as raised:
+    report = f'{{"type":"failed","code":"{error.code}","message":"no"}}'
+    pulls = make(f"receive(); say('{report}')")
+    with pytest.raises(error, match="no"):
         await pulls.start(TINY).result()
-    assert isinstance(raised.value, PullRefused) == (kind == "refused")
-    assert Staging(tmp_path, "acme/tiny").size_bytes() == kept
-    (tmp_path / "started").unlink()
+    kept = error is not PullRefused
+    assert Staging(tmp_path, "acme/tiny").size_bytes() == (9 if kept else 0)
 
     following = make(WAIT)
     following.resume()
-    if resumed:
-        await until(lambda: started(tmp_path) == resumed)
-    elif kept:
-        assert [pull.error.message for pull in following.pulls if pull.error] == ["no"]
-    else:
-        assert following.pulls == []
+    listed = [(pull.running, pull.error and pull.error.message) for pull in following.pulls]
+    assert listed == ([(False, "no")] if kept else [])
 
 
-async def test_a_late_refusal_keeps_what_has_come(make: MakePulls, tmp_path: Path) -> None:
-    large = '(folder / "hash.part").write_bytes(bytes(20_000_000))'
-    pulls = make(f"""{large}; say('{{"type":"failed","kind":"refused","message":"no"}}')""")
-    with pytest.raises(PullRefused, match="no"):
-        await pulls.start(TINY).result()
-    assert unfinished(tmp_path) == [Pending(TINY, "no")]
-    assert await pulls.cancel("acme/tiny") == 20_000_000
-    assert unfinished(tmp_path) == []
-
-
-async def test_a_stop_ends_the_process_and_keeps_what_has_come(
+async def test_a_pull_that_had_not_failed_is_resumed_by_the_next_daemon(
     make: MakePulls, tmp_path: Path
 ) -> None:
-    pulls = make(f"come(); {WAIT}")
+    make(WAIT).start(TINY)
+    following = make(WAIT)
+    following.resume()
+    (resumed,) = following.pulls
+    assert resumed.running
+    await until(lambda: started(tmp_path) == ["acme/tiny"] * 2)
+
+
+async def test_closing_ends_the_process_and_keeps_what_has_come(
+    make: MakePulls, tmp_path: Path
+) -> None:
+    pulls = make(f"receive(); {WAIT}")
     pull = pulls.start(TINY)
     await until(lambda: pull.staging.size_bytes() > 0)
     await pulls.close()
-    with pytest.raises(Draining, match="goes on with the download when it is back"):
+    with pytest.raises(Draining, match="resumes the download when it is back"):
         await pull.result()
     with pytest.raises(Draining):
         pulls.start(TINY)
     assert unfinished(tmp_path) == [Pending(TINY)]
 
 
-async def test_a_cancelled_one_leaves_nothing(make: MakePulls, tmp_path: Path) -> None:
-    pulls = make(f"come(); {WAIT}")
+async def test_a_cancelled_pull_leaves_nothing(make: MakePulls, tmp_path: Path) -> None:
+    pulls = make(f"receive(); {WAIT}")
     pull = pulls.start(TINY)
     await until(lambda: pull.staging.size_bytes() > 0)
     assert await pulls.cancel("acme/tiny") == 9
@@ -163,7 +173,7 @@ async def test_a_cancelled_one_leaves_nothing(make: MakePulls, tmp_path: Path) -
         await pulls.cancel("acme/tiny")
 
 
-async def test_a_models_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+async def test_a_models_directory_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("no folder")
     pulls = Pulls(tmp_path / "models", 10**9)
     with pytest.raises(PullFailed, match="Not a directory"):

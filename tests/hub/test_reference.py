@@ -1,4 +1,4 @@
-"""Names of repositories, good and bad."""
+"""Names of repositories, valid and invalid."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from mlxd.hub.reference import Reference, parse
         ("a/b@refs/pr/1", "a/b", "refs/pr/1"),
     ],
 )
-def test_a_name_and_a_revision(text: str, repo: str, revision: str) -> None:
+def test_a_name_may_have_a_revision(text: str, repo: str, revision: str) -> None:
     assert parse(text) == Reference(repo, revision)
     assert parse(str(parse(text))) == parse(text)
 
@@ -27,12 +27,12 @@ def test_a_name_and_a_revision(text: str, repo: str, revision: str) -> None:
         *("a/b.", "ä/b", "x" * 97, "https://huggingface.co/a/b", "a\n/b", "a/b\n"),
     ],
 )
-def test_what_is_no_name_of_a_repository(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="is no repository of the hub"):
+def test_an_invalid_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="is not a repository name"):
         parse(text)
 
 
 @pytest.mark.parametrize("revision", ["", "-x", "a b", "a..b", "a\n", "~1", "x" * 256])
-def test_what_is_no_revision(revision: str) -> None:
+def test_an_invalid_revision_is_refused(revision: str) -> None:
     with pytest.raises(InvalidRequest, match="a branch, a tag or the hash of a commit"):
         parse(f"a/b@{revision}")

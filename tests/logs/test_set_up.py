@@ -1,4 +1,4 @@
-"""The daemon's log."""
+"""The daemon's log: where it goes, and how its lines look."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ def test_a_line_of_json_is_an_object_with_the_traceback_in_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_what_is_not_unicode_is_logged_all_the_same(
+def test_invalid_unicode_is_escaped(
     tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.set_up(LogConfig(format=form), tmp_path / "mlxd.log")
@@ -50,23 +50,30 @@ def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
     assert (tmp_path / "mlxd.log").read_text() == ""
 
 
-def test_details_are_for_programs(tmp_path: Path) -> None:
-    details = {"request": "caf\udce9", "total_ms": 1.5}
-    for form in ("json", "text"):
-        logs.set_up(LogConfig(format=form), tmp_path / form)
-        logging.getLogger("mlxd.test").info("done", extra={"details": details})
-    entry = json.loads((tmp_path / "json").read_text())
-    assert (entry["request"], entry["total_ms"]) == ("caf\\udce9", 1.5)
-    assert (tmp_path / "text").read_text().endswith(": done\n")
+DETAILS = {"request": "100% caf\udce9", "total_ms": 1.5}
 
 
-def test_an_endless_message_is_cut_short(tmp_path: Path) -> None:
+def test_json_has_all_details(tmp_path: Path) -> None:
+    logs.set_up(LogConfig(format="json"), tmp_path / "mlxd.log")
+    logging.getLogger("mlxd.test").info("done", extra={"details": DETAILS})
+    entry = json.loads((tmp_path / "mlxd.log").read_text())
+    assert (entry["request"], entry["total_ms"]) == ("100% caf\\udce9", 1.5)
+
+
+def test_text_has_the_details_that_say_what_the_line_is_about(tmp_path: Path) -> None:
+    logs.set_up(LogConfig(), tmp_path / "mlxd.log")
+    logging.getLogger("mlxd.test").info("done", extra={"details": DETAILS})
+    line = (tmp_path / "mlxd.log").read_text()
+    assert line.endswith(" INFO    mlxd.test request=100%25%20caf\\udce9: done\n")
+
+
+def test_a_very_long_message_is_cut_off(tmp_path: Path) -> None:
     logs.set_up(LogConfig(), tmp_path / "mlxd.log")
     logging.getLogger("mlxd.test").info("x" * 1_000_000)
     assert (tmp_path / "mlxd.log").stat().st_size < 40_000
 
 
-def test_warnings_of_python_go_to_the_log(tmp_path: Path) -> None:
+def test_python_warnings_go_to_the_log(tmp_path: Path) -> None:
     logs.set_up(LogConfig(), tmp_path / "mlxd.log")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -74,7 +81,7 @@ def test_warnings_of_python_go_to_the_log(tmp_path: Path) -> None:
     assert "old fashioned" in (tmp_path / "mlxd.log").read_text()
 
 
-def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_folder_and_file_are_private(tmp_path: Path) -> None:
     logs.set_up(LogConfig(), tmp_path / "logs" / "mlxd.log")
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "logs" / "mlxd.log").stat().st_mode & 0o777 == 0o600

@@ -29,7 +29,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def listener(home: Path) -> Iterator[FakeDaemon]:
-    """Somebody listens and would answer, as launchd does by a daemon; but none runs."""
+    """A socket that answers although no daemon runs, like one that launchd would start."""
     with fake_daemon(home / "run" / "mlxd.sock") as listener:
         yield listener
 
@@ -42,7 +42,7 @@ def daemon(home: Path, listener: FakeDaemon) -> Iterator[FakeDaemon]:
 
 @pytest.fixture
 def mlxctl(home: Path) -> Run:
-    """Run `mlxctl` to its end with what is piped into it, nothing by default."""
+    """Run `mlxctl` with `piped` as its standard input, and wait until it ends."""
 
     def run(
         *arguments: str | Path, piped: bytes = b"", **environ: str
@@ -64,3 +64,19 @@ def mlxctl(home: Path) -> Run:
 def command(*arguments: str | Path) -> list[str]:
     """The command line of `mlxctl ARGUMENTS`."""
     return [sys.executable, "-m", "mlxctl", *map(str, arguments)]
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
+    program = (
+        "import sys\n"
+        "from mlxctl.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
+    return set(done.stderr.split())

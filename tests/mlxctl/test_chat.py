@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
-from tests.mlxctl.test_status import RUNNING, STATUS
 from tests.support.fake_daemon import CHAT, DONE, FakeDaemon, chunk, finish
+from tests.support.statuses import RUNNING, STATUS
 
 SHOWN = {"path": "/m", "origin": "models directory", "size_bytes": 1, "created": 1}
 ANSWER = (chunk("Par"), chunk("is."), finish(), DONE)
 
 
 class Terminal:
-    """A person at a terminal, who chats."""
+    """A terminal with a chat in it."""
 
     def __init__(self, *arguments: str) -> None:
         self.pid, self.ours = pty.fork()
@@ -74,7 +74,7 @@ def terminal(daemon: FakeDaemon) -> Iterator[Terminal]:
     daemon.answers(STATUS, RUNNING)
     daemon.streams(*ANSWER)
     terminal = Terminal()
-    terminal.sees("you talk with tiny")
+    terminal.sees("model: tiny")
     terminal.sees("> ")
     yield terminal
     terminal.close()
@@ -114,7 +114,7 @@ def test_another_model(daemon: FakeDaemon, terminal: Terminal) -> None:
     terminal.types("/model none\n")
     terminal.sees("mlxctl: no model 'none'")
     terminal.types("/model big\n")
-    terminal.sees("you talk with owner/big")
+    terminal.sees("model: owner/big")
     terminal.types("Where?\n")
     terminal.sees("Paris.")
     assert daemon.bodies[-1]["model"] == "owner/big"
@@ -147,25 +147,25 @@ def test_control_c_stops_the_answer_and_not_the_chat(
     terminal.sees("Paris.")
     assert said(daemon)[1] == ("assistant", "Once upon")
     terminal.sees("> ")
-    terminal.interrupts_until("(Ctrl-D or /exit ends the chat)")
+    terminal.interrupts_until("(press Ctrl-D or type /exit to end the chat)")
     terminal.sees("> ")
     terminal.types("/exit\n")
     assert terminal.ends() == 0
 
 
-def test_an_answer_that_was_cut_short_says_so(daemon: FakeDaemon, terminal: Terminal) -> None:
+def test_an_answer_that_was_cut_off_says_so(daemon: FakeDaemon, terminal: Terminal) -> None:
     daemon.streams(chunk("Once upon"), finish("length"), DONE)
     terminal.types("Tell a story.\n")
     terminal.sees("Once upon")
-    terminal.sees("(cut short: the answer has reached generation.max_tokens)")
+    terminal.sees("(cut off: the answer reached generation.max_tokens)")
 
 
-def test_a_failure_ends_no_chat(daemon: FakeDaemon, terminal: Terminal) -> None:
+def test_a_failure_does_not_end_the_chat(daemon: FakeDaemon, terminal: Terminal) -> None:
     daemon.answers(CHAT, {"error": {"message": "too long"}}, status=400)
     terminal.types("Where?\n")
     terminal.sees("mlxctl: too long")
     terminal.types("/nonsense\n")
-    terminal.sees("there is no /nonsense; /help lists the commands")
+    terminal.sees("unknown command /nonsense; type /help for commands")
     daemon.streams(*ANSWER)
     terminal.types("Why?\n")
     terminal.sees("Paris.")
@@ -219,7 +219,7 @@ def test_a_failure_in_a_pipe_ends_it(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert len(daemon.bodies) == 1
 
 
-def test_a_model_that_does_not_exist_is_no_chat(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_an_unknown_model_is_refused(daemon: FakeDaemon, mlxctl: Run) -> None:
     fault = {"error": {"message": "no model 'none'"}}
     daemon.answers(("GET", "/control/v1/models/none"), fault, status=404)
     done = mlxctl("chat", "-m", "none", piped=b"a\n")
@@ -231,7 +231,7 @@ def test_without_a_daemon(mlxctl: Run) -> None:
     assert mlxctl("chat", piped=b"a\n").returncode == 3
 
 
-def test_piped_text_that_is_no_utf_8(daemon: FakeDaemon) -> None:
+def test_piped_text_that_is_not_utf_8(daemon: FakeDaemon) -> None:
     daemon.streams(*ANSWER)
     done = subprocess.run(command("chat"), input=b"caf\xe9\n", capture_output=True)
     assert b"Traceback" not in done.stderr

@@ -1,17 +1,16 @@
-"""The command tree, its exit statuses, and what it must not import."""
+"""The commands, their exit statuses, and what they must not import."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mlxctl.cli import _COMMANDS
 from mlxd import __version__
-from tests.mlxctl.conftest import DEADLINE, Run, command
+from tests.mlxctl.conftest import DEADLINE, Run, command, imported_by
 from tests.support.fake_daemon import FakeDaemon, chunk
 
 FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "uvicorn"}
@@ -20,22 +19,6 @@ SLOW = {"asyncio", "http.client", "email", "httpx", "rich", "ssl", "subprocess"}
 
 
 NOWHERE = dict.fromkeys(("socket", "config", "settings", "models_dir", "adapters_dir", "log"), "")
-
-
-def imported_by(*arguments: str) -> set[str]:
-    """The modules in a fresh interpreter after `mlxctl ARGUMENTS`."""
-    program = (
-        "import sys\n"
-        "from mlxctl.cli import main\n"
-        "try:\n"
-        "    main()\n"
-        "finally:\n"
-        "    print(*sys.modules, file=sys.stderr)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
-    )
-    return set(done.stderr.split())
 
 
 def test_help_lists_every_command_and_imports_none(mlxctl: Run) -> None:
@@ -71,7 +54,7 @@ def test_version(mlxctl: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["use"], ["status", "--nonsense"]])
-def test_wrong_usage_is_2(mlxctl: Run, arguments: list[str]) -> None:
+def test_invalid_usage_is_2(mlxctl: Run, arguments: list[str]) -> None:
     done = mlxctl(*arguments)
     assert done.returncode == 2
     assert "Usage: mlxctl" in done.stderr
@@ -140,7 +123,7 @@ def test_a_closed_pipe_ends_quietly(daemon: FakeDaemon) -> None:
 
 @pytest.mark.parametrize("arguments", [["status"], ["logs"], ["run", "hi"], ["chat"]])
 @pytest.mark.parametrize("closed", [">&-", "<&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_fault(
+def test_closed_streams_are_accepted(
     daemon: FakeDaemon, home: Path, arguments: list[str], closed: str
 ) -> None:
     daemon.answers(("GET", "/control/v1/status"), {"running": True, **NOWHERE})

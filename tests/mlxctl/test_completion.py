@@ -1,4 +1,4 @@
-"""What a shell is given at a press of TAB."""
+"""What a shell offers when TAB is pressed."""
 
 import os
 import pty
@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlxd import lock
-from tests.mlxctl.conftest import DEADLINE, Run
-from tests.mlxctl.test_cli import imported_by
+from tests.mlxctl.conftest import DEADLINE, Run, imported_by
 from tests.support.fake_daemon import FakeDaemon
 
 MODELS = ("GET", "/control/v1/models")
@@ -24,7 +23,7 @@ LISTED = {"path": "/m", "size_bytes": 1, "architecture": "llama"}
 
 @pytest.fixture
 def complete(mlxctl: Run):
-    """Give what bash would offer after `mlxctl WORDS`, the last of which is being typed."""
+    """Return what bash offers after `mlxctl WORDS`, while the last word is being typed."""
 
     def complete(*words: str) -> list[str]:
         line = {"COMP_WORDS": " ".join(["mlxctl", *words]), "COMP_CWORD": str(len(words))}
@@ -95,11 +94,11 @@ def test_aliases_alone(listing: FakeDaemon, complete) -> None:
     assert complete("alias", "--rm", "") == ["tea"]
 
 
-def test_what_launchd_or_systemd_would_start_is_left_asleep(asleep: FakeDaemon, complete) -> None:
+def test_completion_does_not_start_the_daemon(asleep: FakeDaemon, complete) -> None:
     assert complete("use", "") == []
 
 
-def test_silence_where_nothing_is_known(home: Path, complete) -> None:
+def test_no_messages_if_nothing_is_known(home: Path, complete) -> None:
     assert complete("use", "") == []
     (home / "config.toml").write_text("nonsense = 1")
     assert complete("use", "") == []
@@ -115,7 +114,7 @@ def on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def needs(shell: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell}")
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +125,7 @@ def needs(shell: str) -> pytest.MarkDecorator:
     ],
     ids=["bash", "zsh"],
 )
-def test_at_a_press_of_tab(listing: FakeDaemon, on_the_path: None, shell: list[str]) -> None:
+def test_pressing_tab(listing: FakeDaemon, on_the_path: None, shell: list[str]) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvpe(shell[0], shell, {**os.environ, "TERM": "dumb", "PS1": "$ "})
@@ -163,9 +162,9 @@ def test_fish_completes_by_the_script(listing: FakeDaemon, on_the_path: None) ->
     done = subprocess.run(
         ["fish", "--no-config", "-c", program], capture_output=True, text=True, timeout=DEADLINE
     )
-    version = "version\tShow mlxctl's and the daemon's version."
+    version = "version\tShow the versions of mlxctl and the daemon."
     assert (done.stdout.splitlines(), done.stderr) == (["tea", "tiny", version], "")
 
 
-def test_of_other_shells_there_is_no_script(mlxctl: Run) -> None:
+def test_other_shells_are_refused(mlxctl: Run) -> None:
     assert mlxctl("completion", "tcsh").returncode == 2

@@ -41,7 +41,7 @@ def test_init_writes_a_private_file_once(home: Path) -> None:
     assert _run("validate").exit_code == 0
 
     file.write_text("# mine")
-    assert _refusal(_run("init")) == f"{file}: exists already and is left as it is"
+    assert _refusal(_run("init")) == f"{file}: already exists, not changed"
     assert file.read_text() == "# mine"
 
 
@@ -83,20 +83,20 @@ def test_show_json_is_one_object_by_key(home: Path) -> None:
     assert values["models.keep_alive"] == {"value": 300.0, "source": "default"}
 
 
-def test_validate_accepts_what_the_daemon_would(home: Path, tmp_path: Path) -> None:
-    assert _run("validate").output == f"valid: no {home / 'config.toml'}, the defaults\n"
+def test_validate_accepts_a_valid_configuration(home: Path, tmp_path: Path) -> None:
+    assert _run("validate").output == f"valid: the defaults (no {home / 'config.toml'})\n"
     file = tmp_path / "other.toml"
     file.write_text("server.port = 9000")
     assert _run("validate", str(file)).output == f"valid: {file}\n"
 
 
-def test_validate_tells_every_mistake(home: Path, tmp_path: Path) -> None:
+def test_validate_reports_every_mistake(home: Path, tmp_path: Path) -> None:
     file = tmp_path / "other.toml"
     file.write_text("server.port = -1\nlog.keep = 0")
     assert len(_refusal(_run("validate", str(file))).splitlines()) == 2
     assert "no such file" in _refusal(_run("validate", str(tmp_path / "absent.toml")))
 
 
-def test_validate_refuses_what_does_not_go_together(home: Path) -> None:
+def test_validate_refuses_contradicting_values(home: Path) -> None:
     refusal = _refusal(_run("validate", MLXD_SERVER__HOST="0.0.0.0"))
     assert "set server.api_key" in refusal

@@ -8,8 +8,7 @@ import pytest
 
 from mlxctl.commands.doctor import lines
 from mlxctl.doctor.finding import bad, good
-from tests.mlxctl.conftest import Run
-from tests.mlxctl.test_cli import imported_by
+from tests.mlxctl.conftest import Run, imported_by
 from tests.support.daemon_process import running_daemon
 
 

@@ -1,4 +1,4 @@
-"""`mlxctl env`: what a shell makes of it."""
+"""`mlxctl env`: the variables that a shell gets from it."""
 
 import json
 import subprocess
@@ -8,8 +8,8 @@ import pytest
 
 from mlxd import lock
 from tests.mlxctl.conftest import Run
-from tests.mlxctl.test_status import RUNNING, STATUS
 from tests.support.fake_daemon import FakeDaemon
+from tests.support.statuses import RUNNING, STATUS
 
 
 def evaluated(script: str) -> list[str]:

@@ -2,7 +2,7 @@ from io import BufferedReader, BytesIO
 
 import pytest
 
-from mlxctl.http import BrokenReply, Response
+from mlxctl.http import BrokenReply, Response, sse_fields
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -65,3 +65,14 @@ def test_an_early_end_is_told(data: bytes) -> None:
 def test_what_is_no_http_is_told(data: bytes) -> None:
     with pytest.raises(BrokenReply, match="is not HTTP"):
         response(data).read()
+
+
+def test_the_fields_of_an_event_stream() -> None:
+    lines = [b": loading 41%", b"", b'data: {"a": 1}', b"", b"event:end", b"data", b"data: [DONE]"]
+    assert [*sse_fields(lines)] == [
+        ("", b"loading 41%"),
+        ("data", b'{"a": 1}'),
+        ("event", b"end"),
+        ("data", b""),
+        ("data", b"[DONE]"),
+    ]

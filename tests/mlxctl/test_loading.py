@@ -7,10 +7,9 @@ import subprocess
 import pytest
 
 from tests.mlxctl.conftest import Run, command
-from tests.mlxctl.test_status import FAILED, READY, RUNNING
 from tests.support.fake_daemon import FakeDaemon, event
+from tests.support.statuses import FAILED, READY, RUNNING, STATUS
 
-STATUS = ("GET", "/control/v1/status")
 USE = ("POST", "/control/v1/use")
 LOAD = ("POST", "/control/v1/load")
 UNLOAD = ("POST", "/control/v1/unload")
@@ -24,22 +23,22 @@ def done(**reply: object) -> bytes:
 def test_use_says_what_the_default_is(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(LOADING, done(model="tiny", state="ready"), route=USE)
     said = mlxctl("use", "alias")
-    assert (said.stdout, said.stderr) == ("tiny is the default model now\n", "")
+    assert (said.stdout, said.stderr) == ("tiny is now the default model\n", "")
     daemon.streams(done(model="tiny", state="ready", overridden_by="--model"), route=USE)
     assert mlxctl("use", "tiny", "--wait").stderr == (
-        "mlxctl: --model will win over it at the next start\n"
+        "mlxctl: --model overrides it at the next start\n"
     )
     assert [body["wait"] for body in daemon.bodies] == [False, True]
 
 
 @pytest.mark.parametrize(("name", "fault"), [(b"", b"empty"), (b"caf\xe9", b"not UTF-8")])
-def test_use_refuses_what_names_no_model(daemon: FakeDaemon, name: bytes, fault: bytes) -> None:
+def test_use_refuses_an_invalid_name(daemon: FakeDaemon, name: bytes, fault: bytes) -> None:
     done = subprocess.run([*command("use"), name], capture_output=True)
     assert done.returncode == 2
     assert fault in done.stderr
 
 
-def test_what_is_interrupted_goes_on_in_the_daemon(daemon: FakeDaemon) -> None:
+def test_after_control_c_the_daemon_continues(daemon: FakeDaemon) -> None:
     stream = daemon.streams(LOADING, waits=True, route=LOAD)
     with subprocess.Popen(
         command("load", "tiny"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -49,10 +48,10 @@ def test_what_is_interrupted_goes_on_in_the_daemon(daemon: FakeDaemon) -> None:
         _, said = loading.communicate(timeout=30)
     stream.go_on.set()
     assert loading.returncode == -signal.SIGINT
-    assert said == "mlxctl: the daemon goes on with it; see: mlxctl ps\n"
+    assert said == "mlxctl: the daemon continues; see: mlxctl ps\n"
 
 
-def test_what_came_of_it_as_json(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_the_results_as_json(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(LOADING, done(model="tiny", state="ready"), route=USE)
     daemon.streams(LOADING, done(**READY), route=LOAD)
     daemon.streams(done(models=["tiny"]), route=UNLOAD)
@@ -64,29 +63,29 @@ def test_what_came_of_it_as_json(daemon: FakeDaemon, mlxctl: Run) -> None:
 def test_load_says_how_long_it_stays(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(done(**READY | {"requests": 0, "expires_in_s": 1800.0}), route=LOAD)
     said = mlxctl("load", "tiny", "--keep-alive", "30m")
-    assert said.stdout == "tiny is in memory (98 MB, for 30 min 0 s)\n"
+    assert said.stdout == "tiny is loaded (98 MB, for 30 min 0 s)\n"
     daemon.streams(done(**READY | {"requests": 0}), route=LOAD)
-    assert mlxctl("load").stdout == "tiny is in memory (98 MB, for ever)\n"
+    assert mlxctl("load").stdout == "tiny is loaded (98 MB, forever)\n"
     assert daemon.bodies == [
         {"model": "tiny", "keep_alive": "30m", "stream": True},
         {"model": None, "keep_alive": None, "stream": True},
     ]
 
 
-def test_unload_names_what_has_left(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_unload_names_the_models(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(done(models=["tiny"]), route=UNLOAD)
-    assert mlxctl("unload", "tiny").stdout == "tiny is no longer in memory\n"
+    assert mlxctl("unload", "tiny").stdout == "tiny is unloaded\n"
     daemon.streams(done(models=[]), route=UNLOAD)
-    assert mlxctl("unload", "tiny").stdout == "tiny was not in memory\n"
-    assert mlxctl("unload", "--all").stdout == "no model was in memory\n"
+    assert mlxctl("unload", "tiny").stdout == "tiny was not loaded\n"
+    assert mlxctl("unload", "--all").stdout == "no model was loaded\n"
     assert [body["model"] for body in daemon.bodies] == ["tiny", "tiny", None]
     for wrong in ([], ["tiny", "--all"]):
         refused = mlxctl("unload", *wrong)
         assert refused.returncode == 2
-        assert "name a model, or say --all" in refused.stderr
+        assert "Pass either MODEL or --all" in refused.stderr
 
 
-def test_ps_shows_what_is_in_memory_and_what_failed(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_ps_lists_loaded_and_failed_models(daemon: FakeDaemon, mlxctl: Run) -> None:
     models = [
         {**READY, "tokens_per_second": 41.5},
         {"id": "big", "state": "loading", "load_progress": 0.41, "requests": 1},

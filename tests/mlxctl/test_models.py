@@ -45,9 +45,7 @@ def test_list_shows_each_model_and_marks_the_default(daemon: FakeDaemon, mlxctl:
     }
 
 
-def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
-    daemon: FakeDaemon, mlxctl: Run
-) -> None:
+def test_list_separates_read_only_and_broken_models(daemon: FakeDaemon, mlxctl: Run) -> None:
     broken = {"id": "cut", "path": "/m/cut", "origin": "models directory", "size_bytes": 5}
     daemon.answers(
         MODELS,
@@ -60,21 +58,21 @@ def test_list_puts_what_it_only_reads_and_what_is_broken_apart(
         "MODEL    SIZE    QUANT  CONTEXT  STATE",
         "own      117 MB  4-bit  2048     unloaded",
         "",
-        "in the Hugging Face cache, read-only:",
+        "in the Hugging Face cache (read-only):",
         "owner/a  117 MB  4-bit  2048     unloaded",
         "",
-        "broken, and not offered:",
+        "broken:",
         "cut  5 B  partial: model.safetensors is missing",
     ]
     daemon.answers(MODELS, {"models": [model("owner/a", origin="hub cache")]})
     assert mlxctl("list").stdout.splitlines() == [
         "MODEL    SIZE    QUANT  CONTEXT  STATE",
-        "in the Hugging Face cache, read-only:",
+        "in the Hugging Face cache (read-only):",
         "owner/a  117 MB  4-bit  2048     unloaded",
     ]
 
 
-def test_list_shows_what_is_on_its_way(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_list_shows_downloads(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(MODELS, {"models": [model("own")]})
     coming = {"model": "acme/b", "revision": "main", "state": "downloading"}
     coming |= {"bytes_done": 40_000_000, "bytes_total": 117_000_000}
@@ -82,7 +80,7 @@ def test_list_shows_what_is_on_its_way(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(PULLS, {"pulls": [coming, failed]})
     assert mlxctl("list").stdout.splitlines()[2:] == [
         "",
-        "on their way, see mlxctl pull:",
+        "downloads (see mlxctl pull):",
         "acme/b  40 MB of 117 MB  downloading",
         "acme/c  0 B of ?         failed       the disk is full",
     ]
@@ -98,7 +96,7 @@ def test_a_usual_list_fits_a_terminal(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert max(map(len, mlxctl("list").stdout.splitlines())) <= 80
 
 
-def test_an_empty_list_tells_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_an_empty_list_explains_how_to_get_a_model(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(MODELS, {"models": []})
     assert "mlxctl import FILE.gguf" in mlxctl("list").stdout
 
@@ -125,7 +123,7 @@ SHOWN = {
 }
 
 
-def test_show_tells_what_there_is_to_know(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(("GET", "/control/v1/models/a%20b/c"), SHOWN)
     done = mlxctl("show", "a b/c", TZ="UTC")
     assert done.stdout.splitlines() == [
@@ -138,14 +136,14 @@ def test_show_tells_what_there_is_to_know(daemon: FakeDaemon, mlxctl: Run) -> No
         "template      yes, with tools",
         "licence       llama3.2",
         "state         ready",
-        "memory        about 2.0 GB with 2048 tokens of conversation; 115 MB more for each 1000, "
-        "and what an engine takes",
+        "memory        about 2.0 GB with 2048 tokens of context; 115 MB for each 1000 more, "
+        "and the engine itself",
         "aliases       x, y",
         "adapters      pirate",
         "size          1.8 GB",
         "changed       2023-11-14 22:13",
         "path          /m/owner/a",
-        "              in a folder of models.dirs, which mlxd only reads",
+        "              in a folder of models.dirs (read-only)",
     ]
     daemon.answers(("GET", "/control/v1/models/x"), SHOWN)
     assert json.loads(mlxctl("show", "--json", "x").stdout) == {**SHOWN, "fault": None}
@@ -162,7 +160,7 @@ def test_show_says_why_a_model_is_broken(daemon: FakeDaemon, mlxctl: Run) -> Non
         "size     1.8 GB",
         "changed  2023-11-14 22:13",
         "path     /m/owner/a",
-        "         in the Hugging Face cache, which mlxd only reads",
+        "         in the Hugging Face cache (read-only)",
     ]
 
 
@@ -171,25 +169,25 @@ WOULD = ("DELETE", "/control/v1/models/a?dry_run=true")
 REMOVE = ("DELETE", "/control/v1/models/owner/a")
 
 
-def test_rm_says_what_it_removed_and_what_misses_it(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_rm_prints_what_it_deleted_and_what_depends_on_it(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(WOULD, {**REMOVED, "default": True, "aliases": ["x"]})
     daemon.answers(REMOVE, REMOVED)
     done = mlxctl("rm", "--yes", "a")
-    assert done.stdout == "removed owner/a, /m/owner/a (1.8 GB)\n"
+    assert done.stdout == "deleted owner/a, /m/owner/a (1.8 GB)\n"
     assert done.stderr.splitlines() == [
-        "mlxctl: it was the default model; choose another with: mlxctl use MODEL",
-        "mlxctl: the alias x stands for nothing now; remove it with: mlxctl alias --rm x",
+        "mlxctl: it was the default model; to set another: mlxctl use MODEL",
+        "mlxctl: the alias x has no model now; to remove it: mlxctl alias --rm x",
     ]
     daemon.answers(WOULD, {**REMOVED, "link": True})
-    assert mlxctl("rm", "-y", "a").stdout == "removed owner/a, the link /m/owner/a\n"
+    assert mlxctl("rm", "-y", "a").stdout == "deleted owner/a, the link /m/owner/a\n"
     assert json.loads(mlxctl("rm", "-y", "a", "--json").stdout)["path"] == "/m/owner/a"
 
 
-def test_rm_removes_nothing_where_nobody_can_be_asked(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_rm_deletes_nothing_without_a_terminal_to_ask_on(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(WOULD, REMOVED)
     done = mlxctl("rm", "a")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "mlxctl: nobody to ask here: mlxctl rm --yes owner/a\n"
+    assert done.stderr == "mlxctl: no terminal to ask on; to delete it: mlxctl rm --yes owner/a\n"
     assert daemon.deleted == [WOULD[1]]
 
 
@@ -206,13 +204,13 @@ def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -
     finally:
         os.close(ours)
         os.close(terminal)
-    assert "remove owner/a, /m/owner/a (1.8 GB)? [y/N]: " in done.stderr
+    assert "delete owner/a, /m/owner/a (1.8 GB)? [y/N]: " in done.stderr
     assert done.returncode == status
     assert daemon.deleted == ([WOULD[1]] if status else [WOULD[1], REMOVE[1]])
-    assert ("nothing was removed" in done.stderr) == (answer != b"\x04" and bool(status))
+    assert ("nothing was deleted" in done.stderr) == (answer != b"\x04" and bool(status))
 
 
-def test_rm_passes_on_why_not(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_rm_prints_why_the_daemon_refuses(daemon: FakeDaemon, mlxctl: Run) -> None:
     error = {"error": {"message": "a is in use (ready); first: mlxctl unload a"}}
     daemon.answers(WOULD, error, status=409)
     done = mlxctl("rm", "--yes", "a")
@@ -230,7 +228,7 @@ def test_import_makes_a_model_without_a_daemon(home: Path, mlxctl: Run) -> None:
     assert (home / "models" / "mine" / "config.json").is_file()
 
 
-def test_import_ends_as_the_importer_does(home: Path, mlxctl: Run) -> None:
+def test_import_exits_with_the_status_of_the_importer(home: Path, mlxctl: Run) -> None:
     done = mlxctl("import", home / "absent.gguf")
     assert done.returncode == 1
     assert done.stderr.startswith("mlxctl import: ")

@@ -43,10 +43,10 @@ def done(**reply: object) -> bytes:
     return event({"done": reply})
 
 
-def test_it_says_where_the_model_is(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_pull_prints_where_the_model_is(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(progress(**ASKING), done(**REPLY), route=PULL)
     said = mlxctl("pull", "acme/tiny@v1")
-    assert (said.stdout, said.stderr) == ("acme/tiny is there: 4.0 GB in /m/acme/tiny\n", "")
+    assert (said.stdout, said.stderr) == ("downloaded acme/tiny: 4.0 GB in /m/acme/tiny\n", "")
     assert daemon.bodies == [{"model": "acme/tiny@v1", "stream": True}]
     daemon.streams(done(**REPLY | {"up_to_date": True}), route=PULL)
     assert mlxctl("pull", "acme/tiny").stdout == "acme/tiny is up to date (/m/acme/tiny)\n"
@@ -54,7 +54,7 @@ def test_it_says_where_the_model_is(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert json.loads(mlxctl("pull", "acme/tiny", "--json").stdout) == REPLY
 
 
-def test_a_pipe_gets_a_line_for_each_tenth_and_each_trouble(
+def test_a_pipe_gets_a_line_for_each_tenth_and_each_problem(
     daemon: FakeDaemon, mlxctl: Run
 ) -> None:
     steps = [STATUS | {"bytes_done": share * 10**7} for share in (0, 1, 99, 100, 101, 399, 400)]
@@ -94,7 +94,7 @@ def test_a_terminal_gets_a_bar_with_size_speed_and_time_left(daemon: FakeDaemon)
     ]
 
 
-def test_ctrl_c_says_that_the_download_goes_on(daemon: FakeDaemon) -> None:
+def test_after_control_c_the_download_continues(daemon: FakeDaemon) -> None:
     stream = daemon.streams(progress(**STATUS), waits=True, route=PULL)
     with subprocess.Popen(
         command("pull", "acme/tiny"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -105,27 +105,27 @@ def test_ctrl_c_says_that_the_download_goes_on(daemon: FakeDaemon) -> None:
     stream.go_on.set()
     assert process.returncode == -signal.SIGINT
     assert said.splitlines()[-1] == (
-        "mlxctl: the download goes on without you; `mlxctl pull acme/tiny` shows it again, "
-        "and ends it with --cancel"
+        "mlxctl: the download continues in the daemon; to see it: mlxctl pull acme/tiny; "
+        "to cancel it: mlxctl pull acme/tiny --cancel"
     )
 
 
-def test_a_failure_is_its_reason(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_a_failure_prints_its_reason(daemon: FakeDaemon, mlxctl: Run) -> None:
     error = event({"error": {"message": "acme/tiny is gated"}})
     daemon.streams(progress(**ASKING), error, route=PULL)
     said = mlxctl("pull", "acme/tiny")
     assert (said.returncode, said.stderr) == (1, "mlxctl: acme/tiny is gated\n")
 
 
-def test_cancel_tells_what_was_removed(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_cancel_prints_what_was_deleted(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(CANCEL, {"model": "acme/tiny", "bytes_removed": 1_500_000})
     said = mlxctl("pull", "acme/tiny", "--cancel")
-    assert said.stdout == "the pull of acme/tiny was cancelled; 1.5 MB removed\n"
+    assert said.stdout == "cancelled the download of acme/tiny; deleted 1.5 MB\n"
     assert mlxctl("pull", "--cancel").returncode == 2
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
-def test_without_a_name_it_lists_what_is_on_its_way(
+def test_without_a_name_it_lists_the_downloads(
     daemon: FakeDaemon, mlxctl: Run, arguments: tuple[str, ...]
 ) -> None:
     daemon.answers(PULLS, {"pulls": [STATUS, RETRYING]})
@@ -134,7 +134,7 @@ def test_without_a_name_it_lists_what_is_on_its_way(
         assert [pull["state"] for pull in json.loads(said)["pulls"]] == ["downloading", "retrying"]
     else:
         assert said.splitlines() == [
-            "MODEL      STATE        HERE    OF      SPEED",
+            "MODEL      STATE        DONE    TOTAL   SPEED",
             "acme/tiny  downloading  1.0 GB  4.0 GB  25 MB/s",
             "acme/tiny  retrying     1.0 GB  4.0 GB  25 MB/s",
             "  the connection broke; the next try is in 1 s",

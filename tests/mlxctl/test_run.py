@@ -1,4 +1,4 @@
-"""`mlxctl run`: what is asked, and how the answer is shown."""
+"""`mlxctl run`: the request, and how its answer is printed."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_options_become_fields(daemon: FakeDaemon, mlxctl: Run) -> None:
         (["Sum up."], "", "Sum up."),
     ],
 )
-def test_what_is_piped_in_joins_the_prompt(
+def test_piped_input_is_appended_to_the_prompt(
     daemon: FakeDaemon, mlxctl: Run, arguments: list[str], piped: str, question: str
 ) -> None:
     daemon.streams(*ANSWER)
@@ -71,7 +71,7 @@ def test_what_is_piped_in_joins_the_prompt(
 
 
 @pytest.mark.parametrize(("arguments", "piped"), [([], b""), (["-", "Sum up."], b"  \n")])
-def test_nothing_to_ask_is_wrong_usage(
+def test_no_prompt_is_invalid_usage(
     daemon: FakeDaemon, mlxctl: Run, arguments: list[str], piped: bytes
 ) -> None:
     done = mlxctl("run", *arguments, piped=piped)
@@ -97,7 +97,7 @@ def test_a_terminal_is_not_read(daemon: FakeDaemon) -> None:
     assert b"no prompt" in nothing.stderr
 
 
-def test_bytes_that_are_no_text_are_told(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_bytes_that_are_not_utf_8_are_refused(daemon: FakeDaemon, mlxctl: Run) -> None:
     done = mlxctl("run", piped=b"ok \xff")
     assert (done.returncode, done.stderr) == (
         1,
@@ -142,7 +142,7 @@ def test_progress_is_shown_on_a_terminal_and_erased_by_the_answer(daemon: FakeDa
     assert shown == b"\r\x1b[Kloading 41%\r\x1b[KParis.\r\n"
 
 
-def test_a_refusal_is_one_line(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_an_error_of_the_daemon_is_one_line(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.answers(CHAT, {"error": {"message": "`max_tokens`: too small"}}, status=400)
     done = mlxctl("run", "hi")
     assert (done.returncode, done.stderr) == (1, "mlxctl: `max_tokens`: too small\n")
@@ -158,7 +158,7 @@ def test_an_error_in_the_stream_follows_what_came_before_it(
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_stream_that_breaks_off_is_told(daemon: FakeDaemon, mlxctl: Run, ends: bool) -> None:
+def test_a_stream_that_ends_early_is_an_error(daemon: FakeDaemon, mlxctl: Run, ends: bool) -> None:
     daemon.streams(chunk("Par"), ends=ends)
     done = mlxctl("run", "hi")
     assert (done.returncode, done.stdout) == (1, "Par\n")

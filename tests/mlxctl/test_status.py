@@ -14,29 +14,9 @@ from mlxctl.errors import NoAnswer
 from mlxd import lock
 from tests.mlxctl.conftest import Run
 from tests.support.fake_daemon import FakeDaemon
+from tests.support.statuses import FAILED, READY, RUNNING, STATUS
 
-STATUS = ("GET", "/control/v1/status")
-RUNNING = {
-    "running": True,
-    "stopping": False,
-    "pid": 4711,
-    "version": "0.1.0",
-    "url": "http://127.0.0.1:8080",
-    "socket": "/h/run/mlxd.sock",
-    "config": "/h/config.toml",
-    "settings": "/h/settings.toml",
-    "models_dir": "/h/models",
-    "adapters_dir": "/h/adapters",
-    "log": "/h/logs/mlxd.log",
-    "uptime_s": 192.5,
-    "default_model": "tiny",
-    "default_fault": None,
-    "memory_limit_bytes": 18_000_000_000,
-    "models": [],
-}
-READY = {"id": "tiny", "state": "ready", "pid": 4712, "memory_bytes": 98_000_000, "requests": 2}
 ADAPTED = {**READY, "adapter": "pirate"}
-FAILED = {"id": "b", "state": "failed", "pid": None, "memory_bytes": None, "requests": 0}
 
 
 def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:

@@ -1,4 +1,4 @@
-"""Figures and tables, and colour where somebody sees it."""
+"""Figures, tables and colour."""
 
 import io
 import sys
@@ -7,23 +7,6 @@ import pytest
 
 from mlxctl import terminal
 from mlxctl.terminal import coloured, is_screen
-from mlxd.units import size
-
-
-@pytest.mark.parametrize(
-    ("count", "shown"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (98_362_432, "98 MB"),
-        (999_600_000, "1.0 GB"),
-        (1_234_000_000, "1.2 GB"),
-        (5 * 10**15, "5000 TB"),
-    ],
-)
-def test_a_size_has_two_or_three_digits(count: int, shown: str) -> None:
-    assert size(count) == shown
 
 
 @pytest.mark.parametrize(
@@ -45,6 +28,16 @@ def test_a_table_aligns_its_columns() -> None:
     )
 
 
+def test_a_note_follows_its_row() -> None:
+    rows = [("MODEL", "STATE"), ("a", "ready"), ("b", "failed")]
+    assert terminal.table(rows, [None, "no weights"]).splitlines() == [
+        "MODEL  STATE",
+        "a      ready",
+        "b      failed",
+        "  no weights",
+    ]
+
+
 class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -63,19 +56,19 @@ def test_a_terminal_has_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_who_declines_it_has_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_colour_can_be_declined(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setattr(sys, "stdout", Screen())
     monkeypatch.setenv(name, value)
     assert coloured("bad", "red") == "bad"
 
 
-def test_a_pipe_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     assert coloured("bad", "red") == "bad"
     assert not is_screen(sys.stdout)
 
 
-def test_what_cannot_be_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_is_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_screen(Screen())
     monkeypatch.setenv("NO_COLOR", "1")
     assert is_screen(Screen())

@@ -1,4 +1,4 @@
-"""The architectures that are known without importing the engine are those that it has."""
+"""The known architectures are those that mlx_lm has."""
 
 import pytest
 from mlx_lm.utils import MODEL_REMAPPING
@@ -7,7 +7,7 @@ from mlxd.models.architectures import OTHER_NAMES, Architectures
 from mlxd.models.model_config import read_config
 
 
-def test_the_engines_other_names_are_known() -> None:
+def test_the_remapped_names_of_mlx_lm_are_known() -> None:
     assert MODEL_REMAPPING.keys() == OTHER_NAMES
 
 
@@ -21,7 +21,7 @@ def test_the_engines_other_names_are_known() -> None:
         ({"model_file": "bert.py"}, "its config.json has no model_type"),
         (
             {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}},
-            "it is quantised by bitsandbytes, whose weights MLX cannot read",
+            "it is quantised with bitsandbytes, which MLX cannot read",
         ),
         ({"model_type": "llama", "quantization_config": {"quant_method": "mxfp4"}}, None),
         (
@@ -34,5 +34,5 @@ def test_the_engines_other_names_are_known() -> None:
         ),
     ],
 )
-def test_what_cannot_be_run_is_told(config: dict, fault: str | None) -> None:
+def test_a_model_that_cannot_run_has_a_fault(config: dict, fault: str | None) -> None:
     assert Architectures().fault(read_config(config)) == fault

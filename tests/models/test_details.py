@@ -1,4 +1,4 @@
-"""What `mlxctl show` says beyond what the catalog reads of each model."""
+"""What `mlxctl show` says beyond what the catalog knows."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from mlxd.config import ModelsConfig
 from mlxd.models.catalog import Catalog
 from mlxd.models.details import TemplateFeatures, count_parameters, read_details
 from mlxd.models.weights import TensorInfo, read_tensors
-from tests.fakes.model_folder import add_model, write_safetensors
+from tests.fakes.model_folder import add_model
 
 
 def small_model() -> llama.Model:
@@ -39,7 +39,7 @@ def test_quantised_parameters_are_counted_as_mlx_lm_does(
     assert count_parameters(read_tensors([file]), config) == plain == get_total_parameters(model)
 
 
-def test_a_layer_may_be_quantised_in_groups_of_its_own(tmp_path: Path) -> None:
+def test_a_layer_may_have_its_own_group_size(tmp_path: Path) -> None:
     model = small_model()
     plain = get_total_parameters(model)
     own = {"group_size": 32, "bits": 8}
@@ -58,7 +58,7 @@ def tensor(dtype: str, shape: list[int]) -> TensorInfo:
     return TensorInfo(dtype, shape, (0, 0))
 
 
-def test_scales_of_other_formats_are_no_parameters() -> None:
+def test_scales_of_other_formats_are_not_counted() -> None:
     tensors = {
         "a.weight": tensor("F8_E4M3", [8, 8]),
         "a.weight_scale_inv": tensor("F32", [1, 1]),
@@ -92,7 +92,7 @@ TOOLS = "{% for tool in tools %}{{ tool }}{% endfor %}"
         ("tokenizer_config.json", [], None),
     ],
 )
-def test_the_template_is_where_any_version_wrote_it(
+def test_the_chat_template_is_found_in_any_file(
     models: Path, file: str, content: object, template: TemplateFeatures | None
 ) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
@@ -112,26 +112,8 @@ def test_the_template_is_where_any_version_wrote_it(
         ("", None),
     ],
 )
-def test_the_licence_is_that_of_the_front_matter(
+def test_the_licence_is_read_from_the_front_matter(
     models: Path, text: str, licence: str | None
 ) -> None:
     (add_model(models / "a") / "README.md").write_text(text)
     assert read_details(Catalog(ModelsConfig()).resolve("a")).license == licence
-
-
-def test_an_adapter_fits_the_model_it_was_made_for(models: Path) -> None:
-    add_model(models / "owner" / "a")  # whose only layer is layer.0
-    for name, config, layer in [
-        ("by-id", {"model": "owner/a"}, "other"),
-        ("by-path", {"model": "/home/ada/a/"}, "other"),
-        ("by-layers", {"rank": 8}, "layer.0"),
-        ("foreign", {"model": "owner/b"}, "layer.0"),
-        ("of-peft", {"base_model_name_or_path": "owner/b"}, "layer.0"),
-        ("other-layers", {}, "layer.1"),
-    ]:
-        folder = models.parent / "adapters" / name
-        folder.mkdir(parents=True)
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        write_safetensors(folder / "adapters.safetensors", {f"{layer}.lora_a": ("F32", [2])})
-    fitting = read_details(Catalog(ModelsConfig()).resolve("a")).adapters
-    assert fitting == ["by-id", "by-layers", "by-path"]

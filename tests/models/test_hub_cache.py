@@ -1,4 +1,4 @@
-"""Models in the cache of Hugging Face's own programs."""
+"""Models in the Hugging Face cache."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from mlxd.models.entry import Origin
 from tests.fakes.model_folder import add_to_cache
 
 
-def test_a_snapshot_is_a_model_under_the_hubs_name(models: Path, hub_cache: Path) -> None:
+def test_a_snapshot_is_a_model_with_the_id_of_its_repository(models: Path, hub_cache: Path) -> None:
     folder = add_to_cache(hub_cache, "owner/a", parts=2)
     add_to_cache(hub_cache, "gpt2")
     (hub_cache / "datasets--owner--b" / "snapshots" / "abc").mkdir(parents=True)
@@ -23,7 +23,7 @@ def test_a_snapshot_is_a_model_under_the_hubs_name(models: Path, hub_cache: Path
     assert second.size_bytes > 100
 
 
-def test_the_revision_of_main_counts(models: Path, hub_cache: Path) -> None:
+def test_the_revision_of_main_comes_first(models: Path, hub_cache: Path) -> None:
     main = add_to_cache(hub_cache, "owner/a", "1")
     later = add_to_cache(hub_cache, "owner/a", "2", main=False)
     os.utime(main, (1, 1))
@@ -33,7 +33,7 @@ def test_the_revision_of_main_counts(models: Path, hub_cache: Path) -> None:
     assert catalog.resolve("owner/a").path == later
 
 
-def test_a_revision_without_weights_does_not_hide_a_whole_one(
+def test_a_revision_without_weights_does_not_hide_a_usable_one(
     models: Path, hub_cache: Path
 ) -> None:
     whole = add_to_cache(hub_cache, "owner/a", "1")
@@ -42,7 +42,7 @@ def test_a_revision_without_weights_does_not_hide_a_whole_one(
     assert Catalog(ModelsConfig()).resolve("owner/a").path == whole
 
 
-def test_a_blob_that_is_gone_is_missed(models: Path, hub_cache: Path) -> None:
+def test_a_missing_blob_is_noticed(models: Path, hub_cache: Path) -> None:
     folder = add_to_cache(hub_cache, "owner/a", parts=2)
     catalog = Catalog(ModelsConfig())
     assert catalog.resolve("owner/a").id == "owner/a"
@@ -52,13 +52,13 @@ def test_a_blob_that_is_gone_is_missed(models: Path, hub_cache: Path) -> None:
     assert "model-00001-of-00002.safetensors is missing" in broken.fault
 
 
-def test_a_cache_may_be_one_of_the_configured_dirs(models: Path, tmp_path: Path) -> None:
+def test_a_cache_may_be_one_of_models_dirs(models: Path, tmp_path: Path) -> None:
     add_to_cache(tmp_path / "disk", "owner/a")
     (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "disk")])).entries()
     assert (entry.id, entry.origin) == ("owner/a", Origin.HUB_CACHE)
 
 
-def test_a_cache_that_is_gone_holds_nothing(models: Path, hub_cache: Path) -> None:
+def test_a_cache_that_is_gone_is_empty(models: Path, hub_cache: Path) -> None:
     add_to_cache(hub_cache, "owner/a")
     catalog = Catalog(ModelsConfig())
     assert len(catalog.entries()) == 1
@@ -67,7 +67,7 @@ def test_a_cache_that_is_gone_holds_nothing(models: Path, hub_cache: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"../../../else\n", b""])
-def test_a_ref_that_is_none_is_passed_over(models: Path, hub_cache: Path, content: bytes) -> None:
+def test_an_invalid_ref_is_ignored(models: Path, hub_cache: Path, content: bytes) -> None:
     folder = add_to_cache(hub_cache, "owner/a")
     (hub_cache / "models--owner--a" / "refs" / "main").write_bytes(content)
     assert Catalog(ModelsConfig()).resolve("owner/a").path == folder

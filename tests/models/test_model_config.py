@@ -1,4 +1,4 @@
-"""What a config.json says of its model."""
+"""What a config.json says about its model."""
 
 import pytest
 
@@ -24,7 +24,7 @@ LLAMA = {
         ({"max_position_embeddings": 10**30}, None),
     ],
 )
-def test_the_context_is_found_wherever_models_write_it(says: dict, context_length: int) -> None:
+def test_the_context_length_has_several_names(says: dict, context_length: int) -> None:
     assert read_config(LLAMA | says).context_length == context_length
 
 
@@ -44,7 +44,7 @@ def test_the_context_is_found_wherever_models_write_it(says: dict, context_lengt
         ({"quantization": {"bits": "4", "mode": 5}}, None),
     ],
 )
-def test_the_quantisation_is_named(says: dict, quantization: str | None) -> None:
+def test_the_quantization_has_a_short_name(says: dict, quantization: str | None) -> None:
     assert read_config(LLAMA | says).quantization == quantization
 
 
@@ -61,21 +61,21 @@ def test_the_quantisation_is_named(says: dict, quantization: str | None) -> None
         ({"hidden_size": None}, 0),
     ],
 )
-def test_the_cache_of_a_token_follows_from_the_layers(says: dict, token_bytes: int) -> None:
+def test_the_cache_per_token_follows_from_the_layers(says: dict, token_bytes: int) -> None:
     assert read_config(LLAMA | says).token_bytes == token_bytes
 
 
-def test_the_sizes_of_the_text_part_count() -> None:
+def test_the_section_about_the_text_model_counts() -> None:
     whole = {"model_type": "mistral3", "text_config": {**LLAMA, "dtype": "float32"}}
     assert read_config(whole).token_bytes == 2 * 2 * 64 * 4
 
 
-def test_compressed_keys_that_the_cache_keeps_expanded() -> None:
+def test_some_models_cache_compressed_keys_expanded() -> None:
     says = {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 12, "v_head_dim": 16}
     expanded = LLAMA | says | {"model_type": "minicpm3"}
     assert read_config(expanded).token_bytes == 2 * 4 * (12 + 4 + 16) * 2
 
 
 @pytest.mark.parametrize("model_type", [None, 5, "", []])
-def test_an_architecture_that_is_no_name_is_not_told(model_type: object) -> None:
+def test_an_invalid_architecture_is_empty(model_type: object) -> None:
     assert read_config({"model_type": model_type}).architecture == ""

@@ -1,13 +1,37 @@
-"""What an earlier daemon began to remove is removed at the next start."""
+"""Only models in the models directory can be removed; an interrupted removal is finished."""
 
 import os
 from pathlib import Path
 
+import pytest
+
+from mlxd.config import ModelsConfig
+from mlxd.errors import NotRemovable
 from mlxd.models import removal
-from tests.fakes.model_folder import add_model
+from mlxd.models.catalog import Catalog
+from tests.fakes.model_folder import add_model, add_to_cache
 
 
-def test_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
+def test_only_models_in_the_models_directory_can_be_removed(
+    models: Path, hub_cache: Path, tmp_path: Path
+) -> None:
+    add_model(models / "mine")
+    add_to_cache(hub_cache, "owner/cached")
+    theirs = add_model(tmp_path / "dirs" / "theirs")
+    add_model(tmp_path / "disk" / "linked")
+    (models / "owner").symlink_to(tmp_path / "disk")
+    catalog = Catalog(ModelsConfig(dirs=[str(theirs.parent)]))
+    removal.check_removable(catalog.find("mine"))
+    for name, hint in {
+        "owner/cached": "hf cache rm model/owner/cached",
+        "theirs": f"remove it yourself: {theirs}",
+        "owner/linked": f"behind the link {models}/owner",
+    }.items():
+        with pytest.raises(NotRemovable, match=hint):
+            removal.check_removable(catalog.find(name))
+
+
+def test_folders_that_were_put_aside_are_deleted(models: Path, tmp_path: Path) -> None:
     elsewhere = add_model(tmp_path / "elsewhere" / "c")
     add_model(models / "stays")
     for folder in (add_model(models / "a"), add_model(models / "owner" / "b")):
@@ -19,7 +43,7 @@ def test_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
     assert (elsewhere / "config.json").is_file()
 
 
-def test_only_what_was_put_aside_is_swept_up(models: Path, tmp_path: Path) -> None:
+def test_nothing_else_is_deleted(models: Path, tmp_path: Path) -> None:
     removal.sweep()  # there is no models directory yet
     theirs = removal.put_aside(add_model(tmp_path / "theirs" / "a"))
     models.mkdir()

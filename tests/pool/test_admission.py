@@ -13,12 +13,10 @@ from mlxd.pool import admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Launch, State
 from mlxd.pool.pool import Pool
-from tests.pool.conftest import make_entry
-from tests.pool.test_pool import first_delta, open_pool, read, text, until
+from tests.support.pool import LaunchFake, first_delta, make_entry, open_pool, read, text, until
 
 A, B, C = make_entry("a"), make_entry("b"), make_entry("c")
-LaunchFake = Callable[[str], Launch]
-FOR_EVER = 3600.0
+FOREVER = 3600.0
 
 
 class CountedLaunch:
@@ -34,24 +32,26 @@ class CountedLaunch:
 
 
 @pytest.fixture
-def launch(launch_fake: Callable[[str], Launch]) -> CountedLaunch:
+def launch(launch_fake: LaunchFake) -> CountedLaunch:
     return CountedLaunch(launch_fake(""))
 
 
-async def test_all_who_wait_for_a_model_get_it_with_its_turn(launch: CountedLaunch) -> None:
+async def test_all_requests_that_wait_for_a_model_are_admitted_together(
+    launch: CountedLaunch,
+) -> None:
     async with open_pool(launch) as pool:
         requests = [pool.submit([A, B][i % 2], text(f"w{i}")) for i in range(10)]
         assert await asyncio.gather(*map(read, requests)) == [f"w{i}" for i in range(10)]
         assert launch.ids == ["a", "b"]
 
 
-async def test_a_model_that_is_waited_for_stays_the_same_while_its_files_change(
+async def test_a_model_that_requests_wait_for_stays_the_same_while_its_files_change(
     launch: CountedLaunch,
 ) -> None:
     async with open_pool(launch) as pool:
         async with pool.lease(A):
             before = asyncio.create_task(read(pool.submit(B, text("before"))))
-            await until(lambda: pool.admission.awaited(pool.model(B)))
+            await until(lambda: pool.admission.has_waiters(pool.model(B)))
             awaited = pool.model(B)
             changed = msgspec.structs.replace(B, created=B.created + 1)
             assert pool.model(changed) is awaited
@@ -59,10 +59,10 @@ async def test_a_model_that_is_waited_for_stays_the_same_while_its_files_change(
         assert pool.model(changed) is awaited
 
 
-async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
+async def test_a_client_that_sends_the_next_request_at_once_finds_its_model_still_loaded(
     launch: CountedLaunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "_LINGER", FOR_EVER)
+    monkeypatch.setattr(admission, "_LINGER", FOREVER)
     monkeypatch.setattr(admission, "_PATIENCE", 0.5)
     async with open_pool(launch) as pool:
 
@@ -74,10 +74,10 @@ async def test_a_client_that_asks_again_at_once_finds_its_model_still_there(
         assert len(launch.ids) < 30
 
 
-async def test_a_busy_model_gives_way_to_who_has_waited_long_enough(
+async def test_a_busy_model_is_unloaded_for_a_request_that_has_waited_long_enough(
     launch: CountedLaunch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "_LINGER", FOR_EVER)
+    monkeypatch.setattr(admission, "_LINGER", FOREVER)
     monkeypatch.setattr(admission, "_PATIENCE", 0.05)
     async with open_pool(launch) as pool:
 
@@ -115,14 +115,14 @@ async def test_models_that_fit_stay_side_by_side(launch: CountedLaunch) -> None:
         assert (launch.ids, in_memory(pool)) == (["a", "b"], {"a", "b"})
 
 
-async def test_who_was_not_used_for_longest_makes_room(launch: CountedLaunch) -> None:
+async def test_the_least_recently_used_model_is_unloaded_first(launch: CountedLaunch) -> None:
     async with open_pool(launch, limited(max_loaded=2)) as pool:
         for entry in (A, B, A, C):
             await read(pool.submit(entry, text("x")))
         assert in_memory(pool) == {"a", "c"}
 
 
-async def test_the_limit_is_of_all_memory_together(launch: CountedLaunch) -> None:
+async def test_the_limit_holds_for_all_models_together(launch: CountedLaunch) -> None:
     big = large("big", 3 * 10**9)
     async with open_pool(launch, limited(4 * 10**9)) as pool:
         for entry in (big, A, B):
@@ -132,7 +132,7 @@ async def test_the_limit_is_of_all_memory_together(launch: CountedLaunch) -> Non
         assert in_memory(pool) == {"a", "b", "bigger"}
 
 
-async def test_a_busy_model_is_waited_for(launch_fake: LaunchFake) -> None:
+async def test_a_busy_model_is_not_unloaded(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless"), limited(max_loaded=1)) as pool:
         busy = pool.submit(A, text("la"))
         await first_delta(busy)
@@ -143,17 +143,21 @@ async def test_a_busy_model_is_waited_for(launch_fake: LaunchFake) -> None:
         await waiting
 
 
-async def test_a_pinned_model_makes_no_room(launch: CountedLaunch) -> None:
+async def test_a_pinned_model_is_never_unloaded(launch: CountedLaunch) -> None:
     async with open_pool(launch, limited(max_loaded=1, pinned=("a",))) as pool:
         await read(pool.submit(A, text("x")))
-        refusal = r"b takes 100 MB with its engine, and does not fit beside what is pinned \(a \d"
+        refusal = (
+            r"b takes 100 MB with its engine, and does not fit beside the pinned models \(a \d"
+        )
         with pytest.raises(InsufficientMemory, match=refusal):
             await read(pool.submit(B, text("x")))
         assert in_memory(pool) == {"a"}
         assert pool.model(A).expires_in is None
 
 
-async def test_what_can_never_fit_is_refused_with_the_arithmetic(launch: CountedLaunch) -> None:
+async def test_a_model_that_can_never_fit_is_refused_with_the_numbers(
+    launch: CountedLaunch,
+) -> None:
     huge = msgspec.structs.replace(large("huge", 7 * 10**9), cache_bytes=2 * 10**9)
     async with open_pool(launch, limited(8 * 10**9)) as pool:
         await read(pool.submit(A, text("x")))
@@ -165,7 +169,7 @@ async def test_what_can_never_fit_is_refused_with_the_arithmetic(launch: Counted
         assert (in_memory(pool), pool.requests) == ({"a"}, 0)
 
 
-async def test_a_model_that_is_larger_than_thought_makes_idle_ones_leave(
+async def test_idle_models_are_unloaded_for_one_that_is_larger_than_expected(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("memory=600000000"), limited(10**9)) as pool:
@@ -176,14 +180,14 @@ async def test_a_model_that_is_larger_than_thought_makes_idle_ones_leave(
         assert in_memory(pool) == {"a"}
 
 
-async def test_a_model_that_grows_makes_idle_ones_leave(launch_fake: LaunchFake) -> None:
+async def test_idle_models_are_unloaded_for_one_that_grows(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("grows=800000000"), limited(10**9)) as pool:
         await read(pool.submit(A, text("x")))
         await read(pool.submit(B, text("x")))
         await until(lambda: len(in_memory(pool)) == 1)
 
 
-async def test_what_the_device_recommends_is_the_limit_unless_one_is_configured(
+async def test_the_limit_is_what_the_device_recommends_unless_one_is_configured(
     launch_fake: LaunchFake,
 ) -> None:
     for limit, expected in ((0, 7 * 10**9), (10**12, 10**12)):
@@ -192,19 +196,19 @@ async def test_what_the_device_recommends_is_the_limit_unless_one_is_configured(
             assert pool.admission.limit == expected
 
 
-async def test_emptying_waits_for_those_who_hold_the_model(launch_fake: LaunchFake) -> None:
+async def test_unload_waits_for_the_leases_of_the_model(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless")) as pool:
         busy = pool.submit(A, text("la"))
         await first_delta(busy)
-        emptying = asyncio.create_task(pool.admission.empty(pool.model(A)))
+        unloading = asyncio.create_task(pool.admission.unload(pool.model(A)))
         late = asyncio.create_task(first_delta(pool.submit(A, text("la"))))
-        assert (await asyncio.wait([emptying, late], timeout=0.1))[0] == set()
+        assert (await asyncio.wait([unloading, late], timeout=0.1))[0] == set()
         await busy.aclose()
-        await emptying
+        await unloading
         await late  # which has brought it back
 
 
-async def test_who_leaves_the_line_holds_nothing(launch: CountedLaunch) -> None:
+async def test_a_cancelled_request_holds_nothing(launch: CountedLaunch) -> None:
     async with open_pool(launch) as pool:
         await read(pool.submit(A, text("x")))
         for rounds in range(1, 8):

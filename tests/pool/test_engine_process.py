@@ -1,223 +1,32 @@
-"""An engine process as the daemon sees it; the engine is tests/fakes/engine.py."""
+"""How engines start and end, as the daemon sees it; the engines are tests/fakes/engine.py."""
 
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mlxd.errors import EngineDied, InvalidRequest, LoadFailed
-from mlxd.messages import (
-    PROTOCOL_VERSION,
-    ChatPrompt,
-    ChoiceEvent,
-    Delta,
-    Event,
-    Finished,
-    GenerateRequest,
-    Load,
-    Sampling,
-    Started,
-    TextPrompt,
-)
-from mlxd.pool import engine_process
+from mlxd.errors import EngineDied, LoadFailed
+from mlxd.messages import PROTOCOL_VERSION, Load, Ready, encode_frame
 from mlxd.pool.crashes import EngineCrashed
-from mlxd.pool.engine_process import EngineProcess, EngineRequest
-from mlxd.pool.spawn import Spawned, spawn
-from tests.pool.conftest import fake_command, start_engine
-
-DEADLINE = 20
-
-
-@asynccontextmanager
-async def running(script: str = "") -> AsyncIterator[EngineProcess]:
-    async with asyncio.timeout(DEADLINE):
-        engine = await start_engine(
-            "fake", Load("/models/fake"), lambda _: None, fake_command(script)
-        )
-        try:
-            yield engine
-        finally:
-            await engine.stop()
+from mlxd.pool.engine_process import EngineProcess
+from tests.support.pool import (
+    DEADLINE,
+    collect,
+    fake_command,
+    running_engine,
+    start_engine,
+    text,
+)
 
 
-def text(*prompts: str) -> list[GenerateRequest]:
-    return [GenerateRequest(TextPrompt(words), 10, Sampling()) for words in prompts]
-
-
-async def collect(generation: EngineRequest) -> list[Event]:
-    return [event for _, event in await collect_choices(generation)]
-
-
-async def collect_choices(generation: EngineRequest) -> list[ChoiceEvent]:
-    events: list[ChoiceEvent] = []
-    while new := await generation.next_events():
-        events += new
-    return events
-
-
-async def test_an_answer_begins_with_started_and_ends_with_finished() -> None:
-    async with running() as engine:
-        events = await collect(engine.generate(text("one two")))
-        assert [type(event) for event in events] == [Started, Delta, Delta, Finished]
-
-
-async def test_the_choices_of_a_request_come_as_one_generation() -> None:
-    async with running() as engine:
-        events = await collect_choices(engine.generate(text("one two", "three", "four")))
-        for index, words in enumerate((["one", "two"], ["three"], ["four"])):
-            mine = [event for number, event in events if number == index]
-            assert [type(event) for event in mine] == [Started, *[Delta] * len(words), Finished]
-            assert [event.text for event in mine if isinstance(event, Delta)] == words
-        assert engine.requests == 0
-
-
-async def test_a_choice_that_fails_ends_the_others() -> None:
-    async with running("endless") as engine:
-        bad = GenerateRequest(ChatPrompt([]), 10, Sampling())
-        generation = engine.generate([*text("la"), bad, *text("la")])
-        ends: list[None] = []
-        generation.on_end = lambda: ends.append(None)
-        with pytest.raises(InvalidRequest):
-            await collect(generation)
-        while engine.requests:
-            await engine.ping(DEADLINE)
-        assert ends == [None]
-
-
-async def test_requests_share_one_socket_and_keep_apart() -> None:
-    async with running() as engine:
-        answers = [engine.generate(text(f"a{i} b{i}")) for i in range(20)]
-        for i, events in enumerate(await asyncio.gather(*map(collect, answers))):
-            assert [e.text for e in events if isinstance(e, Delta)] == [f"a{i}", f"b{i}"]
-        assert engine.requests == 0
-
-
-async def test_load_reports_progress_and_what_the_engine_says_of_itself() -> None:
+async def test_load_reports_its_progress() -> None:
     progress: list[float] = []
     engine = await start_engine("fake", Load("/m"), progress.append, fake_command(""))
     assert progress == [0.5]
-    assert (engine.context_length, engine.memory_bytes) == (128, 1000)
     await engine.stop()
-
-
-async def test_a_refused_request_says_which_field_is_at_fault() -> None:
-    async with running() as engine:
-        refused = engine.generate([GenerateRequest(ChatPrompt([]), 10, Sampling())])
-        with pytest.raises(InvalidRequest) as caught:
-            await collect(refused)
-        assert caught.value.param == "messages"
-
-
-async def test_close_aborts_once_and_the_terminal_message_still_comes() -> None:
-    async with running("endless") as engine:
-        generation = engine.generate(text("la"))
-        while not any(isinstance(event, Delta) for _, event in await generation.next_events()):
-            pass
-        generation.close()
-        generation.close()
-        assert await collect(generation) in ([], [Delta(1, "la")])
-        while engine.requests:
-            await engine.ping(DEADLINE)
-
-
-async def test_the_end_of_an_engine_fails_every_open_request() -> None:
-    async with running("endless") as engine:
-        answers = [engine.generate(text("la")) for _ in range(4)]
-        os.kill(engine.pid, signal.SIGKILL)
-        for result in await asyncio.gather(*map(collect, answers), return_exceptions=True):
-            assert isinstance(result, EngineDied)
-            assert result.message == "the engine process was killed by SIGKILL"
-        with pytest.raises(EngineDied):
-            engine.generate(text("too late"))
-
-
-async def test_check_passes_when_the_loop_turns_and_ping_refreshes_the_memory() -> None:
-    async with running() as engine:
-        await engine.check()
-        assert engine.memory_bytes == 4242
-
-
-async def test_an_engine_that_has_ended_passes_the_check_as_it_will_be_replaced() -> None:
-    async with running() as engine:
-        os.kill(engine.pid, signal.SIGKILL)
-        await engine.check()
-        await engine.exited
-        await engine.check()
-
-
-async def test_a_mute_engine_does_not_pass_a_ping() -> None:
-    async with running("mute") as engine:
-        with pytest.raises(TimeoutError):
-            await engine.ping(0.05)
-
-
-async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -> None:
-    async with running("leaves-a-child") as engine:
-        try:
-            with pytest.raises(EngineDied, match="SIGKILL"):
-                await collect(engine.generate(text("la")))
-        finally:
-            os.killpg(engine.pid, signal.SIGKILL)
-
-
-async def test_what_an_engine_prints_is_logged_and_part_of_its_crash(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("INFO")
-    with pytest.raises(EngineCrashed, match="exited with status 3") as raised:
-        async with running("die-before-hello"):
-            pass
-    (line,) = (message for message in caplog.messages if message.startswith("fake["))
-    assert line.endswith("]: cannot breathe")
-    assert raised.value.crash.output == ["cannot breathe"]
-
-
-async def is_healthy(engine: EngineProcess) -> bool:
-    try:
-        await engine.check()
-    except EngineDied:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("busy", [False, True])
-async def test_an_engine_that_hangs_does_not_pass_the_check_for_long(
-    monkeypatch: pytest.MonkeyPatch, busy: bool
-) -> None:
-    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.1)
-    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
-    async with running("endless") as engine:
-        generation = engine.generate(text("la")) if busy else None
-        if generation is not None:
-            await generation.next_events()
-        assert await is_healthy(engine)
-        os.kill(engine.pid, signal.SIGSTOP)
-        try:
-            while await is_healthy(engine):
-                await asyncio.sleep(0.01)
-        finally:
-            os.kill(engine.pid, signal.SIGCONT)
-        while not await is_healthy(engine):
-            await asyncio.sleep(0.01)
-
-
-async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine_process, "_PING_SECONDS", 0.01)
-    monkeypatch.setattr(engine_process, "_BUSY_SECONDS", 0.2)
-    async with running("mute") as engine:
-        assert not await is_healthy(engine)
-        await asyncio.sleep(engine_process._BUSY_SECONDS)
-        os.kill(engine.pid, signal.SIGSTOP)  # as in the middle of a long step
-        try:
-            engine.generate(text("la"))
-            assert await is_healthy(engine)
-        finally:
-            os.kill(engine.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize(
@@ -225,39 +34,174 @@ async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
     [
         (
             "wrong-protocol",
-            f"it speaks protocol 99, the daemon {PROTOCOL_VERSION}: restart the daemon",
+            f"the engine speaks protocol 99, the daemon {PROTOCOL_VERSION}: restart the daemon",
         ),
-        ("garbage", "it sent what the daemon cannot read"),
+        ("garbage", "the engine sent a message that cannot be read"),
         ("unloadable", "no safetensors found"),
     ],
 )
 async def test_a_start_that_goes_wrong_says_why(script: str, reason: str) -> None:
-    with pytest.raises(LoadFailed, match=reason):
-        async with running(script):
+    with pytest.raises(LoadFailed, match=f"fake cannot be loaded: {reason}"):
+        async with running_engine(script):
             pass
 
 
+async def test_a_spare_engine_that_speaks_another_protocol_cannot_load() -> None:
+    engine = await EngineProcess.spawn(fake_command("wrong-protocol"))
+    exit_ = await engine.exited
+    assert exit_.explained
+    with pytest.raises(LoadFailed, match="the engine speaks protocol 99"):
+        await engine.load("fake", Load("/m"), lambda _: None)
+
+
 async def test_a_command_that_does_not_exist_is_a_failed_load() -> None:
-    with pytest.raises(LoadFailed, match="no engine process can be started"):
+    with pytest.raises(LoadFailed, match="cannot start an engine process"):
         await start_engine("fake", Load("/m"), lambda _: None, ("/nonexistent/engine",))
 
 
-async def test_a_cancelled_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    spawned: list[Spawned] = []
+async def test_an_engine_that_dies_in_the_load_has_crashed(tmp_path: Path) -> None:
+    engine = await EngineProcess.spawn(fake_command(f"die-in-load-once={tmp_path / 'died'}"))
+    with pytest.raises(EngineCrashed, match=r"fake cannot be loaded: .* was killed by SIGKILL"):
+        await engine.load("fake", Load("/m"), lambda _: None)
+    assert engine.exited.done()
 
-    async def spawn_and_note(command: Sequence[str]) -> Spawned:
-        spawned.append(await spawn(command))
-        return spawned[-1]
 
-    monkeypatch.setattr(engine_process, "spawn", spawn_and_note)
-    loaded_half = asyncio.Event()
-    start = asyncio.create_task(
-        start_engine("fake", Load("/m"), lambda _: loaded_half.set(), fake_command("hang-on-load"))
-    )
-    await loaded_half.wait()
-    start.cancel()
+async def test_a_cancelled_load_leaves_no_process() -> None:
+    engine = await EngineProcess.spawn(fake_command("hang-on-load"))
+    half_loaded = asyncio.Event()
+    load = asyncio.create_task(engine.load("fake", Load("/m"), lambda _: half_loaded.set()))
+    await half_loaded.wait()
+    load.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await start
-    (engine,) = spawned
+        await load
+    assert engine.exited.done()
     with pytest.raises(ChildProcessError):
-        os.waitpid(engine.process.pid, os.WNOHANG)
+        os.waitpid(engine.pid, os.WNOHANG)
+
+
+async def test_a_load_that_is_done_as_it_is_cancelled_leaves_no_process() -> None:
+    engine = await EngineProcess.spawn(fake_command("hang-on-load"))
+    half_loaded = asyncio.Event()
+    load = asyncio.create_task(engine.load("fake", Load("/m"), lambda _: half_loaded.set()))
+    await half_loaded.wait()
+    load.cancel()
+    engine.link.data_received(encode_frame([Ready(128, 1000)]))
+    with pytest.raises(asyncio.CancelledError):
+        await load
+    assert engine.exited.done()
+
+
+async def test_a_cancelled_spawn_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[asyncio.subprocess.Process] = []
+    connecting = asyncio.Event()
+    start = asyncio.create_subprocess_exec
+
+    async def start_and_note(*args: Any, **options: Any) -> asyncio.subprocess.Process:
+        processes.append(await start(*args, **options))
+        return processes[-1]
+
+    async def never_connect(*_: object, **__: object) -> None:
+        connecting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start_and_note)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_unix_connection", never_connect)
+    spawning = asyncio.create_task(EngineProcess.spawn(fake_command("")))
+    await connecting.wait()
+    spawning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await spawning
+    assert [process.returncode for process in processes] == [-signal.SIGKILL]
+
+
+async def test_the_end_of_an_engine_fails_every_open_request() -> None:
+    async with running_engine("endless") as engine:
+        requests = [engine.link.generate(text("la")) for _ in range(4)]
+        os.kill(engine.pid, signal.SIGKILL)
+        for result in await asyncio.gather(*map(collect, requests), return_exceptions=True):
+            assert isinstance(result, EngineDied)
+            assert result.message == "the engine process was killed by SIGKILL"
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            engine.link.generate(text("too late"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "explained"),
+    [
+        ("fatal", "the GPU is gone", True),
+        ("garbage-later", "the engine sent a message that cannot be read", True),
+        ("die-after=0", "the engine process was killed by SIGKILL", False),
+    ],
+)
+async def test_a_request_that_loses_its_engine_says_what_ended_it(
+    script: str, reason: str, explained: bool
+) -> None:
+    async with running_engine(script) as engine:
+        with pytest.raises(EngineDied, match=reason) as caught:
+            await collect(engine.link.generate(text("la")))
+        exit_ = await engine.exited
+        assert (exit_.cause, exit_.explained) == (caught.value.message, explained)
+        assert not engine.link.alive
+
+
+async def test_the_end_of_an_engine_is_noticed_though_a_child_of_it_lives_on() -> None:
+    async with running_engine("leaves-a-child") as engine:
+        try:
+            with pytest.raises(EngineDied, match="SIGKILL"):
+                await collect(engine.link.generate(text("la")))
+            with pytest.raises(EngineDied, match="SIGKILL"):
+                engine.link.generate(text("too late"))
+            await engine.link.closed
+        finally:
+            os.killpg(engine.pid, signal.SIGKILL)
+
+
+async def test_output_that_comes_just_after_the_end_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_process._LAST_WORDS_SECONDS", DEADLINE)
+    async with running_engine("leaves-last-words") as engine:
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await collect(engine.link.generate(text("la")))
+        assert (await engine.exited).output == ["the last words"]
+
+
+async def test_a_stop_lets_the_engine_end_by_itself() -> None:
+    async with running_engine("last-words=bye") as engine:
+        await engine.stop(grace=DEADLINE)
+        exit_ = await engine.exited
+        assert (exit_.cause, exit_.output) == ("the engine was stopped", ["bye"])
+
+
+@pytest.mark.parametrize("grace", [0, 0.05])
+async def test_a_stop_kills_an_engine_that_does_not_end_by_itself(
+    monkeypatch: pytest.MonkeyPatch, grace: float
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_link.STOP_GRACE", DEADLINE)
+    async with running_engine("stubborn,endless") as engine:
+        request = engine.link.generate(text("la"))
+        await request.next_events()
+        await engine.stop(grace)
+        assert engine.exited.done()
+        with pytest.raises(EngineDied, match="the engine was stopped"):
+            await collect(request)
+        await engine.stop()
+
+
+async def test_what_an_engine_prints_is_logged_and_part_of_its_crash(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with pytest.raises(EngineCrashed, match="exited with status 3") as raised:
+        async with running_engine("die-before-hello"):
+            pass
+    (line,) = (message for message in caplog.messages if message.startswith("fake["))
+    assert line.endswith("]: cannot breathe")
+    assert raised.value.end.output == ["cannot breathe"]
+
+
+async def test_all_output_is_read_even_after_a_line_that_is_too_long() -> None:
+    with pytest.raises(EngineCrashed) as raised:
+        async with running_engine("prints-long,die-before-hello"):
+            pass
+    assert raised.value.end.output[-2:] == ["and another", "cannot breathe"]

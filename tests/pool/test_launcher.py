@@ -1,4 +1,4 @@
-"""Engines as the configuration says; the engines are tests/fakes/engine.py."""
+"""Engines that are started as the configuration says; they are tests/fakes/engine.py."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from mlxd.pool import engine_process
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
-from tests.pool.conftest import fake_command, make_entry
+from tests.support.pool import fake_command, make_entry, until
 
 A = make_entry("a")
 ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
@@ -59,7 +59,7 @@ async def test_an_engine_is_told_of_the_model_and_its_adapter(
     assert {(load.prompt_cache_bytes, hang) for _, load, hang in loads} == {(77, 9)}
 
 
-async def test_the_prompt_cache_may_have_what_the_limit_leaves(
+async def test_the_prompt_cache_is_limited_to_the_memory_beside_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caches: list[int] = []
@@ -79,8 +79,7 @@ async def test_the_prompt_cache_may_have_what_the_limit_leaves(
 async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
     launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
-    while not spawned:
-        await asyncio.sleep(0.005)
+    await until(lambda: launcher.spare is not None)
     launcher.keep_spare()
     engine = await launcher.launch(A, lambda _: None)
     assert spawned == [engine.pid]
@@ -91,9 +90,8 @@ async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
 async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> None:
     launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
-    while launcher.spare is None:
-        await asyncio.sleep(0.005)
-    launcher.spare.reject("for the test")
+    await until(lambda: launcher.spare is not None)
+    launcher.spare.link.kill("for the test")
     await asyncio.wait([launcher.spare.exited])
     engine = await launcher.launch(A, lambda _: None)
     assert spawned[1:] == [engine.pid]
@@ -101,11 +99,11 @@ async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> N
     await launcher.close()
 
 
-async def test_closing_leaves_no_engine_behind(spawned: list[int]) -> None:
+async def test_close_stops_the_spare_engine(spawned: list[int]) -> None:
     launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
-    while (spare := launcher.spare) is None:
-        await asyncio.sleep(0.005)
+    await until(lambda: launcher.spare is not None)
+    spare = launcher.spare
     await launcher.close()
     assert spare.exited.done()
     launcher.keep_spare()

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,51 +11,13 @@ import uvloop
 
 from mlxd.config import Config, EngineConfig, ModelsConfig, ModelSettings, ServerConfig
 from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
-from mlxd.messages import Delta, GenerateRequest, Sampling, Started, TextPrompt
+from mlxd.messages import Started
 from mlxd.models.catalog import Adapter
-from mlxd.pool.model import Launch, State
+from mlxd.pool.model import State
 from mlxd.pool.pool import Pool
-from mlxd.pool.request import ActiveRequest
-from tests.pool.conftest import make_entry
+from tests.support.pool import LaunchFake, first_delta, make_entry, open_pool, read, text, until
 
 A, B = make_entry("a"), make_entry("b")
-ONE_AT_A_TIME = Config(models=ModelsConfig(max_loaded=1))
-LaunchFake = Callable[[str], Launch]
-
-
-@asynccontextmanager
-async def open_pool(launch: Launch, config: Config | None = None) -> AsyncIterator[Pool]:
-    pool = Pool(config or ONE_AT_A_TIME, launch)
-    try:
-        async with asyncio.timeout(30):
-            yield pool
-    finally:
-        await pool.close()
-
-
-def text(words: str) -> list[GenerateRequest]:
-    return [GenerateRequest(TextPrompt(words), 10, Sampling())]
-
-
-async def read(answer: ActiveRequest) -> str:
-    words: list[str] = []
-    try:
-        async for events in answer:
-            words += [event.text for _, event in events if isinstance(event, Delta)]
-    finally:
-        await answer.aclose()
-    return " ".join(words)
-
-
-async def first_delta(answer: ActiveRequest) -> None:
-    async for events in answer:
-        if any(isinstance(event, Delta) for _, event in events):
-            return
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 async def test_the_first_request_loads_the_model_and_the_next_finds_it_ready(
@@ -84,7 +44,7 @@ async def test_another_model_waits_its_turn_and_every_request_is_answered(
         assert pool.requests == 0
 
 
-async def test_an_adapter_makes_another_model_of_it(launch_fake: LaunchFake) -> None:
+async def test_a_model_with_an_adapter_is_another_model(launch_fake: LaunchFake) -> None:
     adapted = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
     async with open_pool(launch_fake("")) as pool:
         assert await read(pool.submit(A, text("plain"))) == "plain"
@@ -102,17 +62,19 @@ async def test_an_engine_that_dies_before_the_first_text_is_replaced_once(
         assert await read(pool.submit(A, text("still answered"))) == "still answered"
 
 
-async def test_only_what_a_client_has_seen_is_not_run_again(launch_fake: LaunchFake) -> None:
+async def test_a_request_is_run_again_unless_the_client_has_seen_part_of_its_answer(
+    launch_fake: LaunchFake,
+) -> None:
     async def half_read_on_an_engine_that_dies(*, stream: bool) -> str:
         async with open_pool(launch_fake("endless")) as pool:
-            answer = pool.submit(A, text("la"), stream=stream)
-            await first_delta(answer)
+            request = pool.submit(A, text("la"), stream=stream)
+            await first_delta(request)
             engine = pool.model(A).engine
             assert engine is not None
             os.kill(engine.pid, signal.SIGKILL)
-            async for events in answer:
+            async for events in request:
                 if any(isinstance(event, Started) for _, event in events):
-                    await answer.aclose()
+                    await request.aclose()
                     return "run again"
         return "ended"
 
@@ -127,17 +89,17 @@ async def test_an_engine_that_always_dies_ends_in_an_error(launch_fake: LaunchFa
             await read(pool.submit(A, text("hopeless")))
 
 
-async def test_an_answer_that_had_begun_ends_with_an_error_and_the_next_gets_a_new_engine(
+async def test_a_stream_that_has_begun_ends_with_an_error_and_the_next_gets_a_new_engine(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("endless")) as pool:
-        answer = pool.submit(A, text("la"), stream=True)
-        await first_delta(answer)
+        request = pool.submit(A, text("la"), stream=True)
+        await first_delta(request)
         engine = pool.model(A).engine
         assert engine is not None
         os.kill(engine.pid, signal.SIGKILL)
         with pytest.raises(EngineDied, match="SIGKILL"):
-            await read(answer)
+            await read(request)
         await until(lambda: pool.model(A).state is State.FAILED)
         assert pool.model(A).cause == "the engine process was killed by SIGKILL"
         again = pool.submit(A, text("la"))
@@ -145,7 +107,7 @@ async def test_an_answer_that_had_begun_ends_with_an_error_and_the_next_gets_a_n
         await again.aclose()
 
 
-async def test_a_model_that_cannot_be_loaded_fails_all_who_wait_and_says_why(
+async def test_a_model_that_cannot_be_loaded_fails_all_its_requests_and_says_why(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("unloadable")) as pool:
@@ -157,26 +119,26 @@ async def test_a_model_that_cannot_be_loaded_fails_all_who_wait_and_says_why(
         assert pool.requests == 0
 
 
-async def test_closing_an_answer_frees_its_sequence(launch_fake: LaunchFake) -> None:
+async def test_closing_a_request_frees_its_sequence(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless")) as pool:
-        answer = pool.submit(A, text("la"))
-        await first_delta(answer)
-        await answer.aclose()
-        await answer.aclose()
+        request = pool.submit(A, text("la"))
+        await first_delta(request)
+        await request.aclose()
+        await request.aclose()
         engine = pool.model(A).engine
         assert engine is not None
-        await until(lambda: engine.requests == 0)
+        await until(lambda: engine.link.requests == 0)
         assert (pool.requests, pool.model(A).leases) == (0, 0)
 
 
-async def test_a_cancelled_reader_lets_go_while_it_waits_for_the_load(
+async def test_a_reader_that_is_cancelled_during_the_load_holds_nothing(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("hang-on-load")) as pool:
-        answer = pool.submit(A, text("x"))
-        reader = asyncio.create_task(read(answer))
+        request = pool.submit(A, text("x"))
+        reader = asyncio.create_task(read(request))
         await until(lambda: pool.model(A).load_progress > 0)
-        assert answer.progress == "loading 50%"
+        assert request.progress == "loading 50%"
         reader.cancel()
         await asyncio.wait([reader])
         assert (pool.requests, pool.model(A).leases) == (0, 0)
@@ -217,7 +179,7 @@ async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake)
             await running
 
 
-async def test_close_reaches_those_who_wait_for_a_load_or_for_their_turn(
+async def test_close_ends_requests_that_wait_for_a_load_or_for_room(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("hang-on-load")) as pool:
@@ -239,7 +201,7 @@ async def test_a_reader_that_stalls_does_not_keep_the_next_model_waiting(
         assert await read(stalled) in ("two three", "three", "")
 
 
-async def test_a_switch_that_nobody_waits_for_any_more_leaves_the_model_in_service(
+async def test_a_model_stays_in_service_when_the_request_for_another_one_is_cancelled(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("endless")) as pool:
@@ -267,7 +229,7 @@ async def test_a_request_that_comes_as_the_model_expires_is_answered(
                 await asyncio.sleep(0)
 
 
-def test_when_a_model_expires_can_be_told_at_any_moment(launch_fake: LaunchFake) -> None:
+def test_expires_in_can_be_read_at_any_moment(launch_fake: LaunchFake) -> None:
     async def expire_at_once() -> None:
         config = Config(models=ModelsConfig(keep_alive=0))
         async with open_pool(launch_fake(""), config) as pool:
@@ -287,7 +249,7 @@ async def test_an_idle_model_is_unloaded_after_keep_alive(launch_fake: LaunchFak
         assert await read(pool.submit(A, text("again"))) == "again"
 
 
-async def test_a_request_may_say_how_long_its_model_stays(launch_fake: LaunchFake) -> None:
+async def test_a_request_may_set_how_long_its_model_stays(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("")) as pool:
         await read(pool.submit(A, text("x"), keep_alive=-1))
         assert pool.model(A).expires_in is None
@@ -300,7 +262,7 @@ async def test_a_request_may_say_how_long_its_model_stays(launch_fake: LaunchFak
         assert 200 < (pool.model(A).expires_in or 0) <= 300
 
 
-async def test_a_model_stays_as_long_as_is_configured_for_it(launch_fake: LaunchFake) -> None:
+async def test_keep_alive_can_be_configured_for_each_model(launch_fake: LaunchFake) -> None:
     config = Config(model={"a": ModelSettings(keep_alive=50), "b": ModelSettings(keep_alive=-1)})
     async with open_pool(launch_fake(""), config) as pool:
         for entry in (A, B):
@@ -316,34 +278,32 @@ async def kill_engine(pool: Pool) -> None:
     await until(lambda: pool.model(A).state is State.FAILED)
 
 
-async def test_a_model_that_crashes_again_and_again_is_given_up(launch_fake: LaunchFake) -> None:
+async def test_a_model_that_keeps_crashing_is_not_loaded_again(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("prints=so it ends")) as pool:
         for _ in range(3):
             await read(pool.submit(A, text("x")))
             await kill_engine(pool)
-        with pytest.raises(LoadFailed) as given_up:
+        with pytest.raises(LoadFailed) as refused:
             await read(pool.submit(A, text("x")))
-        assert given_up.value.message == (
+        assert refused.value.message == (
             "a has failed: the engine process was killed by SIGABRT; 3 crashes in 5 minutes are "
             "too many (engine.max_crashes): `mlxctl load a` tries again"
         )
         last = pool.model(A).crashes.last
         assert last is not None
         assert last.output == ["so it ends"]
-        pool.model(A).forgive()
+        pool.model(A).crashes.forgive()
         assert await read(pool.submit(A, text("x"))) == "x"
 
 
-async def test_how_often_a_model_may_crash_is_configurable(launch_fake: LaunchFake) -> None:
+async def test_zero_max_crashes_is_no_limit(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake(""), Config(engine=EngineConfig(max_crashes=0))) as pool:
         for _ in range(5):
             assert await read(pool.submit(A, text("x"))) == "x"
             await kill_engine(pool)
 
 
-async def test_a_crash_in_the_load_is_tried_once_more(
-    launch_fake: LaunchFake, tmp_path: Path
-) -> None:
+async def test_a_load_that_crashes_is_retried_once(launch_fake: LaunchFake, tmp_path: Path) -> None:
     async with open_pool(launch_fake(f"die-in-load-once={tmp_path / 'died'}")) as pool:
         assert await read(pool.submit(A, text("x"))) == "x"
         assert pool.model(A).crashes.count == 1
@@ -352,10 +312,10 @@ async def test_a_crash_in_the_load_is_tried_once_more(
             await read(pool.submit(A, text("x")))
 
 
-async def test_healthy_tells_of_an_engine_whose_loop_does_not_turn(
+async def test_healthy_fails_if_an_engine_does_not_answer(
     launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.pool.engine_process._PING_SECONDS", 0.05)
+    monkeypatch.setattr("mlxd.pool.watchdog._PING_SECONDS", 0.05)
     async with open_pool(launch_fake("mute")) as pool:
         await read(pool.submit(A, text("x")))
         with pytest.raises(EngineDied, match="does not answer"):

@@ -1,4 +1,4 @@
-"""Engines that hang are ended, and those that only take long are not."""
+"""Engines that hang are killed, and those that only take long are not."""
 
 import asyncio
 import os
@@ -9,20 +9,12 @@ import pytest
 
 from mlxd.config import Config, EngineConfig
 from mlxd.errors import EngineDied
-from mlxd.messages import (
-    Delta,
-    GenerateRequest,
-    Load,
-    PrefillProgress,
-    Sampling,
-    Started,
-    TextPrompt,
-)
+from mlxd.messages import Delta, Load, PrefillProgress, Started
+from mlxd.pool import watchdog
+from mlxd.pool.engine_link import EngineLink
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.engine_request import EngineRequest
-from mlxd.pool.prefill import Prefill
-from mlxd.pool.watchdog import Watchdog
-from tests.pool.conftest import fake_command
+from mlxd.pool.watchdog import Prefill, Watchdog, check
+from tests.support.pool import collect, fake_command, running_engine, text
 
 TIMEOUT = 0.2
 
@@ -35,9 +27,10 @@ class Silent:
     heard_at: float = 0.0
     loading: bool = False
     requests: int = 1
-    prefill_seconds: float = 0.0
-    rejected: asyncio.Event = field(default_factory=asyncio.Event)
-    reason: str = ""
+    name: str = "silent"
+    prefill: Prefill = field(default_factory=lambda: Prefill(0))
+    killed: asyncio.Event = field(default_factory=asyncio.Event)
+    cause: str = ""
 
     async def ping(self, seconds: float) -> None:
         if not self.answers:
@@ -45,29 +38,36 @@ class Silent:
             raise TimeoutError
         self.heard_at = asyncio.get_running_loop().time()
 
-    def reject(self, reason: str) -> None:
-        self.reason = reason
-        self.rejected.set()
+    def kill(self, cause: str) -> None:
+        self.cause = cause
+        self.killed.set()
 
 
-async def is_ended(engine: Silent, seconds: float) -> bool:
+def reading_a_prompt() -> Prefill:
+    """Return what an engine has still to process if that takes it 60 seconds."""
+    prefill = Prefill(step_tokens=600)
+    prefill.note(Started(1, 600, 0), 0.1)
+    return prefill
+
+
+async def is_killed(engine: Silent, seconds: float) -> bool:
     engine.heard_at = asyncio.get_running_loop().time()
-    watchdog = Watchdog(engine, TIMEOUT)
-    watchdog.wake()
+    dog = Watchdog(engine, TIMEOUT, engine.prefill)
+    dog.wake()
     try:
         async with asyncio.timeout(seconds):
-            await engine.rejected.wait()
+            await engine.killed.wait()
     except TimeoutError:
         return False
     finally:
-        watchdog.sleep()
+        dog.sleep()
     return True
 
 
-async def test_silence_ends_an_engine_that_has_work() -> None:
+async def test_an_engine_that_has_work_and_is_silent_is_killed() -> None:
     engine = Silent()
-    assert await is_ended(engine, 10)
-    assert engine.reason == "the engine has not answered for 0 s, and was ended"
+    assert await is_killed(engine, 10)
+    assert engine.cause == "the engine did not answer for 0 s and was killed"
 
 
 @pytest.mark.parametrize(
@@ -75,30 +75,85 @@ async def test_silence_ends_an_engine_that_has_work() -> None:
     [
         Silent(requests=0),
         Silent(answers=True),
-        Silent(prefill_seconds=60),
+        Silent(prefill=reading_a_prompt()),
         Silent(loading=True, requests=0),
     ],
     ids=["idle", "answers", "prefill", "loading"],
 )
 async def test_an_engine_that_may_be_silent_lives_on(engine: Silent) -> None:
-    assert not await is_ended(engine, 4 * TIMEOUT)
+    assert not await is_killed(engine, 4 * TIMEOUT)
 
 
-async def to_its_end(generation: EngineRequest) -> None:
-    while await generation.next_events():
-        pass
-
-
-async def test_a_stopped_process_is_ended_and_its_request_told() -> None:
+async def test_a_stopped_process_is_killed_and_its_request_fails() -> None:
     engine = await EngineProcess.spawn(fake_command("endless"))
     await engine.load("fake", Load("/m"), lambda _: None, hang_timeout=TIMEOUT)
-    generation = engine.generate([GenerateRequest(TextPrompt("la"), 10, Sampling())])
-    await generation.next_events()
+    request = engine.link.generate(text("la"))
+    await request.next_events()
     os.kill(engine.pid, signal.SIGSTOP)
-    with pytest.raises(EngineDied, match="has not answered for"):
-        await to_its_end(generation)
-    await asyncio.wait([engine.exited])
-    assert engine.crash().cause.endswith("and was ended")
+    with pytest.raises(EngineDied, match="did not answer for"):
+        await collect(request)
+    assert (await engine.exited).cause.endswith("and was killed")
+
+
+async def test_a_process_that_reads_a_long_prompt_is_not_killed() -> None:
+    engine = await EngineProcess.spawn(fake_command("mute,silent"))
+    await engine.load("fake", Load("/m"), lambda _: None, hang_timeout=TIMEOUT)
+    request = engine.link.generate(text("la " * 1000))
+    await request.next_events()
+    ended, _ = await asyncio.wait([engine.exited], timeout=4 * TIMEOUT)
+    assert not ended
+    await engine.stop(grace=0)
+
+
+async def is_healthy(link: EngineLink) -> bool:
+    try:
+        await check(link)
+    except EngineDied:
+        return False
+    return True
+
+
+async def test_an_engine_that_has_ended_passes_the_check_as_it_will_be_replaced() -> None:
+    async with running_engine() as engine:
+        os.kill(engine.pid, signal.SIGKILL)
+        await check(engine.link)
+        await engine.exited
+        await check(engine.link)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_an_engine_that_hangs_does_not_pass_the_check_for_long(
+    monkeypatch: pytest.MonkeyPatch, busy: bool
+) -> None:
+    monkeypatch.setattr(watchdog, "_PING_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "_BUSY_SECONDS", 0.2)
+    async with running_engine("endless") as engine:
+        if busy:
+            await engine.link.generate(text("la")).next_events()
+        assert await is_healthy(engine.link)
+        os.kill(engine.pid, signal.SIGSTOP)
+        try:
+            while await is_healthy(engine.link):
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
+        while not await is_healthy(engine.link):
+            await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watchdog, "_PING_SECONDS", 0.01)
+    async with running_engine("mute") as engine:
+        engine.link.heard_at -= watchdog._BUSY_SECONDS
+        assert not await is_healthy(engine.link)
+        os.kill(engine.pid, signal.SIGSTOP)  # as in the middle of a long step
+        try:
+            engine.link.generate(text("la"))
+            assert await is_healthy(engine.link)
+        finally:
+            os.kill(engine.pid, signal.SIGCONT)
 
 
 def test_a_step_gets_time_for_the_prompts_it_processes() -> None:

@@ -1,4 +1,4 @@
-"""A real engine process, spoken to over its socket as the daemon does."""
+"""A real engine process, and the daemon's end of its socket."""
 
 import socket
 import subprocess
@@ -38,7 +38,7 @@ class Engine:
         self.connection.sendall(encode_frame(list(messages)))
 
     def receive_frame(self) -> list[EngineMessage]:
-        """Give what was sent together and has not been received yet."""
+        """Return the messages of the oldest frame that are not received yet."""
         while not self._frames:
             data = self.connection.recv(65536)
             assert data, "the engine closed its end"
@@ -57,7 +57,7 @@ class Engine:
         return message
 
     def wakeups(self) -> int:
-        """Give how often its threads have waited for something so far (Linux)."""
+        """Return how often its threads have waited for something so far (Linux)."""
         statuses = Path(f"/proc/{self.process.pid}/task").glob("*/status")
         lines = [line for status in statuses for line in status.read_text().splitlines()]
         return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
@@ -65,7 +65,7 @@ class Engine:
 
 @contextmanager
 def engine_process(output: socket.socket | None = None) -> Iterator[Engine]:
-    """Run an engine, which prints to `output` if that is given."""
+    """Run an engine that prints to `output`, if that is given."""
     ours, theirs = socket.socketpair()
     ours.settimeout(DEADLINE)
     process = subprocess.Popen(ENGINE, stdin=theirs, stdout=output)

@@ -56,12 +56,12 @@ _NAMES = {
 
 
 def vocabulary(kind: str) -> dict[str, list]:
-    """The small vocabulary `byte_level` or `sentence_piece`."""
+    """Return the small vocabulary `byte_level` or `sentence_piece`."""
     return json.loads((DATA / "vocabularies.json").read_text(encoding="utf-8"))[kind]
 
 
 def byte_level_metadata(pre: str, vocabulary: Mapping[str, list]) -> dict[str, object]:
-    """The tokenizer keys of a byte-level vocabulary that is cut by the pre-tokenizer `pre`."""
+    """Return the tokenizer keys of a byte-level vocabulary with the pre-tokenizer `pre`."""
     tokens = vocabulary["tokens"]
     return {
         "tokenizer.ggml.model": "gpt2",
@@ -77,7 +77,7 @@ def byte_level_metadata(pre: str, vocabulary: Mapping[str, list]) -> dict[str, o
 def sentence_piece_metadata(
     vocabulary: Mapping[str, list], *, add_space_prefix: bool
 ) -> dict[str, object]:
-    """The tokenizer keys of a SentencePiece vocabulary."""
+    """Return the tokenizer keys of a SentencePiece vocabulary."""
     tokens = vocabulary["tokens"]
     return {
         "tokenizer.ggml.model": "llama",
@@ -93,7 +93,7 @@ def sentence_piece_metadata(
 
 
 def random_model(architecture: str, *, tied: bool = True, **config: object) -> nn.Module:
-    """A model of two layers, every weight random; `config` overrides mlx_lm's `ModelArgs`."""
+    """Return a model of two layers with random weights; `config` overrides `ModelArgs`."""
     module = _MODULES[architecture]
     vocab_size = len(vocabulary("byte_level")["tokens"])
     arguments = _CONFIG | {"vocab_size": vocab_size, "tie_word_embeddings": tied} | config
@@ -120,7 +120,7 @@ def write_model(
     extra: Mapping[str, npt.NDArray[np.float32]] | None = None,
     tensor_type: TensorType = TensorType.F32,
 ) -> Path:
-    """Write a model, by default `random_model`, as llama.cpp's converter does; gives `path` back.
+    """Write a model, by default `random_model`, as llama.cpp's converter does, and return `path`.
 
     `changes` overrides metadata, None removes a key; `extra` adds tensors; `tensor_type` is that of
     the matrices.
@@ -147,7 +147,7 @@ def write_model(
 
 
 def write_vocabulary(path: Path, tokenizer: Mapping[str, object]) -> Path:
-    """Write a file without weights, which llama.cpp can tokenise with; gives `path` back."""
+    """Write a file without weights, which llama.cpp can tokenise with, and return `path`."""
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in tokenizer.items():
         _add(writer, key, value)
@@ -173,7 +173,7 @@ def _tensors(model: nn.Module, *, permuted: bool) -> dict[str, npt.NDArray[np.fl
 
 
 def _interleaved(rows: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
-    """The two halves of each head's rows in turn, for rope over neighbouring pairs."""
+    """Interleave the two halves of each head's rows, for rope over neighbouring pairs."""
     halves = rows.reshape(heads, 2, -1, rows.shape[-1])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 

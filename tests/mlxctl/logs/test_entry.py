@@ -1,4 +1,4 @@
-"""Entries of the log: whatever `mlxd.logs` writes is read, in both forms."""
+"""Entries of the log: whatever `mlxd.logs` writes can be read, in both forms."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mlxctl.logs.entry import Grouping, LogEntry
+from mlxctl.logs.entry import LogEntry, is_head
 from mlxd.logs.formats import JsonFormatter, TextFormatter
 
 FORMATTERS = [TextFormatter(), JsonFormatter()]
@@ -28,9 +28,9 @@ def test_its_parts(formatter: logging.Formatter) -> None:
 
 
 def test_text_and_json_say_the_same() -> None:
-    text, as_json = (LogEntry(written(formatter, "r1 is done")) for formatter in FORMATTERS)
+    text, as_json = (LogEntry(written(formatter, "done", request="r1")) for formatter in FORMATTERS)
     assert as_json.as_text() == text.as_text() == text.lines
-    assert json.loads(text.as_json()[0])["message"] == "r1 is done"
+    assert json.loads(text.as_json()[0]).items() >= {"message": "done", "request": "r1"}.items()
     assert as_json.as_json() == as_json.lines
 
 
@@ -39,45 +39,39 @@ def test_a_traceback_belongs_to_its_entry(formatter: logging.Formatter) -> None:
     try:
         raise ValueError("broken")
     except ValueError:
-        fault = sys.exc_info()
-    record = logging.LogRecord("mlxd", logging.ERROR, "", 0, "it failed", (), fault)
-    lines = [*formatter.format(record).encode().split(b"\n"), *written(formatter, "next")]
-    grouping = Grouping()
-    first, second = [*grouping.add(lines), *grouping.end()]
-    assert first.parts.more[-1] == "ValueError: broken"
-    assert first.as_text()[-1] == b"ValueError: broken"
-    assert json.loads(first.as_json()[0])["traceback"].endswith("ValueError: broken")
-    assert second.parts.message == "next"
+        error = sys.exc_info()
+    record = logging.LogRecord("mlxd", logging.ERROR, "", 0, "it failed", (), error)
+    lines = formatter.format(record).encode().split(b"\n")
+    assert [is_head(line) for line in lines] == [True] + [False] * (len(lines) - 1)
+    entry = LogEntry(lines)
+    assert entry.parts.message == "it failed"
+    assert entry.parts.traceback.endswith("ValueError: broken")
+    assert entry.as_text()[-1] == b"ValueError: broken"
+    assert json.loads(entry.as_json()[0])["traceback"].endswith("ValueError: broken")
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
-def test_whose_request_it_is(formatter: logging.Formatter) -> None:
-    entry = LogEntry(written(formatter, "r1 GET /health 200", request="r1"))
-    assert entry.is_of_request("r1")
-    assert not entry.is_of_request("r")
-    assert not entry.is_of_request("GET")
+def test_the_request_and_the_engine_are_fields(formatter: logging.Formatter) -> None:
+    details = {"request": "100% mine: x=1", "engine": "Qwen 3"}
+    entry = LogEntry(written(formatter, "GET /health: 200", **details))
+    assert (entry.parts.request, entry.parts.engine) == ("100% mine: x=1", "Qwen 3")
+    assert entry.parts.message == "GET /health: 200"
+    assert json.loads(entry.as_json()[0]).items() >= details.items()
 
 
 @pytest.mark.parametrize(
-    ("logger", "message", "is_its"),
-    [
-        ("mlxd.engine", "tiny[4711]: warming up", True),
-        ("mlxd.engine", "tiny with adapter pirate[4711]: warming up", True),
-        ("mlxd.engine", "tiny-2[4711]: tiny is not me", False),
-        ("mlxd.models", "tiny is ready", True),
-        ("mlxd.models", "the engine of tiny has crashed: killed", True),
-        ("mlxd.models", "tiny-2 is ready", False),
-        ("mlxd.http", "tiny is ready", False),
-    ],
+    ("engine", "is_its"),
+    [("tiny", True), ("tiny with adapter pirate", True), ("tiny-2", False), (None, False)],
 )
-def test_whose_engine_it_is(logger: str, message: str, is_its: bool) -> None:
-    record = logging.LogRecord(logger, logging.INFO, "", 0, message, (), None)
+def test_an_engine_is_found_by_its_model(engine: str | None, is_its: bool) -> None:
+    details = {} if engine is None else {"engine": engine}
     for formatter in FORMATTERS:
-        assert LogEntry([formatter.format(record).encode()]).is_of_engine("tiny") is is_its
+        entry = LogEntry(written(formatter, "tiny is ready", **details))
+        assert entry.is_of_engine("tiny") is is_its
 
 
 @pytest.mark.parametrize("line", [b"", b"stray", b"{not json", b'{"a": 1}', b"\xff\xfe"])
-def test_what_is_no_entry_is_shown_as_it_is(line: bytes) -> None:
+def test_a_stray_line_is_shown_as_it_is(line: bytes) -> None:
     entry = LogEntry([line])
     assert entry.parts is None
     assert entry.as_text() == [line]

@@ -1,6 +1,6 @@
-"""Make vocabularies.json and vectors.json anew: see README.md beside this file.
+"""Make vocabularies.json and vectors.json again; see README.md in this folder.
 
-python -m tests.engine.data.make_vectors NODE_FOLDER
+python -m tests.support.data.make_vectors NODE_FOLDER
 """
 
 import json
@@ -60,7 +60,7 @@ _MERGES, _LONGEST, _CHARACTERS = 400, 4, 80
 
 
 def byte_level() -> dict[str, list]:
-    """Merges that cross every boundary, so that each pre-tokenizer gives other ids."""
+    """Return merges that cross every boundary, so that each pre-tokenizer has other ids."""
     control, user_defined = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<tool>", "</tool>"]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -83,7 +83,7 @@ def byte_level() -> dict[str, list]:
 
 
 def sentence_piece() -> dict[str, list]:
-    """Tokens scored in the order in which their merges were learnt."""
+    """Return tokens with scores in the order in which their merges were learnt."""
     first = ["<unk>", "<s>", "</s>"]
     data = [f"<0x{byte:02X}>" for byte in range(256)]
     tokenizer = Tokenizer(models.BPE())
@@ -106,7 +106,7 @@ def sentence_piece() -> dict[str, list]:
 
 
 def _sentences() -> list[str]:
-    """The texts without special tokens and NUL."""
+    """Return the texts without special tokens and NUL."""
     return [text for text in TEXTS if not {"<", "\0"} & set(text)]
 
 

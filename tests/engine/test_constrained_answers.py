@@ -1,4 +1,4 @@
-"""Answers held to a grammar, thoughts and calls, as a whole batch computes them."""
+"""Constrained answers, thoughts and calls in a batch."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from mlxd.messages import (
     ToolCall,
     ToolUse,
 )
-from tests.engine.conftest import Bench, ask
+from tests.support.scheduler_bench import Bench, ask
 
 CITY = {
     "type": "object",
@@ -60,7 +60,7 @@ def bench(marked: LoadedModel) -> Bench:
     return Bench(marked)
 
 
-def held(schema: dict[str, Any] = CITY) -> Grammar:
+def json_schema(schema: dict[str, Any] = CITY) -> Grammar:
     return Grammar("json_schema", json.dumps(schema), "response_format.json_schema.schema")
 
 
@@ -101,13 +101,13 @@ def calls(bench: Bench, request_id: int) -> list[dict[str, Any]]:
     return [json.loads(event.arguments) for event in events if isinstance(event, ToolCall)]
 
 
-def test_answers_match_their_schemas_beside_answers_that_need_not(
+def test_constrained_answers_match_their_schemas_beside_free_ones(
     bench: Bench, marked: LoadedModel
 ) -> None:
     free = [ask("a prompt", 40), ask("another, longer one", 40)]
     bench.admit(0, free[0])
-    bench.admit(1, chat(grammar=held()))
-    bench.admit(2, chat(grammar=held({"enum": ["yes", "no"]})))
+    bench.admit(1, chat(grammar=json_schema()))
+    bench.admit(2, chat(grammar=json_schema({"enum": ["yes", "no"]})))
     bench.admit(3, free[1])
     bench.run()
     assert is_city(bench.text(1))
@@ -121,12 +121,12 @@ def test_answers_match_their_schemas_beside_answers_that_need_not(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_seeded_answer_that_is_held_repeats_and_matches(marked: LoadedModel, seed: int) -> None:
+def test_a_seeded_constrained_answer_repeats_and_matches(marked: LoadedModel, seed: int) -> None:
     warm = Sampling(temperature=1.5, top_p=0.95)
     texts = set()
     for company in (0, 3):
         bench = Bench(marked)
-        bench.admit(0, chat(grammar=held(), sampling=warm, seed=seed))
+        bench.admit(0, chat(grammar=json_schema(), sampling=warm, seed=seed))
         for other in range(company):
             bench.admit(other + 1, ask("x" * (other + 1), 20))
         bench.run()
@@ -135,8 +135,8 @@ def test_a_seeded_answer_that_is_held_repeats_and_matches(marked: LoadedModel, s
     assert len(texts) == 1
 
 
-def test_a_stop_text_ends_a_held_answer_too(bench: Bench) -> None:
-    bench.admit(0, chat(grammar=held(), stop=['"capital']))
+def test_a_stop_text_ends_a_constrained_answer_too(bench: Bench) -> None:
+    bench.admit(0, chat(grammar=json_schema(), stop=['"capital']))
     bench.run()
     assert bench.text(0).startswith("{")
     assert '"name"' in bench.text(0)
@@ -144,8 +144,8 @@ def test_a_stop_text_ends_a_held_answer_too(bench: Bench) -> None:
     assert bench.finished(0).reason == "stop"
 
 
-def test_log_probabilities_are_those_of_what_was_allowed(bench: Bench) -> None:
-    bench.admit(0, chat(grammar=held({"const": True}), logprobs=3))
+def test_log_probabilities_are_those_of_the_allowed_tokens(bench: Bench) -> None:
+    bench.admit(0, chat(grammar=json_schema({"const": True}), logprobs=3))
     bench.run()
     deltas = [event for event in bench.events[0] if isinstance(event, Delta)]
     entries = [entry for delta in deltas for entry in delta.logprobs]
@@ -153,21 +153,21 @@ def test_log_probabilities_are_those_of_what_was_allowed(bench: Bench) -> None:
     assert all(entry.token.logprob == pytest.approx(0, abs=1e-4) for entry in entries)
 
 
-def test_a_draft_model_changes_nothing_in_a_held_answer(
+def test_a_draft_model_changes_nothing_in_a_constrained_answer(
     marked: LoadedModel, marked_model: Path
 ) -> None:
     texts = []
     for draft in (None, Draft(str(marked_model), 3)):
         bench = Bench(marked)
-        bench.admit(0, chat(grammar=held(), draft=draft))
+        bench.admit(0, chat(grammar=json_schema(), draft=draft))
         bench.run()
         texts.append(bench.text(0))
     assert texts[0] == texts[1]
     assert is_city(texts[0])
 
 
-def test_a_thought_comes_first_and_is_not_held(bench: Bench) -> None:
-    bench.admit(0, chat(grammar=held(), arguments={}, logit_bias={THINK_END: 7}))
+def test_a_thought_comes_first_and_is_not_constrained(bench: Bench) -> None:
+    bench.admit(0, chat(grammar=json_schema(), arguments={}, logit_bias={THINK_END: 7}))
     bench.run()
     assert thought(bench, 0)
     assert is_city(bench.text(0))
@@ -175,7 +175,7 @@ def test_a_thought_comes_first_and_is_not_held(bench: Bench) -> None:
     assert 0 < usage.reasoning_tokens < usage.completion_tokens
 
 
-def test_thoughts_and_calls_are_told_from_what_is_said(bench: Bench) -> None:
+def test_thoughts_calls_and_text_are_told_apart(bench: Bench) -> None:
     call = '{"name": "weather", "arguments": {"city": "Oslo"}}'
     marked_call = f"<tool_call> {json.dumps(call)} </tool_call>"
     source = f'start: <think> "hm" </think> "I look." {marked_call}'
@@ -193,7 +193,7 @@ def test_thoughts_and_calls_are_told_from_what_is_said(bench: Bench) -> None:
         ToolUse([WEATHER], name="weather"),
     ],
 )
-def test_a_call_that_is_demanded_comes(bench: Bench, use: ToolUse) -> None:
+def test_a_required_call_is_made(bench: Bench, use: ToolUse) -> None:
     bench.admit(0, chat(use))
     bench.run()
     (arguments,) = calls(bench, 0)
@@ -203,26 +203,26 @@ def test_a_call_that_is_demanded_comes(bench: Bench, use: ToolUse) -> None:
     assert bench.finished(0).reason == "tool_calls"
 
 
-def test_with_tools_a_held_answer_may_be_a_call_or_match(bench: Bench) -> None:
+def test_with_tools_a_constrained_answer_matches_or_is_a_call(bench: Bench) -> None:
     use = ToolUse([WEATHER], parallel=False)
-    bench.admit(0, chat(use, grammar=held(), logit_bias={TOOL_CALL: -20}))
-    bench.admit(1, chat(use, grammar=held(), logit_bias={TOOL_CALL: 20}))
+    bench.admit(0, chat(use, grammar=json_schema(), logit_bias={TOOL_CALL: -20}))
+    bench.admit(1, chat(use, grammar=json_schema(), logit_bias={TOOL_CALL: 20}))
     bench.run()
     assert is_city(bench.text(0))
     assert calls(bench, 1)
     assert bench.text(1) == ""
 
 
-def test_a_call_that_is_demanded_comes_whatever_the_answer_would_have_to_match(
+def test_a_required_call_comes_instead_of_an_answer_that_matches(
     bench: Bench,
 ) -> None:
-    bench.admit(0, chat(ToolUse([WEATHER], name="weather"), grammar=held()))
+    bench.admit(0, chat(ToolUse([WEATHER], name="weather"), grammar=json_schema()))
     bench.run()
     assert calls(bench, 0)
     assert bench.text(0) == ""
 
 
-def test_a_schema_of_arguments_that_cannot_be_compiled_is_refused_with_the_place(
+def test_an_invalid_schema_of_arguments_is_rejected_with_the_place(
     bench: Bench,
 ) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "nothing"}}}
@@ -243,7 +243,7 @@ def test_a_grammar_that_fails_while_it_runs_fails_its_request_alone(
         self.failure = "too much"
 
     monkeypatch.setattr(Constraint, "accept", give_up)
-    bench.admit(0, chat(grammar=held()))
+    bench.admit(0, chat(grammar=json_schema()))
     bench.admit(1, ask("free", 10))
     bench.run()
     last = bench.events[0][-1]

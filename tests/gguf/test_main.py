@@ -22,7 +22,7 @@ def run(*arguments: str | Path, **environ: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_one_line_says_what_was_made(tmp_path: Path) -> None:
+def test_the_result_is_one_line(tmp_path: Path) -> None:
     file = write_model(tmp_path / "small.gguf", "llama")
 
     done = run(file, "--into", tmp_path / "models", "--name", "mine", "--dtype", "float16")
@@ -41,24 +41,24 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == f"mlxctl import: cannot read {absent}: No such file or directory\n"
 
 
-def test_wrong_usage(tmp_path: Path) -> None:
+def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     done = run("model.gguf", "--into", tmp_path, "--dtype", "float64")
 
     assert done.returncode == 2
     assert "mlxctl import: error: argument --dtype: invalid choice: 'float64'" in done.stderr
 
 
-def test_a_package_that_is_missing_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlx.py").write_text("raise ImportError('no libmlx here')")
 
     done = run("model.gguf", "--into", tmp_path, PYTHONPATH=str(tmp_path))
 
     assert done.returncode == 1
-    assert done.stderr == ("mlxctl import: a package it needs cannot be imported: no libmlx here\n")
+    assert done.stderr == ("mlxctl import: a required package cannot be imported: no libmlx here\n")
 
 
 @pytest.mark.parametrize("name", ["default_model", "-x", "a/b", "caf\u00e9", "a" * 201, "a" * 5000])
-def test_a_name_that_no_model_can_have_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_refused(tmp_path: Path, name: str) -> None:
     done = run("model.gguf", "--into", tmp_path, f"--name={name}")
 
     assert done.returncode == 1

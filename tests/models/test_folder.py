@@ -1,4 +1,4 @@
-"""What should be a model and is none: told with the reason, never offered."""
+"""Broken models are listed with the reason, and never served."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PART = "model-00002-of-00003.safetensors"
 
 
 def fault(catalog: Catalog) -> str:
-    """The fault of the only folder, which is not offered in any way."""
+    """Return the fault of the only folder, and check that it is never served."""
     assert catalog.entries() == []
     (broken,) = catalog.broken()
     with pytest.raises(ModelNotFound) as caught:
@@ -42,18 +42,18 @@ def write_pointer(file: Path) -> None:
 
 
 def write_text(file: Path) -> None:
-    file.write_text("<html>this is no file of weights</html>")
+    file.write_text("<html>not found</html>")
 
 
 def garble(file: Path) -> None:
-    """Write something else of the same length, at the same time as far as the file tells."""
+    """Change the content, but neither the length nor the time of modification."""
     found = file.stat()
     file.write_bytes(b"x" * found.st_size)
     os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def settle(*paths: Path) -> None:
-    """Pretend that nothing has changed for long, so that what is read is remembered."""
+    """Pretend that nothing has changed for long, so that what was read is remembered."""
     for path in paths:
         os.utime(path, (1_700_000_000, 1_700_000_000))
 
@@ -65,38 +65,36 @@ def settle(*paths: Path) -> None:
         (empty, "is empty"),
         (cut_short, "is cut short: 125 of 126 bytes"),
         (cut_in_the_header, "is cut short"),
-        (write_pointer, "is only a pointer to it: git lfs pull"),
-        (write_text, "is no safetensors file"),
+        (write_pointer, "is a Git LFS pointer. Run: git lfs pull"),
+        (write_text, "is not a safetensors file"),
     ],
 )
-def test_a_part_that_is_missing_or_damaged_is_named(
+def test_a_missing_or_damaged_part_is_named(
     models: Path, damage: Callable[[Path], None], word: str
 ) -> None:
     damage(add_model(models / "a", parts=3) / PART)
     assert fault(Catalog(ModelsConfig())) == (
-        f"partial: 1 of 3 files of weights are not there or damaged: {PART} {word}"
+        f"partial: 1 of 3 weight files are missing or damaged: {PART} {word}"
     )
 
 
-def test_parts_are_missed_without_an_index_too(models: Path) -> None:
+def test_a_missing_part_is_noticed_without_an_index_too(models: Path) -> None:
     folder = add_model(models / "a", parts=3)
     (folder / "model.safetensors.index.json").unlink()
     (folder / PART).unlink()
-    assert f"1 of 3 files of weights are not there or damaged: {PART}" in fault(
-        Catalog(ModelsConfig())
-    )
+    assert f"1 of 3 weight files are missing or damaged: {PART}" in fault(Catalog(ModelsConfig()))
 
 
 def test_of_many_missing_parts_two_are_named(models: Path) -> None:
     for part in sorted(add_model(models / "a", parts=9).glob("*.safetensors"))[1:]:
         part.unlink()
     assert fault(Catalog(ModelsConfig())).endswith(
-        "8 of 9 files of weights are not there or damaged: model-00002-of-00009.safetensors is "
+        "8 of 9 weight files are missing or damaged: model-00002-of-00009.safetensors is "
         "missing, model-00003-of-00009.safetensors is missing, …"
     )
 
 
-def test_a_single_file_that_is_cut_short(models: Path) -> None:
+def test_a_single_file_that_is_cut_short_is_named(models: Path) -> None:
     cut_short(add_model(models / "a") / "model.safetensors")
     assert (
         fault(Catalog(ModelsConfig()))
@@ -105,7 +103,7 @@ def test_a_single_file_that_is_cut_short(models: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", '{"weight_map": []}', '{"weight_map": {"a": "../b"}}'])
-def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
+def test_an_invalid_index_is_named(models: Path, content: str) -> None:
     (add_model(models / "a") / "model.safetensors.index.json").write_text(content)
     assert fault(Catalog(ModelsConfig())).startswith("partial: model.safetensors.index.json ")
 
@@ -113,22 +111,22 @@ def test_an_index_that_cannot_be_true(models: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("header", "word"),
     [
-        (b"[" * 100_000, "is no safetensors file"),
-        (b'{"a": {"data_offsets": [0, "x"]}}', "is no safetensors file"),
+        (b"[" * 100_000, "is not a safetensors file"),
+        (b'{"a": {"data_offsets": [0, "x"]}}', "is not a safetensors file"),
         (
             b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
             "is cut short: 69 of 73 bytes",
         ),
     ],
 )
-def test_a_header_that_cannot_be_true(models: Path, header: bytes, word: str) -> None:
+def test_an_invalid_header_is_named(models: Path, header: bytes, word: str) -> None:
     file = add_model(models / "a") / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header)
     assert fault(Catalog(ModelsConfig())) == f"partial: model.safetensors {word}"
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "null", "[" * 100_000, ""])
-def test_a_config_that_is_no_object(
+def test_a_config_that_is_not_an_object_is_logged_once(
     models: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
     folder = add_model(models / "a")
@@ -136,15 +134,17 @@ def test_a_config_that_is_no_object(
     catalog = Catalog(ModelsConfig())
     assert fault(catalog).startswith("its config.json is not a JSON object")
     assert fault(catalog)
-    (remark,) = caplog.messages
-    assert f"{str(folder)!r} is left out: its config.json is not a JSON object" in remark
+    (warning,) = caplog.messages
+    assert f"{str(folder)!r} is ignored: its config.json is not a JSON object" in warning
 
 
-def test_a_config_that_is_no_file_is_never_read(models: Path) -> None:
+def test_a_config_that_is_not_a_regular_file_is_never_read(models: Path) -> None:
     folder = add_model(models / "a")
     (folder / "config.json").unlink()
     os.mkfifo(folder / "config.json")
-    assert fault(Catalog(ModelsConfig())) == "its config.json is no file, or too large"
+    assert (
+        fault(Catalog(ModelsConfig())) == "its config.json is not a regular file, or is too large"
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_a_config_that_is_no_file_is_never_read(models: Path) -> None:
         ({"model_type": "../llama"}, "mlx-lm has no architecture '../llama'"),
     ],
 )
-def test_a_model_that_cannot_be_run(models: Path, config: object, word: str) -> None:
+def test_an_unknown_architecture_is_a_fault(models: Path, config: object, word: str) -> None:
     add_model(models / "a", config)
     assert fault(Catalog(ModelsConfig())) == word
 
 
-def test_a_model_with_code_of_its_own_is_left_to_the_engine(models: Path) -> None:
+def test_a_model_with_its_own_code_is_left_to_the_engine(models: Path) -> None:
     add_model(models / "a", {"model_type": "mine", "model_file": "mine.py"})
     assert Catalog(ModelsConfig()).resolve("a").architecture == "mine"
 
@@ -171,13 +171,19 @@ def test_a_model_with_code_of_its_own_is_left_to_the_engine(models: Path) -> Non
     ("files", "word"),
     [
         (["README.md"], "it has no config.json"),
-        (["q4.gguf"], "not an MLX model: make one of it with `mlxctl import …/q4.gguf`"),
-        (["config.json", "pytorch_model.bin"], "not an MLX model: its weights are PyTorch's"),
-        (["config.json", "consolidated.safetensors"], "it has no weights: no model*.safetensors"),
-        (["adapters.safetensors", "config.json"], "it is an adapter, and belongs into the"),
+        (["q4.gguf"], "not an MLX model: convert it with `mlxctl import …/q4.gguf`"),
+        (
+            ["config.json", "pytorch_model.bin"],
+            "not an MLX model: it has PyTorch weights, not safetensors",
+        ),
+        (["config.json", "consolidated.safetensors"], "it has no weights (model*.safetensors)"),
+        (
+            ["adapters.safetensors", "config.json"],
+            "it is an adapter: move it to the adapters directory",
+        ),
     ],
 )
-def test_something_else_in_the_models_directory_is_told(
+def test_anything_else_in_the_models_directory_is_listed_as_broken(
     models: Path, files: list[str], word: str
 ) -> None:
     (models / "a").mkdir(parents=True)
@@ -186,7 +192,7 @@ def test_something_else_in_the_models_directory_is_told(
     assert fault(Catalog(ModelsConfig())).startswith(word)
 
 
-def test_something_else_is_of_no_interest_in_folders_for_other_things(
+def test_strays_in_other_directories_are_not_listed(
     models: Path, hub_cache: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "mine"
@@ -202,7 +208,7 @@ def test_something_else_is_of_no_interest_in_folders_for_other_things(
         catalog.resolve("bert")
 
 
-def test_a_whole_model_of_the_same_name_is_preferred(models: Path, hub_cache: Path) -> None:
+def test_a_usable_model_of_the_same_name_is_preferred(models: Path, hub_cache: Path) -> None:
     cut_short(add_model(models / "owner" / "a") / "model.safetensors")
     whole = add_to_cache(hub_cache, "owner/a")
     catalog = Catalog(ModelsConfig())
@@ -212,7 +218,7 @@ def test_a_whole_model_of_the_same_name_is_preferred(models: Path, hub_cache: Pa
 
 
 @pytest.mark.parametrize("remembered", [False, True])
-def test_damage_and_repair_are_seen_at_the_next_question(models: Path, remembered: bool) -> None:
+def test_damage_and_repair_are_noticed_at_once(models: Path, remembered: bool) -> None:
     folder = add_model(models / "a", parts=3)
     catalog = Catalog(ModelsConfig())
 
@@ -234,7 +240,7 @@ def test_damage_and_repair_are_seen_at_the_next_question(models: Path, remembere
     assert "its config.json is not a JSON object" in fault(catalog)
 
 
-def test_what_is_unchanged_is_read_once(models: Path) -> None:
+def test_an_unchanged_folder_is_read_once(models: Path) -> None:
     folder = add_model(models / "a")
     settle(models, folder, *folder.iterdir())
     catalog = Catalog(ModelsConfig())
@@ -243,7 +249,7 @@ def test_what_is_unchanged_is_read_once(models: Path) -> None:
     assert catalog.resolve("a") == entry
 
 
-def test_what_changed_just_now_is_read_again(models: Path) -> None:
+def test_a_folder_that_changed_just_now_is_read_again(models: Path) -> None:
     folder = add_model(models / "a")
     catalog = Catalog(ModelsConfig())
     catalog.resolve("a")

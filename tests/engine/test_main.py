@@ -1,4 +1,4 @@
-"""Weights read before they are asked for; what the system has in its cache only Linux tells."""
+"""Reading weights ahead; only Linux can say what its file cache holds."""
 
 import ctypes
 import mmap
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.engine.read_ahead import reading_ahead
+from mlxd.engine.__main__ import reading_ahead
 
 BYTES = 40 * 1024 * 1024
 
@@ -41,7 +41,7 @@ def test_it_ends_with_the_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [None, Path("/no/such/folder")])
-def test_nothing_to_read_is_no_error(folder: Path | None) -> None:
+def test_a_missing_folder_is_no_error(folder: Path | None) -> None:
     with reading_ahead(folder):
         pass
 

@@ -1,11 +1,11 @@
-"""The times of a request's parts."""
+"""How long the parts of a request take."""
 
 import asyncio
 
 import pytest
 
 from mlxd.messages import ChoiceEvent, Delta, Finished, PrefillProgress, Started, Usage
-from mlxd.pool.timing import Timing
+from mlxd.pool.request import Timing
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 PREFILL: list[ChoiceEvent] = [(0, PrefillProgress(1, 2, 5))]
@@ -33,20 +33,22 @@ async def test_the_parts_of_an_answer(clock: list[float]) -> None:
     assert (timing.queue, timing.prefill, timing.decode) == (1, 2, 4)
 
 
-async def test_an_answer_that_came_at_once_took_no_time_that_is_known(clock: list[float]) -> None:
+async def test_the_decode_time_of_an_answer_that_came_at_once_is_unknown(
+    clock: list[float],
+) -> None:
     timing = Timing()
     await run(timing, clock, (103, [*STARTED, *PIECE, *END]))
     assert (timing.queue, timing.prefill, timing.decode) == (3, 0, None)
 
 
-async def test_what_did_not_happen_is_not_known(clock: list[float]) -> None:
+async def test_times_are_unknown_before_they_are_measured(clock: list[float]) -> None:
     timing = Timing()
     assert (timing.queue, timing.prefill, timing.decode) == (None, None, None)
 
 
-async def test_the_second_try_counts(clock: list[float]) -> None:
+async def test_only_the_last_try_counts(clock: list[float]) -> None:
     timing = Timing()
     await run(timing, clock, (101, STARTED), (102, PIECE))
-    timing.again()
+    timing.restart()
     await run(timing, clock, (105, STARTED), (106, PIECE), (109, END))
     assert (timing.queue, timing.prefill, timing.decode) == (5, 1, 3)

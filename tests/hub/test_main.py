@@ -1,4 +1,4 @@
-"""The process that the daemon runs: its last line, and its end."""
+"""The process that the daemon runs: its last line, and how it exits."""
 
 import ast
 import os
@@ -29,40 +29,40 @@ def running(pull: Puller) -> Iterator[subprocess.Popen[bytes]]:
         yield process
 
 
-def last_words(process: subprocess.Popen[bytes]) -> object:
+def last_report(process: subprocess.Popen[bytes]) -> object:
     assert process.stdout is not None
     return decode_line(process.stdout.readlines()[-1])
 
 
-def test_its_last_line_is_the_result(pull: Puller) -> None:
+def test_the_last_line_is_the_result(pull: Puller) -> None:
     with running(pull) as process:
-        done = last_words(process)
+        done = last_report(process)
     assert isinstance(done, Downloaded)
     assert contents(Path(done.path)) == TINY
 
 
-def test_it_ends_when_the_daemon_does_and_loses_nothing(pull: Puller, hub: FakeHub) -> None:
+def test_it_exits_with_the_daemon_and_loses_nothing(pull: Puller, hub: FakeHub) -> None:
     hub.fails("model.safetensors", Hold(after=100_000))
     with running(pull) as process:
         assert process.stdin is not None
-        wait_until(lambda: pull.staging().size_bytes() > 100_000, "it has come so far")
+        wait_until(lambda: pull.staging().size_bytes() > 100_000, "100,000 bytes have come")
         process.stdin.close()
         assert process.wait(DEADLINE) == 0
     assert pull().bytes_fetched == len(WEIGHTS) - 100_000
 
 
-def test_a_second_one_waits_until_the_first_is_gone(pull: Puller, hub: FakeHub) -> None:
+def test_a_second_process_resumes_once_the_first_is_gone(pull: Puller, hub: FakeHub) -> None:
     hub.fails("model.safetensors", Hold(after=100_000))
     with running(pull) as first:
-        wait_until(lambda: pull.staging().size_bytes() > 100_000, "it has come so far")
+        wait_until(lambda: pull.staging().size_bytes() > 100_000, "100,000 bytes have come")
         with running(pull) as second:
             first.kill()
-            assert isinstance(last_words(second), Downloaded)
+            assert isinstance(last_report(second), Downloaded)
     assert hub.sent["model.safetensors"] == len(WEIGHTS)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is full")
-def test_a_full_disk_is_told_in_one_line(pull: Puller, hub: FakeHub) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_reported_in_one_line(pull: Puller, hub: FakeHub) -> None:
     hub.fails("tokenizer.json", Break(1))
     with running(pull) as process:
         wait_until(lambda: any(pull.staging().folder.glob("*.part")), "a part has begun")
@@ -71,15 +71,15 @@ def test_a_full_disk_is_told_in_one_line(pull: Puller, hub: FakeHub) -> None:
     part.unlink()
     part.symlink_to("/dev/full")
     with running(pull) as process:
-        failed = last_words(process)
+        failed = last_report(process)
     assert failed == DownloadFailed(
-        kind="failed",
-        message=f"the disk of {pull.models_dir} is full: make room and go on with "
+        code="pull_failed",
+        message=f"the disk of {pull.models_dir} is full: free some space, then resume with "
         "`mlxctl pull acme/tiny`",
     )
 
 
-def test_no_other_code_imports_the_hubs_package() -> None:
+def test_only_this_room_imports_huggingface_hub() -> None:
     root = Path(mlxd.__file__).parent
     importers = {
         str(file.relative_to(root).parts[0])

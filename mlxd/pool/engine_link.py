@@ -1,0 +1,262 @@
+"""The link to an engine: what the daemon asks of it, and what it sends.
+
+A link has one state. In `SPARE` the engine waits for a model, in `LOADING` it loads one, in `READY`
+it answers requests. In `ENDING` it is asked for nothing more: it was stopped, reported a fatal
+error, sent what cannot be read, or closed its socket. Its requests fail when the process has ended,
+which tells why.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import cast
+
+import msgspec
+
+from mlxd.errors import EngineDied
+from mlxd.messages import (
+    PROTOCOL_VERSION,
+    Abort,
+    DaemonMessage,
+    EngineMessage,
+    Event,
+    Failed,
+    Fatal,
+    Finished,
+    FrameSplitter,
+    Generate,
+    GenerateRequest,
+    Hello,
+    Load,
+    LoadProgress,
+    Ping,
+    Pong,
+    Ready,
+    Shutdown,
+    Warm,
+    decode_engine_frame,
+    encode_frame,
+)
+from mlxd.pool.engine_request import EngineRequest
+from mlxd.pool.watchdog import Prefill, Watchdog
+
+STOP_GRACE = 5.0
+_REFRESH_SECONDS = 1.0
+
+
+class LinkState(Enum):
+    """How far an engine is."""
+
+    SPARE = auto()
+    LOADING = auto()
+    READY = auto()
+    ENDING = auto()
+
+
+class EngineLink(asyncio.Protocol):
+    """The daemon's end of the socket to one engine, whose process `kill` ends.
+
+    `memory_bytes`, `device_memory_bytes` and `tokens_per_second` are what the engine last reported;
+    `on_figures` is called when it answers a ping with them. `heard_at` is the loop's time when the
+    engine last sent something, or got work after it had none. `cause` says why the state is
+    `ENDING`, if that is known before the process has ended. `closed` is done when the socket is.
+    """
+
+    def __init__(self, kill: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.name = "spare"
+        self.state = LinkState.SPARE
+        self.cause: str | None = None
+        self.memory_bytes = self.device_memory_bytes = 0
+        self.tokens_per_second = 0.0
+        self.on_figures: Callable[[], None] = _nothing
+        self.heard_at = loop.time()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._kill_process = kill
+        self._splitter = FrameSplitter()
+        self._report: Callable[[float], None] = _nothing
+        self._loaded: asyncio.Future[None] = loop.create_future()
+        self._prefill = Prefill(0)
+        self._watchdog = Watchdog(self, 0, self._prefill)
+        self._requests: dict[int, EngineRequest] = {}
+        self._last_id = 0
+        self._pongs: list[asyncio.Future[None]] = []
+        self._refreshed_at = 0.0
+
+    async def load(
+        self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float
+    ) -> None:
+        """Return when the engine has loaded a model; see `EngineProcess.load`.
+
+        Raises:
+            EngineDied: the process has ended.
+        """
+        self.name, self._report = name, report
+        self.heard_at = asyncio.get_running_loop().time()
+        self._prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
+        self._watchdog = Watchdog(self, hang_timeout, self._prefill)
+        if self.alive:
+            self.state = LinkState.LOADING
+            self._send(load)
+            self._watchdog.wake()
+        await asyncio.shield(self._loaded)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> EngineRequest:
+        """Start a request, one sequence for each of its choices.
+
+        Raises:
+            EngineDied: the engine has ended, or is about to.
+        """
+        self._check_alive()
+        ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
+        self._last_id += len(requests)
+        engine_request = EngineRequest(ids, lambda sequence: self._send(Abort(sequence)))
+        if not self._requests:
+            self.heard_at = asyncio.get_running_loop().time()
+        for sequence, request in zip(ids, requests, strict=True):
+            self._requests[sequence] = engine_request
+            self._send(Generate(sequence, request))
+        self._watchdog.wake()
+        return engine_request
+
+    async def ping(self, seconds: float) -> None:
+        """Wait until the engine's loop has turned, which also refreshes what it reports.
+
+        Raises:
+            EngineDied: the engine has ended, or is about to.
+            TimeoutError: it does not answer in `seconds`.
+        """
+        self._check_alive()
+        pong = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        self._send(Ping())
+        async with asyncio.timeout(seconds):
+            await pong
+
+    def refresh(self) -> None:
+        """Ask for what the engine reports without waiting for it, at most once a second."""
+        now = asyncio.get_running_loop().time()
+        if now - self._refreshed_at > _REFRESH_SECONDS:
+            self._refreshed_at = now
+            self._send(Ping())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine can be asked for something; False is the beginning of its end."""
+        return self.state is not LinkState.ENDING
+
+    @property
+    def loading(self) -> bool:
+        """Whether the engine is loading its model."""
+        return self.state is LinkState.LOADING
+
+    @property
+    def requests(self) -> int:
+        """How many sequences are in flight."""
+        return len(self._requests)
+
+    def shut_down(self) -> None:
+        """Tell the engine to exit."""
+        self._send(Shutdown())
+        self.end("the engine was stopped")
+        self._transport.close()
+
+    def kill(self, cause: str) -> None:
+        """Kill the process, because of `cause`."""
+        self.end(cause)
+        self._kill_process()
+
+    def end(self, cause: str | None = None) -> None:
+        """Ask for nothing more, and kill a process that does not exit soon by itself."""
+        self.cause = self.cause or cause
+        if self.alive:
+            self.state = LinkState.ENDING
+            asyncio.get_running_loop().call_later(STOP_GRACE, self._kill_process)
+
+    def fail(self, cause: str) -> None:
+        """Fail everything that waits for the engine: its process has ended, because of `cause`."""
+        self.end(cause)
+        self._watchdog.sleep()
+        self._transport.close()
+        error = EngineDied(cause)
+        for request in self._requests.values():
+            request.end(error)
+        self._requests.clear()
+        for waiting in (self._loaded, *self._pongs):
+            if not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()  # nobody else retrieves that of a cancelled load
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport, which the socket is written to with."""
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the engine has sent."""
+        try:
+            for payload in self._splitter.feed(data):
+                self._receive(decode_engine_frame(payload))
+        except (ValueError, msgspec.DecodeError) as error:
+            self.kill(f"the engine sent a message that cannot be read: {error}")
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """Expect the process to exit, which is what usually closes the socket."""
+        self.end()
+        self.closed.set_result(None)
+
+    def _receive(self, messages: list[EngineMessage]) -> None:
+        now = asyncio.get_running_loop().time()
+        silence, self.heard_at = now - self.heard_at, now
+        for message in messages:
+            match message:
+                case Hello() if message.protocol_version != PROTOCOL_VERSION:
+                    self.kill(
+                        f"the engine speaks protocol {message.protocol_version}, the daemon "
+                        f"{PROTOCOL_VERSION}: restart the daemon"
+                    )
+                case Warm():
+                    self.memory_bytes = message.memory_bytes
+                case LoadProgress():
+                    self._report(message.fraction)
+                case Ready() if self.loading:
+                    self.state = LinkState.READY
+                    self.memory_bytes = message.memory_bytes
+                    self.device_memory_bytes = message.device_memory_bytes
+                    self._loaded.set_result(None)
+                case Pong():
+                    self._take_pong(message)
+                case Fatal():
+                    self.end(message.message)
+                case Hello() | Ready():
+                    pass
+                case event:
+                    self._prefill.note(event, silence)
+                    self._hand_out(event)
+
+    def _take_pong(self, message: Pong) -> None:
+        self.memory_bytes = message.memory_bytes
+        self.tokens_per_second = message.tokens_per_second
+        self.on_figures()
+        for pong in self._pongs:
+            if not pong.done():
+                pong.set_result(None)
+        self._pongs.clear()
+
+    def _hand_out(self, event: Event) -> None:
+        terminal = isinstance(event, Finished | Failed)
+        request = self._requests.pop(event.id, None) if terminal else self._requests.get(event.id)
+        if request is not None:
+            request.take(event)
+
+    def _check_alive(self) -> None:
+        if not self.alive:
+            raise EngineDied(self.cause or "the engine process has closed its socket")
+
+    def _send(self, message: DaemonMessage) -> None:
+        if self.alive:
+            self._transport.write(encode_frame([message]))
+
+
+def _nothing(*_: object) -> None:
+    pass

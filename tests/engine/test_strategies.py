@@ -1,0 +1,89 @@
+"""The two ways to compute sequences, which a scheduler uses alike."""
+
+from pathlib import Path
+
+import pytest
+
+from mlxd.engine.loader import LoadedModel
+from mlxd.engine.output import Output
+from mlxd.engine.preprocessing import Prepared
+from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.sampling import Row
+from mlxd.engine.sequence import Sequence
+from mlxd.engine.stats import Speed
+from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
+from mlxd.messages import (
+    Delta,
+    Draft,
+    Event,
+    Finished,
+    Generate,
+    Load,
+    PrefillProgress,
+    Sampling,
+    Usage,
+)
+from tests.support.scheduler_bench import ask
+
+PROMPT = "p" * 30
+
+
+@pytest.fixture
+def prompt_cache() -> PromptCache:
+    return PromptCache(10_000_000)
+
+
+@pytest.fixture(params=["batch", "speculation"])
+def strategy(
+    request: pytest.FixtureRequest, loaded: LoadedModel, prompt_cache: PromptCache
+) -> Strategy:
+    if request.param == "speculation":
+        return SpeculationStrategy(loaded, prompt_cache, Speed())
+    return BatchStrategy(loaded, Load("unused"), prompt_cache, Speed(), lambda prompt: False)
+
+
+@pytest.fixture
+def sequence(loaded: LoadedModel, tiny_model: Path) -> Sequence:
+    """A sequence of 30 tokens, the answer of which has 5."""
+    tokens = list(PROMPT.encode())
+    request = ask(PROMPT, draft=Draft(str(tiny_model), 2))
+    return Sequence(
+        Prepared(Generate(1, request), tokens),
+        Row(Sampling(), seed=0, prompt_tokens=len(tokens)),
+        Output(1, loaded.tokenizer, []),
+        lambda token: bytes([token]),
+        cached_tokens=0,
+        max_tokens=5,
+    )
+
+
+def test_a_sequence_leaves_with_its_terminal_event(strategy: Strategy, sequence: Sequence) -> None:
+    strategy.start(sequence, None)
+    events: list[Event] = []
+    while not any(isinstance(event, Finished) for event in events):
+        assert len(strategy) == 1
+        events += strategy.step(2048)
+    assert len(strategy) == 0
+    assert events[-1] == Finished(1, "length", Usage(30, 0, 5))
+    assert len("".join(event.text for event in events if isinstance(event, Delta))) == 5
+    assert strategy.step(2048) == []
+
+
+def test_each_step_reads_as_much_of_a_prompt_as_its_argument_says(
+    strategy: Strategy, sequence: Sequence
+) -> None:
+    strategy.start(sequence, None)
+    events = [event for size in (4, 8, 2) for event in strategy.step(size)]
+    assert events == [PrefillProgress(1, done, 30) for done in (4, 12, 14)]
+
+
+def test_what_was_computed_of_an_answer_is_kept(
+    strategy: Strategy, sequence: Sequence, prompt_cache: PromptCache
+) -> None:
+    strategy.start(sequence, None)
+    while not strategy.step(2048):
+        pass
+    strategy.take_out(sequence)
+    assert len(strategy) == 0
+    _, kept = prompt_cache.fetch(sequence.prompt)
+    assert kept == 29

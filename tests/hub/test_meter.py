@@ -1,0 +1,47 @@
+"""Progress is reported at every change of phase, and else a few times a second."""
+
+import pytest
+
+from mlxd.hub import meter
+from mlxd.hub.meter import Meter
+from mlxd.hub.protocol import DownloadProgress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_progress_is_reported_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(meter, "time", clock)
+    reports: list[DownloadProgress] = []
+    metered = Meter(reports.append)
+    metered.plan(100, 1000)
+    metered.enter("downloading", "config.json")
+    for _ in range(50):
+        metered.add(10)
+        clock.now += 0.1
+    assert [report.bytes_done for report in reports[:3]] == [100, 140, 170]
+    assert 10 < len(reports) < 25
+    assert metered.fetched == 500
+
+
+def test_a_change_of_phase_is_reported_once() -> None:
+    reports: list[DownloadProgress] = []
+    metered = Meter(reports.append)
+    for phase in ("asking", "asking", "retrying", "retrying"):
+        metered.enter(phase)
+    assert [report.phase for report in reports] == ["asking", "retrying"]
+
+
+def test_discarded_bytes_count_as_fetched_but_not_as_done() -> None:
+    reports: list[DownloadProgress] = []
+    metered = Meter(reports.append)
+    metered.add(10)
+    metered.discard(10)
+    metered.enter("verifying")
+    assert (metered.fetched, reports[-1].bytes_done) == (10, 0)
