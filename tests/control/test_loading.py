@@ -102,7 +102,7 @@ async def test_where_both_do_not_fit_requests_for_the_default_wait_for_the_new_o
         answer = d.pool.submit(d.entry(), text("la"))
         await first_delta(answer)
         using = d.loading.use("b")
-        await until(lambda: d.pool.admission.awaited(d.pool.model(d.entry("b"))))
+        await until(lambda: d.pool.admission.has_waiters(d.pool.model(d.entry("b"))))
         waiting = [asyncio.create_task(d.selection.settled_model(n)) for n in (None, "")]
         loading = d.loading.load(None, None)
         assert (await d.selection.settled_model("a")).id == "a"  # which is not held
@@ -132,7 +132,7 @@ async def test_requests_go_on_with_the_old_default_where_the_new_one_cannot_be_l
         answer = d.pool.submit(d.entry(), text("la"))
         await first_delta(answer)
         using = d.loading.use("broken")
-        await until(lambda: d.pool.admission.awaited(d.pool.model(d.entry("broken"))))
+        await until(lambda: d.pool.admission.has_waiters(d.pool.model(d.entry("broken"))))
         waiting = asyncio.create_task(d.selection.settled_model(None))
         await answer.aclose()
         with pytest.raises(LoadFailed):

@@ -5,20 +5,23 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlxd.control.pulls import PullsControl
 from mlxd.errors import InvalidRequest, PullRefused
+from mlxd.hub.protocol import Downloaded, DownloadFailed, DownloadProgress, Report
 from mlxd.hub.pulls import Pulls
 
-PROGRESS = (
-    '{"type":"progress","phase":"downloading","bytes_done":3,"bytes_total":9,'
-    '"bytes_per_second":1.0,"file":"model.safetensors"}'
+PROGRESS = DownloadProgress(
+    phase="downloading",
+    bytes_done=3,
+    bytes_total=9,
+    bytes_per_second=1.0,
+    file="model.safetensors",
 )
-DONE = (
-    '{"type":"done","path":"/m","commit":"c","size_bytes":9,"bytes_fetched":9,"up_to_date":false}'
-)
-REFUSED = '{"type":"failed","kind":"refused","message":"no such model"}'
+DONE = Downloaded(path="/m", commit="c", size_bytes=9, bytes_fetched=9, up_to_date=False)
+REFUSED = DownloadFailed(code="pull_refused", message="no such model")
 WAIT = "sys.stdin.read()"
 
 Make = Callable[..., PullsControl]
@@ -26,10 +29,11 @@ Make = Callable[..., PullsControl]
 
 @pytest.fixture
 async def make(models: Path) -> AsyncIterator[Make]:
-    """Return the control of downloads whose process prints `lines`, and then perhaps waits."""
+    """Return the control of downloads whose process sends `reports`, and then perhaps waits."""
     made: list[Pulls] = []
 
-    def make(*lines: str, end: str = "") -> PullsControl:
+    def make(*reports: Report, end: str = "") -> PullsControl:
+        lines = [msgspec.json.encode(report).decode() for report in reports]
         script = f"import sys\nfor line in {lines}: print(line, flush=True)\n{end}"
         made.append(Pulls(models, 10**9, (sys.executable, "-c", script)))
         return PullsControl(made[-1])
