@@ -10,7 +10,7 @@ from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.pidfile import may_be_elsewhere, owner
-from mlxd import config, paths
+from mlxd import config, control_api, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
@@ -37,7 +37,7 @@ def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
     if pid is None and not may_be_elsewhere(settings, kept=service.keeps_sockets):
         return _places(client)
     try:
-        return client.status()
+        return client.call(control_api.STATUS)
     except NotRunning:
         if owner(paths.lock_file()) is None:
             return _places(client)

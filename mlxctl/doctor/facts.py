@@ -18,7 +18,7 @@ from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.pidfile import may_be_elsewhere
 from mlxctl.service.probe import Probe
 from mlxd import config as configuration
-from mlxd import paths, sysctl
+from mlxd import control_api, paths, sysctl
 from mlxd.config import Config
 from mlxd.control_api import ModelListing, PullList, PullStatus, Status
 from mlxd.errors import ConfigError
@@ -107,14 +107,18 @@ def look() -> Facts:
     try:
         pid, last_end = probe.pid(), probe.last_end()
         if pid or may_be_elsewhere(settings, kept=kept):
-            status = client.status()
+            status = client.call(control_api.STATUS)
     except NotRunning:
         silence = "nothing listens on its socket" if pid else None
     except CommandFailed as error:
         silence = error.message
     catalog, models_fault = None, None
     try:
-        catalog = (client.models(), client.pulls().pulls) if status else on_disk()
+        catalog = (
+            (client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls)
+            if status
+            else on_disk()
+        )
     except CommandFailed as error:
         models_fault = error.message
     return Facts(

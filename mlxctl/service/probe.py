@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlxctl.client import Client
+from mlxctl.client import HEALTH, Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
-from mlxd import paths, run_record
+from mlxd import control_api, paths, run_record
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.run_record import RunEnd
@@ -45,14 +45,14 @@ class Probe:
     def status(self) -> Status | None:
         """Return the daemon's status, None if it does not answer."""
         try:
-            return self._client.status()
+            return self._client.call(control_api.STATUS)
         except CommandFailed:
             return None
 
     def listens(self) -> bool:
         """Whether a daemon listens on the socket, even if it is slow to answer."""
         try:
-            self._client.status()
+            self._client.call(control_api.STATUS)
         except NotRunning:
             return False
         except CommandFailed:
@@ -62,8 +62,8 @@ class Probe:
     def answer_of(self, pid: int) -> Status | None:
         """Return the status of the daemon `pid`, None until it answers and is healthy."""
         try:
-            self._client.health()
-            status = self._client.status()
+            self._client.call(HEALTH)
+            status = self._client.call(control_api.STATUS)
         except (NotRunning, NoAnswer, RefusedByDaemon):
             return None
         return status if status.pid == pid else None
@@ -77,7 +77,7 @@ class Probe:
         """Return the status of the daemon `pid` once it answers, None if it ends instead."""
         for _ in until(START_SECONDS):
             try:
-                return self._client.status()
+                return self._client.call(control_api.STATUS)
             except (NotRunning, NoAnswer):
                 if self.pid() != pid:
                     return None

@@ -197,7 +197,7 @@ def test_one_that_is_stopping_is_waited_for_and_told_of(
         refused = mlxctl("use", "tiny")
         assert (refused.returncode, refused.stderr) == (
             1,
-            "mlxctl: the daemon is stopping: ask again once it has started\n",
+            "mlxctl: the daemon is stopping; try again once it has restarted\n",
         )
 
         starting, stopping = begin("start"), begin("stop")
