@@ -8,7 +8,6 @@ from mlx_lm.utils import load_tokenizer
 
 from mlxd.errors import InvalidRequest
 from mlxd.gguf.importer import import_gguf
-from mlxd.gguf.metadata import Metadata
 from mlxd.gguf.tokenizer import build_tokenizer
 from tests.support.gguf_files import (
     DATA,
@@ -100,7 +99,7 @@ def test_all_end_tokens_are_found() -> None:
     metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
     tokens = vocabulary("byte_level")["tokens"]
 
-    built = build_tokenizer(Metadata(metadata), "llama")
+    built = build_tokenizer(metadata, "llama")
 
     assert [tokens[index] for index in built.eos_ids] == ["<|im_end|>", "<|endoftext|>"]
 
@@ -113,7 +112,9 @@ def test_all_end_tokens_are_found() -> None:
         ("eos_token_id", 10_000, "tokenizer.ggml.eos_token_id is 10000; a token below 498"),
         ("token_type", [1, 1], "tokenizer.ggml.token_type is a list of 2 values; one value for"),
         ("merges", ["a b c"], "tokenizer.ggml.merges has 'a b c', which is not a token"),
-        ("merges", "a b", "tokenizer.ggml.merges is 'a b'; a list of strings"),
+        ("merges", [], "tokenizer.ggml.merges is a list of 0 values; one or more"),
+        ("merges", "a b", "the keys tokenizer.* of the file are not valid: Expected `array`, got"),
+        ("eos_token_id", -1, "the keys tokenizer.* of the file are not valid: Expected `int` >= 0"),
     ],
 )
 def test_an_unsupported_value_is_named(key: str, value: object, message: str) -> None:
@@ -121,6 +122,6 @@ def test_an_unsupported_value_is_named(key: str, value: object, message: str) ->
     metadata[f"tokenizer.ggml.{key}"] = value
 
     with pytest.raises(InvalidRequest) as error:
-        build_tokenizer(Metadata(metadata), "llama")
+        build_tokenizer(metadata, "llama")
 
     assert error.value.message.startswith(message)
