@@ -6,6 +6,7 @@ classes of mlx_lm for what they become.
 
 import math
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -39,11 +40,6 @@ _EMBEDDING, _HEAD, _ROPE_DIVISORS = "token_embd.weight", "output.weight", "rope_
 _LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
 
 
-class _GeneralKeys(msgspec.Struct, frozen=True):
-    architecture: str = field(name="general.architecture", default="")
-    parts: int = field(name="split.count", default=1)
-
-
 class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
     """The keys under the architecture's name, such as `llama.block_count`."""
 
@@ -53,8 +49,7 @@ class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
     context: Count = field(name="context_length")
     heads: Count = field(name="attention.head_count")
     kv_heads: Count | None = field(name="attention.head_count_kv", default=None)
-    key_dim: Count | None = field(name="attention.key_length", default=None)
-    value_dim: Count | None = field(name="attention.value_length", default=None)
+    key_length: Count | None = field(name="attention.key_length", default=None)
     norm_epsilon: float = field(name="attention.layer_norm_rms_epsilon")
     rope_dim: Count | None = field(name="rope.dimension_count", default=None)
     rope_theta: float = field(name="rope.freq_base", default=10000.0)
@@ -65,7 +60,7 @@ class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def head_dim(self) -> int:
-        return self.key_dim or self.width // self.heads
+        return self.key_length or self.width // self.heads
 
 
 class Architecture(msgspec.Struct, frozen=True):
@@ -84,18 +79,21 @@ def read_architecture(file: GGUFFile) -> Architecture:
         InvalidRequest: its architecture, rope scaling, a tensor or a tensor type cannot be
             imported, or keys or tensors are missing.
     """
-    general = read_keys(file.metadata, "", _GeneralKeys)
-    family = _FAMILIES.get(general.architecture)
+    name = str(file.metadata.get("general.architecture", ""))
+    family = _FAMILIES.get(name)
     if family is None:
         raise InvalidRequest(
-            f"the architecture {general.architecture!r} cannot be imported; "
-            f"these can: {', '.join(_FAMILIES)}"
+            f"the architecture {name!r:.60} cannot be imported; these can: {', '.join(_FAMILIES)}"
         )
-    if general.parts > 1:
+    if file.metadata.get("split.count", 1) not in (0, 1):
         raise InvalidRequest("the file is one part of several: merge them with gguf-split first")
-    prefix = f"{general.architecture}."
+    prefix = f"{name}."
     keys = read_keys(file.metadata, prefix, _ModelKeys)
-    _check(keys, prefix)
+    if keys.experts:
+        raise unsupported(f"{prefix}expert_count", keys.experts, "no mixture of experts")
+    if keys.rope_dim not in (None, keys.head_dim):
+        only = f"the width of a head, {keys.head_dim},"
+        raise unsupported(f"{prefix}rope.dimension_count", keys.rope_dim, only)
     embedding = file.tensors.get(_EMBEDDING)
     if embedding is None or embedding.shape.size != 2:
         raise InvalidRequest(f"the file lacks the matrix {_EMBEDDING}")
@@ -121,17 +119,6 @@ def read_architecture(file: GGUFFile) -> Architecture:
         config["rope_scaling"] = scaling
     weights = _weights(file, _expected(keys, family, vocab_size, tied=tied), family)
     return Architecture(family.model_type, vocab_size, config, weights)
-
-
-def _check(keys: _ModelKeys, prefix: str) -> None:
-    if keys.experts:
-        raise unsupported(f"{prefix}expert_count", keys.experts, "no mixture of experts")
-    for key, width in (
-        ("attention.value_length", keys.value_dim),
-        ("rope.dimension_count", keys.rope_dim),
-    ):
-        if width not in (None, keys.head_dim):
-            raise unsupported(prefix + key, width, f"the width of a head, {keys.head_dim},")
 
 
 def _rope_scaling(file: GGUFFile, keys: _ModelKeys, prefix: str) -> dict[str, object] | None:
@@ -176,7 +163,7 @@ def _llama3_divisors(factor: float, head_dim: int, base: float) -> npt.NDArray[n
     return divisors
 
 
-_Expected = Iterator[tuple[str, str, tuple[int, ...]]]
+_Expected: TypeAlias = Iterator[tuple[str, str, tuple[int, ...]]]
 
 
 def _weights(file: GGUFFile, expected: _Expected, family: _Family) -> dict[str, ReaderTensor]:
@@ -201,7 +188,7 @@ def _weights(file: GGUFFile, expected: _Expected, family: _Family) -> dict[str, 
         weights[path] = tensor
     if unclaimed:
         raise InvalidRequest(
-            f"{family.model_type} models have no tensor {min(unclaimed)}: a variant of the "
+            f"{family.model_type} models have no tensor {min(unclaimed)!r:.60}: a variant of the "
             "architecture that cannot be imported"
         )
     return weights

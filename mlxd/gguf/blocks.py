@@ -124,10 +124,7 @@ def _pack(kind: GGMLQuantizationType, blocks: Bytes) -> tuple[mx.array, mx.array
     codes = _values(kind, unit).astype(np.int8).view(np.uint8) + np.uint8(zero)
     words = _bit_stream(codes.reshape(len(blocks), -1), bits).view(np.uint32)
     scales = _half(blocks, 0)
-    if zero:
-        biases = -zero * scales
-    else:
-        biases = _half(blocks, 2)
+    biases = -zero * scales if zero else _half(blocks, 2)
     if start == _K_UNIT:
         codes_of_scales, minimums = quants.Q4_K.get_scale_min(blocks[:, 4:16].copy())
         scales, biases = scales * codes_of_scales, -biases * minimums

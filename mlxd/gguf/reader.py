@@ -92,5 +92,5 @@ def read_keys(metadata: Metadata, prefix: str, kind: type[_Keys]) -> _Keys:
 
 def unsupported(key: str, value: object, allowed: str) -> InvalidRequest:
     """Return the error for a value that cannot be imported; `allowed` says what can."""
-    found = f"a list of {len(value)} values" if isinstance(value, list) else repr(value)
+    found = f"a list of {len(value)} values" if isinstance(value, list) else f"{value!r:.60}"
     return InvalidRequest(f"{key} is {found}; {allowed} can be imported")

@@ -91,7 +91,7 @@ class _Vocabulary(
 
     model: str = ""
     pre: str = ""
-    tokens: list[str]
+    tokens: Annotated[list[str], msgspec.Meta(min_length=1)]
     token_type: list[int]
     scores: list[float] = []
     merges: list[str] = []
@@ -117,15 +117,12 @@ class _Vocabulary(
     def refuse(self, key: str, allowed: str) -> InvalidRequest:
         return unsupported(f"tokenizer.ggml.{key}", getattr(self, key), allowed)
 
-    def check(self) -> None:
-        count = len(self.tokens)
-        if len(self.token_type) != count:
-            raise self.refuse("token_type", f"one value for each of {count} tokens")
-        if len(self.ids) != count:
-            raise self.refuse("tokens", "a list without duplicates")
-        for key in (*_ROLES.values(), *_ENDING_KEYS):
-            if (getattr(self, key) or 0) >= count:
-                raise self.refuse(key, f"a token below {count}")
+    def token(self, key: str) -> str | None:
+        """Return the token that the key names by its id."""
+        index: int | None = getattr(self, key)
+        if index is not None and index >= len(self.tokens):
+            raise self.refuse(key, f"a token below {len(self.tokens)}")
+        return None if index is None else self.tokens[index]
 
 
 def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
@@ -135,7 +132,11 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
         InvalidRequest: its tokenizer or pre-tokenizer cannot be imported, or it is damaged.
     """
     vocabulary = read_keys(metadata, "tokenizer.", _Vocabulary)
-    vocabulary.check()
+    count = len(vocabulary.tokens)
+    if len(vocabulary.token_type) != count:
+        raise vocabulary.refuse("token_type", f"one value for each of {count} tokens")
+    if len(vocabulary.ids) != count:
+        raise vocabulary.refuse("tokens", "a list without duplicates")
     if vocabulary.model not in _BUILDERS:
         raise vocabulary.refuse("model", " or ".join(_BUILDERS))
     if model_type == "qwen2" and _PRE_TOKENIZERS.get(vocabulary.pre) is not _QWEN2:
@@ -146,24 +147,23 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
         tokenizer.add_tokens(
             [AddedToken(token, special=special, normalized=False) for token in vocabulary.of(kind)]
         )
-    tokens, bos_id = vocabulary.tokens, vocabulary.bos_token_id
+    roles = {role: token for role, key in _ROLES.items() if (token := vocabulary.token(key))}
+    bos = roles.get("bos_token")
     if vocabulary.add_bos_token is not None:
         begins = vocabulary.add_bos_token
-    if begins and bos_id is not None:
-        bos = tokens[bos_id]
+    if begins and bos:
         tokenizer.post_processor = processors.TemplateProcessing(
-            single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, bos_id)]
+            single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, vocabulary.ids[bos])]
         )
-    roles = {role: getattr(vocabulary, key) for role, key in _ROLES.items()}
     return ImportedTokenizer(
         tokenizer=tokenizer,
         config={
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
-            **{role: tokens[index] for role, index in roles.items() if index is not None},
+            **roles,
         },
         chat_template=vocabulary.chat_template,
-        bos_id=bos_id,
+        bos_id=vocabulary.bos_token_id,
         eos_ids=_eos_ids(vocabulary),
     )
 
@@ -196,12 +196,11 @@ def _byte_level(vocabulary: _Vocabulary) -> tuple[Tokenizer, bool]:
 def _sentence_piece(vocabulary: _Vocabulary) -> tuple[Tokenizer, bool]:
     if len(vocabulary.scores) != len(vocabulary.tokens):
         raise vocabulary.refuse("scores", f"one value for each of {len(vocabulary.tokens)} tokens")
-    unknown = vocabulary.tokens[vocabulary.unknown_token_id or 0]
     tokenizer = Tokenizer(
         models.BPE(
             vocab=vocabulary.ids,
             merges=_merges_of_scores(vocabulary),
-            unk_token=unknown,
+            unk_token=vocabulary.token("unknown_token_id") or vocabulary.tokens[0],
             fuse_unk=True,
             byte_fallback=True,
         )
@@ -236,9 +235,9 @@ _BUILDERS: dict[str, Callable[[_Vocabulary], tuple[Tokenizer, bool]]] = {
 
 def _eos_ids(vocabulary: _Vocabulary) -> list[int]:
     controls = vocabulary.of(TokenType.CONTROL)
-    named = [getattr(vocabulary, key) for key in _ENDING_KEYS]
-    known = [vocabulary.ids[token] for token in _ENDINGS if token in controls]
-    found = [index for index in named + known if index is not None]
+    named = [vocabulary.token(key) for key in _ENDING_KEYS]
+    known = [token for token in _ENDINGS if token in controls]
+    found = [vocabulary.ids[token] for token in named + known if token is not None]
     if not found:
         raise InvalidRequest("the file lacks the key tokenizer.ggml.eos_token_id")
     return list(dict.fromkeys(found))

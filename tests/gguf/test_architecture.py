@@ -75,7 +75,7 @@ def test_rope_scaling_is_kept(
             "the architecture 'mamba' cannot be imported; these can: llama, mistral, qwen2, qwen3",
         ),
         ({"llama.block_count": 3}, "the file lacks the tensor blk.2.attn_norm.weight"),
-        ({"llama.block_count": 1}, "llama models have no tensor blk.1.attn_k.weight"),
+        ({"llama.block_count": 1}, "llama models have no tensor 'blk.1.attn_k.weight': a variant"),
         ({"llama.block_count": None}, "the keys llama.* of the file are not valid: Object missing"),
         (
             {"llama.block_count": "two"},
@@ -91,6 +91,7 @@ def test_rope_scaling_is_kept(
             {"tokenizer.ggml.tokens": ["a"], "tokenizer.ggml.merges": []},
             "tokenizer.ggml.token_type is a list of 498 values; one value for each of 1 tokens",
         ),
+        ({"general.architecture": "a\n" * 99}, "the architecture 'a\\na\\n"),
         ({"split.count": 2}, "the file is one part of several"),
         ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model is 'bert'; gpt2 or llama"),
     ],
@@ -122,9 +123,9 @@ def test_unsupported_tensors_are_named(tmp_path: Path) -> None:
         tensor_type=TensorType.TQ2_0,
     )
 
-    with pytest.raises(InvalidRequest, match=r"have no tensor blk\.0\.x"):
+    with pytest.raises(InvalidRequest, match=r"have no tensor 'blk\.0\.x'"):
         import_gguf(empty, tmp_path / "models")
-    with pytest.raises(InvalidRequest, match=r"have no tensor blk\.0\.ffn_sub_norm"):
+    with pytest.raises(InvalidRequest, match=r"have no tensor 'blk\.0\.ffn_sub_norm'"):
         import_gguf(variant, tmp_path / "models")
     with pytest.raises(
         InvalidRequest, match=r"rope_freqs\.weight is not the rope scaling of Llama"
