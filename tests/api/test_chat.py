@@ -124,7 +124,7 @@ def test_templates_get_the_fields_that_they_know_and_no_others():
         (
             [{"role": "wizard", "content": "x"}],
             "messages[0].role",
-            'one of "system", "developer", "user"',
+            'expected "system" or "developer" or "user" or',
         ),
         ([USER, {"role": "user"}], "messages[1].content", "missing"),
         ([{"role": "user", "content": None}], "messages[0].content", "a list, got null"),
@@ -136,7 +136,7 @@ def test_templates_get_the_fields_that_they_know_and_no_others():
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
             "messages[0].content[0].type",
-            'only "text" is supported',
+            'expected "text"',
         ),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text", "miss"),
         (["hello"], "messages[0]", "expected an object, got a string"),
