@@ -13,7 +13,7 @@ from mlxd.api.conversation import (
     for_template,
     tool_use,
 )
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
 from mlxd.api.fields import CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
@@ -25,46 +25,42 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     """The body of a chat request."""
 
     messages: Annotated[list[Message], Meta(min_length=1, description="The conversation so far.")]
-    tools: Annotated[
-        list[Tool] | None, Meta(description="The functions that the model may call.")
-    ] = None
+    tools: Annotated[list[Tool] | None, doc("The functions that the model may call.")] = None
     tool_choice: Annotated[
         ToolChoice | None,
-        Meta(
-            description="Whether the model may (`auto`), must (`required`) or must not (`none`) "
+        doc(
+            "Whether the model may (`auto`), must (`required`) or must not (`none`) "
             "call a function, or which one it must call."
         ),
     ] = None
     parallel_tool_calls: Annotated[
-        bool | None, Meta(description="Whether one answer may contain several function calls.")
+        bool | None, doc("Whether one answer may contain several function calls.")
     ] = None
     response_format: Annotated[
-        ResponseFormat | None, Meta(description="The format that the answer must have.")
+        ResponseFormat | None, doc("The format that the answer must have.")
     ] = None
     chat_template: Annotated[
-        str | None, Meta(description="A Jinja template to use instead of the model's own.")
+        str | None, doc("A Jinja template to use instead of the model's own.")
     ] = None
     chat_template_args: Annotated[
-        dict[str, Any] | None, Meta(description="Arguments for the chat template.")
+        dict[str, Any] | None, doc("Arguments for the chat template.")
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None,
-        Meta(description="The same as `chat_template_args`, over which it takes precedence."),
+        doc("The same as `chat_template_args`, over which it takes precedence."),
     ] = None
     use_default_chat_template: Annotated[
-        bool | None, Meta(description="Use a generic template if the model has none.")
+        bool | None, doc("Use a generic template if the model has none.")
     ] = None
     role_mapping: Annotated[
         dict[str, str] | None,
-        Meta(description="A prefix for the messages of each role, instead of a chat template."),
+        doc("A prefix for the messages of each role, instead of a chat template."),
     ] = None
     reasoning_effort: Annotated[
-        str | None,
-        Meta(description="Passed to the chat template. `none` turns reasoning off."),
+        str | None, doc("Passed to the chat template. `none` turns reasoning off.")
     ] = None
     enable_thinking: Annotated[
-        bool | None,
-        Meta(description="Passed to the chat template, where it turns reasoning on or off."),
+        bool | None, doc("Passed to the chat template, where it turns reasoning on or off.")
     ] = None
     audio: Annotated[Nothing, NOT_SUPPORTED] = None
     function_call: Annotated[Literal["none", "auto"] | None, NOT_SUPPORTED] = None
@@ -74,13 +70,9 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     verbosity: Annotated[Literal["medium"] | None, NOT_SUPPORTED] = None
     web_search_options: Annotated[Nothing, NOT_SUPPORTED] = None
 
-    def check(self) -> None:
-        """Check what the types cannot say.
-
-        Raises:
-            InvalidRequest: names the field at fault.
-        """
-        super().check()
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        super().__post_init__()
         check_messages(self.messages)
         check_free_form(self.chat_template_args, "chat_template_args")
         check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
@@ -136,6 +128,4 @@ def decode_body(data: bytes) -> ChatBody:
         InvalidRequest: a malformed body, or a bad value.
         UnsupportedParameter: a field that cannot be honoured.
     """
-    body = decode(data, ChatBody)
-    body.check()
-    return body
+    return decode(data, ChatBody)

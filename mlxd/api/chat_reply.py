@@ -4,9 +4,10 @@ import secrets
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from mlxd import messages
+from mlxd.api.decode import doc
 from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Event, Finished, Reasoning, TopLogprob
 
@@ -56,11 +57,9 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer. `reasoning` is another name for `reasoning_content`."""
 
     role: Literal["assistant"]
-    content: Annotated[str | None, Meta(description="Null if the model only calls functions.")]
+    content: Annotated[str | None, doc("Null if the model only calls functions.")]
     refusal: None = None
-    reasoning_content: Annotated[
-        str | UnsetType, Meta(description="The reasoning before the answer.")
-    ] = UNSET
+    reasoning_content: Annotated[str | UnsetType, doc("The reasoning before the answer.")] = UNSET
     reasoning: str | UnsetType = UNSET
     tool_calls: list[MessageToolCall] | UnsetType = UNSET
 

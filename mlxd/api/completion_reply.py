@@ -3,8 +3,8 @@
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
+from mlxd.api.decode import doc
 from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
@@ -16,10 +16,10 @@ class CompletionLogprobs(msgspec.Struct, frozen=True):
     token_logprobs: list[float]
     top_logprobs: Annotated[
         list[dict[str, float]] | None,
-        Meta(description="The most likely tokens at each position. Null if none were requested."),
+        doc("The most likely tokens at each position. Null if none were requested."),
     ]
     text_offset: Annotated[
-        list[int], Meta(description="Where each token starts, in characters of the completion.")
+        list[int], doc("Where each token starts, in characters of the completion.")
     ]
 
 

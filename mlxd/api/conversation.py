@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form
+from mlxd.api.decode import check_free_form, doc
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
 
@@ -27,7 +27,7 @@ class CalledFunction(msgspec.Struct, frozen=True):
     """The function that the assistant called."""
 
     name: str
-    arguments: Annotated[str, Meta(description="A JSON object as a string. Empty: no arguments.")]
+    arguments: Annotated[str, doc("A JSON object as a string. Empty: no arguments.")]
 
 
 class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,18 +63,14 @@ class AssistantMessage(
     content: Content | None = None
     name: str | None = None
     tool_calls: list[PastToolCall] | None = None
-    reasoning_content: Annotated[
-        str | None, Meta(description="The reasoning before the answer.")
-    ] = None
-    reasoning: Annotated[str | None, Meta(description="Another name for `reasoning_content`.")] = (
-        None
-    )
+    reasoning_content: Annotated[str | None, doc("The reasoning before the answer.")] = None
+    reasoning: Annotated[str | None, doc("Another name for `reasoning_content`.")] = None
 
 
 class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
     """The result of a function call."""
 
-    tool_call_id: Annotated[str | None, Meta(description="The id of the function call.")] = None
+    tool_call_id: Annotated[str | None, doc("The id of the function call.")] = None
 
 
 class FunctionMessage(_TextMessage, frozen=True, tag="function"):
@@ -95,13 +91,9 @@ class Function(msgspec.Struct, frozen=True, kw_only=True):
     """A function that the model may call."""
 
     name: _FunctionName
-    description: Annotated[str | None, Meta(description="What the function does.")] = None
-    parameters: Annotated[
-        dict[str, Any] | None, Meta(description="The JSON schema of its arguments.")
-    ] = None
-    strict: Annotated[
-        bool | None, Meta(description="Whether the arguments must match the schema.")
-    ] = None
+    description: Annotated[str | None, doc("What the function does.")] = None
+    parameters: Annotated[dict[str, Any] | None, doc("The JSON schema of its arguments.")] = None
+    strict: Annotated[bool | None, doc("Whether the arguments must match the schema.")] = None
 
 
 class Tool(msgspec.Struct, frozen=True):

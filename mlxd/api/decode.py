@@ -27,6 +27,9 @@ Nothing = (
 )
 """The type of most such fields: null, or an empty string, list or object."""
 
+EXACTLY = "x-exactly"
+"""Key in a field's extra JSON schema: the schema that replaces the one of its type."""
+
 _ERROR = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 _TYPES = re.compile(r"`([a-z |]+)`")
@@ -45,9 +48,15 @@ _MAX_LEVELS = 64
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
 
-def doc(text: str) -> Meta:
-    """Return what describes a field in docs/api.md and /openapi.json."""
-    return Meta(description=text)
+def doc(text: str, *kinds: Any) -> Meta:
+    """Return what describes a field in docs/api.md and /openapi.json.
+
+    `kinds` are the types of its values, if the field's own type says too little.
+    """
+    schemas = [msgspec.json.schema(kind) for kind in kinds]
+    return Meta(
+        description=text, extra_json_schema={EXACTLY: {"anyOf": schemas}} if kinds else None
+    )
 
 
 def decode(data: bytes, body_type: type[T]) -> T:

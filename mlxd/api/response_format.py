@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form
+from mlxd.api.decode import check_free_form, doc
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -24,12 +24,12 @@ class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON schema. The other fields do not change the answer."""
 
-    schema: Annotated[dict[str, Any], Meta(description="The JSON schema.")]
-    name: Annotated[str | None, Meta(description="A name for the schema.")] = None
-    description: Annotated[str | None, Meta(description="What the schema is for.")] = None
-    strict: Annotated[
-        bool | None, Meta(description="Has no effect: the answer always matches the schema.")
-    ] = None
+    schema: Annotated[dict[str, Any], doc("The JSON schema.")]
+    name: Annotated[str | None, doc("A name for the schema.")] = None
+    description: Annotated[str | None, doc("What the schema is for.")] = None
+    strict: Annotated[bool | None, doc("Has no effect: the answer always matches the schema.")] = (
+        None
+    )
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
@@ -46,17 +46,13 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
 
     guided_json: Annotated[
         dict[str, Any] | str | None,
-        Meta(description="The answer is JSON that matches this schema (an object or a string)."),
+        doc("The answer is JSON that matches this schema (an object or a string)."),
     ] = None
-    guided_regex: Annotated[
-        str | None, Meta(description="The answer matches this regular expression.")
-    ] = None
-    guided_grammar: Annotated[
-        str | None, Meta(description="The answer matches this Lark grammar.")
-    ] = None
+    guided_regex: Annotated[str | None, doc("The answer matches this regular expression.")] = None
+    guided_grammar: Annotated[str | None, doc("The answer matches this Lark grammar.")] = None
     guided_choice: Annotated[
         Annotated[list[_Choice], Meta(min_length=1)] | None,
-        Meta(description="The answer is one of these strings."),
+        doc("The answer is one of these strings."),
     ] = None
 
     def grammars(self) -> list[Grammar]:

@@ -14,7 +14,7 @@ from mlxd import __version__
 from mlxd.api import chat_reply, completion_reply
 from mlxd.api.chat import ChatBody
 from mlxd.api.completions import CompletionBody
-from mlxd.api.fields import EXACTLY
+from mlxd.api.decode import EXACTLY
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.errors import (
     BodyTooLarge,

@@ -182,8 +182,6 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"xtc_threshold": 0.6}, "xtc_threshold"),
         ({"logit_bias": {"x": 1}}, "logit_bias.x"),
         ({"logit_bias": {"5": "nan"}}, "logit_bias.5"),
-        ({"logit_bias": {"5": "1\n"}}, "logit_bias.5"),
-        ({"logit_bias": {"5\n": 1}}, "logit_bias.5\n"),
         ({"logit_bias": {"5": True}}, "logit_bias.5"),
         ({"logit_bias": {"5": 1e300}}, "logit_bias.5"),
         ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
