@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mlxd.api.chat_reply import chat_reply_builder
+from mlxd.api.chat_reply import ChatChoiceBuilder
 from mlxd.api.conversation import (
     Message,
     Tool,
@@ -88,13 +88,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
-        return chat_reply_builder(
-            model,
-            created,
-            choices=self.choices_per_prompt,
-            logprobs=self.wanted_logprobs is not None,
-            include_usage=self.include_usage,
-        )
+        return self.openai_reply_builder(ChatChoiceBuilder, model, created)
 
     def _tool_use(self) -> ToolUse | None:
         parallel = self.parallel_tool_calls is not False

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from mlxd.api.completion_reply import completion_reply_builder
+from mlxd.api.completion_reply import CompletionChoiceBuilder
 from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc, unsupported
 from mlxd.api.fields import INT32_MAX, MAX_CHOICES, CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
@@ -63,14 +63,8 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
-        return completion_reply_builder(
-            model,
-            created,
-            prompts=len(_prompts(self.prompt)),
-            choices_per_prompt=self.choices_per_prompt,
-            logprobs=self.wanted_logprobs is not None,
-            include_usage=self.include_usage,
-        )
+        prompts = len(_prompts(self.prompt))
+        return self.openai_reply_builder(CompletionChoiceBuilder, model, created, prompts=prompts)
 
 
 def decode_body(data: bytes) -> CompletionBody:

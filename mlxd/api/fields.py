@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from mlxd.api.decode import doc
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
+from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
@@ -175,11 +176,6 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         return keep_alive_seconds(self.keep_alive)
 
     @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk of token counts."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    @property
     def choices_per_prompt(self) -> int:
         """How many answers each prompt gets."""
         return self.n or 1
@@ -232,6 +228,20 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             for prompt in prompts
             for number in range(self.choices_per_prompt)
         ]
+
+    def openai_reply_builder(
+        self, choice: type[ChoiceBuilder], model: str, created: int, *, prompts: int = 1
+    ) -> OpenAIReplyBuilder:
+        """Return the builder of the reply to `prompts`, each with its choices."""
+        return OpenAIReplyBuilder(
+            choice,
+            model,
+            created,
+            prompts=prompts,
+            choices_per_prompt=self.choices_per_prompt,
+            logprobs=self.wanted_logprobs is not None,
+            include_usage=bool(self.stream_options and self.stream_options.include_usage),
+        )
 
     def _sampling(self, defaults: GenerationConfig) -> Sampling:
         fields = msgspec.structs.asdict(defaults) | self._given(Sampling)
