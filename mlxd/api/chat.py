@@ -105,21 +105,15 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
                 arguments["enable_thinking"] = False
         if self.enable_thinking is not None:
             arguments["enable_thinking"] = self.enable_thinking
+        arguments |= (self.chat_template_args or {}) | (self.chat_template_kwargs or {})
         return Template(
             source=self.chat_template or settings.chat_template or None,
             default=bool(self.use_default_chat_template),
             role_mapping=self.role_mapping or None,
-            arguments=arguments
-            | (self.chat_template_args or {})
-            | (self.chat_template_kwargs or {}),
+            arguments=arguments,
         )
 
 
 def decode_body(data: bytes) -> ChatBody:
-    """Decode and check a chat request.
-
-    Raises:
-        InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field that cannot be honoured.
-    """
+    """Decode and check a chat request; raises what `decode` raises."""
     return decode(data, ChatBody)

@@ -68,12 +68,7 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
 
 
 def decode_body(data: bytes) -> CompletionBody:
-    """Decode and check a text completion request.
-
-    Raises:
-        InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field that cannot be honoured.
-    """
+    """Decode and check a text completion request; raises what `decode` raises."""
     return decode(data, CompletionBody)
 
 

@@ -168,11 +168,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     @property
     def kept_alive(self) -> float | None:
-        """How many seconds the model stays in memory, -1 forever; None as configured.
-
-        Raises:
-            InvalidRequest: `keep_alive` is not a duration.
-        """
+        """How many seconds the model stays in memory, -1 forever; None as configured."""
         return keep_alive_seconds(self.keep_alive)
 
     @property
@@ -182,11 +178,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """How many tokens to return at each position; None if no log-probabilities are wanted.
-
-        Raises:
-            InvalidRequest: `logprobs` and `top_logprobs` contradict each other.
-        """
+        """How many tokens to return at each position; None if no log-probabilities are wanted."""
         top = max(0, self.top_logprobs or 0)
         if self.logprobs is False and top:
             raise InvalidRequest(
@@ -221,8 +213,6 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             grammar=grammar,
             draft=draft,
         )
-        if len(prompts) == self.choices_per_prompt == 1:
-            return [first]
         return [
             msgspec.structs.replace(first, prompt=prompt, seed=_derived(self.seed, number))
             for prompt in prompts
@@ -246,9 +236,8 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     def _sampling(self, defaults: GenerationConfig) -> Sampling:
         fields = msgspec.structs.asdict(defaults) | self._given(Sampling)
         del fields["max_tokens"]
-        return Sampling(
-            **fields | {"top_p": fields["top_p"] or 1.0, "top_k": max(0, fields["top_k"])}
-        )
+        fields |= {"top_p": fields["top_p"] or 1.0, "top_k": max(0, fields["top_k"])}
+        return Sampling(**fields)
 
     def _penalties(self) -> Penalties:
         fields = self._given(Penalties)

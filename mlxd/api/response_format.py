@@ -56,14 +56,10 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     def grammars(self) -> list[Grammar]:
-        """Return one grammar for each field that is set.
-
-        Raises:
-            InvalidRequest: `guided_json` is not a JSON object.
-        """
+        """Return one grammar for each field that is set."""
         grammars = []
         if self.guided_json is not None:
-            grammars.append(_schema(self._guided_schema(self.guided_json), "guided_json"))
+            grammars.append(_schema(_object(self.guided_json), "guided_json"))
         if self.guided_regex is not None:
             grammars.append(Grammar("regex", self.guided_regex, "guided_regex"))
         if self.guided_grammar is not None:
@@ -73,23 +69,9 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
             grammars.append(Grammar("lark", f"start: {choices}", "guided_choice"))
         return grammars
 
-    def _guided_schema(self, given: dict[str, Any] | str) -> dict[str, Any]:
-        if isinstance(given, dict):
-            return given
-        try:
-            return msgspec.json.decode(given, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            raise InvalidRequest(
-                "`guided_json`: the string is not a JSON object", param="guided_json"
-            ) from None
-
 
 def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
-    """Return the grammar for `response_format`, if it needs one.
-
-    Raises:
-        InvalidRequest: the schema is nested too deeply.
-    """
+    """Return the grammar for `response_format`, if it needs one."""
     match response_format:
         case JsonObjectFormat():
             return [_schema({"type": "object"}, "response_format")]
@@ -100,15 +82,21 @@ def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
 
 
 def only_one(grammars: list[Grammar]) -> Grammar | None:
-    """Return the only grammar, if there is one.
-
-    Raises:
-        InvalidRequest: there are several.
-    """
+    """Return the only grammar, if there is one; several are an InvalidRequest."""
     if len(grammars) > 1:
         first, second, *_ = (grammar.param for grammar in grammars)
         raise InvalidRequest(f"`{second}`: cannot be combined with `{first}`", param=second)
     return grammars[0] if grammars else None
+
+
+def _object(given: dict[str, Any] | str) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    try:
+        return msgspec.json.decode(given, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        message = "`guided_json`: the string is not a JSON object"
+        raise InvalidRequest(message, param="guided_json") from None
 
 
 def _schema(schema: dict[str, Any], param: str) -> Grammar:
