@@ -1,4 +1,4 @@
-"""GET /openapi.json: what the API takes and gives, made from the types that parse and make it.
+"""GET /openapi.json: the API as OpenAPI describes it, made from the types that parse and make it.
 
 The format is OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.1.html
 """
@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from mlxd import __version__
-from mlxd.api import chat_reply, completion_reply
 from mlxd.api.chat import ChatBody
+from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
+from mlxd.api.completion_reply import CompletionChoice
 from mlxd.api.completions import CompletionBody
 from mlxd.api.decode import EXACTLY
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
@@ -47,78 +48,49 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """One method of one path; `chunk` is what the events of a stream hold."""
+    """The one method of a path: POST if it takes a body. `chunk` is what a stream's events hold."""
 
-    method: str
     path: str
     name: str
     summary: str
     reply: Any
+    errors: tuple[type[MlxdError], ...] = _ERRORS
     body: Any = None
     chunk: Any = None
-    errors: tuple[type[MlxdError], ...] = _ERRORS
+
+
+def _chat(path: str, name: str, summary: str) -> _Operation:
+    reply, chunk = Reply[ChatChoice], Reply[ChatChunkChoice]
+    return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, chunk)
 
 
 _OPERATIONS = (
+    _Operation("/health", "health", "Whether the daemon can generate", Health, (LoadFailed,)),
+    _Operation("/v1/models", "listModels", "The models there are", ModelList),
     _Operation(
-        "get", "/health", "health", "Whether the daemon can generate", Health, errors=(LoadFailed,)
+        "/v1/models/{id}", "retrieveModel", "One model", ModelCard, (*_ERRORS, ModelNotFound)
     ),
-    _Operation("get", "/v1/models", "listModels", "The models there are", ModelList),
+    _chat("/v1/chat/completions", "createChatCompletion", "The answer to a conversation"),
+    _chat("/chat/completions", "createChatCompletionAlias", "The same as /v1/chat/completions"),
     _Operation(
-        "get",
-        "/v1/models/{id}",
-        "retrieveModel",
-        "One model",
-        ModelCard,
-        errors=(*_ERRORS, ModelNotFound),
-    ),
-    _Operation(
-        "post",
-        "/v1/chat/completions",
-        "createChatCompletion",
-        "The answer to a conversation",
-        Reply[chat_reply.ChatChoice],
-        ChatBody,
-        Reply[chat_reply.ChatChunkChoice],
-        _ANSWER_ERRORS,
-    ),
-    _Operation(
-        "post",
-        "/chat/completions",
-        "createChatCompletionAlias",
-        "The same as /v1/chat/completions",
-        Reply[chat_reply.ChatChoice],
-        ChatBody,
-        Reply[chat_reply.ChatChunkChoice],
-        _ANSWER_ERRORS,
-    ),
-    _Operation(
-        "post",
         "/v1/completions",
         "createCompletion",
         "What a text goes on with",
-        Reply[completion_reply.CompletionChoice],
-        CompletionBody,
-        Reply[completion_reply.CompletionChoice],
+        Reply[CompletionChoice],
         _ANSWER_ERRORS,
+        CompletionBody,
+        Reply[CompletionChoice],
     ),
 )
 
 
 def document() -> Schema:
-    """Give the description of the public API, ready to be written as JSON."""
-    types = [
-        kind
-        for operation in _OPERATIONS
-        for kind in (operation.reply, operation.body, operation.chunk)
-        if kind is not None
-    ]
-    types = list(dict.fromkeys([*types, ErrorReply]))
+    """Return the description of the public API, ready to be written as JSON."""
+    kinds = [kind for one in _OPERATIONS for kind in (one.reply, one.body, one.chunk) if kind]
+    types = list(dict.fromkeys([*kinds, ErrorReply]))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
+    _use_exact_schemas(components)
     schema_of = dict(zip(types, references, strict=True))
-    paths: dict[str, Schema] = {}
-    for operation in _OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -126,9 +98,12 @@ def document() -> Schema:
             "summary": "MLX language models behind OpenAI's API.",
             "version": __version__,
         },
-        "paths": paths,
+        "paths": {
+            operation.path: {"post" if operation.body else "get": _describe(operation, schema_of)}
+            for operation in _OPERATIONS
+        },
         "components": {
-            "schemas": _exact(components),
+            "schemas": components,
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -142,43 +117,23 @@ def document() -> Schema:
 
 
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
-    content = {_JSON: {"schema": schema_of[operation.reply]}}
-    if operation.chunk is not None:
-        content["text/event-stream"] = {
-            "schema": {
-                "type": "object",
-                "description": "With `stream`: one event of many. The last one's data is `[DONE]`, "
-                "or an error.",
-                "properties": {
-                    "data": {
-                        "anyOf": [
-                            {"const": "[DONE]"},
-                            {
-                                "type": "string",
-                                "contentMediaType": _JSON,
-                                "contentSchema": {
-                                    "anyOf": [schema_of[operation.chunk], schema_of[ErrorReply]]
-                                },
-                            },
-                        ]
-                    }
-                },
-                "required": ["data"],
-            }
-        }
+    failure = schema_of[ErrorReply]
+    done = _response("It is done.", schema_of[operation.reply])
+    if operation.chunk:
+        event = _event({"anyOf": [schema_of[operation.chunk], failure]})
+        done["content"]["text/event-stream"] = {"schema": event}
+    meanings: dict[int, list[str]] = {}
+    for error in sorted(operation.errors, key=lambda error: error.status):
+        meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
+    failures = {
+        str(status): _response(" ".join(texts), failure) for status, texts in meanings.items()
+    }
     described: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "responses": {
-            "200": {
-                "description": "It is done.",
-                "headers": {"x-request-id": _REQUEST_ID},
-                "content": content,
-            },
-            **_refusals(operation.errors, schema_of[ErrorReply]),
-        },
+        "responses": {"200": done, **failures},
     }
-    if operation.body is not None:
+    if operation.body:
         content = {_JSON: {"schema": schema_of[operation.body]}}
         described["requestBody"] = {"required": True, "content": content}
     if names := re.findall(r"{(\w+)}", operation.path):
@@ -189,28 +144,30 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     return described
 
 
-def _refusals(errors: tuple[type[MlxdError], ...], schema: Schema) -> Schema:
-    """Give a response for each status of `errors`, in their order."""
-    meanings: dict[int, list[str]] = {}
-    for error in sorted(errors, key=lambda error: error.status):
-        meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
+def _response(description: str, schema: Schema) -> Schema:
     return {
-        str(status): {
-            "description": " ".join(texts),
-            "headers": {"x-request-id": _REQUEST_ID},
-            "content": {_JSON: {"schema": schema}},
-        }
-        for status, texts in meanings.items()
+        "description": description,
+        "headers": {"x-request-id": _REQUEST_ID},
+        "content": {_JSON: {"schema": schema}},
     }
 
 
-def _exact(schema: Any) -> Any:
-    """Put in the schemas that types cannot express, where fields bring them."""
-    if isinstance(schema, list):
-        return [_exact(inner) for inner in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if EXACTLY in schema:
-        kept = {key: schema[key] for key in ("description", "default") if key in schema}
-        return {**schema[EXACTLY], **kept}
-    return {key: _exact(inner) for key, inner in schema.items()}
+def _event(schema: Schema) -> Schema:
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
+    return {
+        "type": "object",
+        "description": "With `stream`: one event of many. The last one's data is `[DONE]`, "
+        "or an error.",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
+        "required": ["data"],
+    }
+
+
+def _use_exact_schemas(components: dict[str, Schema]) -> None:
+    """Replace the schemas of fields whose type says too little by those that they bring."""
+    for component in components.values():
+        fields = component.get("properties", {})
+        for name, field in fields.items():
+            if EXACTLY in field:
+                kept = {key: field[key] for key in ("description", "default") if key in field}
+                fields[name] = field[EXACTLY] | kept
