@@ -11,13 +11,14 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
-from mlxd.engine.stats import Speed
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.engine.tools import ToolFormat
 from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Usage
+from mlxd.rate import Rate
 
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
+_SPEED_SECONDS = 5.0
 
 
 class _Preparing:
@@ -49,7 +50,7 @@ class Scheduler:
 
     def __init__(self, model: LoadedModel, load: Load, token_bytes: Callable[[int], bytes]) -> None:
         """Take a model, how to run it, and a function that returns the bytes of a token."""
-        self.speed = Speed()
+        self.speed = Rate(_SPEED_SECONDS)
         self._model = model
         self._token_bytes = token_bytes
         self._places = load.decode_concurrency

@@ -16,8 +16,8 @@ from mlxd.engine.output import FinishReason
 from mlxd.engine.prompt_cache import MODEL, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
-from mlxd.engine.stats import Speed
 from mlxd.messages import Event, Load, PrefillProgress
+from mlxd.rate import Rate
 
 
 class Strategy(Protocol):
@@ -51,7 +51,7 @@ class BatchStrategy:
         model: LoadedModel,
         load: Load,
         prompt_cache: PromptCache,
-        speed: Speed,
+        speed: Rate,
         is_awaited: Callable[[list[int]], bool],
     ) -> None:
         """Take the model and how to run it; `is_awaited` says if a request waits for a prompt."""
@@ -135,7 +135,7 @@ class BatchStrategy:
 class SpeculationStrategy:
     """Computes its sequences one after another, with the guesses of their draft models."""
 
-    def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Speed) -> None:
+    def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Rate) -> None:
         """Take the model that checks the guesses, and where to keep caches and count tokens."""
         self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
