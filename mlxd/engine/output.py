@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mlx_lm.generate import TextStateMachine, make_text_state_machine
 
-from mlxd.engine.tools import BadCall, CallReader, ToolFormat
+from mlxd.engine.tools import AllowedCalls, ToolFormat
 from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall
 
 NORMAL, REASONING, TOOL = "normal", "reasoning", "tool"
@@ -53,7 +53,7 @@ class Output:
         after: int | None = None,
         markup: Markup | None = None,
         in_reasoning: bool = False,
-        calls: CallReader | None = None,
+        calls: AllowedCalls | None = None,
     ) -> None:
         """Begin an output.
 
@@ -186,9 +186,7 @@ class Output:
         text, self._call_text = self._call_text or "", None
         if self._calls is None:
             return
-        try:
-            calls = self._calls.read(text)
-        except BadCall:
+        if not (calls := self._calls.read(text)):
             self._say(self._calls.as_text(text, ended=marked), events)
             return
         self._called = True

@@ -3,10 +3,11 @@
 import gc
 
 from mlxd.engine.channel import Channel
-from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
+from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
     EngineMessage,
@@ -32,8 +33,8 @@ def serve(channel: EngineMail) -> None:
         return
     try:
         model = load_model(load, lambda fraction: channel.send([LoadProgress(fraction)]))
-    except ModelUnusable as error:
-        channel.send([Fatal(str(error))])
+    except LoadFailed as error:
+        channel.send([Fatal(error.message)])
     else:
         _serve_model(channel, model, load)
 

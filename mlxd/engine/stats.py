@@ -39,16 +39,9 @@ class _ResourceUsage(ctypes.Structure):
 
     _fields_ = (
         ("uuid", ctypes.c_uint8 * 16),
-        ("user_time", ctypes.c_uint64),
-        ("system_time", ctypes.c_uint64),
-        ("package_idle_wakeups", ctypes.c_uint64),
-        ("interrupt_wakeups", ctypes.c_uint64),
-        ("pageins", ctypes.c_uint64),
-        ("wired_size", ctypes.c_uint64),
-        ("resident_size", ctypes.c_uint64),
+        ("before", ctypes.c_uint64 * 7),  # times, wake-ups, page-ins, wired and resident size
         ("physical_footprint", ctypes.c_uint64),
-        ("start_time", ctypes.c_uint64),
-        ("exit_time", ctypes.c_uint64),
+        ("after", ctypes.c_uint64 * 2),  # when it started and ended
     )
 
 
