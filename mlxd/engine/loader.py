@@ -56,9 +56,8 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
         # A large vocabulary takes as long to load as the weights, and uses no MLX.
         loading = beside.submit(_load_tokenizer, path, config, trusted)
         if load.adapter_path is not None:
-            with _faults_explained(
-                f"adapter {Path(load.adapter_path).name} does not fit this model: "
-            ):
+            subject = f"adapter {Path(load.adapter_path).name} does not fit this model: "
+            with _faults_explained(subject):
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
         if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):

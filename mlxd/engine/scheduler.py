@@ -1,12 +1,11 @@
 """Which requests of a model are computed, and when: announce, admit, step, abort."""
 
 from collections.abc import Callable
-from functools import cache
 
 import mlx.core as mx
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.output import Markup, Output
+from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row, seed_word
@@ -43,7 +42,6 @@ class Scheduler:
         self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
         self._kept_by_xtc = (*model.tokenizer.encode("\n"), *model.tokenizer.eos_token_ids)
-        self._markup = cache(lambda tools: Markup(model.tokenizer, tools))
         # Those that run, wait and (None) are being prepared, in order of admission.
         self._requests: dict[int, Sequence | Prepared | None] = {}
 
@@ -134,12 +132,13 @@ class Scheduler:
         return self._speculation if sequence.draft.tokens else self._batch
 
     def _sequence(self, prepared: Prepared, cached: int) -> Sequence:
-        request = prepared.message.request
-        is_chat = isinstance(request.prompt, ChatPrompt)
+        request, prompt = prepared.message.request, prepared.tokens
+        context = self._model.context_length
+        room = context - len(prompt) if context else _UNBOUNDED_TOKENS
         row = Row(
             sampling=request.sampling,
             seed=seed_word(request.seed),
-            prompt_tokens=len(prepared.tokens),
+            prompt_tokens=len(prompt),
             logprobs=request.logprobs,
             constraint=prepared.constraint,
             kept_by_xtc=self._kept_by_xtc,
@@ -148,8 +147,7 @@ class Scheduler:
             prepared.message.id,
             self._model.tokenizer,
             request.stop,
-            after=None if is_chat else prepared.tokens[-1],
-            markup=self._markup(prepared.calls and prepared.calls.form) if is_chat else None,
+            after=None if isinstance(request.prompt, ChatPrompt) else prompt[-1],
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
         )
@@ -159,11 +157,5 @@ class Scheduler:
             output,
             self._token_bytes,
             cached_tokens=cached,
-            max_tokens=self._room(prepared),
+            max_tokens=min(request.max_tokens or room, room),
         )
-
-    def _room(self, prepared: Prepared) -> int:
-        """Return how many tokens the answer may have: what is asked for, within the context."""
-        context = self._model.context_length
-        room = context - len(prepared.tokens) if context else _UNBOUNDED_TOKENS
-        return min(prepared.message.request.max_tokens or room, room)
