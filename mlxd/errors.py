@@ -29,8 +29,8 @@
     ├── StartupError             this daemon cannot start here and now: exit 1
     └── ServingFailed            this daemon cannot go on: exit 1
 
-`mlxd.http.error_replies` turns them into replies, `mlxd.__main__` into exit statuses, and nobody
-else does.
+`mlxd.http.error_replies` turns them into replies, `mlxd.__main__` into exit statuses, an engine its
+own into messages to the daemon, and nobody else does.
 """
 
 from typing import ClassVar
