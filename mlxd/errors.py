@@ -29,7 +29,8 @@
     ├── StartupError             the daemon cannot start: exit 1
     └── ServingFailed            the daemon cannot go on: exit 1
 
-Only `mlxd.http.error_replies` turns them into replies, and only `mlxd.__main__` into exit statuses.
+Only `mlxd.http.error_replies` turns them into replies, only `mlxd.__main__` into exit statuses, and an
+engine turns its own into messages to the daemon.
 """
 
 from typing import ClassVar
