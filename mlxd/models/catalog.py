@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -11,8 +11,7 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
-from mlxd.models.hub_cache import snapshots
-from mlxd.models.search_path import candidates
+from mlxd.models.search_path import candidates, snapshots
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
@@ -222,9 +221,7 @@ def _own(model: CatalogEntry | BrokenEntry) -> bool:
     return model.origin is Origin.MODELS_DIR
 
 
-def _only(
-    name: str, models: list[CatalogEntry] | list[BrokenEntry] | list[CatalogEntry | BrokenEntry]
-) -> CatalogEntry | BrokenEntry:
+def _only(name: str, models: Sequence[CatalogEntry | BrokenEntry]) -> CatalogEntry | BrokenEntry:
     """Return the first of `models`, which must all have the same id.
 
     Raises:

@@ -5,10 +5,8 @@ meanwhile, `sweep` finishes the work at the next start.
 """
 
 import contextlib
-import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 from mlxd import paths
@@ -76,15 +74,8 @@ def delete(hidden: Path) -> None:
 
 def sweep() -> None:
     """Delete what an earlier daemon has hidden, as far as the file system allows."""
-    for hidden in list(_hidden_below(paths.models_dir())):
-        with contextlib.suppress(NotRemovable):
-            delete(hidden)
-
-
-def _hidden_below(root: Path, *, nested: bool = True) -> Iterator[Path]:
-    with contextlib.suppress(OSError), os.scandir(root) as found:
-        for entry in found:
-            if entry.name.startswith(_PREFIX):
-                yield root / entry.name
-            elif nested and entry.is_dir(follow_symlinks=False):
-                yield from _hidden_below(root / entry.name, nested=False)
+    root = paths.models_dir()
+    for hidden in (*root.glob(f"{_PREFIX}*"), *root.glob(f"*/{_PREFIX}*")):
+        if hidden.parent == root or not hidden.parent.is_symlink():
+            with contextlib.suppress(NotRemovable):
+                delete(hidden)
