@@ -10,10 +10,9 @@ import msgspec
 
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
-from mlxd.models.architectures import Architectures
 from mlxd.models.entry import CACHED_TOKENS
 from mlxd.models.folder import CONFIG
-from mlxd.models.model_config import ModelConfig, read_config
+from mlxd.models.model_config import Architectures, ModelConfig, read_config
 from mlxd.models.weights import is_weights
 from mlxd.units import size
 

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import msgspec
 
 from mlxd import paths
+from mlxd.models.model_config import UnusableJson, load_json
 from mlxd.models.weights import TensorInfo, read_tensors
 
 ADAPTER_WEIGHTS = "adapters.safetensors"
@@ -60,8 +60,8 @@ def fits(adapter: Adapter, model_id: str, tensors: Mapping[str, TensorInfo]) -> 
 
 def _base(file: Path) -> str | None:
     try:
-        config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, RecursionError):
+        config = load_json(file)
+    except UnusableJson:
         return None
     names = (config.get(key) for key in _BASE)
     return next((name for name in names if isinstance(name, str) and name), None)

@@ -11,11 +11,14 @@ import msgspec
 from mlxd.models.adapters import adapters, fits
 from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
+from mlxd.models.model_config import UnusableJson, load_json
 from mlxd.models.weights import TensorInfo, read_tensors
 
 _GROUP_SIZE = 64
 _MAX_BYTES = 50_000_000
 _FRONT_MATTER_BYTES = 20_000
+_FRONT_MATTER = re.compile(r"---\n.*?^---$", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^(license|license_name): *['\"]?(.+?)['\"]?$", re.MULTILINE)
 # What marks templates of thinking models: the tags that mlx_lm knows, and the words of gpt-oss.
 _THINKING = re.compile(
     r"enable_thinking|reasoning_effort|</?think>|<longcat_think>|<\|think:start\|>"
@@ -103,22 +106,18 @@ def _text(template: object) -> str:
 
 def _license(folder: Path) -> str | None:
     """Return the licence in the front matter of the README."""
-    begin, *lines = _read(folder / "README.md", _FRONT_MATTER_BYTES).splitlines() or [""]
-    fields: dict[str, str] = {}
-    for line in lines if begin.strip() == "---" else ():
-        if line.strip() == "---":
-            break
-        key, _, value = line.partition(":")
-        fields[key] = value.strip(" '\"")
+    text = _read(folder / "README.md", _FRONT_MATTER_BYTES)
+    front_matter = _FRONT_MATTER.match(text)
+    fields = dict(_LICENSE.findall(front_matter[0])) if front_matter else {}
     name = fields.get("license", "")
-    name = fields.get("license_name") or name if name == "other" else name
+    name = fields.get("license_name", name) if name == "other" else name
     return name if name and name.isprintable() else None
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(_read(file, _MAX_BYTES), type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        return load_json(file)
+    except UnusableJson:
         return {}
 
 

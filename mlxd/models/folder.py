@@ -2,101 +2,65 @@
 
 import os
 import stat
-import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
 
 from mlxd.models.adapters import ADAPTER_WEIGHTS
-from mlxd.models.architectures import Architectures
 from mlxd.models.entry import CACHED_TOKENS, BrokenEntry, Candidate, CatalogEntry
-from mlxd.models.model_config import read_config
-from mlxd.models.weights import INDEX, Weights, is_weights, read_weights
+from mlxd.models.model_config import Architectures, UnusableJson, load_json, read_config
+from mlxd.models.weights import WeightsReader, is_weights
 
 CONFIG = "config.json"
-_MAX_CONFIG_BYTES = 10_000_000
+INDEX = "model.safetensors.index.json"
 _PYTORCH = (".bin", ".pt", ".pth")
-# Two changes within this time may leave the same timestamp.
-_CLOCK_TICK_NS = 2_000_000_000
-
-
-class _Stamp(NamedTuple):
-    """What differs once a file has changed."""
-
-    changed_ns: int
-    size: int
-    inode: int
-    mode: int
-
-
-class _Reading(msgspec.Struct, frozen=True):
-    """What was found, and the stamps of the files it depends on."""
-
-    found: CatalogEntry | BrokenEntry
-    stamps: dict[Path, _Stamp | None]
 
 
 class FolderReader:
-    """Reads candidates, and reads one again only if its files have changed."""
+    """Reads candidates, as they are at each call."""
 
     def __init__(self) -> None:
         self._architectures = Architectures()
-        self._known: dict[Candidate, _Reading] = {}
+        self._weights = WeightsReader()
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
         """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
-        known = self._known.get(candidate)
-        if known is not None and all(_stamp(file) == stamp for file, stamp in known.stamps.items()):
-            return known.found
-        self._known.pop(candidate, None)
-        if (reading := self._read(candidate)) is None:
-            return None
-        if _is_settled(reading):
-            self._known[candidate] = reading
-        return reading.found
-
-    def _read(self, candidate: Candidate) -> _Reading | None:
-        folder, file = candidate.folder, candidate.folder / CONFIG
-        stamps = {path: _stamp(path) for path in (folder, file)}
+        folder = candidate.folder
         try:
             names = [name for name in os.listdir(folder) if not name.startswith(".")]
         except OSError:
             return None
         if not names:
             return None
-        weights = read_weights(folder, names)
-        stamps |= {path: _stamp(path) for path in (folder / INDEX, *weights.files)}
         try:
-            found: CatalogEntry | BrokenEntry = self._model(candidate, names, weights)
+            return self._model(candidate, names)
         except _Unusable as error:
-            found = BrokenEntry(
+            return BrokenEntry(
                 id=candidate.id,
                 path=folder,
-                created=0,
-                size_bytes=_total(folder, names),
+                created=_created(folder),
+                size_bytes=sum(_size(folder / name) for name in names),
                 fault=str(error),
                 stray=error.stray,
                 origin=candidate.origin,
             )
-        stamp = stamps[file] or stamps[folder]
-        created = stamp.changed_ns // 1_000_000_000 if stamp else 0
-        return _Reading(msgspec.structs.replace(found, created=created), stamps)
 
-    def _model(self, candidate: Candidate, names: list[str], weights: Weights) -> CatalogEntry:
-        if CONFIG not in names:
-            raise _Unusable(_no_config(names), stray=True)
-        config = read_config(_load(candidate.folder / CONFIG))
+    def _model(self, candidate: Candidate, names: list[str]) -> CatalogEntry:
+        folder = candidate.folder
+        if fault := missing(names):
+            raise _Unusable(fault, stray=CONFIG not in names or INDEX not in names)
+        try:
+            config = read_config(load_json(folder / CONFIG))
+        except UnusableJson as error:
+            raise _Unusable(f"its config.json {error}") from error
         if fault := self._architectures.fault(config):
             raise _Unusable(fault, stray=True)
-        if not weights.files:
-            raise _Unusable(_no_weights(names), stray=True)
+        weights = self._weights.read(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
         return CatalogEntry(
             id=candidate.id,
-            path=candidate.folder,
-            created=0,
+            path=folder,
+            created=_created(folder),
             size_bytes=weights.size_bytes,
             architecture=config.architecture,
             quantization=config.quantization or weights.dtype,
@@ -114,53 +78,40 @@ class _Unusable(Exception):
         self.stray = stray
 
 
-def looks_like_model(names: list[str]) -> bool:
+def looks_like_model(names: Collection[str]) -> bool:
     """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_CONFIG_BYTES:
-            raise _Unusable("its config.json is not a regular file, or is too large")
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise _Unusable(f"its config.json cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _Unusable(f"its config.json is not a JSON object: {error}") from error
-
-
-def _no_config(names: list[str]) -> str:
-    if gguf := next((name for name in sorted(names) if name.endswith(".gguf")), None):
-        return f"not an MLX model: convert it with `mlxctl import …/{gguf}`"
-    return "it has no config.json"
-
-
-def _no_weights(names: list[str]) -> str:
-    if ADAPTER_WEIGHTS in names:
-        return "it is an adapter: move it to the adapters directory"
+def missing(names: Collection[str]) -> str | None:
+    """Return why a folder or repository with files of these names is not a model, or None."""
+    has_weights = any(map(is_weights, names))
+    if has_weights and CONFIG in names:
+        return None
+    if any(name.endswith(".gguf") for name in names):
+        return "it has GGUF files, which `mlxctl import FILE.gguf` converts"
+    if ADAPTER_WEIGHTS in names or "adapter_config.json" in names:
+        return "it is an adapter; those of mlx_lm go into the adapters directory"
+    if has_weights or CONFIG not in names:
+        return "it has no config.json"
     if any(name.endswith(_PYTORCH) for name in names):
-        return "not an MLX model: it has PyTorch weights, not safetensors"
+        return "it has PyTorch weights, not safetensors"
     return "it has no weights (model*.safetensors)"
 
 
-def _total(folder: Path, names: list[str]) -> int:
-    """Return the size of the files in a folder, without its subfolders."""
-    found = (_stamp(folder / name) for name in names)
-    return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.mode))
+def _created(folder: Path) -> int:
+    """Return when the config.json was changed, or else the folder, in Unix seconds."""
+    found = _stat(folder / CONFIG) or _stat(folder)
+    return int(found.st_mtime) if found else 0
 
 
-def _stamp(path: Path) -> _Stamp | None:
-    """Return the stamp of a file; None if it is missing."""
+def _size(file: Path) -> int:
+    found = _stat(file)
+    return found.st_size if found and stat.S_ISREG(found.st_mode) else 0
+
+
+def _stat(file: Path) -> os.stat_result | None:
     try:
-        found = os.stat(path)
+        return file.stat()
     except OSError:
         return None
-    return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
-
-
-def _is_settled(reading: _Reading) -> bool:
-    """Return whether any later change will leave another timestamp."""
-    newest = max((stamp.changed_ns for stamp in reading.stamps.values() if stamp), default=0)
-    return newest < time.time_ns() - _CLOCK_TICK_NS

@@ -1,10 +1,37 @@
-"""What a model's config.json says, under any of the names that mlx_lm's models use."""
+"""What a model's config.json says, under any of the names that mlx_lm's models use.
 
+It also says whether mlx_lm can run the model, without importing mlx_lm.
+"""
+
+import importlib.util
+import os
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+# The names in mlx_lm.utils.MODEL_REMAPPING; a test compares the two.
+OTHER_NAMES = frozenset(
+    {
+        "deepseek_v41_text",
+        "falcon_mamba",
+        "gemma4_unified",
+        "iquestcoder",
+        "joyai_llm_flash",
+        "kimi_k2",
+        "llava",
+        "minimax_m2",
+        "mistral",
+        "phi-msft",
+        "qwen2_5_vl",
+        "xverse",
+    }
+)
+# Quantisation methods whose packed weights mlx_lm would read as plain ones.
+_FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
+_MAX_BYTES = 50_000_000
 _MAX_COUNT = 2**53
 _TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
@@ -46,6 +73,46 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.context_length or tokens, tokens) * self.token_bytes
 
 
+class Architectures:
+    """Those of the installed mlx_lm, one module each; without mlx_lm, all are accepted."""
+
+    def __init__(self) -> None:
+        self._modules = _module_names()
+
+    def fault(self, config: ModelConfig) -> str | None:
+        """Return why the model cannot run, or None; one with its own code may have any name."""
+        name = config.architecture
+        if not name:
+            return "its config.json has no model_type"
+        known = not self._modules or name in self._modules or name in OTHER_NAMES
+        if not known and not config.own_code:
+            return f"mlx-lm has no architecture {name!r}"
+        if config.quant_method in _FOREIGN_METHODS:
+            return f"it is quantised with {config.quant_method}, which MLX cannot read"
+        return None
+
+
+class UnusableJson(Exception):
+    """A file has no JSON object; the message follows its name."""
+
+
+def load_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        UnusableJson: there is none, or it cannot be read.
+    """
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
+            raise UnusableJson("is not a regular file, or is too large")
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise UnusableJson(f"cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnusableJson(f"is not a JSON object: {error}") from error
+
+
 def read_config(config: dict[str, Any]) -> ModelConfig:
     """Read the content of a config.json, including its section about the text model."""
     architecture = config.get("model_type")
@@ -57,6 +124,17 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
         context_length=_first(config, _CONTEXT),
         token_bytes=_token_bytes(config),
     )
+
+
+def _module_names() -> set[str]:
+    package = importlib.util.find_spec("mlx_lm")  # which does not import it
+    if package is None or not package.submodule_search_locations:
+        return set()
+    folder = Path(package.submodule_search_locations[0]) / "models"
+    try:
+        return {name.removesuffix(".py") for name in os.listdir(folder) if name.endswith(".py")}
+    except OSError:
+        return set()
 
 
 def _token_bytes(config: dict[str, Any]) -> int:
