@@ -7,8 +7,14 @@ from pathlib import Path
 
 from mlxd.models.adapters import ADAPTER_WEIGHTS
 from mlxd.models.entry import CACHED_TOKENS, BrokenEntry, Candidate, CatalogEntry
-from mlxd.models.model_config import Architectures, UnusableJson, load_json, read_config
-from mlxd.models.weights import WeightsReader, is_weights
+from mlxd.models.model_config import (
+    Architectures,
+    ModelConfig,
+    UnusableJson,
+    load_json,
+    read_config,
+)
+from mlxd.models.weights import FileCache, WeightsReader, is_weights
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -16,10 +22,11 @@ _PYTORCH = (".bin", ".pt", ".pth")
 
 
 class FolderReader:
-    """Reads candidates, as they are at each call."""
+    """Reads candidates; their files are read again only if they have changed."""
 
     def __init__(self) -> None:
         self._architectures = Architectures()
+        self._configs = FileCache(_config)
         self._weights = WeightsReader()
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
@@ -49,7 +56,7 @@ class FolderReader:
         if fault := missing(names):
             raise _Unusable(fault, stray=CONFIG not in names or INDEX not in names)
         try:
-            config = read_config(load_json(folder / CONFIG))
+            config = self._configs[folder / CONFIG]
         except UnusableJson as error:
             raise _Unusable(f"its config.json {error}") from error
         if fault := self._architectures.fault(config):
@@ -97,6 +104,10 @@ def missing(names: Collection[str]) -> str | None:
     if any(name.endswith(_PYTORCH) for name in names):
         return "it has PyTorch weights, not safetensors"
     return "it has no weights (model*.safetensors)"
+
+
+def _config(file: Path) -> ModelConfig:
+    return read_config(load_json(file))
 
 
 def _created(folder: Path) -> int:

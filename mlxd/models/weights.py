@@ -7,19 +7,20 @@ little-endian, and the header, a JSON object that says where each tensor is in t
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100_000_000
 _NAMED = 2
-_REMEMBERED = 4096
 _PART = re.compile(r"(model.*)-(\d{5})-of-(\d{5})\.safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+_Content = TypeVar("_Content")
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
@@ -41,15 +42,42 @@ class Weights(msgspec.Struct, frozen=True):
     fault: str | None
 
 
+class _Header(msgspec.Struct, frozen=True):
+    """The size of a complete file, and how many of its bytes are of each type."""
+
+    file_size: int
+    bytes_of_types: Mapping[str, int]
+
+
 class Damaged(Exception):
     """A file is damaged; the message follows its name."""
 
 
+class FileCache(Generic[_Content]):
+    """What `read` returned for files; a file is read again only if it has changed."""
+
+    def __init__(self, read: Callable[[Path], _Content]) -> None:
+        self._read = read
+        self._known: dict[Path, tuple[tuple[int, int, int], _Content]] = {}
+
+    def __getitem__(self, file: Path) -> _Content:
+        """Return what is in `file`, or raise what `read` raises."""
+        try:
+            now = file.stat()
+        except OSError:
+            return self._read(file)
+        stamp = (now.st_mtime_ns, now.st_size, now.st_ino)
+        known = self._known.get(file)
+        if known is None or known[0] != stamp:
+            known = self._known[file] = (stamp, self._read(file))
+        return known[1]
+
+
 class WeightsReader:
-    """Reads weights; the header of a file is read again only if the file has changed."""
+    """Reads the weights of folders, each header once."""
 
     def __init__(self) -> None:
-        self._bytes_of_types = lru_cache(_REMEMBERED)(_bytes_of_types)
+        self._headers = FileCache(_summarised)
 
     def read(self, folder: Path, found: Collection[str]) -> Weights:
         """Return the weights of `folder`, which holds the files `found`."""
@@ -60,14 +88,12 @@ class WeightsReader:
         faults: list[str] = []
         for name in sorted(names):
             try:
-                now = (folder / name).stat()
-                stamp = (now.st_mtime_ns, now.st_ino, now.st_size)
-                bytes_of_types.update(self._bytes_of_types(folder / name, stamp))
-                size += now.st_size
-            except OSError as error:
-                faults.append(f"{name} {_unreadable(error)}")
+                header = self._headers[folder / name]
             except Damaged as error:
                 faults.append(f"{name} {error}")
+            else:
+                size += header.file_size
+                bytes_of_types.update(header.bytes_of_types)
         dtype = _TYPES.get(max(bytes_of_types, key=bytes_of_types.__getitem__, default=""))
         return Weights(size, dtype, _summary(faults, len(names)))
 
@@ -82,23 +108,23 @@ def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         try:
-            tensors |= _read_header(file)
+            tensors |= _read_header(file)[0]
         except Damaged:
             continue
     return tensors
 
 
-def _bytes_of_types(file: Path, stamp: tuple[int, int, int]) -> Mapping[str, int]:  # noqa: ARG001
-    """Return how many bytes of each type a file holds; `stamp` changes when the file does."""
-    counted: Counter[str] = Counter()
-    for tensor in _read_header(file).values():
+def _summarised(file: Path) -> _Header:
+    tensors, file_size = _read_header(file)
+    bytes_of_types: Counter[str] = Counter()
+    for tensor in tensors.values():
         begin, end = tensor.data_offsets
-        counted[tensor.dtype] += end - begin
-    return counted
+        bytes_of_types[tensor.dtype] += end - begin
+    return _Header(file_size, bytes_of_types)
 
 
-def _read_header(file: Path) -> dict[str, TensorInfo]:
-    """Return the tensors of a file by name.
+def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:
+    """Return the tensors of a file by name, and its size.
 
     Raises:
         Damaged: it is missing, cut short, or not a safetensors file.
@@ -111,8 +137,10 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
             if length > _MAX_HEADER or len(first) < _LENGTH_BYTES:
                 raise Damaged(_what_it_is(first + stream.read(len(_LFS_POINTER)), size))
             header = stream.read(length)
+    except FileNotFoundError as error:
+        raise Damaged("is missing") from error
     except OSError as error:
-        raise Damaged(_unreadable(error)) from error
+        raise Damaged(f"cannot be read: {error.strerror}") from error
     if len(header) < length:
         raise Damaged("is cut short")
     try:
@@ -124,12 +152,7 @@ def _read_header(file: Path) -> dict[str, TensorInfo]:
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if (whole := _LENGTH_BYTES + length + end) > size:
         raise Damaged(f"is cut short: {size} of {whole} bytes")
-    return tensors
-
-
-def _unreadable(error: OSError) -> str:
-    missing = isinstance(error, FileNotFoundError)
-    return "is missing" if missing else f"cannot be read: {error.strerror}"
+    return tensors, size
 
 
 def _what_it_is(start: bytes, size: int) -> str:
@@ -142,13 +165,12 @@ def _what_it_is(start: bytes, size: int) -> str:
 
 def _all_parts(present: Iterable[str]) -> set[str]:
     """Return the names of all parts, which follow from that of any part: it has their number."""
-    names: set[str] = set()
-    for name in present:
-        if part := _PART.fullmatch(name):
-            stem, _, count = part.groups()
-            numbers = range(1, int(count) + 1)
-            names |= {f"{stem}-{number:05}-of-{count}.safetensors" for number in numbers}
-    return names
+    series = {part.group(1, 3) for name in present if (part := _PART.fullmatch(name))}
+    return {
+        f"{stem}-{number:05}-of-{count}.safetensors"
+        for stem, count in series
+        for number in range(1, int(count) + 1)
+    }
 
 
 def _summary(faults: list[str], count: int) -> str | None:
