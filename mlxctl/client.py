@@ -1,4 +1,4 @@
-"""Typed HTTP over the daemon's Unix socket; every failure becomes a line of advice."""
+"""Typed HTTP over the daemon's Unix socket; every failure becomes one line of advice."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,24 +11,34 @@ import msgspec
 
 from mlxctl import http
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxd import __version__, config, control_api
+from mlxd import __version__, config
+from mlxd.control_api import Endpoint, ProgressT, ReplyT, StreamEndpoint
 
 _BAD_REQUEST = 400
+_NO_ENDPOINT = (404, 405)
+_NO_ENDPOINT_CODES = ("not_found", "method_not_allowed")
 _ANSWER_SECONDS = 5.0
-_REMOVAL_SECONDS = 120.0  # of many gigabytes, on a slow disk
-_SILENCE_SECONDS = 60.0  # a stream that waits says so every few seconds
+_SILENCE_SECONDS = 60.0  # a waiting stream sends a sign of life every few seconds
 
 _DATA = b"data: "
 
-Show = Callable[[control_api.Progress], None]
-_Reply = TypeVar("_Reply", bound=msgspec.Struct)
-_Progress = TypeVar("_Progress", bound=msgspec.Struct)
+_StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 
 class ErrorDetail(msgspec.Struct):
-    """OpenAI's error object, as far as a person needs it."""
+    """OpenAI's error object, as far as mlxctl needs it."""
 
     message: str
+    code: str | None = None
+
+
+class HealthReply(msgspec.Struct):
+    """The reply of a daemon that can generate."""
+
+    status: str
+
+
+HEALTH = Endpoint("GET", "/health", None, HealthReply)
 
 
 class _ErrorReply(msgspec.Struct):
@@ -42,7 +52,7 @@ class _Event(msgspec.Struct):
 
 
 def connect() -> "Client":
-    """Give the client of the daemon that the configuration describes.
+    """Return the client of the daemon that the configuration describes.
 
     Raises:
         ConfigError: the configuration is at fault.
@@ -51,12 +61,12 @@ def connect() -> "Client":
 
 
 class Client:
-    """What mlxctl asks of the daemon that listens on `socket_file`.
+    """Calls the endpoints of the daemon that listens on `socket_file`.
 
-    Every method raises NotRunning when nobody listens there, NoAnswer when who listens does not
-    answer, RefusedByDaemon when the answer is an error, and CommandFailed when the socket cannot be
-    used. `warn` says whether a daemon of another version is remarked upon, `patience` how many
-    seconds an answer may take where that is less than usual.
+    Every method raises NotRunning if nothing listens there, NoAnswer if what listens does not
+    answer as mlxd does, RefusedByDaemon if the reply is an error, and CommandFailed if the socket
+    cannot be used. `warn` tells whether to print a line when the daemon is of another version;
+    `patience` is how many seconds to wait for a reply, if less than usual.
     """
 
     def __init__(
@@ -65,107 +75,36 @@ class Client:
         self.socket_file = socket_file
         self._warn = warn
         self._patience = patience
+        self._version: str | None = None
 
-    def health(self) -> None:
-        """Return when the daemon can generate."""
-        self._exchange("GET", "/health")
-
-    def status(self) -> control_api.Status:
-        """Give what runs, and where everything is."""
-        return self._decode(self._exchange("GET", "/control/v1/status"), control_api.Status)
-
-    def models(self) -> control_api.ModelListing:
-        """Give every model that can be asked for, and what is broken."""
-        return self._decode(self._exchange("GET", "/control/v1/models"), control_api.ModelListing)
-
-    def show(self, model: str) -> control_api.ModelDetails:
-        """Give what there is to know of `model`."""
-        reply = self._exchange("GET", f"/control/v1/models/{quote(model)}")
-        return self._decode(reply, control_api.ModelDetails)
-
-    def remove(self, model: str, *, dry_run: bool = False) -> control_api.Removal:
-        """Remove `model` from the disk, or with `dry_run` say what would be removed."""
-        path = f"/control/v1/models/{quote(model)}" + ("?dry_run=true" if dry_run else "")
-        reply = self._exchange("DELETE", path, timeout=_REMOVAL_SECONDS)
-        return self._decode(reply, control_api.Removal)
-
-    def aliases(self) -> control_api.AliasList:
-        """Give every other name of models."""
-        return self._decode(self._exchange("GET", "/control/v1/aliases"), control_api.AliasList)
-
-    def set_alias(self, name: str, model: str) -> control_api.Alias:
-        """Make `name` another name for `model`."""
-        body = control_api.Alias(name=name, model=model)
-        return self._decode(self._exchange("POST", "/control/v1/aliases", body), control_api.Alias)
-
-    def remove_alias(self, name: str) -> control_api.AliasRemoval:
-        """Take an alias out."""
-        reply = self._exchange("DELETE", f"/control/v1/aliases/{quote(name)}")
-        return self._decode(reply, control_api.AliasRemoval)
-
-    def use(self, model: str, show: Show, *, wait: bool) -> control_api.UseReply:
-        """Make `model` the default one; `wait` also for the requests of the old one."""
-        body = control_api.UseRequest(model=model, wait=wait, stream=True)
-        return self._follow(
-            "/control/v1/use", body, control_api.UseReply, control_api.Progress, show
-        )
-
-    def load(
-        self, model: str | None, keep_alive: str | None, show: Show
-    ) -> control_api.ModelStatus:
-        """Bring `model`, or the default one, into memory."""
-        body = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
-        return self._follow(
-            "/control/v1/load", body, control_api.ModelStatus, control_api.Progress, show
-        )
-
-    def unload(self, model: str | None, show: Show) -> control_api.UnloadReply:
-        """Take `model`, or all of them, out of memory."""
-        body = control_api.UnloadRequest(model=model, stream=True)
-        return self._follow(
-            "/control/v1/unload", body, control_api.UnloadReply, control_api.Progress, show
-        )
-
-    def pull(
-        self, model: str, show: Callable[[control_api.PullStatus], None]
-    ) -> control_api.PullReply:
-        """Download `model`, or watch its download."""
-        body = control_api.PullRequest(model=model, stream=True)
-        path = "/control/v1/pull"
-        return self._follow(path, body, control_api.PullReply, control_api.PullStatus, show)
-
-    def pulls(self) -> control_api.PullList:
-        """Give the downloads that run, wait or have failed."""
-        return self._decode(self._exchange("GET", "/control/v1/pulls"), control_api.PullList)
-
-    def cancel_pull(self, model: str) -> control_api.CancelPullReply:
-        """End the download of `model` and remove what has come of it."""
-        body = control_api.CancelPullRequest(model=model)
-        path = "/control/v1/pull/cancel"
-        return self._decode(self._exchange("POST", path, body), control_api.CancelPullReply)
-
-    @contextlib.contextmanager
-    def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
-        """POST `body` and give the lines of the reply as they come; leaving closes the connection.
-
-        The lines are without their ends.
-        """
-        with contextlib.ExitStack() as stack:
-            with self._explained(_SILENCE_SECONDS):
-                response = stack.enter_context(self._request("POST", path, body, _SILENCE_SECONDS))
-                self._check(response)
-            yield self._lines(response)
-
-    def _follow(
+    def call(
         self,
-        path: str,
+        endpoint: Endpoint[ReplyT],
+        body: msgspec.Struct | None = None,
+        **parameters: str | bool,
+    ) -> ReplyT:
+        """Return the reply of `endpoint`; `parameters` are those of its path, and its flags."""
+        timeout = endpoint.seconds or self._patience or _ANSWER_SECONDS
+        path = endpoint.path.format(
+            **{name: quote(value) for name, value in parameters.items() if isinstance(value, str)}
+        )
+        flags = "&".join(f"{name}=true" for name in endpoint.flags if parameters.get(name))
+        target = f"{path}?{flags}" if flags else path
+        with (
+            self._explained(timeout),
+            self._request(endpoint.method, target, body, timeout) as response,
+        ):
+            self._check(response)
+            return self._decode(response.read(), endpoint.reply)
+
+    def follow(
+        self,
+        endpoint: StreamEndpoint[ReplyT, ProgressT],
         body: msgspec.Struct,
-        reply: type[_Reply],
-        progress: type[_Progress],
-        show: Callable[[_Progress], None],
-    ) -> _Reply:
-        """POST `body`, call `show` with each `progress`, and give what comes of it."""
-        with self.stream(path, body) as lines:
+        show: Callable[[ProgressT], None],
+    ) -> ReplyT:
+        """Send `body`, which asks for a stream, show its progress and return the reply."""
+        with self.stream(endpoint.path, body) as lines:
             for line in lines:
                 if not line.startswith(_DATA):
                     continue
@@ -173,41 +112,46 @@ class Client:
                 if event.error is not None:
                     raise RefusedByDaemon(event.error.message)
                 if event.done:
-                    return self._decode(bytes(event.done), reply)
+                    return self._decode(bytes(event.done), endpoint.reply)
                 if event.progress:
-                    show(self._decode(bytes(event.progress), progress))
+                    show(self._decode(bytes(event.progress), endpoint.progress))
         raise NoAnswer(f"mlxd closed the connection on {self.socket_file}")
 
+    @contextlib.contextmanager
+    def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
+        """POST `body` and yield the lines of the reply as they come, without their ends.
+
+        Leaving the block closes the connection.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._explained(_SILENCE_SECONDS):
+                response = stack.enter_context(self._request("POST", path, body, _SILENCE_SECONDS))
+                self._check(response)
+            yield self._lines(response)
+
     def _lines(self, response: http.Response) -> Iterator[bytes]:
-        # Not around the whole stream: what fails where the lines are used is another matter.
+        # Only around the reading: errors of the code that uses the lines are not the socket's.
         with self._explained(_SILENCE_SECONDS):
             yield from response.lines()
 
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: msgspec.Struct | None = None,
-        timeout: float | None = None,
-    ) -> bytes:
-        timeout = timeout or self._patience or _ANSWER_SECONDS
-        with (
-            self._explained(timeout),
-            self._request(method, path, body, timeout) as response,
-        ):
-            self._check(response)
-            return response.read()
-
     def _request(
-        self, method: str, path: str, body: msgspec.Struct | None, timeout: float
+        self, method: str, target: str, body: msgspec.Struct | None, timeout: float
     ) -> contextlib.AbstractContextManager[http.Response]:
         payload = None if body is None else msgspec.json.encode(body)
-        return http.request(self.socket_file, method, path, payload, timeout)
+        return http.request(self.socket_file, method, target, payload, timeout)
 
     def _check(self, response: http.Response) -> None:
-        self._remark_on(response.headers.get("x-mlxd-version", __version__))
-        if response.status >= _BAD_REQUEST:
-            raise RefusedByDaemon(self._decode(response.read(), _ErrorReply).error.message)
+        self._version = response.headers.get("x-mlxd-version")
+        self._warn_of_other_version()
+        if response.status < _BAD_REQUEST:
+            return
+        data = response.read()
+        if self._version and response.status in _NO_ENDPOINT and _is_of_unknown_endpoint(data):
+            raise RefusedByDaemon(
+                f"mlxd {self._version} is running and does not know this command; "
+                "restart it: mlxctl restart"
+            )
+        raise RefusedByDaemon(self._decode(data, _ErrorReply).error.message)
 
     @contextlib.contextmanager
     def _explained(self, timeout: float) -> Iterator[None]:
@@ -217,7 +161,9 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning from error
         except PermissionError as error:
-            raise CommandFailed(f"{file}: permission denied; mlxd is another user's") from error
+            raise CommandFailed(
+                f"{file}: permission denied; mlxd belongs to another user"
+            ) from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
         except ConnectionError as error:
@@ -227,16 +173,30 @@ class Client:
         except OSError as error:
             raise CommandFailed(f"{file}: {error.strerror or error}") from error
 
-    def _decode(self, data: bytes, reply: type[_Reply]) -> _Reply:
+    def _decode(self, data: bytes, kind: type[_StructT]) -> _StructT:
         try:
-            return msgspec.json.decode(data, type=reply)
+            return msgspec.json.decode(data, type=kind)
         except msgspec.DecodeError as error:
-            raise NoAnswer(f"what answers on {self.socket_file} is not mlxd: {error}") from error
+            if self._version not in (None, __version__):
+                raise NoAnswer(
+                    f"mlxctl {__version__} cannot read the reply of mlxd {self._version} "
+                    f"({error}); restart it: mlxctl restart"
+                ) from error
+            raise NoAnswer(f"the program on {self.socket_file} is not mlxd: {error}") from error
 
-    def _remark_on(self, version: str) -> None:
-        if self._warn and version != __version__:
+    def _warn_of_other_version(self) -> None:
+        if self._warn and self._version not in (None, __version__):
             self._warn = False
             click.echo(
-                f"mlxctl: mlxd {version} is running, mlxctl is {__version__}: mlxctl restart",
+                f"mlxctl: mlxd {self._version} is running, but mlxctl is {__version__}; "
+                "restart it: mlxctl restart",
                 err=True,
             )
+
+
+def _is_of_unknown_endpoint(data: bytes) -> bool:
+    """Whether an error says that there is no such endpoint, rather than no such model."""
+    try:
+        return msgspec.json.decode(data, type=_ErrorReply).error.code in _NO_ENDPOINT_CODES
+    except msgspec.DecodeError:
+        return True

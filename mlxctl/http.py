@@ -1,7 +1,7 @@
-"""HTTP/1.1 over a Unix socket: the little of it that the daemon speaks.
+"""A minimal HTTP/1.1 client for Unix sockets.
 
-`http.client` would do, but importing it takes a quarter of the time `mlxctl status` may take.
-Source: RFC 9112; one request a connection, and replies with a Content-Length or in chunks.
+`http.client` would do, but importing it takes a quarter of the time that `mlxctl status` may take.
+Source: RFC 9112; one request per connection, replies with a Content-Length or in chunks.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ _MAX_LINE = 65536
 
 
 class BrokenReply(Exception):
-    """The message says of the reply that it "ended early" or "is no HTTP"."""
+    """The reply is incomplete or not HTTP; the message goes on from "the reply"."""
 
 
 class Response:
@@ -24,7 +24,7 @@ class Response:
         protocol, _, rest = _line(stream).partition(b" ")
         code = rest[:3]
         if not protocol.startswith(b"HTTP/1.") or not code.isdigit():
-            raise BrokenReply("is no HTTP")
+            raise BrokenReply("is not HTTP")
         self.status = int(code)
         self.headers: dict[str, str] = {}
         while line := _line(stream):
@@ -33,11 +33,11 @@ class Response:
         self._stream = stream
 
     def read(self) -> bytes:
-        """Give the whole body."""
+        """Return the whole body."""
         return b"".join(self._blocks())
 
     def lines(self) -> Iterator[bytes]:
-        """Give the body's lines as they come, without their ends."""
+        """Yield the lines of the body as they come, without their ends."""
         rest = b""
         for block in self._blocks():
             *lines, rest = (rest + block).split(b"\n")
@@ -64,13 +64,13 @@ class Response:
 def request(
     file: Path, method: str, target: str, body: bytes | None, timeout: float
 ) -> Iterator[Response]:
-    """Send a request, with a JSON `body` or none, to who listens on the socket `file`.
+    """Send a request with a JSON `body`, or none, to the socket `file`, and yield the response.
 
-    Leaving closes the connection; `timeout` is how many seconds the other side may be silent.
+    Leaving the block closes the connection. `timeout` is how many seconds the daemon may be silent.
 
     Raises:
-        OSError: as the socket raises it.
-        BrokenReply: also while the body is read.
+        OSError: the socket raised it.
+        BrokenReply: the reply is incomplete or not HTTP; also while the body is read.
     """
     head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     if body is not None:
@@ -78,7 +78,7 @@ def request(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(str(file))
-        # A body that is refused is not read to its end: the reply is there all the same.
+        # The daemon replies without reading the rest of a body that it refuses.
         with contextlib.suppress(BrokenPipeError):
             connection.sendall(f"{head}\r\n".encode() + (body or b""))
         with connection.makefile("rb") as stream:
@@ -107,4 +107,4 @@ def _number(digits: str, base: int) -> int:
     try:
         return int(digits, base)
     except ValueError as error:
-        raise BrokenReply("is no HTTP") from error
+        raise BrokenReply("is not HTTP") from error

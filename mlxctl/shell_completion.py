@@ -15,7 +15,7 @@ from mlxctl.client import Client
 from mlxctl.errors import CommandFailed
 from mlxctl.service.pidfile import owner
 from mlxd import config as configuration
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.config import Config
 from mlxd.errors import MlxdError
 
@@ -48,7 +48,7 @@ def _completed(incomplete: str, names: Callable[[Config], set[str]]) -> list[str
 def _models(config: Config) -> set[str]:
     if (client := _client(config)) is not None:
         with contextlib.suppress(CommandFailed):
-            return {model.id for model in client.models().models}
+            return {model.id for model in client.call(control_api.LIST_MODELS).models}
     folders = [paths.models_dir(), *map(Path, config.models.dirs)]
     return {name for folder in folders for name in _on_disk(folder)}
 
@@ -56,7 +56,7 @@ def _models(config: Config) -> set[str]:
 def _aliases(config: Config) -> set[str]:
     if (client := _client(config)) is not None:
         with contextlib.suppress(CommandFailed):
-            return {alias.name for alias in client.aliases().aliases}
+            return {alias.name for alias in client.call(control_api.LIST_ALIASES).aliases}
     return set(config.models.aliases)
 
 

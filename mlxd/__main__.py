@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from msgspec.structs import replace
 
-from mlxd import __version__, activation, config, daemon, logs
+from mlxd import __version__, activation, config, daemon, lock, logs, paths, run_record
 from mlxd.config import Config
 from mlxd.errors import ConfigError, MlxdError
 
@@ -20,13 +20,13 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
 
 
 def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Command], _Command]:
-    """Give an option whose value, when given, is the configuration's `key`."""
+    """Return an option that sets `key` of the configuration."""
     return click.option(name, key.replace(".", "__"), default=None, help=help_text, **options)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlxd", message="%(prog)s %(version)s")
-@_flag("--host", "server.host", "Address to listen on. Beyond loopback needs server.api_key.")
+@_flag("--host", "server.host", "Address to listen on; any but loopback requires server.api_key.")
 @_flag("--port", "server.port", "TCP port; 0 takes a free one.", type=int)
 @_flag("--socket", "server.socket", "Path of the Unix socket.")
 @_flag("--model", "models.default", "Default model: an id, an alias, or the path of a folder.")
@@ -37,38 +37,42 @@ def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Com
 @_flag("--min-p", "generation.min_p", "Default min_p; 0 is off.", type=float)
 @_flag("--decode-concurrency", "engine.decode_concurrency", "Sequences decoded at once.", type=int)
 @_flag("--prompt-concurrency", "engine.prompt_concurrency", "Prompts processed at once.", type=int)
-@_flag("--prefill-step-size", "engine.prefill_step_size", "Prompt tokens a step.", type=int)
-@_flag("--prompt-cache-bytes", "engine.prompt_cache", 'Memory for earlier prompts, like "2GB".')
-@click.option("--trust-remote-code", is_flag=True, help="Run Python code of a model folder.")
+@_flag("--prefill-step-size", "engine.prefill_step_size", "Prompt tokens per step.", type=int)
+@_flag("--prompt-cache-bytes", "engine.prompt_cache", 'Memory for the prompt cache, such as "2GB".')
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with a model.")
 @_flag("--log-level", "log.level", "debug, info, warning, error or critical.")
 @click.option(
-    "--log-file", type=click.Path(path_type=Path), help="Log there, rotated, not to stderr."
+    "--log-file",
+    type=click.Path(path_type=Path),
+    help="Log to this file, rotated, instead of stderr.",
 )
 def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> None:
     """The language-model daemon for MLX: an OpenAI-compatible API on TCP and on a Unix socket.
 
-    Flags win over the environment (MLXD_SERVER__PORT=8081), which wins over settings.toml and
-    config.toml; `mlxctl config show` lists every key. SIGTERM and SIGINT let running requests
-    finish; a second one does not.
+    Flags override the environment (MLXD_SERVER__PORT=8081), which overrides settings.toml and
+    config.toml; `mlxctl config show` lists every key. On SIGTERM and SIGINT, mlxd finishes its
+    running requests and exits; a second signal ends them.
     """
     flags = {name.replace("__", "."): value for name, value in values.items() if value is not None}
     if trust_remote_code:
         flags["engine.trust_remote_code"] = True
     try:
-        settings = _with_model_folder(config.load(flags=flags))
-        config.check(settings)
-        logs.set_up(settings.log, log_file)
-        daemon.run(settings, _default_set_by(flags))
+        lock.hold(paths.lock_file())  # to the end of the process, for which others wait
+        with run_record.recorded(paths.run_record_file()):
+            settings = _with_model_folder(config.load(flags=flags))
+            config.check(settings)
+            logs.set_up(settings.log, log_file)
+            daemon.run(settings, _default_set_by(flags))
     except ConfigError as error:
         activation.turn_away()
-        # launchd starts what fails again and again, and a mistake does not mend itself.
+        # launchd restarts what fails, which does not help against an error in the configuration.
         _give_up(error, 0 if activation.under_launchd() else EXIT_CONFIG)
     except MlxdError as error:
         _give_up(error, EXIT_FAILED)
 
 
 def _default_set_by(flags: dict[str, object]) -> str | None:
-    """Give what wins over settings.toml about the default model: a variable, a flag or nothing."""
+    """Return the flag or variable that overrides the default model of settings.toml, if any."""
     key = "models.default"
     if key in flags:
         return "--model"
@@ -77,7 +81,7 @@ def _default_set_by(flags: dict[str, object]) -> str | None:
 
 
 def _with_model_folder(settings: Config) -> Config:
-    """Let `--model` name a folder, which then joins the catalog under its own name."""
+    """Add a folder that is given as the default model to the catalog, under its own name."""
     folder = Path(os.path.expanduser(settings.models.default)).absolute()
     if not settings.models.default or not os.path.isfile(folder / "config.json"):
         return settings

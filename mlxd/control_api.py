@@ -1,31 +1,23 @@
-"""The control API's types, shared with mlxctl: `/control/v1/…`, on the Unix socket only.
+"""The control API as data, shared with mlxctl: its endpoints and their types.
 
-    GET    /control/v1/status          → Status
-    GET    /control/v1/models          → ModelList
-    GET    /control/v1/models/{id}     → ModelDetails
-    DELETE /control/v1/models/{id}     → Removal; with ?dry_run=true what it would be
-    GET    /control/v1/aliases         → AliasList
-    POST   /control/v1/aliases         Alias → Alias
-    DELETE /control/v1/aliases/{name}  → AliasRemoval
-    POST   /control/v1/load            LoadRequest → ModelStatus
-    POST   /control/v1/unload          UnloadRequest → UnloadReply
-    POST   /control/v1/use             UseRequest → UseReply
-    GET    /control/v1/pulls           → PullList
-    POST   /control/v1/pull            PullRequest → PullReply, its progress PullStatus
-    POST   /control/v1/pull/cancel     CancelPullRequest → CancelPullReply
+The endpoints are below `/control/v1/`, on the Unix socket only. Replies are JSON. A request that
+sets `stream` gets server-sent events instead: `{"progress": …}` whenever something changes, and at
+last `{"done": …}` with the reply, or `{"error": …}`.
 
-Where a request says `stream`, its reply comes as server-sent events: `{"progress": …}` whenever
-something changes, a Progress unless the list says otherwise, and at last `{"done": …}` with the
-reply, or `{"error": …}`.
-
-This module is imported by mlxctl: it stays free of everything but msgspec.
+Fields may be added, but not taken away: programs of other versions ignore those that they do not
+know. This module is imported by mlxctl: it stays free of everything but msgspec.
 """
+
+from typing import Generic, TypeVar
 
 import msgspec
 
+ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
+ProgressT = TypeVar("ProgressT", bound=msgspec.Struct)
+
 
 class CrashReport(msgspec.Struct, kw_only=True):
-    """One end of an engine that nobody wanted; `at` is unix time, `output` its last lines."""
+    """One crash of an engine: `at` in Unix seconds, its cause, and the last lines it printed."""
 
     at: float
     cause: str
@@ -33,10 +25,10 @@ class CrashReport(msgspec.Struct, kw_only=True):
 
 
 class ModelStatus(msgspec.Struct, kw_only=True):
-    """One model that is, or was lately, in memory, with or without an adapter.
+    """One model that is or recently was in memory, with or without an adapter.
 
-    `load_progress` is from 0 to 1, `expires_in_s` None where it stays or is in use. `cause` says
-    why its state is `failed`; `crashes` counts those of the last minutes.
+    `load_progress` is from 0 to 1. `expires_in_s` is None for a model that is in use or stays in
+    memory. `cause` says why the state is `failed`; `crashes` counts recent crashes.
     """
 
     id: str
@@ -57,8 +49,8 @@ class ModelStatus(msgspec.Struct, kw_only=True):
 class Status(msgspec.Struct, kw_only=True):
     """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
 
-    A daemon that is `stopping` lets its requests finish, and accepts none. `default_fault` says why
-    there is no `default_model`.
+    A daemon that is `stopping` finishes its requests and accepts no new ones. `default_fault` says
+    why there is no `default_model`.
     """
 
     running: bool
@@ -82,9 +74,9 @@ class Status(msgspec.Struct, kw_only=True):
 class CatalogModel(msgspec.Struct, kw_only=True):
     """One model on disk.
 
-    `quantization` is like "4-bit", "4/8-bit" where layers differ, or "mxfp4"; for weights that are
-    not quantised their type, like "bfloat16". `origin` is "models directory", "models.dirs" or
-    "hub cache"; mlxd only reads the latter two.
+    `quantization` is for example "4-bit", "4/8-bit" if layers differ, or "mxfp4"; for weights that
+    are not quantized it is their type, such as "bfloat16". `origin` is "models directory",
+    "models.dirs" or "hub cache"; mlxd only reads the latter two.
     """
 
     id: str
@@ -99,7 +91,7 @@ class CatalogModel(msgspec.Struct, kw_only=True):
 
 
 class BrokenModel(msgspec.Struct, kw_only=True):
-    """A folder that should be a model and is none; `fault` says why."""
+    """An incomplete or invalid model folder, which is not served; `fault` says why."""
 
     id: str
     path: str
@@ -109,14 +101,14 @@ class BrokenModel(msgspec.Struct, kw_only=True):
 
 
 class ModelListing(msgspec.Struct, kw_only=True):
-    """Every model that can be asked for, and what is broken."""
+    """All models on disk: those that can be served, and broken ones."""
 
     models: list[CatalogModel]
     broken: list[BrokenModel] = []
 
 
 class TemplateSupport(msgspec.Struct, kw_only=True):
-    """What a model's chat template has a place for."""
+    """What a model's chat template supports."""
 
     tools: bool
     thinking: bool
@@ -125,9 +117,9 @@ class TemplateSupport(msgspec.Struct, kw_only=True):
 class ModelDetails(msgspec.Struct, kw_only=True):
     """What `mlxctl show --json` prints.
 
-    Of a broken model, whose `fault` says why, only what every folder has is known. `memory_bytes`
-    is about what it takes with a conversation of `cached_tokens` tokens, of which `cache_bytes` are
-    the conversation's; `template` is None for a model that has none.
+    A broken model has a `fault`, and only the facts that every folder has. `memory_bytes` estimates
+    the memory for a conversation of `cached_tokens` tokens; `cache_bytes` of it are the
+    conversation's. `template` is None for a model without a chat template.
     """
 
     id: str
@@ -152,9 +144,9 @@ class ModelDetails(msgspec.Struct, kw_only=True):
 
 
 class Removal(msgspec.Struct, kw_only=True):
-    """A model that was removed, or would be; a `link` leads to its files, which stay.
+    """A model that was removed, or would be; if it is a `link`, the files it leads to stay.
 
-    `default` says that it was chosen as the default, `aliases` what else it was called.
+    `default` tells whether it was the configured default; `aliases` are its aliases.
     """
 
     id: str
@@ -166,7 +158,7 @@ class Removal(msgspec.Struct, kw_only=True):
 
 
 class Alias(msgspec.Struct, kw_only=True):
-    """Another name for a model; `exists` says whether there is a model that it stands for."""
+    """Another name for a model; `exists` tells whether that model exists."""
 
     name: str
     model: str
@@ -174,20 +166,20 @@ class Alias(msgspec.Struct, kw_only=True):
 
 
 class AliasList(msgspec.Struct, kw_only=True):
-    """All of them, by name."""
+    """All aliases, sorted by name."""
 
     aliases: list[Alias]
 
 
 class AliasRemoval(msgspec.Struct, kw_only=True):
-    """The alias that is gone; `now` is what config.toml or the environment make of its name."""
+    """A removed alias; `now` is what config.toml or the environment still define it as."""
 
     name: str
     now: str | None = None
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """How far something is: `status` is waiting, loading, draining or ready, `fraction` up to 1."""
+    """How far a task is: `status` is waiting, loading, draining or ready, `fraction` up to 1."""
 
     status: str
     model: str
@@ -196,7 +188,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 class LoadRequest(msgspec.Struct, kw_only=True):
-    """Bring `model`, or the default, into memory; `keep_alive` is as in a chat request."""
+    """Load `model`, or the default model; `keep_alive` is as in a chat request."""
 
     model: str | None = None
     keep_alive: float | str | None = None
@@ -204,20 +196,20 @@ class LoadRequest(msgspec.Struct, kw_only=True):
 
 
 class UnloadRequest(msgspec.Struct, kw_only=True):
-    """Take `model`, or every model, out of memory once its requests have ended."""
+    """Unload `model`, or every model, once its requests have ended."""
 
     model: str | None = None
     stream: bool = False
 
 
 class UnloadReply(msgspec.Struct, kw_only=True):
-    """What was in memory and is no longer."""
+    """The ids of the models that were unloaded."""
 
     models: list[str]
 
 
 class UseRequest(msgspec.Struct, kw_only=True):
-    """Make `model` the default once it is in memory; `wait` for the old one's requests too."""
+    """Make `model` the default once it is loaded; `wait` also for the old default's requests."""
 
     model: str
     wait: bool = False
@@ -225,7 +217,7 @@ class UseRequest(msgspec.Struct, kw_only=True):
 
 
 class UseReply(msgspec.Struct, kw_only=True):
-    """The id of the default model now, its state, and what will win over it at the next start."""
+    """The new default model, its state, and what overrides it at the next start."""
 
     model: str
     state: str
@@ -233,17 +225,17 @@ class UseReply(msgspec.Struct, kw_only=True):
 
 
 class PullRequest(msgspec.Struct, kw_only=True):
-    """Download `model`, which is `OWNER/NAME` or `OWNER/NAME@REVISION`, or join its download."""
+    """Download `model` (`OWNER/NAME` or `OWNER/NAME@REVISION`), or watch its running download."""
 
     model: str
     stream: bool = False
 
 
 class PullStatus(msgspec.Struct, kw_only=True):
-    """One download that is not done.
+    """One unfinished download.
 
-    `state` is queued, asking, downloading, verifying, retrying or failed; `cause` says why it is
-    one of the last two. `bytes_total` is None until the hub has answered.
+    `state` is queued, asking, downloading, verifying, retrying or failed; `cause` explains the last
+    two. `bytes_total` is None until the hub has answered.
     """
 
     model: str
@@ -257,13 +249,13 @@ class PullStatus(msgspec.Struct, kw_only=True):
 
 
 class PullList(msgspec.Struct, kw_only=True):
-    """The downloads that run, wait or have failed."""
+    """The downloads that are running, waiting or have failed."""
 
     pulls: list[PullStatus]
 
 
 class PullReply(msgspec.Struct, kw_only=True):
-    """A model is in `path`; with `up_to_date` it was there, and is what the hub has."""
+    """A downloaded model in `path`; `up_to_date` if it was already there, as the hub has it."""
 
     model: str
     revision: str
@@ -275,13 +267,51 @@ class PullReply(msgspec.Struct, kw_only=True):
 
 
 class CancelPullRequest(msgspec.Struct, kw_only=True):
-    """End the download of `model` and remove what has come of it."""
+    """Cancel the download of `model` and remove its partial files."""
 
     model: str
 
 
 class CancelPullReply(msgspec.Struct, kw_only=True):
-    """What was cancelled, and how much of it had come."""
+    """A cancelled download, and the size of the partial files that were removed."""
 
     model: str
     bytes_removed: int
+
+
+class Endpoint(msgspec.Struct, Generic[ReplyT], frozen=True):
+    """One endpoint; the parameters in braces in its `path` may hold slashes.
+
+    `request` is the type of the body, None for no body. `flags` are the query parameters, which are
+    "true" or absent. `seconds` is how long the reply may take, None for the usual time.
+    """
+
+    method: str
+    path: str
+    request: type[msgspec.Struct] | None
+    reply: type[ReplyT]
+    flags: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+class StreamEndpoint(Endpoint[ReplyT], Generic[ReplyT, ProgressT], frozen=True, kw_only=True):
+    """An endpoint whose requests have a field `stream`; `progress` is what such a stream shows."""
+
+    progress: type[ProgressT]
+
+
+STATUS = Endpoint("GET", "/control/v1/status", None, Status)
+LIST_MODELS = Endpoint("GET", "/control/v1/models", None, ModelListing)
+SHOW_MODEL = Endpoint("GET", "/control/v1/models/{model}", None, ModelDetails)
+REMOVE_MODEL = Endpoint(
+    "DELETE", "/control/v1/models/{model}", None, Removal, flags=("dry_run",), seconds=120.0
+)
+LIST_ALIASES = Endpoint("GET", "/control/v1/aliases", None, AliasList)
+SET_ALIAS = Endpoint("POST", "/control/v1/aliases", Alias, Alias)
+REMOVE_ALIAS = Endpoint("DELETE", "/control/v1/aliases/{name}", None, AliasRemoval)
+LOAD = StreamEndpoint("POST", "/control/v1/load", LoadRequest, ModelStatus, progress=Progress)
+UNLOAD = StreamEndpoint("POST", "/control/v1/unload", UnloadRequest, UnloadReply, progress=Progress)
+USE = StreamEndpoint("POST", "/control/v1/use", UseRequest, UseReply, progress=Progress)
+LIST_PULLS = Endpoint("GET", "/control/v1/pulls", None, PullList)
+PULL = StreamEndpoint("POST", "/control/v1/pull", PullRequest, PullReply, progress=PullStatus)
+CANCEL_PULL = Endpoint("POST", "/control/v1/pull/cancel", CancelPullRequest, CancelPullReply)

@@ -1,35 +1,24 @@
-"""The life of the daemon, top-down: lock, bind, serve, signal, drain, exit."""
+"""The life of the daemon, top-down: listen, serve, drain, exit."""
 
 import asyncio
-import contextlib
 import logging
 import resource
 import signal
-import socket
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable
+from typing import Any
 
 import uvloop
 
-from mlxd import __version__, activation, listeners, lock, paths
-from mlxd.activation import Activated
-from mlxd.config import Config, check_host
+from mlxd import __version__, activation, listeners, paths
+from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.control import (
-    AliasControl,
-    CatalogControl,
-    Control,
-    MemoryControl,
-    PullsControl,
-    StatusReporter,
-)
+from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.dependencies import Dependencies
+from mlxd.http.endpoints import Dependencies
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
-from mlxd.idle import until_idle
+from mlxd.listeners import Listeners
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -42,18 +31,19 @@ _LAST_WORDS_SECONDS = 1.0
 _log = logging.getLogger("mlxd")
 
 
-def run(settings: Config, default_set_by: str | None = None) -> None:
-    """Serve until a signal says otherwise.
+def run(config: Config, default_set_by: str | None = None) -> None:
+    """Serve until a signal, or until the daemon is idle; the caller holds the lock of this home.
 
     `default_set_by` names the variable or flag that sets the default model, if one does.
 
     Raises:
-        StartupError: nothing was started, and the message says why.
-        ServingFailed: it cannot go on.
+        StartupError: the daemon cannot start, and the message says why.
+        ConfigError: an activated socket can be reached from other machines, without an API key.
+        ServingFailed: the daemon cannot go on.
     """
     _allow_many_connections()
-    _held = lock.hold(paths.lock_file())  # to the end of the process, for which others wait
-    uvloop.run(Daemon(settings, default_set_by).live())
+    with listeners.opened(config, activation.take()) as sockets:
+        uvloop.run(Daemon(config, sockets, default_set_by).live())
 
 
 def _allow_many_connections() -> None:
@@ -65,99 +55,59 @@ def _allow_many_connections() -> None:
 
 
 class Daemon:
-    """One daemon: its listeners, its catalog, its pool and its downloads."""
+    """One daemon: its catalog, its pool, its downloads and its two HTTP servers."""
 
-    def __init__(self, settings: Config, default_set_by: str | None = None) -> None:
-        self._config = settings
-        self._default_set_by = default_set_by
-        self._catalog = Catalog(settings.models)
-        self._selection = Selection(self._catalog, settings)
-        self._pool = Pool(settings)
+    def __init__(
+        self, config: Config, sockets: Listeners, default_set_by: str | None = None
+    ) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._catalog = Catalog(config.models)
+        self._selection = Selection(self._catalog, config)
+        self._pool = Pool(config)
         self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit)
+        control = Control(
+            self._catalog,
+            self._selection,
+            self._pool,
+            self._pulls,
+            url=sockets.url,
+            socket_file=sockets.socket_file,
+            default_set_by=default_set_by,
+        )
+        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
+        self._public = HttpServer(public_app(dependencies))
+        self._local = HttpServer(unix_app(dependencies))
         self._stop_asked = asyncio.Event()
-        self._socket = settings.socket_file()
 
     async def live(self) -> None:
-        """Take over or bind the sockets, serve, drain, and leave nothing behind.
+        """Serve until there is a reason to stop, then drain and stop.
 
         Raises:
-            ConfigError: an activated socket can be reached from other machines, without a key.
-            StartupError: a socket cannot be bound.
             ServingFailed: a server has ended by itself.
         """
-        server = self._config.server
-        activated = activation.take()
-        with contextlib.ExitStack() as stack:
-            for listener in activated.tcp:
-                check_host(self._config, listener.getsockname()[0])
-            tcp = activated.tcp or listeners.tcp(server.host, server.port)
-            for listener in tcp:
-                stack.enter_context(listener)
-            if activated.local is None:
-                local = stack.enter_context(listeners.unix(self._socket))
-                stack.callback(self._socket.unlink, missing_ok=True)
-            else:
-                local = stack.enter_context(activated.local)
-                self._socket = Path(local.getsockname())
-            await self._serve(tcp, local, activated)
-
-    async def _serve(
-        self,
-        tcp: list[socket.socket],
-        local: socket.socket,
-        activated: Activated,
-    ) -> None:
-        removal.sweep()
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
-        url = _url(tcp[0])
-        dependencies = Dependencies(
-            config=self._config,
-            catalog=self._catalog,
-            pool=self._pool,
-            control=Control(
-                status=StatusReporter(self._catalog, self._pool, url=url, socket_file=self._socket),
-                catalog=CatalogControl(self._catalog, self._pool),
-                aliases=AliasControl(self._catalog),
-                memory=MemoryControl(
-                    self._catalog, self._selection, self._pool, self._default_set_by
-                ),
-                pulls=PullsControl(self._pulls),
-            ),
+        removal.sweep()
+        serving = [
+            loop.create_task(self._public.serve(self._sockets.tcp)),
+            loop.create_task(self._local.serve([self._sockets.local])),
+        ]
+        _log.info(
+            "mlxd %s serves %s and %s",
+            __version__,
+            self._sockets.url,
+            self._sockets.socket_file,
         )
-        public, control = HttpServer(public_app(dependencies)), HttpServer(unix_app(dependencies))
-        serving = [loop.create_task(public.serve(tcp)), loop.create_task(control.serve([local]))]
-        _log.info("mlxd %s serves %s and %s", __version__, url, self._socket)
-        self._warn_of_what_is_missing()
+        self._warn_of_missing_models()
         self._pool.open()
         self._pulls.resume()
+        await self._until_reason_to_stop(serving)
+        await self._stop(serving)
 
-        reasons = [loop.create_task(self._stop_asked.wait())]
-        if activated and self._config.server.idle_exit is not None:
-            reasons.append(loop.create_task(self._idleness(public)))
-        await asyncio.wait([*reasons, *serving], return_when=asyncio.FIRST_COMPLETED)
-        for reason in reasons:
-            reason.cancel()
-        await self._pulls.close()
-        grace = _LAST_WORDS_SECONDS
-        if not any(task.done() for task in serving):
-            # Of the public ones first: through the other people look and wait for the end.
-            kept = [public] * bool(activated.tcp) + [control] * bool(activated.local)
-            grace = max(grace, await self._drain(kept))
-        await self._pool.close()
-
-        for server in (public, control):
-            server.stop(grace)
-        await asyncio.wait(serving)
-        for task in serving:
-            if error := task.exception():
-                _log.error("a server has failed, and so the daemon ends", exc_info=error)
-                raise ServingFailed(f"a server has failed: {error!r}")
-        _log.info("mlxd has stopped")
-
-    def _warn_of_what_is_missing(self) -> None:
-        """Say early which names of the configuration are those of nothing."""
+    def _warn_of_missing_models(self) -> None:
+        """Warn of configured names that match no installed model or adapter."""
         if self._config.models.default and self._catalog.default() is None:
             _log.warning("the default model %r does not exist", self._config.models.default)
         entries = {entry.id for entry in self._catalog.entries()}
@@ -170,32 +120,57 @@ class Daemon:
             except (ModelNotFound, LoadFailed) as error:
                 _log.warning("%s", error.message)
 
-    async def _idleness(self, public: HttpServer) -> Literal[True]:
-        """Return when nothing has been loaded or asked for in `server.idle_exit`.
+    async def _until_reason_to_stop(self, serving: list[asyncio.Task[None]]) -> None:
+        """Wait for a signal, for idleness if a service manager keeps sockets, or for a failure."""
+        loop = asyncio.get_running_loop()
+        reasons: list[asyncio.Task[Any]] = [loop.create_task(self._stop_asked.wait())]
+        idle_exit = self._config.server.idle_exit
+        if self._sockets.activated and idle_exit is not None:
+            reasons.append(loop.create_task(until_idle(idle_exit, self._activity)))
+        await asyncio.wait([*reasons, *serving], return_when=asyncio.FIRST_COMPLETED)
+        for reason in reasons:
+            reason.cancel()
 
-        Who only looks through the Unix socket, as `mlxctl status` does, keeps no daemon awake.
+    def _activity(self) -> int | None:
+        """Return the number of requests so far, or None while something is loaded or running.
+
+        Requests on the Unix socket, such as those of `mlxctl status`, do not count.
         """
+        if (
+            self._pool.requests
+            or any(model.resident for model in self._pool.models)
+            or any(pull.running for pull in self._pulls.pulls)
+            or self._public.busy
+        ):
+            return None
+        return self._public.requests
 
-        def asked() -> int | None:
-            if (
-                self._pool.requests
-                or any(model.resident for model in self._pool.models)
-                or any(pull.running for pull in self._pulls.pulls)
-                or public.busy
-            ):
-                return None
-            return public.requests
+    async def _stop(self, serving: list[asyncio.Task[None]]) -> None:
+        # End the downloads; the next daemon resumes them.
+        await self._pulls.close()
 
-        seconds = self._config.server.idle_exit or 0.0
-        await until_idle(seconds, asked)
-        _log.info("nothing was asked for in %g s (server.idle_exit)", seconds)
-        return True
+        # Let requests finish, unless a server has failed and cannot send their replies.
+        grace = _LAST_WORDS_SECONDS
+        if not any(task.done() for task in serving):
+            grace = max(grace, await self._drain())
 
-    async def _drain(self, kept: Sequence[HttpServer]) -> float:
-        """Let what runs finish within the drain timeout, or until a second signal.
+        # End the engines. Requests that are still running end with an error.
+        await self._pool.close()
 
-        Connections to the servers of `kept`, whose sockets somebody else keeps, wait for the next
-        daemon. Gives how many seconds are left.
+        # Close the listeners, and the connections once they have sent what they have.
+        self._public.stop(grace)
+        self._local.stop(grace)
+        await asyncio.wait(serving)
+        for task in serving:
+            if error := task.exception():
+                _log.error("a server has failed, so the daemon stops", exc_info=error)
+                raise ServingFailed(f"a server has failed: {error!r}")
+        _log.info("mlxd has stopped")
+
+    async def _drain(self) -> float:
+        """Let requests finish within the drain timeout, or until a second signal.
+
+        Returns how many seconds are left.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds := self._config.server.drain_timeout)
@@ -204,8 +179,12 @@ class Daemon:
 
         async def drain() -> None:
             self._pool.announce_drain()
-            for server in kept:
-                await server.hand_over(end - loop.time())
+            # Connections to sockets that a service manager keeps wait for the next daemon. Those
+            # on TCP go first: mlxctl watches the end on the Unix socket.
+            if self._sockets.activated.tcp:
+                await self._public.hand_over(end - loop.time())
+            if self._sockets.activated.local:
+                await self._local.hand_over(end - loop.time())
             await self._pool.drain(end - loop.time())
 
         drained = loop.create_task(drain())
@@ -216,6 +195,16 @@ class Daemon:
         return 0.0 if self._stop_asked.is_set() else end - loop.time()
 
 
-def _url(listener: socket.socket) -> str:
-    host, port, *_ = listener.getsockname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+async def until_idle(seconds: float, activity: Callable[[], int | None]) -> None:
+    """Return when `activity` has stayed the same number for `seconds`.
+
+    It counts the requests so far; None means that one is running.
+    """
+    clock = asyncio.get_running_loop().time
+    pause = min(max(seconds / 10, 0.02), 10.0)
+    since, before = clock(), activity()
+    while before is None or clock() < since + seconds:
+        await asyncio.sleep(pause)
+        if (now := activity()) is None or now != before:
+            since, before = clock(), now
+    _log.info("no requests for %g s (server.idle_exit)", seconds)

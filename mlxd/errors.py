@@ -1,4 +1,4 @@
-"""Every exception of ours.
+"""All exceptions of mlxd.
 
     MlxdError
     ├── RequestError             the request is at fault
@@ -15,7 +15,7 @@
     │   ├── ModelInUse               409
     │   ├── BodyTooLarge             413
     │   └── UnsupportedMediaType     415
-    ├── Unavailable              not now, perhaps later
+    ├── Unavailable              not possible now, perhaps later
     │   ├── QueueFull                429
     │   ├── Draining                 503
     │   ├── InsufficientMemory       503
@@ -26,18 +26,17 @@
     │   ├── GenerationFailed         500, one sequence
     │   └── EngineDied               500, all sequences of one engine
     ├── ConfigError              the configuration is at fault: exit 78
-    ├── StartupError             this daemon cannot start here and now: exit 1
-    └── ServingFailed            this daemon cannot go on: exit 1
+    ├── StartupError             the daemon cannot start: exit 1
+    └── ServingFailed            the daemon cannot go on: exit 1
 
-`mlxd.http.error_replies` turns them into replies, `mlxd.__main__` into exit statuses, and nobody
-else does.
+Only `mlxd.http.error_replies` turns them into replies, and only `mlxd.__main__` into exit statuses.
 """
 
 from typing import ClassVar
 
 
 class MlxdError(Exception):
-    """Base of all: `message` is one line fit for a user, and can be encoded whatever it quotes."""
+    """Base class: `message` is one line for the user, and valid Unicode whatever it quotes."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
@@ -51,18 +50,18 @@ class MlxdError(Exception):
 
 
 class RequestError(MlxdError):
-    """The request is at fault; asking the same again gives the same."""
+    """The request is at fault; repeating it does not help."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class InvalidRequest(RequestError):
-    """A malformed body or a bad value; `param` is the path of the field."""
+    """The body is malformed or has an invalid value; `param` is the path of the field."""
 
 
 class UnsupportedParameter(RequestError):
-    """A field we know and cannot honour."""
+    """A known field is not supported."""
 
     code = "unsupported_parameter"
 
@@ -74,76 +73,76 @@ class ContextLengthExceeded(RequestError):
 
 
 class Unauthorized(RequestError):
-    """No API key, or a wrong one."""
+    """The API key is missing or wrong."""
 
     status = 401
     code = "invalid_api_key"
 
 
 class Forbidden(RequestError):
-    """A foreign Host or Origin."""
+    """The Host or Origin is not allowed."""
 
     status = 403
     code = "forbidden"
 
 
 class NotRemovable(RequestError):
-    """A model that is not ours to remove, or that the file system keeps."""
+    """The model does not belong to mlxd, or the file system refuses to remove it."""
 
     status = 403
     code = "not_removable"
 
 
 class ModelNotFound(RequestError):
-    """No such model in the catalog."""
+    """There is no such model."""
 
     status = 404
     code = "model_not_found"
 
 
 class RouteNotFound(RequestError):
-    """No such path."""
+    """There is no such path."""
 
     status = 404
     code = "not_found"
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, the method does not."""
+    """The path does not allow the method."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class ModelInUse(RequestError):
-    """A model that is in memory, or that requests wait for."""
+    """The model is in memory, or requests wait for it."""
 
     status = 409
     code = "model_in_use"
 
 
 class PullRefused(RequestError):
-    """The hub has no such model for us, or it is none that can run here."""
+    """The hub denies or does not have the model, or it cannot run on this machine."""
 
     code = "pull_refused"
 
 
 class BodyTooLarge(RequestError):
-    """The body is over `server.max_body`."""
+    """The body is larger than `server.max_body`."""
 
     status = 413
     code = "body_too_large"
 
 
 class UnsupportedMediaType(RequestError):
-    """The body is announced as something else than JSON."""
+    """The content type of the body is not JSON."""
 
     status = 415
     code = "unsupported_media_type"
 
 
 class Unavailable(MlxdError):
-    """Not now; the same request may succeed in `retry_after` seconds."""
+    """Not possible now; the same request may succeed after `retry_after` seconds."""
 
     status = 503
     type = "service_unavailable_error"
@@ -151,7 +150,7 @@ class Unavailable(MlxdError):
 
 
 class QueueFull(Unavailable):
-    """`server.max_queue` requests are already accepted."""
+    """As many requests as `server.max_queue` allows are running or waiting."""
 
     status = 429
     type = "rate_limit_error"
@@ -166,21 +165,21 @@ class Draining(Unavailable):
 
 
 class InsufficientMemory(Unavailable):
-    """The model does not fit in memory; the message has the arithmetic."""
+    """The model does not fit in memory; the message explains the arithmetic."""
 
     code = "insufficient_memory"
     retry_after = 60
 
 
 class PullFailed(Unavailable):
-    """A model was not downloaded; somebody has to do something about it first."""
+    """A model was not downloaded; the message says what to do first."""
 
     code = "pull_failed"
     retry_after = 60
 
 
 class HubUnreachable(Unavailable):
-    """A model was not downloaded: the hub does not answer, or not sensibly."""
+    """A model was not downloaded: the hub is unreachable or its reply is invalid."""
 
     code = "hub_unreachable"
     retry_after = 60
@@ -204,18 +203,18 @@ class GenerationFailed(EngineError):
 
 
 class EngineDied(EngineError):
-    """The engine process has ended, or does not answer."""
+    """The engine process has exited, or does not respond."""
 
     code = "engine_died"
 
 
 class ConfigError(MlxdError):
-    """The configuration is at fault: names the file, the key, what was found, what is allowed."""
+    """The configuration is at fault; the message names file, key, value and what is allowed."""
 
 
 class StartupError(MlxdError):
-    """This daemon cannot start here and now: a port in use, another daemon, no permission."""
+    """The daemon cannot start: a port is in use, another daemon runs, permission is missing."""
 
 
 class ServingFailed(MlxdError):
-    """This daemon cannot go on: one of its servers has ended by itself."""
+    """The daemon cannot go on: one of its servers has failed."""

@@ -1,43 +1,94 @@
 """The sockets the daemon listens on: TCP and Unix."""
 
+import contextlib
 import errno
 import os
 import socket
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from mlxd.activation import Activated
+from mlxd.config import Config, check_host
 from mlxd.errors import StartupError
+from mlxd.units import address
 
 _BACKLOG = 2048
 
 
-def tcp(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` names; port 0 takes a free one.
+@dataclass(frozen=True)
+class Listeners:
+    """The sockets of one daemon; a service manager keeps those that are `activated`."""
+
+    tcp: list[socket.socket]
+    local: socket.socket
+    activated: Activated
+
+    @property
+    def url(self) -> str:
+        """The base URL of the API."""
+        host, port, *_ = self.tcp[0].getsockname()
+        return f"http://{address(host, port)}"
+
+    @property
+    def socket_file(self) -> Path:
+        """The path of the Unix socket."""
+        return Path(self.local.getsockname())
+
+
+@contextlib.contextmanager
+def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
+    """Yield the activated sockets, and newly bound ones in place of those that are missing.
 
     Raises:
-        StartupError: the host is unknown, or the port is in use or forbidden.
+        ConfigError: an activated socket can be reached from other machines, without an API key.
+        StartupError: a socket cannot be bound.
+    """
+    server = config.server
+    with contextlib.ExitStack() as stack:
+        for listener in activated.all:
+            stack.enter_context(listener)
+        for listener in activated.tcp:
+            check_host(config, listener.getsockname()[0])
+        bound = [] if activated.tcp else tcp(server.host, server.port)
+        for listener in bound:
+            stack.enter_context(listener)
+        local = activated.local
+        if local is None:
+            file = config.socket_file()
+            local = stack.enter_context(unix(file))
+            stack.callback(file.unlink, missing_ok=True)
+        yield Listeners(activated.tcp or bound, local, activated)
+
+
+def tcp(host: str, port: int) -> list[socket.socket]:
+    """Listen on every address that `host` resolves to; port 0 takes a free one.
+
+    Raises:
+        StartupError: the host is unknown, or the port is in use or not allowed.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"server.host {host!r} cannot be resolved: {error}") from error
-    wanted = list(dict.fromkeys((family, address) for family, *_, address in found))
+    wanted = list(dict.fromkeys((family, where) for family, *_, where in found))
     listeners: list[socket.socket] = []
-    for family, address in wanted:
+    for family, where in wanted:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listeners.append(listener)
         if port == 0 and len(listeners) > 1:
-            address = (address[0], listeners[0].getsockname()[1], *address[2:])
+            where = (where[0], listeners[0].getsockname()[1], *where[2:])
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
+            listener.bind(where)
             listener.listen(_BACKLOG)
         except OSError as error:
-            for opened in listeners:
-                opened.close()
-            raise StartupError(_explain(error, host, port)) from error
+            for each in listeners:
+                each.close()
+            raise StartupError(_explain(error, address(host, port))) from error
         listener.setblocking(False)
     return listeners
 
@@ -46,15 +97,13 @@ def unix(path: Path) -> socket.socket:
     """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one.
 
     Raises:
-        StartupError: another process listens there, something else is there, or the path cannot be
-            used.
+        StartupError: another process listens there, the path is not a socket, or it cannot be used.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.path.lexists(path):
-            _refuse_if_no_socket(path)
-            _refuse_if_alive(path)
+            _check_dead(path)
             path.unlink()
         before = os.umask(0o177)
         try:
@@ -72,12 +121,9 @@ def unix(path: Path) -> socket.socket:
     return listener
 
 
-def _refuse_if_no_socket(path: Path) -> None:
+def _check_dead(path: Path) -> None:
     if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise StartupError(f"{path} exists and is no socket: move it away, or set server.socket")
-
-
-def _refuse_if_alive(path: Path) -> None:
+        raise StartupError(f"{path} is not a socket: move it away, or set server.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
@@ -86,12 +132,11 @@ def _refuse_if_alive(path: Path) -> None:
     raise StartupError(f"another process listens on {path}: stop it, or set server.socket")
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
-    where = f"{host}:{port}" if ":" not in host else f"[{host}]:{port}"
+def _explain(error: OSError, where: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is in use: stop who listens there, or choose another server.port"
+        return f"{where} is in use: stop the program that listens there, or change server.port"
     if error.errno == errno.EACCES:
-        return f"{where} is forbidden: ports below 1024 need root; choose another server.port"
+        return f"{where} is not allowed: ports below 1024 need root; change server.port"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{where} cannot be used: this machine has no such address; see server.host"
     return f"{where} cannot be used: {error.strerror}"

@@ -1,7 +1,7 @@
-"""One daemon a home: a lock file that is held for the daemon's life and tells its process id.
+"""One daemon a home: a lock file, held for the daemon's life, that contains its process id.
 
-The file holds the process id in decimal and a newline. It means something only while the file is
-locked (flock); `mlxctl.service.pidfile` reads it at any time.
+The process id, in decimal and with a newline, counts only while the file is locked (flock);
+`mlxctl.service.pidfile` reads it at any time.
 """
 
 import fcntl
@@ -13,12 +13,12 @@ from mlxd.errors import StartupError
 
 
 class Lock:
-    """A lock file that this process holds until it is gone, or to the end of a `with` block."""
+    """A lock that this process holds until it exits, or to the end of a `with` block."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         line = f"{os.getpid()}\n".encode()
-        os.pwrite(descriptor, line, 0)  # before the old one is cut off: a reader finds one
+        os.pwrite(descriptor, line, 0)  # before the truncation: a reader always finds a line
         os.ftruncate(descriptor, len(line))
 
     def __enter__(self) -> Self:
@@ -29,10 +29,10 @@ class Lock:
 
 
 def hold(file: Path) -> Lock:
-    """Hold the lock in `file`, making its folder (mode 0700) where needed.
+    """Lock `file`, and make its folder (mode 0700) if needed.
 
     Raises:
-        StartupError: another daemon holds it, or the folder cannot be written.
+        StartupError: another daemon holds the lock, or the file cannot be written.
     """
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Where every file lives, one function each.
+"""The paths of all files, one function each.
 
 `MLXD_HOME=DIR` puts everything under DIR (tests, second instances); otherwise platformdirs decides.
-Nothing here creates a folder.
+Nothing here creates folders.
 """
 
 import os
@@ -15,10 +15,10 @@ _APP = "mlxd"
 
 
 def home() -> Path | None:
-    """The folder `MLXD_HOME` names, absolute; None when it is unset or empty.
+    """Return the absolute path of the folder `MLXD_HOME`; None if it is unset or empty.
 
     Raises:
-        ConfigError: it names the home of nobody, or is not UTF-8.
+        ConfigError: it names the home of an unknown user, or is not UTF-8.
     """
     value = os.environ.get("MLXD_HOME", "")
     if not value:
@@ -34,35 +34,35 @@ def home() -> Path | None:
 
 
 def config_dir() -> Path:
-    """The folder of `config.toml` and `settings.toml`."""
+    """Return the folder of `config.toml` and `settings.toml`."""
     return home() or platformdirs.user_config_path(_APP, appauthor=False)
 
 
 def config_file() -> Path:
-    """The person's configuration."""
+    """Return the user's configuration file."""
     return config_dir() / "config.toml"
 
 
 def settings_file() -> Path:
-    """The machine's settings, written by `mlxctl use` and `mlxctl alias`."""
+    """Return the settings file, which `mlxctl use` and `mlxctl alias` write."""
     return config_dir() / "settings.toml"
 
 
 def models_dir() -> Path:
-    """The folder of models, as NAME or OWNER/NAME."""
+    """Return the folder that holds models as NAME or OWNER/NAME."""
     root = home() or platformdirs.user_data_path(_APP, appauthor=False)
     return root / "models"
 
 
 def adapters_dir() -> Path:
-    """The folder whose sub-folders are adapters."""
+    """Return the folder whose subfolders are adapters."""
     return models_dir().with_name("adapters")
 
 
 def hub_cache_dir() -> Path | None:
-    """The cache of Hugging Face's own programs, where they find it; None when there is to be none.
+    """Return the cache of Hugging Face's own programs; None if mlxd is not to use it.
 
-    With `MLXD_HOME` it is none but the one that a variable of theirs names.
+    With `MLXD_HOME`, only a cache that one of Hugging Face's variables names is used.
     """
     for name, below in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if value := os.environ.get(name):
@@ -74,41 +74,46 @@ def hub_cache_dir() -> Path | None:
 
 
 def log_dir() -> Path:
-    """The folder of the daemon's log files."""
+    """Return the folder of the daemon's log files."""
     root = home()
     return root / "logs" if root else platformdirs.user_log_path(_APP, appauthor=False)
 
 
 def log_file() -> Path:
-    """The daemon's log; rotated files beside it end in `.1`, `.2` and so on."""
+    """Return the daemon's log file; rotated files beside it end in `.1`, `.2` and so on."""
     return log_dir() / "mlxd.log"
 
 
 def stderr_file() -> Path:
-    """What a started daemon prints before its log is open; emptied at each start."""
+    """Return the file for what the daemon prints before its log is open; emptied at each start."""
     return log_dir() / "mlxd.stderr.log"
 
 
 def chat_history_file() -> Path:
-    """What was typed into `mlxctl chat`, for the arrow keys; mode 0600."""
+    """Return the history of `mlxctl chat`, of mode 0600."""
     return runtime_dir().with_name("chat_history")
 
 
 def runtime_dir() -> Path:
-    """The 0700 folder of the socket and the lock.
+    """Return the folder of the socket and the lock, of mode 0700.
 
-    It is no system's runtime folder: those go with the login session or are purged, and a daemon
-    that outlives the session would lose its socket.
+    It is not the system's runtime folder, which is deleted with the login session or purged: a
+    daemon that outlives the session would lose its socket.
     """
     root = home() or platformdirs.user_state_path(_APP, appauthor=False)
     return root / "run"
 
 
 def socket_file() -> Path:
-    """The Unix socket where `server.socket` names no other."""
+    """Return the default path of the Unix socket."""
     return runtime_dir() / "mlxd.sock"
 
 
 def lock_file() -> Path:
-    """Locked, and holding the process id, while a daemon runs on this home."""
+    """Return the file that is locked, and holds the process id, while a daemon runs."""
     return runtime_dir() / "mlxd.lock"
+
+
+def run_record_file() -> Path:
+    """How the daemon was started and how it ended; see `mlxd.run_record`."""
+    return runtime_dir() / "mlxd.run.json"

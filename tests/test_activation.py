@@ -16,10 +16,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from mlxctl.client import Client
+from mlxctl.commands.status import status
+from mlxctl.commands.version import version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
+from mlxd.control_api import STATUS
 from mlxd.errors import StartupError
 from tests.fakes.socket_keeper import SocketKeeper
 from tests.support.daemon_process import DEADLINE, wait_until
@@ -79,7 +83,7 @@ def free_port() -> int:
 
 def _answers(path: Path) -> bool:
     try:
-        Client(path, patience=1).status()
+        Client(path, patience=1).call(STATUS)
     except (NotRunning, NoAnswer):
         return False
     return True
@@ -114,7 +118,7 @@ def test_the_first_connection_starts_it_and_idleness_ends_it(home: Path) -> None
             )
             assert json.loads(asked.stdout)["status"] == "ok"
             assert process.wait(DEADLINE) == 0
-            assert b"nothing was asked for in 0.2 s" in process.stderr.read()
+            assert b"no requests for 0.2 s (server.idle_exit)" in process.stderr.read()
 
 
 @needs_systemd
@@ -157,6 +161,26 @@ def test_a_request_at_the_moment_it_goes_is_answered_by_the_next(
         over.set()
         starter.join()
     assert len(begun) > 2
+
+
+def test_looking_at_a_daemon_that_has_gone_does_not_start_the_next(
+    home: Path,
+    tcp: socket.socket,
+    local: socket.socket,
+    begun: list["subprocess.Popen[bytes]"],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keeper = SocketKeeper()
+    keeper.keep("http", tcp)
+    keeper.keep("local", local)
+    monkeypatch.setenv("MLXD_HOME", str(home))
+    daemon = keeper.spawn(MLXD, environment(home, MLXD_SERVER__IDLE_EXIT="50ms"))
+    begun.append(daemon)
+    assert daemon.wait(DEADLINE) == 0
+    look = CliRunner()
+    assert look.invoke(status).exit_code == NotRunning.exit_status
+    assert look.invoke(version).exit_code == 0
+    assert not keeper.asked(0)
 
 
 def test_what_is_loaded_keeps_it(

@@ -15,6 +15,7 @@ LEAVES = {
     "mlxd.files",
     "mlxd.messages",
     "mlxd.rate",
+    "mlxd.run_record",
     "mlxd.sysctl",
     "mlxd.units",
 }

@@ -1,5 +1,6 @@
 """The life of the daemon, on the tiny random model: start, serve, faults, drain, exit."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,8 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxd import config, lock, paths
-from mlxd.daemon import Daemon
+from mlxd import config, listeners
+from mlxd.activation import Activated
+from mlxd.daemon import Daemon, until_idle
 from mlxd.errors import ServingFailed
 from mlxd.http.server import HttpServer
 from tests.support.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
@@ -71,7 +73,7 @@ def engine_of(daemon: DaemonProcess) -> dict:
     return daemon.status()["models"][0]
 
 
-def test_both_doors_answer(daemon: DaemonProcess) -> None:
+def test_tcp_and_the_unix_socket_answer(daemon: DaemonProcess) -> None:
     local = daemon.local.post("/v1/chat/completions", json=chat())
     remote = httpx.post(f"{daemon.url}/v1/chat/completions", json=chat())
     assert local.status_code == remote.status_code == 200
@@ -212,7 +214,7 @@ def test_use_switches_the_default_and_is_remembered(home: Path, tiny_model: Path
         assert daemon.status()["default_model"] == "other"
 
 
-def test_use_says_what_will_win_over_it(home: Path) -> None:
+def test_use_says_what_overrides_it(home: Path) -> None:
     use = {"model": "tiny"}
     with running_daemon(home, "--model", "tiny") as daemon:
         assert daemon.local.post("/control/v1/use", json=use).json()["overridden_by"] == "--model"
@@ -227,7 +229,7 @@ def test_the_model_flag_takes_a_folder(empty_home: Path, tiny_model: Path) -> No
         assert daemon.local.post("/v1/chat/completions", json=chat()).json()["model"] == "tiny"
 
 
-def test_a_default_model_that_does_not_exist_is_remarked_upon(home: Path) -> None:
+def test_a_default_model_that_does_not_exist_is_logged(home: Path) -> None:
     with running_daemon(home, "--model", "gone") as daemon:
         wait_until(lambda: "the default model 'gone' does not exist" in daemon.log(), "the remark")
         reply = daemon.local.post("/v1/chat/completions", json=chat())
@@ -264,7 +266,7 @@ def test_a_port_in_use_is_refused(daemon: DaemonProcess) -> None:
     with tempfile.TemporaryDirectory(prefix="mlxd") as other:
         refused = run_mlxd(Path(other), "--port", port)
     assert refused.returncode == 1
-    assert refused.stderr.strip().endswith("or choose another server.port")
+    assert refused.stderr.strip().endswith("or change server.port")
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -278,10 +280,10 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
     monkeypatch.setattr(HttpServer, "main_loop", fail)
     settings = config.load(flags={"server.port": 0})
     with (
-        lock.hold(paths.lock_file()) as held,
+        listeners.opened(settings, Activated()) as sockets,
         pytest.raises(ServingFailed, match="out of order"),
     ):
-        await Daemon(settings, held).live()
+        await Daemon(settings, sockets).live()
     assert "a server has failed" in caplog.text
     assert not settings.socket_file().exists()
 
@@ -299,7 +301,7 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
         (("--no-such-flag",), {}, 2, "--no-such-flag"),
     ],
 )
-def test_what_cannot_work_is_one_clear_line(
+def test_a_failed_start_prints_one_clear_line(
     empty_home: Path, flags: tuple[str, ...], environ: dict[str, str], status: int, message: str
 ) -> None:
     refused = run_mlxd(empty_home, *flags, **environ)
@@ -341,3 +343,22 @@ def test_the_daemon_imports_neither_mlx_nor_the_hub(daemon: DaemonProcess) -> No
         assert "libmlx" not in maps.read_text()
         engine_maps = Path(f"/proc/{engine_of(daemon)['pid']}/maps")
         assert "libmlx" in engine_maps.read_text()
+
+
+async def test_without_requests_it_is_idle() -> None:
+    async with asyncio.timeout(10):
+        await until_idle(0.05, lambda: 3)
+
+
+async def test_running_and_new_requests_start_the_wait_for_idleness_anew() -> None:
+    counts = iter([0, None, None, 1, 2, *[2] * 1000])
+    seen: list[int | None] = []
+
+    def activity() -> int | None:
+        seen.append(next(counts))
+        return seen[-1]
+
+    async with asyncio.timeout(10):
+        await until_idle(0.1, activity)
+    assert seen[:5] == [0, None, None, 1, 2]
+    assert seen.count(2) > 2

@@ -84,15 +84,15 @@ def test_the_socket_of_a_living_process_is_left_alone(short_tmp: Path) -> None:
         assert connects(path)
 
 
-def test_what_is_no_socket_is_not_overwritten(short_tmp: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_not_overwritten(short_tmp: Path) -> None:
     path = short_tmp / "mlxd.sock"
     path.write_text("precious")
-    with pytest.raises(StartupError, match="exists and is no socket: move it away"):
+    with pytest.raises(StartupError, match="is not a socket: move it away"):
         listeners.unix(path)
     assert path.read_text() == "precious"
     link = short_tmp / "link"
     link.symlink_to(path)
-    with pytest.raises(StartupError, match="is no socket"):
+    with pytest.raises(StartupError, match="is not a socket"):
         listeners.unix(link)
     assert link.is_symlink()
 

@@ -16,6 +16,7 @@ EVERY = [
     paths.chat_history_file,
     paths.socket_file,
     paths.lock_file,
+    paths.run_record_file,
 ]
 
 
@@ -31,6 +32,7 @@ def test_mlxd_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "chat_history",
         "run/mlxd.sock",
         "run/mlxd.lock",
+        "run/mlxd.run.json",
     ]
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ from mlxctl import terminal
 from mlxctl.client import Client, connect
 from mlxctl.shell_completion import alias_names, model_names
 from mlxctl.terminal import json_option, print_result
+from mlxd import control_api
 
 
 @click.command()
@@ -35,12 +36,12 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
     elif not model:
         raise click.UsageError("Missing argument 'MODEL'.", click.get_current_context())
     else:
-        made = connect().set_alias(name, model)
+        made = connect().call(control_api.SET_ALIAS, control_api.Alias(name=name, model=model))
         print_result(made, f"{made.name} is now an alias for {made.model}", as_json=as_json)
 
 
 def _remove(client: Client, name: str, *, as_json: bool) -> None:
-    removed = client.remove_alias(name)
+    removed = client.call(control_api.REMOVE_ALIAS, name=name)
     text = f"removed the alias {removed.name}"
     if removed.now:
         text = f"{removed.name} is an alias for {removed.now} again, as set in config.toml"
@@ -48,7 +49,7 @@ def _remove(client: Client, name: str, *, as_json: bool) -> None:
 
 
 def _list(client: Client, *, as_json: bool) -> None:
-    found = client.aliases()
+    found = client.call(control_api.LIST_ALIASES)
     rows = [
         (one.name, one.model if one.exists else f"{one.model} (no such model)")
         for one in found.aliases

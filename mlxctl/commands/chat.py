@@ -12,7 +12,7 @@ from mlxctl.errors import CommandFailed
 from mlxctl.shell_completion import names_of_models
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
 from mlxctl.terminal import remark
-from mlxd import paths
+from mlxd import control_api, paths
 
 _HELP = """\
 /model [NAME]   switch to the model NAME; without NAME, show the current one
@@ -35,7 +35,7 @@ def chat(model: str | None, system: str | None) -> None:
     only you can read.
     """
     client = connect()
-    name = None if model is None else client.show(model).id
+    name = None if model is None else client.call(control_api.SHOW_MODEL, model=model).id
     conversation = Conversation(client, name, system)
     with chat_input.editing(paths.chat_history_file(), conversation.complete):
         if chat_input.on_terminal():
@@ -135,14 +135,14 @@ class Conversation:
 
     def _use(self, name: str) -> None:
         if name:
-            self._model = self._client.show(name).id
+            self._model = self._client.call(control_api.SHOW_MODEL, model=name).id
         self._show_model()
 
     def _show_model(self) -> None:
         if self._model is not None:
             click.echo(f"model: {self._model}")
             return
-        status = self._client.status()
+        status = self._client.call(control_api.STATUS)
         if status.default_model is None:
             click.echo(f"no model selected: {status.default_fault}")
         else:

@@ -1,4 +1,4 @@
-"""`mlxctl doctor`: what may be wrong, and what mends it."""
+"""`mlxctl doctor`: what may be wrong, and how to fix it."""
 
 import shutil
 import sys
@@ -10,37 +10,37 @@ import msgspec
 
 from mlxctl.doctor import examine
 from mlxctl.doctor.facts import look
-from mlxctl.doctor.finding import BAD, WARNING, Finding
+from mlxctl.doctor.finding import Finding
 from mlxctl.errors import CommandFailed
-from mlxctl.terminal import coloured, is_screen
+from mlxctl.terminal import coloured, is_screen, json_option, print_json
 
 Paint = Callable[[str, str], str]
 
-_COLOURS = {"good": "green", "warning": "yellow", "bad": "red"}
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 _STATE_WIDTH = 7
 _NARROWEST = 30
 
 
 class Diagnosis(msgspec.Struct):
-    """What `--json` prints; `ok` where nothing is bad."""
+    """What `--json` prints; `ok` if there is no error."""
 
     ok: bool
     findings: list[Finding]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option()
 @click.pass_context
 def doctor(ctx: click.Context, *, as_json: bool) -> None:
-    """Say what is wrong with the machine, the configuration or the daemon, and what mends it.
+    """Check the machine, the configuration and the daemon, and show how to fix problems.
 
-    Each line is good, a warning or bad; bad is what keeps mlxd from working. Nothing is changed,
-    and a daemon that is started on demand is not started. Exit status 1 when something is bad.
+    Each line is ok, a warning or an error; an error keeps mlxd from working. Nothing is changed,
+    and a daemon that starts on demand is not started. Exit status 1 if there is an error.
     """
     findings = examine(look())
-    ok = all(finding.state != BAD for finding in findings)
+    ok = all(finding.state != "error" for finding in findings)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(Diagnosis(ok, findings))))
+        print_json(Diagnosis(ok, findings))
     else:
         columns = shutil.get_terminal_size().columns if is_screen(sys.stdout) else None
         click.echo("\n".join([*lines(findings, columns=columns), "", summary(findings)]))
@@ -51,9 +51,9 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 def lines(
     findings: Sequence[Finding], paint: Paint = coloured, columns: int | None = None
 ) -> list[str]:
-    """Give the findings for a person, what mends them on lines of their own.
+    """Return the findings for a person, each fix on a line of its own.
 
-    Where there are `columns`, what is longer goes on in the next line, but never a command.
+    Messages are wrapped to `columns`; commands are not.
     """
     width = max(len(finding.check) for finding in findings)
     indent = " " * (_STATE_WIDTH + 2 + width + 2)
@@ -64,19 +64,17 @@ def lines(
         first, *more = _wrapped(finding.message, room)
         found.append(f"{state}  {finding.check:{width}}  {first}")
         found += [f"{indent}{line}" for line in more]
-        if finding.mend:
-            found.append(f"{indent}mend: {finding.mend}")
+        if finding.fix:
+            found.append(f"{indent}fix: {finding.fix}")
     return found
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """Give the whole in one line."""
+    """Return how many errors and warnings there are, as a line."""
     states = [finding.state for finding in findings]
-    warnings, troubles = states.count(WARNING), states.count(BAD)
-    if not warnings and not troubles:
-        return "all is well"
-    counted = [f"{warnings} warning{'s' if warnings > 1 else ''}"] if warnings else []
-    return ", ".join([f"{troubles} bad", *counted] if troubles else [*counted, "nothing is bad"])
+    counts = [(states.count(state), state) for state in ("error", "warning")]
+    counted = [f"{count} {state}{'s' if count > 1 else ''}" for count, state in counts if count]
+    return ", ".join(counted) or "no problems found"
 
 
 def _wrapped(text: str, room: int | None) -> list[str]:

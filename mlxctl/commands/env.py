@@ -11,7 +11,7 @@ from mlxctl.errors import NotRunning
 from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.config import ServerConfig
 from mlxd.units import address
 
@@ -58,7 +58,7 @@ def _url(server: ServerConfig) -> str:
     # A connection would start the daemon if launchd or systemd listens.
     if owner(paths.lock_file()) is not None:
         with contextlib.suppress(NotRunning):  # it is just starting
-            listening = urlsplit(connect().status().url or "")
+            listening = urlsplit(connect().call(control_api.STATUS).url or "")
             host, port = listening.hostname or host, listening.port or port
     if not port:
         raise NotRunning

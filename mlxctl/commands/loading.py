@@ -9,6 +9,7 @@ from mlxctl import terminal
 from mlxctl.arguments import model_argument, optional_model_argument
 from mlxctl.client import connect
 from mlxctl.terminal import ProgressLine, json_option, print_result, remark
+from mlxd import control_api
 from mlxd.control_api import ModelStatus, Progress
 from mlxd.units import size
 
@@ -29,7 +30,8 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
     """
     client = connect()
     with _progress() as show:
-        reply = client.use(model, show, wait=wait)
+        request = control_api.UseRequest(model=model, wait=wait, stream=True)
+        reply = client.follow(control_api.USE, request, show)
     print_result(reply, f"{reply.model} is now the default model", as_json=as_json)
     if reply.overridden_by and not as_json:
         remark(f"{reply.overridden_by} overrides it at the next start")
@@ -55,7 +57,8 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     """
     client = connect()
     with _progress() as show:
-        reply = client.load(model, keep_alive, show)
+        request = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
+        reply = client.follow(control_api.LOAD, request, show)
     memory = size(reply.memory_bytes or 0)
     print_result(reply, f"{_name(reply)} is loaded ({memory}, {_until(reply)})", as_json=as_json)
 
@@ -70,7 +73,8 @@ def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
         raise click.UsageError("Pass either MODEL or --all.", click.get_current_context())
     client = connect()
     with _progress() as show:
-        reply = client.unload(model, show)
+        request = control_api.UnloadRequest(model=model, stream=True)
+        reply = client.follow(control_api.UNLOAD, request, show)
     text = "no model was loaded" if model is None else f"{model} was not loaded"
     if reply.models:
         text = "\n".join(f"{name} is unloaded" for name in reply.models)
@@ -81,7 +85,9 @@ def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
 @json_option("Print one JSON list.")
 def ps(*, as_json: bool) -> None:
     """List the models in memory, and those that failed."""
-    models = [model for model in connect().status().models if model.state != "unloaded"]
+    models = [
+        model for model in connect().call(control_api.STATUS).models if model.state != "unloaded"
+    ]
     print_result(models, models_table(models), as_json=as_json)
 
 

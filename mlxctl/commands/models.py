@@ -13,7 +13,7 @@ from mlxctl.arguments import model_argument
 from mlxctl.client import connect
 from mlxctl.errors import CommandFailed
 from mlxctl.terminal import json_option, print_json, print_result, remark
-from mlxd import paths
+from mlxd import control_api, paths
 from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
 from mlxd.units import size
 
@@ -30,7 +30,7 @@ _WHERE = {
 def list_models(*, as_json: bool) -> None:
     """List the models, with running downloads and models that cannot be loaded."""
     client = connect()
-    catalog, pulls = client.models(), client.pulls().pulls
+    catalog, pulls = client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
     if as_json:
         everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
         print_json(everything)
@@ -85,7 +85,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 @json_option()
 def show(model: str, *, as_json: bool) -> None:
     """Show details of MODEL, which is an ID, an alias or the name of a folder."""
-    details = connect().show(model)
+    details = connect().call(control_api.SHOW_MODEL, model=model)
     title = f"{details.id} (default)" if details.default else details.id
     facts = terminal.table([row for row in _facts(details) if row[1]])
     print_result(details, f"{title}\n\n{facts}", as_json=as_json)
@@ -146,14 +146,14 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     are read-only for mlxd: models in them cannot be deleted.
     """
     client = connect()
-    found = client.remove(model, dry_run=True)
+    found = client.call(control_api.REMOVE_MODEL, model=model, dry_run=True)
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
             raise CommandFailed(f"no terminal to ask on; to delete it: mlxctl rm --yes {found.id}")
         if not click.confirm(f"delete {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was deleted")
-    removed = client.remove(found.id)
+    removed = client.call(control_api.REMOVE_MODEL, model=found.id)
     if as_json:
         print_json(removed)
         return

@@ -8,6 +8,7 @@ import click
 from mlxctl import terminal
 from mlxctl.client import connect
 from mlxctl.terminal import ProgressLine, is_screen, json_option, print_result, remark
+from mlxd import control_api
 from mlxd.control_api import PullReply, PullStatus
 from mlxd.units import size
 
@@ -35,10 +36,10 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     if repo is None:
         if cancel:
             raise click.UsageError("--cancel needs REPO.", click.get_current_context())
-        pulls = client.pulls()
+        pulls = client.call(control_api.LIST_PULLS)
         print_result(pulls, _list(pulls.pulls), as_json=as_json)
     elif cancel:
-        cancelled = client.cancel_pull(repo)
+        cancelled = client.call(control_api.CANCEL_PULL, control_api.CancelPullRequest(model=repo))
         deleted = size(cancelled.bytes_removed)
         text = f"cancelled the download of {cancelled.model}; deleted {deleted}"
         print_result(cancelled, text, as_json=as_json)
@@ -49,7 +50,8 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
             f"the download continues in the daemon; to see it: mlxctl pull {repo}; "
             f"to cancel it: mlxctl pull {repo} --cancel"
         ):
-            reply = client.pull(repo, progress.show)
+            request = control_api.PullRequest(model=repo, stream=True)
+            reply = client.follow(control_api.PULL, request, progress.show)
         print_result(reply, _result(reply), as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`mlxctl report`: everything that helps somebody else to find a fault, and nothing private."""
+"""`mlxctl report`: what helps others to find a problem, without anything private."""
 
 import contextlib
 import os
@@ -18,14 +18,15 @@ from mlxctl.doctor.facts import Facts, look
 from mlxctl.doctor.redact import without_private_parts
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import entries_backwards
+from mlxctl.programs import last_lines
 from mlxd import __version__, paths
 from mlxd import config as configuration
 from mlxd.errors import ConfigError
 
 _ENTRIES = 200
-_OUTPUT_BYTES = 8000
+_OUTPUT_LINES = 100
 _DESCRIPTION_BYTES = 16_000
-# What a person has written, or calls other machines.
+# Written by a person, or names of other machines.
 _PRIVATE = (".chat_template", ".chat_template_args", ".allowed_hosts")
 _VARIABLES = ("MLXD_HOME", "HF_", "PYTHON", "VIRTUAL_ENV", "DYLD_", "LD_", "METAL_", "MLX_", "OMP_")
 _LOOK = "look at it before you send it"
@@ -34,55 +35,50 @@ _LOOK = "look at it before you send it"
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def report(file: Path | None) -> None:
-    """Write what helps to find a fault to FILE, or print it: for an issue, say.
+    """Write a report for an issue to FILE, or print it.
 
-    Versions, what mlxctl doctor finds, the configuration, the service, and the end of the log, in
-    which no prompt or answer ever is. Secrets are masked, and your home folder, your name and
-    addresses are left out; the names of models are in it.
+    It contains versions, what mlxctl doctor finds, the configuration, the service, and the end of
+    the log, which never contains prompts or answers. Secrets, your home folder, your name and
+    addresses are removed; names of models are not.
     """
-    situation = look()
-    secrets = [*_secrets(situation)]
-    text = without_private_parts("\n".join(_sections(situation)), os.environ, secrets) + "\n"
+    facts = look()
+    text = without_private_parts("\n".join(_sections(facts)), os.environ, _secrets(facts)) + "\n"
     if file is None:
         sys.stdout.write(text)
         click.echo(f"mlxctl: {_LOOK}", err=True)
         return
     try:
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened_file:
-            opened_file.write(text)
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as created:
+            created.write(text)
     except FileExistsError as error:
-        raise CommandFailed(f"{file}: exists already and is left as it is") from error
+        raise CommandFailed(f"{file} exists already; it was not changed") from error
     click.echo(f"wrote {file}: {_LOOK}")
 
 
-def _sections(situation: Facts) -> Iterator[str]:
-    machine = situation.machine
+def _sections(facts: Facts) -> Iterator[str]:
+    machine = facts.machine
     yield "# mlxd report"
     yield f"mlxctl {__version__}, Python {sys.version.split()[0]}"
     yield f"{machine.system} {machine.release}, {machine.processor} {machine.chip}".rstrip()
     yield "\n## doctor"
-    findings = examine(situation)
-    yield from lines(findings, paint=_plain)
+    findings = examine(facts)
+    yield from lines(findings, paint=lambda text, _colour: text)
     yield summary(findings)
     yield "\n## configuration"
     yield from _configuration()
     yield "\n## environment"
-    yield from _environment(situation.environ)
+    yield from _environment(facts.environ)
     yield "\n## service"
-    service = situation.service
-    if service is None:
-        yield situation.service_fault or "it cannot be found out"
-    else:
-        yield msgspec.json.format(msgspec.json.encode(service)).decode()
-        if service.file is not None:
-            yield _description(Path(service.file))
+    yield _json(facts.service) if facts.service else f"unknown: {facts.service_fault}"
+    if facts.service and facts.service.file:
+        yield _description(Path(facts.service.file))
     yield "\n## status"
-    status = situation.status
-    yield msgspec.json.format(msgspec.json.encode(status)).decode() if status else "not running"
+    yield _json(facts.status) if facts.status else "not running"
+    yield f"the last one: {facts.last_end}" if facts.last_end else ""
     yield f"\n## the last {_ENTRIES} entries of the log"
     yield from _log_end()
     yield "\n## printed beside the log"
-    yield _output_end()
+    yield from last_lines(paths.stderr_file(), _OUTPUT_LINES) or ["nothing"]
 
 
 def _environment(environ: Mapping[str, str]) -> Iterator[str]:
@@ -93,8 +89,8 @@ def _environment(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}=…"
 
 
-def _plain(text: str, _colour: str) -> str:
-    return text
+def _json(value: msgspec.Struct) -> str:
+    return msgspec.json.format(msgspec.json.encode(value)).decode()
 
 
 def _configuration() -> Iterator[str]:
@@ -107,7 +103,7 @@ def _configuration() -> Iterator[str]:
 
 
 def _description(file: Path) -> str:
-    """Give what launchd or systemd was told; of a property list only what can be read as one."""
+    """Return what launchd or systemd was told; of a property list only what can be parsed."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -116,7 +112,7 @@ def _description(file: Path) -> str:
         try:
             content = plistlib.dumps(plistlib.loads(content))
         except (ValueError, TypeError, OverflowError, plistlib.InvalidFileException):
-            return f"{file}: no property list"
+            return f"{file}: not a property list"
     return content[:_DESCRIPTION_BYTES].decode(errors="replace").strip()
 
 
@@ -132,19 +128,10 @@ def _log_end() -> Iterator[str]:
         yield b"\n".join(entry.as_text()).decode(errors="replace")
 
 
-def _output_end() -> str:
-    try:
-        with paths.stderr_file().open("rb") as output:
-            output.seek(max(0, os.fstat(output.fileno()).st_size - _OUTPUT_BYTES))
-            return output.read().decode(errors="replace").strip() or "nothing"
-    except OSError:
-        return "nothing"
-
-
-def _secrets(situation: Facts) -> Iterator[str]:
-    """Give the key, also where the rest of the configuration is at fault."""
-    if situation.config is not None:
-        yield situation.config.server.api_key
+def _secrets(facts: Facts) -> Iterator[str]:
+    """Yield the API key, even if the rest of the configuration is at fault."""
+    if facts.config is not None:
+        yield facts.config.server.api_key
     for file in (paths.config_file(), paths.settings_file()):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             yield str(tomllib.loads(file.read_text()).get("server", {}).get("api_key", ""))

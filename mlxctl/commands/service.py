@@ -15,7 +15,7 @@ from mlxd.errors import ConfigError
 def start() -> None:
     """Start the daemon and wait until it answers.
 
-    Where it is installed as a service, launchd, Homebrew or systemd starts it.
+    If it is installed as a service, launchd, Homebrew or systemd starts it.
     """
     settings = config.load()
     config.check(settings)
@@ -26,28 +26,30 @@ def start() -> None:
 
 @click.command()
 def stop() -> None:
-    """Let running requests finish, then end the daemon.
+    """Let running requests finish, then stop the daemon.
 
-    A service comes back with the next login; `mlxctl disable` keeps it from that, or, where it is
-    Homebrew's, `brew services stop mlxd`.
+    A service starts again at the next login. To prevent that, run `mlxctl disable` or, for
+    Homebrew's service, `brew services stop mlxd`.
     """
     manager = in_charge(_settings_to_stop())
     pid = manager.pid()
     manager.stop(report)
-    click.echo(f"mlxd has stopped (pid {pid})" if pid else "mlxd is no longer waited for")
+    if pid:
+        click.echo(f"mlxd has stopped (pid {pid})")
+    else:
+        click.echo("mlxd was not running; it will no longer start on demand")
     if manager.is_homebrews:
-        report(
-            f"{homebrew.NAME} starts it again at the next login: "
-            "brew services stop mlxd keeps it from that"
-        )
+        again = f"{homebrew.NAME} starts it again at the next login"
+        report(f"{again}; to prevent that: brew services stop mlxd")
 
 
 @click.command()
 def restart() -> None:
     """Stop the daemon if it runs, then start it and wait until it answers.
 
-    It refuses nobody meanwhile: who connects waits until it is back. Without a service manager
-    the flags and variables of before stay; variables of this shell win.
+    With a service manager, clients that connect meanwhile wait for the new daemon. Without one,
+    they are refused for about a second, and the new daemon keeps the flags and the MLXD_ variables
+    of the old one; variables of this shell win.
     """
     # Loaded first: a mistake in the configuration leaves the running daemon alone.
     settings = config.load()
@@ -62,18 +64,18 @@ def restart() -> None:
 
 
 def report(line: str) -> None:
-    """Say what is waited for."""
+    """Print a line on standard error."""
     click.echo(line, err=True)
 
 
 def tell_start(manager: ServiceManager, before: int | None) -> None:
-    """Start the daemon, and say that it runs; `before` is the process that did so already."""
+    """Start the daemon and print that it runs; `before` is the pid of one that ran already."""
     status = manager.start(report)
     _tell_start(status, "is running already" if status.pid == before else "has started", manager)
 
 
 def tell_faults(manager: ServiceManager) -> None:
-    """Say what is wrong with the service, though it runs."""
+    """Print what is wrong with the service."""
     for fault in manager.describe().faults:
         click.echo(f"mlxctl: {fault}", err=True)
 
@@ -84,7 +86,7 @@ def _tell_start(status: Status, verb: str, manager: ServiceManager) -> None:
 
 
 def _settings_to_stop() -> Config:
-    """Give the configuration, or the defaults: a broken one is no reason to go on running."""
+    """Return the configuration, or the defaults: a broken one must not prevent a stop."""
     try:
         return config.load()
     except ConfigError:

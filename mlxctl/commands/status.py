@@ -10,24 +10,22 @@ from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.pidfile import may_be_elsewhere, owner
-from mlxd import config, paths
+from mlxd import config, control_api, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@terminal.json_option()
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
     settings = config.load()
-    manager = in_charge(settings)
-    service = manager.describe()
+    service = in_charge(settings).describe()
     found = _status(Client(settings.socket_file()), settings, service)
     if as_json:
-        whole = {**msgspec.to_builtins(found), "service": service.as_json()}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole)))
+        terminal.print_json(msgspec.to_builtins(found) | {"service": service.as_json()})
     else:
         click.echo("\n".join(_lines(found, service)))
     if not found.running:
@@ -35,26 +33,23 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
-    if owner(paths.lock_file()) is None and not may_be_elsewhere(
-        settings, kept=service.keeps_sockets
-    ):
+    pid = owner(paths.lock_file())
+    if pid is None and not may_be_elsewhere(settings, kept=service.keeps_sockets):
         return _places(client)
     try:
-        return client.status()
+        return client.call(control_api.STATUS)
     except NotRunning:
-        if pid := owner(paths.lock_file()):
-            raise NoAnswer(
-                f"mlxd (pid {pid}) runs, but does not answer on {client.socket_file}"
-            ) from None
+        if owner(paths.lock_file()) is None:
+            return _places(client)
+        raise NoAnswer(
+            f"mlxd (pid {pid}) runs, but does not answer on {client.socket_file}"
+        ) from None
     except NoAnswer as error:
-        if pid := owner(paths.lock_file()):
-            raise NoAnswer(f"{error.message}; its pid is {pid}") from error
-        raise
-    return _places(client)
+        raise NoAnswer(f"{error.message}; its pid is {pid}" if pid else error.message) from error
 
 
 def _places(client: Client) -> Status:
-    """Give where everything is while nothing runs."""
+    """Return where everything is while nothing runs."""
     return Status(
         running=False,
         socket=str(client.socket_file),
@@ -68,6 +63,7 @@ def _places(client: Client) -> Status:
 
 def _lines(status: Status, service: ServiceStatus) -> list[str]:
     places = [
+        *_service_lines(service),
         ("socket", status.socket),
         ("config", status.config),
         ("settings", status.settings),
@@ -76,11 +72,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("log", status.log),
     ]
     if status.version is None:
-        return [
-            _without_answer(service),
-            "",
-            terminal.table(_service_lines(service) + places),
-        ]
+        return [_without_answer(service), "", terminal.table(places)]
     uptime = terminal.duration(status.uptime_s or 0)
     facts = [
         ("url", status.url or ""),
@@ -88,12 +80,14 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("memory limit", size(status.memory_limit_bytes or 0)),
     ]
     does = "stopping" if status.stopping else "running"
-    lines = [f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})", ""]
-    lines += [terminal.table(facts + _service_lines(service) + places), ""]
     models = [model for model in status.models if model.state != "unloaded"]
-    if not models:
-        return [*lines, "no model in memory"]
-    return [*lines, models_table(models)]
+    return [
+        f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})",
+        "",
+        terminal.table(facts + places),
+        "",
+        models_table(models) if models else "no model in memory",
+    ]
 
 
 def _without_answer(service: ServiceStatus) -> str:
@@ -105,13 +99,14 @@ def _without_answer(service: ServiceStatus) -> str:
 
 
 def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
-    """Say who starts the daemon; nothing where that is nobody but `mlxctl start`."""
-    if service.label is None:
-        return []
-    lines = [
-        ("service", f"{service.manager} ({service.label}){'' if service.loaded else ', stopped'}"),
-        ("starts", service.starts),
-    ]
-    if service.last_exit is not None:
+    """Describe the service manager, if there is one, and the last exit, unless it was asked for."""
+    lines = []
+    if service.label is not None:
+        stopped = "" if service.loaded else ", stopped"
+        lines += [
+            ("service", f"{service.manager} ({service.label}){stopped}"),
+            ("starts", service.starts),
+        ]
+    if service.last_exit and service.last_exit != "stopped":
         lines.append(("last exit", service.last_exit))
     return lines + [("fault", str(fault)) for fault in service.faults]

@@ -9,7 +9,7 @@ from mlxctl.client import connect
 from mlxctl.errors import NotRunning
 from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_result
-from mlxd import __version__, paths
+from mlxd import __version__, control_api, paths
 from mlxd.control_api import Status
 
 
@@ -38,5 +38,5 @@ def _status() -> Status | None:
     if owner(paths.lock_file()) is None:
         return None
     with contextlib.suppress(NotRunning):  # it is just starting
-        return connect().status()
+        return connect().call(control_api.STATUS)
     return None

@@ -1,46 +1,42 @@
-"""What may be wrong with mlxd on this machine, and the command that mends it.
+"""What may be wrong with mlxd on this machine, and the command that fixes it.
 
-finding        what a check says
-facts          what the checks look at, gathered once
-background     doing several things at a time, of which some may hang
-machine        platform and chip, Python, memory, open files
-mlx            MLX and its device, asked in a process of its own
-service        who starts the daemon, whether it runs, how the last one ended, its version
-homebrew       what `brew services` knows of it
-ports          who owns the TCP port; listening finds out
-files          permissions, disk space
-models         what is broken or has come in part; disk looks where no daemon runs
-environment    configuration, proxy variables
-redact         what is nobody else's business, and is left out of a report
+facts       what the checks look at, gathered once
+machine     platform and chip, Python, MLX, memory, open files
+files       configuration, permissions, disk space
+service     what starts the daemon, whether it runs, how the last one ended
+ports       the TCP port, and proxies
+models      broken models, unfinished downloads
+finding     what a check says
+background  calls that run in parallel, of which some may hang
+redact      removes private parts from a report
 
-A check is a function from the situation to its findings, and joins `CHECKS`. No check makes the
-daemon start.
+A check is a function from the facts to its findings, and stands in `CHECKS`. No check starts the
+daemon.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from mlxctl.doctor import environment, files, homebrew, machine, mlx, models, ports, service
-from mlxctl.doctor.background import FAILURES, BackgroundCall, explained
+from mlxctl.doctor import files, machine, models, ports, service
+from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.facts import Facts
-from mlxctl.doctor.finding import Finding, bad
+from mlxctl.doctor.finding import FAILURES, Finding, error, explained
 
 Check = Callable[[Facts], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     machine.platform,
     machine.python,
-    mlx.device,
-    environment.configuration,
-    environment.proxies,
+    machine.mlx,
+    files.configuration,
+    ports.proxy,
     service.manager,
-    homebrew.service,
+    service.homebrew,
     service.daemon,
     service.version,
     ports.port,
     files.permissions,
     files.disk,
-    files.standard_error,
     machine.memory,
     machine.open_files,
     models.models,
@@ -51,19 +47,19 @@ _SECONDS = 10.0
 
 
 def examine(
-    situation: Facts, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
+    facts: Facts, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
 ) -> list[Finding]:
-    """Give what all checks say, in their order; one that fails or takes longer says so itself."""
-    running = [(check, BackgroundCall(partial(_findings, check, situation))) for check in checks]
+    """Return the findings of all checks, in their order; a check that fails or hangs is one."""
+    calls = [BackgroundCall(partial(_run, check, facts), seconds) for check in checks]
     findings: list[Finding] = []
-    for check, work in running:
+    for check, call in zip(checks, calls, strict=True):
         try:
-            findings += work.result(seconds)
-        except FAILURES as error:
+            findings += call.result()
+        except FAILURES as failure:
             name = check.__name__.replace("_", " ")
-            findings.append(bad(name, f"this cannot be checked: {explained(error)}"))
+            findings.append(error(name, f"this check failed: {explained(failure)}"))
     return findings
 
 
-def _findings(check: Check, situation: Facts) -> list[Finding]:
-    return list(check(situation))
+def _run(check: Check, facts: Facts) -> list[Finding]:
+    return list(check(facts))

@@ -1,8 +1,8 @@
-"""Taking out of a report what is nobody else's business.
+"""Removing private parts from a report.
 
-Secrets go wherever they stand: those that the configuration and the environment hold, what is
-called one, and what looks like one. So do the names of the user, of the home folder and of the
-machine, and addresses of other machines.
+Secrets are masked everywhere: those in the configuration and the environment, values with the name
+of a secret, and what looks like one. The names of the user, the home folder and the machine, and
+addresses of other machines, are replaced.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _PUBLIC_NAMES = {"root", "daemon", "nobody", "mlxd", "mlxctl", "localhost", "use
 
 
 def without_private_parts(text: str, environ: Mapping[str, str], secrets: Iterable[str]) -> str:
-    """Give `text` without what is private, `secrets` and those of `environ` among it."""
+    """Return `text` without private parts, `secrets` and those of `environ` included."""
     known = {*secrets, *_secrets_of(environ)}
     for secret in sorted(known, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
@@ -65,7 +65,7 @@ def _homes(environ: Mapping[str, str]) -> list[str]:
 
 
 def _names(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the names of this user and this machine, each with what stands for it."""
+    """Yield the names of this user and this machine, each with its replacement."""
     users = {environ.get("USER", ""), environ.get("LOGNAME", ""), environ.get("SUDO_USER", "")}
     with contextlib.suppress(KeyError, OSError):  # there is no such account
         users.add(getpass.getuser())

@@ -15,7 +15,7 @@ from mlxctl.service.description import Mode, carried
 from mlxctl.service.launchctl import Job, Launchctl
 from mlxctl.service.manager import Fault, Report, ServiceStatus
 from mlxctl.service.plist import AQUA, BACKGROUND, Plist
-from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
+from mlxctl.service.probe import START_SECONDS, Probe, until
 from mlxctl.service.process import ProcessManager
 from mlxd import paths
 from mlxd.config import Config
@@ -83,14 +83,13 @@ class LaunchdManager:
                 return status
             self._wait_for_end(pid, report)
         self._demand_root("start")
-        began = time.time()
         domain, job = self._find()
         if job is None:
             self._load(domain)
         # Without -k, which would end a process that a connection has just started.
         fine = (launchctl.ALREADY_IN_PROGRESS,)
         self._control.demand("kickstart", self._target(domain), fine=fine)
-        return self._wait_for_answer(self._target(domain), began)
+        return self._wait_for_answer(self._target(domain))
 
     def restart(self, report: Report) -> Status:
         """End the process but not the job, so that clients that connect meanwhile only wait."""
@@ -195,14 +194,8 @@ class LaunchdManager:
     def _last_exit(self, job: Job | None) -> str | None:
         if job is None or job.last_exit is None:
             return None
-        log = paths.log_file()
-        said = "" if self.pid() else self._said_since(log.stat().st_mtime if log.exists() else 0)
-        return f"{job.last_exit} ({said})" if said else job.last_exit
-
-    def _said_since(self, when: float) -> str:
-        """Return the last words of the daemon, if it has said any since `when`."""
-        file = plist.standard_error(self._file)
-        return last_words(file) if file.exists() and file.stat().st_mtime >= when else ""
+        end = None if self.pid() else self._daemon.last_end()
+        return f"{job.last_exit} ({end.message})" if end and end.message else job.last_exit
 
     def _wanted(self, mode: Mode, session: str) -> Plist:
         return plist.wanted(self._label, mode, carried(os.environ), session)
@@ -284,8 +277,8 @@ class LaunchdManager:
         if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
             raise CommandFailed(f"mlxd (pid {pid}) is still stopping. See: mlxctl status")
 
-    def _wait_for_answer(self, target: str, began: float) -> Status:
-        """Return the status of the daemon that was started at `began`, once it answers.
+    def _wait_for_answer(self, target: str) -> Status:
+        """Return the status of the daemon that was started, once it answers.
 
         Raises:
             CommandFailed: it ends instead, or does not answer in time.
@@ -297,8 +290,8 @@ class LaunchdManager:
                 return status
             if (job := self._control.job(target)) is None:
                 raise CommandFailed(f"{target} was unloaded while it started. Run: mlxctl start")
-            said = self._said_since(began)
-            if job.pid is None and (said or ran):
+            said = self._daemon.start_failure()  # of one that launchd may have replaced by now
+            if said or (job.pid is None and ran):
                 why = said or f"last exit: {job.last_exit or 'unknown'}. See: mlxctl logs"
                 raise CommandFailed(f"mlxd did not start: {why}")
             ran = job.pid is not None

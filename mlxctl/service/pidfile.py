@@ -1,4 +1,4 @@
-"""Whose home this is: the process id in the lock file; `mlxd.lock` says what is in it."""
+"""Which daemon has this home: the process id in the lock file that `mlxd.lock` writes."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from mlxd.config import Config
 
 
 def owner(lock_file: Path) -> int | None:
-    """Give the process id of the daemon that holds `lock_file`, None when nobody does.
+    """Return the process id of the daemon that holds `lock_file`, None when none does.
 
     Raises:
         CommandFailed: the file cannot be read.
@@ -28,16 +28,16 @@ def owner(lock_file: Path) -> int | None:
 
 
 def may_be_elsewhere(config: Config, *, kept: bool) -> bool:
-    """Whether the socket may be that of a daemon with another home, where none holds this one.
+    """Whether the socket may belong to a daemon with another home, if none holds this one.
 
-    Only one that the configuration names, and that no service manager has `kept`: asking there
+    Only if the configuration names the socket and no service manager has `kept` it: asking there
     would start what does not run.
     """
     return bool(config.server.socket) and not kept
 
 
 def _exists(pid: int) -> bool:
-    # Asked before the lock is tried: trying it for a moment could turn away a daemon that starts.
+    # Checked before the lock is tried: holding it for a moment could turn away a starting daemon.
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlxctl.errors import CommandFailed
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, describe
-from mlxd import config, paths
+from mlxd import config
 from mlxd.files import write_atomically
 
 LABEL = "dev.mlxd"
@@ -110,12 +110,6 @@ def write(file: Path, content: bytes, needed: Iterable[Path], user: str | None) 
             os.chown(file, 0, 0)  # and one that does not belong to root and wheel
     except OSError as error:
         raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
-
-
-def standard_error(file: Path) -> Path:
-    """Return where launchd puts the standard error of the job whose plist is `file`."""
-    found = (read(file) or {}).get("StandardErrorPath")
-    return Path(found) if isinstance(found, str) else paths.stderr_file()
 
 
 def mode_of(plist: Mapping[str, Any]) -> Mode:

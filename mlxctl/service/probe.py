@@ -1,15 +1,16 @@
-"""The daemon as it is seen from outside: whether it runs, answers, stops, and what it said last."""
+"""The daemon as seen from outside: whether it runs, answers or stops, and how one ended."""
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mlxctl.client import Client
+from mlxctl.client import HEALTH, Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
-from mlxd import paths
+from mlxd import control_api, paths, run_record
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.run_record import RunEnd
 
 START_SECONDS = 30.0
 
@@ -17,9 +18,6 @@ _POLL_SECONDS = 0.02
 _STOP_SECONDS = 15.0  # beyond the drain timeout
 _QUIET_SECONDS = 2.0
 _REPORT_SECONDS = 1.0
-_TAIL_BYTES = 4096
-_TAIL_LINES = 15
-_PREFIX = "mlxd: "
 
 
 class Probe:
@@ -28,6 +26,7 @@ class Probe:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._client = Client(config.socket_file(), warn=False)
+        self._made_at = time.time()
 
     @property
     def socket_file(self) -> Path:
@@ -40,37 +39,52 @@ class Probe:
         return self._config.server.drain_timeout + _STOP_SECONDS
 
     def pid(self) -> int | None:
-        """Give the daemon's process id, None when none runs."""
+        """Return the daemon's process id, None when none runs."""
         return owner(paths.lock_file())
 
-    def answer_of(self, pid: int) -> Status | None:
-        """Give the status of the daemon `pid`, None while it does not answer in good health."""
+    def status(self) -> Status | None:
+        """Return the daemon's status, None if it does not answer."""
         try:
-            self._client.health()
-            status = self._client.status()
+            return self._client.call(control_api.STATUS)
+        except CommandFailed:
+            return None
+
+    def listens(self) -> bool:
+        """Whether a daemon listens on the socket, even if it is slow to answer."""
+        try:
+            self._client.call(control_api.STATUS)
+        except NotRunning:
+            return False
+        except CommandFailed:
+            return True
+        return True
+
+    def answer_of(self, pid: int) -> Status | None:
+        """Return the status of the daemon `pid`, None until it answers and is healthy."""
+        try:
+            self._client.call(HEALTH)
+            status = self._client.call(control_api.STATUS)
         except (NotRunning, NoAnswer, RefusedByDaemon):
             return None
         return status if status.pid == pid else None
 
     def is_stopping(self) -> bool:
         """Whether the daemon drains."""
-        try:
-            return self._client.status().stopping
-        except CommandFailed:
-            return False
+        status = self.status()
+        return status is not None and status.stopping
 
     def wait_for_other(self, pid: int) -> Status | None:
-        """Give the status of the daemon `pid` once it answers, None when it has ended."""
+        """Return the status of the daemon `pid` once it answers, None if it ends instead."""
         for _ in until(START_SECONDS):
             try:
-                return self._client.status()
+                return self._client.call(control_api.STATUS)
             except (NotRunning, NoAnswer):
                 if self.pid() != pid:
                     return None
-        raise NoAnswer(f"mlxd (pid {pid}) runs, but does not answer on {self._client.socket_file}")
+        raise NoAnswer(f"mlxd (pid {pid}) runs, but does not answer on {self.socket_file}")
 
     def wait_for_end(self, pid: int, seconds: float, report: Callable[[str], None]) -> bool:
-        """Wait until the daemon `pid` has ended and say whether it has within `seconds`."""
+        """Wait up to `seconds` for the daemon `pid` to end, and tell whether it has."""
         reported = time.monotonic() + _QUIET_SECONDS - _REPORT_SECONDS
         for now in until(seconds):
             if self.pid() != pid:
@@ -80,52 +94,34 @@ class Probe:
                 report(self._waits_for(pid))
         return False
 
+    def last_end(self) -> RunEnd | None:
+        """Return how the daemon before the running one ended, or the last one if none runs."""
+        record = run_record.read(paths.run_record_file())
+        if record is None:
+            return None
+        return record.previous if record.pid == self.pid() else record.end
+
+    def start_failure(self) -> str:
+        """Return the error of a daemon that started since this object was made and failed.
+
+        Empty if there is none.
+        """
+        record = run_record.read(paths.run_record_file())
+        if record is None or record.ended is None or record.started_at < self._made_at:
+            return ""
+        return record.ended.message
+
     def _waits_for(self, pid: int) -> str:
-        try:
-            requests = sum(model.requests for model in self._client.status().models)
-        except CommandFailed:
-            requests = 0
+        status = self.status()
+        requests = sum(model.requests for model in status.models) if status else 0
         if requests:
             return f"waiting for {requests} running request{'s' if requests > 1 else ''}…"
         return f"waiting for mlxd (pid {pid}) to end…"
 
 
 def until(seconds: float) -> Iterator[float]:
-    """Give the time again and again, with a pause between, until `seconds` have passed."""
+    """Yield the time again and again, with a pause between, until `seconds` have passed."""
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
         yield now
         time.sleep(_POLL_SECONDS)
-
-
-def why_it_ended(code: int) -> str:
-    """Give what the daemon said last, or else how it ended."""
-    lines = _last_lines(paths.stderr_file())
-    if lines and all(line.startswith(_PREFIX) for line in lines):
-        said = "; ".join(line.removeprefix(_PREFIX) for line in lines)
-        return f"mlxd did not start: {said}"
-    how = f"signal {-code}" if code < 0 else f"exit status {code}"
-    file = paths.stderr_file() if lines else paths.log_file()
-    return f"mlxd did not start ({how}){tail_of(file)}"
-
-
-def last_words(file: Path) -> str:
-    """Give the last line that the daemon printed about itself into `file`; empty for none."""
-    lines = _last_lines(file)
-    return lines[-1].removeprefix(_PREFIX) if lines and lines[-1].startswith(_PREFIX) else ""
-
-
-def tail_of(file: Path) -> str:
-    """Give the end of `file` as the end of a message; empty where there is nothing in it."""
-    lines = _last_lines(file)
-    return "".join([f"; the end of {file}:", *(f"\n  {line}" for line in lines)]) if lines else ""
-
-
-def _last_lines(file: Path) -> list[str]:
-    try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - _TAIL_BYTES))
-            text = opened.read().decode(errors="replace")
-    except OSError:
-        return []
-    return text.splitlines()[-_TAIL_LINES:]

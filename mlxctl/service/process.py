@@ -1,4 +1,4 @@
-"""The service manager of machines that have none: the daemon as a process of its own session."""
+"""Without a service manager: the daemon as a process in a session of its own."""
 
 import os
 import signal
@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.probe import START_SECONDS, Probe, tail_of, until, why_it_ended
-from mlxd import paths
+from mlxctl.service.probe import START_SECONDS, Probe, until
+from mlxd import paths, run_record
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.run_record import RunRecord
 
 if TYPE_CHECKING:
     import subprocess
 
 _KILL_SECONDS = 5.0
+_TAIL_LINES = 15
+_LOG_FILE = "--log-file"
 
 
 class ProcessManager:
-    """Starts the daemon with what this environment and `config` say; see `ServiceManager`."""
+    """Starts the daemon with this environment and `config`; see `ServiceManager`."""
 
     is_homebrews = False
 
@@ -30,57 +33,45 @@ class ProcessManager:
         self._daemon = Probe(config)
 
     def pid(self) -> int | None:
-        """Give the daemon's process id, None when none runs."""
+        """Return the daemon's process id, None when none runs."""
         return self._daemon.pid()
 
     def keeps_sockets(self) -> bool:
-        """Nobody listens for a daemon that does not run."""
+        """Return False: nothing listens while no daemon runs."""
         return False
 
     def describe(self) -> ServiceStatus:
-        """Give who is in charge: nobody but the daemon itself."""
-        return ServiceStatus(manager="none", loaded=self.pid() is not None)
-
-    def restart(self, report: Callable[[str], None]) -> Status:
-        """Stop the daemon if it runs, then start it; connections are refused in between."""
-        if self.pid() is not None:
-            self.stop(report)
-        return self.start(report)
+        """Describe the absence of a service manager."""
+        running = self.pid() is not None
+        end = None if running else self._daemon.last_end()
+        return ServiceStatus(manager="none", loaded=running, last_exit=str(end) if end else None)
 
     def start(self, report: Callable[[str], None]) -> Status:
         """Start the daemon, or wait for one that is starting, until it answers.
 
-        One that is stopping is waited for first; `report` is told what is waited for.
+        If one is stopping, wait for its end first; `report` gets a line on each wait.
 
         Raises:
-            CommandFailed: it does not come up, and the message says why.
+            CommandFailed: it does not start, and the message says why.
         """
-        if pid := self.pid():
-            status = self._daemon.wait_for_other(pid)
-            if status is not None and not status.stopping:
-                return status
-            if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
-                raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
-        process = self._spawn()
-        for _ in until(START_SECONDS):
-            if status := self._daemon.answer_of(process.pid):
-                return status
-            if (code := process.poll()) is not None:
-                # Of two that start at once, one takes the lock; the other ends and is no failure.
-                if (pid := self.pid()) and (status := self._daemon.wait_for_other(pid)):
-                    return status
-                raise CommandFailed(why_it_ended(code))
-        process.kill()
-        process.wait()
-        raise CommandFailed(
-            f"mlxd (pid {process.pid}) did not answer on {self._daemon.socket_file} within "
-            f"{START_SECONDS:g} s and was killed{tail_of(paths.log_file())}"
-        )
+        return self._start(report, None)
+
+    def restart(self, report: Callable[[str], None]) -> Status:
+        """Stop the daemon if it runs, then start it; connections are refused in between.
+
+        The new daemon gets the flags and the folder of the old one, and those of its `MLXD_…`
+        variables that this environment does not set.
+        """
+        pid, before = self.pid(), None
+        if pid is not None:
+            before = self._record_of(pid)
+            self.stop(report)
+        return self._start(report, before)
 
     def stop(self, report: Callable[[str], None]) -> None:
-        """Let running requests finish and end the daemon; `report` is told what is waited for.
+        """Let running requests finish and end the daemon; `report` gets a line on each wait.
 
-        One that is stopping already is only waited for.
+        If it is stopping already, only wait.
 
         Raises:
             NotRunning: there is none.
@@ -91,9 +82,6 @@ class ProcessManager:
             raise NotRunning("mlxd is not running")
         if not self._daemon.is_stopping():  # a second signal would cut its requests short
             _signal(pid, signal.SIGTERM)
-        self._wait_for_end(pid, report)
-
-    def _wait_for_end(self, pid: int, report: Callable[[str], None]) -> None:
         limit = self._daemon.stop_limit
         if self._daemon.wait_for_end(pid, limit, report):
             return
@@ -102,25 +90,57 @@ class ProcessManager:
             raise CommandFailed(f"mlxd (pid {pid}) did not stop within {limit:g} s and was killed")
         raise CommandFailed(f"mlxd (pid {pid}) cannot be killed")
 
-    def _spawn(self) -> "subprocess.Popen[bytes]":
+    def _start(self, report: Callable[[str], None], before: RunRecord | None) -> Status:
+        if pid := self.pid():
+            status = self._daemon.wait_for_other(pid)
+            if status is not None and not status.stopping:
+                return status
+            if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
+                raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
+        process = self._spawn(before)
+        for _ in until(START_SECONDS):
+            if status := self._daemon.answer_of(process.pid):
+                return status
+            if (code := process.poll()) is not None:
+                # Of two that start at once, one takes the lock; the other ends and is no failure.
+                if (pid := self.pid()) and (status := self._daemon.wait_for_other(pid)):
+                    return status
+                raise CommandFailed(f"mlxd did not start{self._why_it_ended(code)}")
+        process.kill()
+        process.wait()
+        raise CommandFailed(
+            f"mlxd (pid {process.pid}) did not answer on {self._daemon.socket_file} within "
+            f"{START_SECONDS:g} s and was killed{_end_of(paths.log_file())}"
+        )
+
+    def _record_of(self, pid: int) -> RunRecord | None:
+        """Return how the daemon `pid` was started, if it listens where this shell looks for it."""
+        record = run_record.read(paths.run_record_file())
+        known = record is not None and record.pid == pid and self._daemon.listens()
+        return record if known else None
+
+    def _spawn(self, before: RunRecord | None) -> "subprocess.Popen[bytes]":
         import subprocess  # `mlxctl status` imports this module and starts nothing
 
+        arguments = before.arguments if before else []
+        if not any(each.partition("=")[0] == _LOG_FILE for each in arguments):
+            arguments = [_LOG_FILE, str(paths.log_file()), *arguments]
         output = _open_output(paths.stderr_file())
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "mlxd", "--log-file", str(paths.log_file())],
+                [sys.executable, "-P", "-m", "mlxd", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                cwd="/",
-                env=self._environment(),
+                cwd=before.folder if before and os.path.isdir(before.folder) else "/",
+                env=(before.environment if before else {}) | self._environment(),
                 start_new_session=True,
             )
         finally:
             os.close(output)
 
     def _environment(self) -> dict[str, str]:
-        """Give this environment with its relative paths made absolute: the daemon lives in "/"."""
+        """Return this environment with absolute paths: the daemon lives in another folder."""
         server, models = self._config.server, self._config.models
         absolute = {
             "MLXD_HOME": str(paths.home()),
@@ -130,6 +150,20 @@ class ProcessManager:
         return dict(os.environ) | {
             name: value for name, value in absolute.items() if os.environ.get(name)
         }
+
+    def _why_it_ended(self, code: int) -> str:
+        if message := self._daemon.start_failure():
+            return f": {message}"
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return f" ({how}){_end_of(paths.stderr_file()) or _end_of(paths.log_file())}"
+
+
+def _end_of(file: Path) -> str:
+    """Return the last lines of `file` as the end of a message; empty if it has none."""
+    from mlxctl.programs import last_lines  # as in _spawn
+
+    lines = last_lines(file, _TAIL_LINES)
+    return "".join([f"; the end of {file}:", *(f"\n  {line}" for line in lines)]) if lines else ""
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -1,41 +1,48 @@
-"""systemd: a service and a socket unit of this user's."""
+"""systemd: a service and its socket units, of this user."""
 
 import os
-import subprocess
-from collections.abc import Iterator
+import re
+import shlex
 from pathlib import Path
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
+from mlxctl.programs import ProgramResult, run
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, carried, describe
 from mlxctl.service.manager import Fault, Report, ServiceStatus
-from mlxctl.service.probe import START_SECONDS, Probe, last_words, until
+from mlxctl.service.probe import START_SECONDS, Probe, until
 from mlxctl.service.process import ProcessManager
 from mlxd import config, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.errors import ConfigError
+from mlxd.files import write_atomically
+from mlxd.units import address
 
 _PATIENCE_SECONDS = 60.0  # beyond what the daemon may take to stop
 _BY_SIGNAL = {"2", "3"}  # CLD_KILLED, CLD_DUMPED
 _STARTS = 20  # within ten seconds: one that goes when idle is started more often than others
 _CONFIG_STATUS = 78  # EX_CONFIG; see mlxd.__main__
+_VARIABLE = "Environment="
 
 
 def units(service: Description, name: str = "mlxd") -> dict[str, str]:
-    """Give the units of `service` by their file's name."""
-    wanted_by = "multi-user.target" if service.mode is Mode.SYSTEM else "default.target"
+    """Return the units of `service` by their file's name."""
     # A socket unit has one name for all that it listens on, so there are two.
-    listens = f"{name}.socket {name}-http.socket" if service.host else f"{name}.socket"
-    unit = [
+    sockets = f"{name}.socket {name}-http.socket" if service.host else f"{name}.socket"
+    lines = [
         "[Unit]",
         "Description=mlxd, the language-model daemon",
-        f"Requires={listens}",
-        f"After={listens}",
+        f"Requires={sockets}",
+        f"After={sockets}",
         f"StartLimitBurst={_STARTS}",
         "",
         "[Service]",
-        f"Sockets={listens}",
+        f"Sockets={sockets}",
         f"ExecStart={' '.join(map(_quoted, service.program))}",
-        *(f"Environment={_quoted(f'{key}={value}')}" for key, value in _sorted(service)),
+        *(
+            f"{_VARIABLE}{_quoted(f'{key}={value}')}"
+            for key, value in sorted(service.environment.items())
+        ),
         *([f"User={service.user}"] if service.mode is Mode.SYSTEM else []),
         f"StandardError=append:{service.stderr}",
         "Restart=on-failure",
@@ -47,43 +54,41 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
         f"UMask={UMASK:04o}",
     ]
     if service.mode is not Mode.ON_DEMAND:
-        unit += ["", "[Install]", f"WantedBy={wanted_by}"]
-    http = f"[{service.host}]" if ":" in service.host else service.host
-    socket = [
-        "[Unit]",
-        "Description=The Unix socket of mlxd",
-        "",
-        "[Socket]",
-        f"ListenStream={service.socket}",
-        "FileDescriptorName=local",
-        "SocketMode=0600",
-        "DirectoryMode=0700",
-        f"Service={name}.service",
-        "",
-        "[Install]",
-        "WantedBy=sockets.target",
-    ]
-    made = {f"{name}.service": unit, f"{name}.socket": socket}
+        target = "multi-user.target" if service.mode is Mode.SYSTEM else "default.target"
+        lines += ["", "[Install]", f"WantedBy={target}"]
+    private = ("SocketMode=0600", "DirectoryMode=0700")
+    made = {
+        f"{name}.service": _text(lines),
+        f"{name}.socket": _socket_unit(name, "Unix", service.socket, "local", *private),
+    }
     if service.host:
-        made[f"{name}-http.socket"] = [
-            "[Unit]",
-            "Description=The TCP socket of mlxd",
-            "",
-            "[Socket]",
-            f"ListenStream={http}:{service.port}",
-            "FileDescriptorName=http",
-            f"Service={name}.service",
-            "",
-            "[Install]",
-            "WantedBy=sockets.target",
-        ]
-    return {file: "\n".join(lines) + "\n" for file, lines in made.items()}
+        http = address(service.host, service.port)
+        made[f"{name}-http.socket"] = _socket_unit(name, "TCP", http, "http")
+    return made
 
 
-def environment_of(unit: str) -> dict[str, str]:
-    """Give the variables that `units` has written into a service."""
-    lines = (line.removeprefix("Environment=") for line in unit.splitlines() if _sets(line))
-    return dict(_unquoted(line).partition("=")[::2] for line in lines)
+def _socket_unit(name: str, kind: str, listen: str, descriptor: str, *more: str) -> str:
+    lines = ["[Unit]", f"Description=The {kind} socket of mlxd", ""]
+    lines += ["[Socket]", f"ListenStream={listen}", f"FileDescriptorName={descriptor}", *more]
+    lines += [f"Service={name}.service", "", "[Install]", "WantedBy=sockets.target"]
+    return _text(lines)
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Quote a word for a unit, if needed, so that it is taken literally."""
+    text = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return text if re.fullmatch(r"[\w@%+=:,./~-]+", text) else f'"{text}"'
+
+
+def _environment_of(unit: str) -> dict[str, str]:
+    """Return the variables that `units` wrote into a service."""
+    lines = [line for line in unit.splitlines() if line.startswith(_VARIABLE)]
+    words = [shlex.split(line.removeprefix(_VARIABLE))[0] for line in lines]
+    return dict(word.replace("%%", "%").partition("=")[::2] for word in words)
 
 
 class SystemdManager:
@@ -101,11 +106,11 @@ class SystemdManager:
         self._service = self._folder / f"{name}.service"
 
     def installed(self) -> bool:
-        """Whether there is a unit of ours."""
+        """Whether mlxctl wrote the service's unit."""
         return self._service.exists()
 
     def pid(self) -> int | None:
-        """Give the daemon's process id, None when none runs."""
+        """Return the daemon's process id, None when none runs."""
         return self._daemon.pid()
 
     def keeps_sockets(self) -> bool:
@@ -113,7 +118,7 @@ class SystemdManager:
         return self._is("active", f"{self._name}.socket")
 
     def describe(self) -> ServiceStatus:
-        """Give who is in charge, and what is wrong with that."""
+        """Describe the service and what is wrong with it."""
         mode, active = self._mode(), self.keeps_sockets()
         enabled = self._is("enabled", f"{self._name}.socket")
         faults = []
@@ -141,12 +146,12 @@ class SystemdManager:
             if (pid := self.pid()) and (status := self._daemon.answer_of(pid)):
                 return status
             if self._is("failed", self._service.name):
-                said = last_words(paths.stderr_file()) or "see: mlxctl logs"
+                said = self._daemon.start_failure() or "see: mlxctl logs"
                 raise CommandFailed(f"mlxd did not start: {said}")
         raise NoAnswer(f"mlxd did not answer on {self._daemon.socket_file}; see: mlxctl logs")
 
     def restart(self, report: Report) -> Status:
-        """End the service but not the sockets, so that who connects meanwhile waits."""
+        """Restart the service and keep the sockets: connections wait for the new daemon."""
         self._run("stop", self._service.name)
         return self.start(report)
 
@@ -160,15 +165,15 @@ class SystemdManager:
             ProcessManager(self._config).stop(report)  # one that was started by hand
 
     def preview(self, mode: Mode) -> str:
-        """Give the units that `install` would write."""
+        """Return the units that `install` would write."""
         made = units(self._wanted(mode, carried(os.environ)), self._name)
         return "\n".join(f"# {self._folder / name}\n{text}" for name, text in made.items())
 
     def install(self, mode: Mode, report: Report) -> bool:
-        """Write the units, enable and start them; what is right already is left alone."""
+        """Write, enable and start the units, if they are not what they should be already."""
         if mode is Mode.SYSTEM:
             raise CommandFailed(
-                "with systemd, units of the whole machine are the administrator's: "
+                "system-wide systemd units are installed by an administrator; to print them: "
                 "mlxctl install --system --print"
             )
         made = units(self._wanted(mode, carried(os.environ)), self._name)
@@ -181,10 +186,8 @@ class SystemdManager:
             for folder in (paths.log_dir(), self._daemon.socket_file.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._folder.mkdir(parents=True, exist_ok=True)
-            for name, text in made.items():
-                fresh = self._folder / f".{name}.{os.getpid()}"
-                fresh.write_text(text)
-                fresh.replace(self._folder / name)  # which may be a link to /dev/null: masked
+            for name, text in made.items():  # replacing a link to /dev/null: a masked unit
+                write_atomically(self._folder / name, text.encode(), 0o644)
         except OSError as error:
             raise CommandFailed(f"{error.filename}: {error.strerror}") from error
         self._run("daemon-reload")
@@ -207,16 +210,16 @@ class SystemdManager:
         return True
 
     def enable(self) -> None:
-        """Have systemd start it by itself."""
+        """Let systemd start the service at login, or on demand."""
         service = [] if self._mode() is Mode.ON_DEMAND else [self._service.name]
         self._run("enable", *self._sockets(), *service)
 
     def disable(self) -> None:
-        """Have systemd start it no more by itself; one that runs goes on."""
+        """Do not start the service automatically. A running daemon keeps running."""
         self._run("disable", *self._sockets(), self._service.name)
 
     def _forget_failures(self) -> None:
-        """Have systemd start again what has failed, or was started, too often."""
+        """Let systemd start units again that failed, or were started, too often."""
         self._do("reset-failed", *self._sockets(), self._service.name)
 
     def _sockets(self) -> list[str]:
@@ -230,12 +233,15 @@ class SystemdManager:
         return describe(config.load(environ=environment), mode, environment)
 
     def _is_current(self, mode: Mode) -> bool:
-        """Whether the units are what `install` would make of them today."""
-        environment = environment_of(self._service.read_text())
-        return self._has(units(self._wanted(mode, environment), self._name))
+        """Whether the units are what `install` would write with their variables."""
+        environment = _environment_of(self._service.read_text())
+        try:
+            return self._has(units(self._wanted(mode, environment), self._name))
+        except ConfigError:
+            return True  # the configuration's fault, which others tell
 
     def _last_exit(self) -> str | None:
-        """Give how the last process ended; None where none has."""
+        """Return how the last process ended; None if none has."""
         number = self._show("ExecMainStatus")
         if not self._show("ExecMainExitTimestamp"):
             return None
@@ -248,43 +254,17 @@ class SystemdManager:
             return False
 
     def _is(self, state: str, unit: str) -> bool:
-        return self._do(f"is-{state}", "--quiet", unit).returncode == 0
+        return self._do(f"is-{state}", "--quiet", unit).status == 0
 
     def _show(self, field: str) -> str:
-        return self._do("show", "--value", "-p", field, self._service.name).stdout.strip()
+        return self._do("show", "--value", "-p", field, self._service.name).output.strip()
 
     def _run(self, *arguments: str) -> None:
         done = self._do(*arguments)
-        if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it does not say why"])[-1]
-            raise CommandFailed(
-                f"systemctl --user {' '.join(arguments)} failed: {said}; see: mlxctl doctor"
-            )
+        if done.status:
+            command = f"systemctl --user {' '.join(arguments)}"
+            raise CommandFailed(f"{command} failed: {done.reason}; see: mlxctl doctor")
 
-    def _do(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [self._systemctl, "--user", *arguments]
-        limit = self._daemon.stop_limit + _PATIENCE_SECONDS
-        try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=limit)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise CommandFailed(f"{' '.join(command)}: {error}") from error
-
-
-def _sets(line: str) -> bool:
-    return line.startswith("Environment=")
-
-
-def _sorted(service: Description) -> Iterator[tuple[str, str]]:
-    return iter(sorted(service.environment.items()))
-
-
-def _quoted(text: str) -> str:
-    """Write a word for a unit: specifiers and quotes mean themselves."""
-    text = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"' if " " in text or '"' in text else text
-
-
-def _unquoted(text: str) -> str:
-    if text.startswith('"'):
-        text = text[1:-1].replace('\\"', '"')
-    return text.replace("\\\\", "\\").replace("%%", "%")
+    def _do(self, *arguments: str) -> ProgramResult:
+        seconds = self._daemon.stop_limit + _PATIENCE_SECONDS
+        return run([self._systemctl, "--user", *arguments], seconds=seconds)

@@ -1,36 +1,41 @@
-"""What `mlxctl` asks of the daemon, one module a subject.
+"""What the control endpoints do, one module per subject.
 
-status.py    what runs, and where everything is
+status.py    what is running, and where all files are
 catalog.py   the models on disk
-aliases.py   their other names
-loading.py   the models in memory, and the default one
-pulls.py     the models on their way from the hub
+aliases.py   their aliases
+loading.py   the models in memory, and the default model
+pulls.py     downloads from the hub
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
-from mlxd.control.loading import MemoryControl
+from mlxd.control.loading import LoadingControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
-
-__all__ = [
-    "AliasControl",
-    "CatalogControl",
-    "Control",
-    "MemoryControl",
-    "PullsControl",
-    "StatusReporter",
-]
+from mlxd.hub.pulls import Pulls
+from mlxd.models.catalog import Catalog
+from mlxd.models.selection import Selection
+from mlxd.pool.pool import Pool
 
 
-@dataclass(frozen=True)
 class Control:
-    """One of each."""
+    """All subjects of the daemon that serves `url` and the Unix socket `socket_file`."""
 
-    status: StatusReporter
-    catalog: CatalogControl
-    aliases: AliasControl
-    memory: MemoryControl
-    pulls: PullsControl
+    def __init__(
+        self,
+        catalog: Catalog,
+        selection: Selection,
+        pool: Pool,
+        pulls: Pulls,
+        *,
+        url: str,
+        socket_file: Path,
+        default_set_by: str | None = None,
+    ) -> None:
+        self.status = StatusReporter(catalog, pool, url=url, socket_file=socket_file)
+        self.catalog = CatalogControl(catalog, pool)
+        self.aliases = AliasControl(catalog)
+        self.loading = LoadingControl(catalog, selection, pool, default_set_by)
+        self.pulls = PullsControl(pulls)

@@ -1,4 +1,4 @@
-"""Something the daemon does whoever watches: it goes on when the one who asked for it leaves."""
+"""Tasks of the daemon that go on when the client that started them disconnects."""
 
 import asyncio
 import logging
@@ -9,42 +9,42 @@ import msgspec
 
 from mlxd.errors import MlxdError
 
-Reply = TypeVar("Reply")
+Result = TypeVar("Result")
 
 _log = logging.getLogger("mlxd.control")
 
 
-class BackgroundTask(Generic[Reply]):
-    """A task, and how far it is; `kept` holds it while it runs."""
+class BackgroundTask(Generic[Result]):
+    """A running task and its progress; the set `running` keeps a reference to it until it ends."""
 
     def __init__(
         self,
-        doing: Coroutine[Any, Any, Reply],
+        work: Coroutine[Any, Any, Result],
         progress: Callable[[], msgspec.Struct],
-        kept: set[asyncio.Task[Any]],
+        running: set[asyncio.Task[Any]],
     ) -> None:
         self.progress = progress
-        self.task: asyncio.Task[Reply] = asyncio.get_running_loop().create_task(doing)
-        kept.add(self.task)
-        self.task.add_done_callback(kept.discard)
+        self.task: asyncio.Task[Result] = asyncio.get_running_loop().create_task(work)
+        running.add(self.task)
+        self.task.add_done_callback(running.discard)
         self.task.add_done_callback(_log_bug)
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the task is done, for at most `seconds`; tell whether it is."""
+        """Wait at most `seconds` for the task to end; return whether it has."""
         done, _ = await asyncio.wait([self.task], timeout=seconds)
         return bool(done)
 
-    async def result(self) -> Reply:
-        """Give what the task gives; being cancelled here does not cancel it.
+    async def result(self) -> Result:
+        """Return the task's result; cancelling this call does not cancel the task.
 
         Raises:
-            MlxdError: what the task raises.
+            MlxdError: the task raised it.
         """
         return await asyncio.shield(self.task)
 
 
 def _log_bug(task: asyncio.Task[Any]) -> None:
-    """Log what is no error of ours to tell: perhaps nobody waits for it any more."""
+    """Log unexpected errors, because nobody may be waiting for the result any more."""
     error = None if task.cancelled() else task.exception()
     if error is not None and not isinstance(error, MlxdError):
         _log.error("unexpected error in the background", exc_info=error)

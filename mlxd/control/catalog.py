@@ -1,4 +1,4 @@
-"""The models on disk, as a person looks at them and removes them."""
+"""The models on disk: listed, shown and removed."""
 
 import asyncio
 
@@ -14,14 +14,14 @@ _LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, Stat
 
 
 class CatalogControl:
-    """Shows the models on disk, and what they are doing."""
+    """Lists, shows and removes the models on disk."""
 
     def __init__(self, catalog: Catalog, pool: Pool) -> None:
         self._catalog = catalog
         self._pool = pool
 
     def models(self) -> control_api.ModelListing:
-        """Give every model that can be asked for, and what is broken."""
+        """Return all models on disk: those that can be served, and broken ones."""
         states = self._states()
         default = self._default()
         return control_api.ModelListing(
@@ -51,34 +51,34 @@ class CatalogControl:
             ],
         )
 
-    async def show(self, name: str) -> control_api.ModelDetails:
-        """Give what there is to know of a model, broken or not.
+    async def show(self, model: str) -> control_api.ModelDetails:
+        """Return all facts about a model, broken or not.
 
         Raises:
             ModelNotFound: there is no such model.
         """
-        model = self._catalog.find(name)
+        entry = self._catalog.find(model)
         shown = control_api.ModelDetails(
-            id=model.id,
-            path=str(model.path),
-            origin=model.origin,
-            size_bytes=model.size_bytes,
-            created=model.created,
-            aliases=self._catalog.aliases_of(model.id),
+            id=entry.id,
+            path=str(entry.path),
+            origin=entry.origin,
+            size_bytes=entry.size_bytes,
+            created=entry.created,
+            aliases=self._catalog.aliases_of(entry.id),
         )
-        if isinstance(model, BrokenEntry):
-            shown.fault = model.fault
+        if isinstance(entry, BrokenEntry):
+            shown.fault = entry.fault
             return shown
-        details = await asyncio.to_thread(read_details, model)
-        shown.state = self._states().get(model.id, State.UNLOADED)
-        shown.default = model.id == self._default()
-        shown.architecture = model.architecture
+        details = await asyncio.to_thread(read_details, entry)
+        shown.state = self._states().get(entry.id, State.UNLOADED)
+        shown.default = entry.id == self._default()
+        shown.architecture = entry.architecture
         shown.parameters = details.parameters
-        shown.quantization = model.quantization
-        shown.context_length = model.context_length
-        shown.memory_bytes = model.memory_bytes
-        shown.cache_bytes = model.cache_bytes
-        shown.cached_tokens = model.cached_tokens
+        shown.quantization = entry.quantization
+        shown.context_length = entry.context_length
+        shown.memory_bytes = entry.memory_bytes
+        shown.cache_bytes = entry.cache_bytes
+        shown.cached_tokens = entry.cached_tokens
         if template := details.template:
             shown.template = control_api.TemplateSupport(
                 tools=template.tools, thinking=template.thinking
@@ -87,29 +87,29 @@ class CatalogControl:
         shown.adapters = details.adapters
         return shown
 
-    async def remove(self, name: str, *, dry_run: bool) -> control_api.Removal:
-        """Remove a model, broken or not, from the models directory; with `dry_run` only say what.
+    async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
+        """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
 
         Raises:
             ModelNotFound: there is no such model.
-            NotRemovable: it is not ours to remove, or the file system refuses.
+            NotRemovable: mlxd may not remove it, or the file system refuses.
             ModelInUse: it is in memory, or requests wait for it.
         """
-        model = self._catalog.find_own(name)
-        removal.check_removable(model)
-        if isinstance(model, CatalogEntry):
-            self._check_unused(model)
+        entry = self._catalog.find_own(model)
+        removal.check_removable(entry)
+        if isinstance(entry, CatalogEntry):
+            self._check_unused(entry)
         removed = control_api.Removal(
-            id=model.id,
-            path=str(model.path),
-            size_bytes=model.size_bytes,
-            link=model.path.is_symlink(),
-            default=self._catalog.was_chosen(model.id),
-            aliases=self._catalog.aliases_of(model.id),
+            id=entry.id,
+            path=str(entry.path),
+            size_bytes=entry.size_bytes,
+            link=entry.path.is_symlink(),
+            default=self._catalog.was_chosen(entry.id),
+            aliases=self._catalog.aliases_of(entry.id),
         )
         if not dry_run:
-            # In one go with the check: nobody who comes after it finds the model any more.
-            aside = removal.put_aside(model.path)
+            # Without an await since the check, so that no request can find the model in between.
+            aside = removal.put_aside(entry.path)
             await asyncio.to_thread(removal.delete, aside)
         return removed
 
@@ -121,7 +121,7 @@ class CatalogControl:
                 raise ModelInUse(f"{entry.id} is in use ({why}); first: mlxctl unload {entry.id}")
 
     def _states(self) -> dict[str, State]:
-        # With and without its adapters a model may be in several states: the liveliest is shown.
+        # With different adapters, a model may be in several states at once: show the liveliest.
         by_life = sorted(self._pool.models, key=lambda model: _LIVELINESS.index(model.state))
         return {model.entry.id: model.state for model in by_life}
 

@@ -1,6 +1,7 @@
-"""Bringing models into memory and out of it, and choosing the default one."""
+"""Loading and unloading models, and choosing the default model."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,10 @@ from mlxd.pool.model import Model, State
 from mlxd.pool.pool import Pool
 
 
-class MemoryControl:
-    """Moves models between disk and memory.
+class LoadingControl:
+    """Loads and unloads models.
 
-    `default_set_by` names what wins over settings.toml about the default model, if anything does.
+    `default_set_by` names the flag or variable that overrides the default model in settings.toml.
     """
 
     def __init__(
@@ -27,32 +28,34 @@ class MemoryControl:
         self._selection = selection
         self._pool = pool
         self._default_set_by = default_set_by
-        self._switching = asyncio.Lock()
-        self._works: set[asyncio.Task[Any]] = set()
+        self._switch = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def load(
         self, name: str | None, keep_alive: float | None
     ) -> BackgroundTask[control_api.ModelStatus]:
-        """Bring a model into memory, even one that has crashed too often.
+        """Load a model, even one that has crashed too often.
 
-        `keep_alive` is for how many seconds it stays there unused, -1 for ever; None is as usual.
+        `keep_alive` is for how many seconds it stays in memory unused: -1 for ever, None for the
+        configured time.
 
         Raises:
             Draining: the daemon is stopping.
             ModelNotFound: there is no such model.
             LoadFailed: its configured adapter does not exist.
         """
-        model = self._model(self._selection.model(name))
+        named = self._model(self._selection.model(name))
 
         async def load() -> control_api.ModelStatus:
+            model = self._model(await self._selection.settled_model(name))
             async with self._pool.lease(model.entry, keep_alive):
                 pass
             return model_status(model)
 
-        return BackgroundTask(load(), _progress(model), self._works)
+        return BackgroundTask(load(), _progress(named), self._running)
 
     def unload(self, name: str | None) -> BackgroundTask[control_api.UnloadReply]:
-        """Take a model out of memory, once its requests have ended; without a name every model.
+        """Unload a model once its requests have ended; without a name, every model.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -73,14 +76,14 @@ class MemoryControl:
             names = ", ".join(model.entry.name for model in models)
             return control_api.Progress(status="draining", model=names, requests=requests)
 
-        return BackgroundTask(unload(), progress, self._works)
+        return BackgroundTask(unload(), progress, self._running)
 
-    def use(self, name: str, *, drained: bool = False) -> BackgroundTask[control_api.UseReply]:
+    def use(self, name: str, *, wait: bool = False) -> BackgroundTask[control_api.UseReply]:
         """Make a model the default, now and after a restart, once it is in memory.
 
-        The one that was the default finishes what it has; with `drained` that is waited for. Where
-        both do not fit, it makes room, and requests for the default wait meanwhile. When anything
-        goes wrong the default is what it was.
+        The old default finishes its requests; `wait` waits for them too. If both do not fit in
+        memory, the old one is unloaded first, and new requests for the default wait for the end of
+        the switch. If the model cannot be loaded, the default stays.
 
         Raises:
             Draining: the daemon is stopping.
@@ -90,31 +93,30 @@ class MemoryControl:
         model = self._model(self._selection.model(name))
 
         async def use() -> control_api.UseReply:
-            async with self._switching:
+            async with self._switch:
                 old = self._default_model()
-                await self._switch(model, old)
-            if drained and old is not None and old is not model:
+                async with self._requests_held(old, model), self._pool.lease(model.entry):
+                    config.write_settings({"models.default": model.entry.id})
+                    self._catalog.set_default(model.entry.id)
+            if wait and old is not None and old is not model:
                 await old.idle()
             return control_api.UseReply(
                 model=model.entry.id, state=model.state, overridden_by=self._default_set_by
             )
 
-        return BackgroundTask(use(), _progress(model), self._works)
+        return BackgroundTask(use(), _progress(model), self._running)
 
-    async def _switch(self, model: Model, old: Model | None) -> None:
-        at_once = old is None or not old.resident or self._pool.admission.must_unload(old, model)
-        if at_once:
-            self._catalog.expect_default(model.entry.id)
-        try:
-            async with self._pool.lease(model.entry):
-                config.write_settings({"models.default": model.entry.id})
-                self._catalog.set_default(model.entry.id)
-        finally:
-            self._catalog.expect_default("")
+    def _requests_held(
+        self, old: Model | None, new: Model
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Hold requests for the default, unless `old` can answer them while `new` is loaded."""
+        if old is None or not old.resident or self._pool.admission.must_unload(old, new):
+            return self._selection.default_held()
+        return contextlib.nullcontext()
 
     def _model(self, entry: CatalogEntry) -> Model:
         if self._pool.draining:
-            raise Draining("the daemon is stopping: ask again once it has started")
+            raise Draining("the daemon is stopping; try again once it has restarted")
         model = self._pool.model(entry)
         model.crashes.forgive()
         return model

@@ -1,4 +1,4 @@
-"""Downloading models, as a person watches it."""
+"""Downloads of models: started, listed and cancelled."""
 
 import asyncio
 from typing import Any
@@ -10,32 +10,33 @@ from mlxd.hub.pulls import Pull, Pulls
 
 
 class PullsControl:
-    """Starts, shows and ends downloads."""
+    """Starts, lists and cancels downloads."""
 
     def __init__(self, pulls: Pulls) -> None:
         self._pulls = pulls
-        self._watches: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     def pull(self, name: str) -> BackgroundTask[control_api.PullReply]:
-        """Download a model, or watch the download that is on its way.
+        """Download a model, or watch its running download.
 
         Raises:
-            InvalidRequest: `name` is no name of a repository, or another revision is on its way.
+            InvalidRequest: `name` is not the name of a repository, or another revision of it is
+                being downloaded.
             Draining: the daemon is stopping.
-            PullFailed: nothing can be written.
+            PullFailed: the models directory cannot be written.
         """
         pull = self._pulls.start(reference.parse(name))
-        return BackgroundTask(_finish(pull), lambda: _status(pull), self._watches)
+        return BackgroundTask(_finish(pull), lambda: _status(pull), self._running)
 
     def list(self) -> control_api.PullList:
-        """Give the downloads that run, wait or have failed."""
+        """Return the downloads that are running, waiting or have failed."""
         return control_api.PullList(pulls=[_status(pull) for pull in self._pulls.pulls])
 
     async def cancel(self, name: str) -> control_api.CancelPullReply:
-        """End a download and remove what has come of it.
+        """Cancel a download and remove its partial files.
 
         Raises:
-            InvalidRequest: there is none of that name.
+            InvalidRequest: there is no download of that name.
         """
         repo = reference.parse(name).repo
         return control_api.CancelPullReply(model=repo, bytes_removed=await self._pulls.cancel(repo))

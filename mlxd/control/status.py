@@ -1,4 +1,4 @@
-"""What runs, and where everything is."""
+"""What is running, and where all files are."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,13 @@ from mlxd.models.catalog import Catalog
 from mlxd.pool.model import Model, State
 from mlxd.pool.pool import Pool
 
-_MEMORY_ANSWER_SECONDS = 0.05
+_MEMORY_SECONDS = 0.05
 
 
 class StatusReporter:
-    """The status of one daemon, which listens on `url` and on the Unix socket `socket_file`."""
+    """Reports the status of the daemon that serves `url` and the Unix socket `socket_file`."""
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        pool: Pool,
-        *,
-        url: str,
-        socket_file: Path,
-    ) -> None:
+    def __init__(self, catalog: Catalog, pool: Pool, *, url: str, socket_file: Path) -> None:
         self._catalog = catalog
         self._pool = pool
         self._url = url
@@ -33,7 +26,7 @@ class StatusReporter:
         self._started = time.monotonic()
 
     async def read(self) -> control_api.Status:
-        """Give what runs, and where everything is."""
+        """Return what is running, and where all files are."""
         await asyncio.gather(*(_refresh_memory(model) for model in self._pool.models))
         try:
             default, fault = self._catalog.resolve(None).id, None
@@ -60,7 +53,7 @@ class StatusReporter:
 
 
 def model_status(model: Model) -> control_api.ModelStatus:
-    """Give what a model is doing."""
+    """Return what a model is doing."""
     last = model.crashes.last
     return control_api.ModelStatus(
         id=model.entry.id,
@@ -82,7 +75,7 @@ def model_status(model: Model) -> control_api.ModelStatus:
 
 
 async def _refresh_memory(model: Model) -> None:
-    """Ask an engine for its memory; one that is busy keeps the figure it had."""
+    """Ask an engine for its memory; the last known value stays if it is too busy to answer."""
     if model.engine is not None:
         with contextlib.suppress(TimeoutError, EngineDied):
-            await model.engine.link.ping(_MEMORY_ANSWER_SECONDS)
+            await model.engine.link.ping(_MEMORY_SECONDS)

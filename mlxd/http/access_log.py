@@ -1,7 +1,7 @@
-"""The outermost middleware: every reply says who answered what, every request leaves a log line.
+"""The outermost middleware: identifies every reply, and logs every request.
 
-The line names the request's id, method, path, status, model, token counts and times. Query strings,
-headers and bodies stay out of it.
+The log line has the request's id, method, path, status, model, token counts and times, but no query
+strings, headers or bodies.
 """
 
 import logging
@@ -29,7 +29,7 @@ _VERSION_HEADERS = [
 
 @dataclass(slots=True)
 class Record:
-    """What is known of a request; the layers below fill it in."""
+    """The facts about one request; the layers below fill them in."""
 
     request_id: str
     status: int | None = None
@@ -42,13 +42,13 @@ class Record:
 
 
 def record_of(scope: Scope) -> Record:
-    """Give the record of the request that `scope` belongs to."""
+    """Return the record of the request that `scope` belongs to."""
     record: Record = scope[_RECORD]
     return record
 
 
 class AccessLog:
-    """Gives each request its id and record, each reply its headers."""
+    """Middleware that adds an id and a record to requests, and headers to replies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -108,7 +108,7 @@ def _log_request(scope: Scope, record: Record, seconds: float) -> None:
 
 
 def _details(record: Record) -> dict[str, object]:
-    """Give what is known of an answer, times in milliseconds."""
+    """Return the known facts about an answer, times in milliseconds."""
     usage, timing = record.usage, record.timing
     details: dict[str, object | None] = {
         "model": record.model,

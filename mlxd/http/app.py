@@ -6,10 +6,9 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from mlxd.api import chat, completions
+from mlxd.http import control
 from mlxd.http.access_log import AccessLog
-from mlxd.http.control import ControlEndpoints
-from mlxd.http.dependencies import Dependencies
-from mlxd.http.endpoints import Endpoints
+from mlxd.http.endpoints import Dependencies, Endpoints
 from mlxd.http.error_replies import ErrorReplies, http_exception
 from mlxd.http.generate import GenerateEndpoint
 from mlxd.http.security import Security
@@ -19,13 +18,13 @@ _PACE = Pace()
 
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
-    """Give the application for TCP; `pace` is how patient its streams are."""
+    """Return the application for TCP, whose streams keep `pace`."""
     return _app(dependencies, _public_routes(dependencies, pace), unix=False)
 
 
 def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
-    """Give the application for the Unix socket; `pace` is how patient its streams are."""
-    routes = [*_public_routes(dependencies, pace), *ControlEndpoints(dependencies.control).routes()]
+    """Return the application for the Unix socket, whose streams keep `pace`."""
+    routes = [*_public_routes(dependencies, pace), *control.routes(dependencies.control)]
     return _app(dependencies, routes, unix=True)
 
 
@@ -35,7 +34,7 @@ def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Star
         middleware=[
             Middleware(AccessLog),
             Middleware(ErrorReplies),
-            Middleware(Security, dependencies=dependencies, unix=unix),
+            Middleware(Security, config=dependencies.config.server, unix=unix),
         ],
         exception_handlers={HTTPException: http_exception},
     )

@@ -1,8 +1,7 @@
-"""The client at the other end: reading its body, and noticing when it goes away."""
+"""The client at the other end: reading its body, and noticing when it disconnects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -12,17 +11,25 @@ from mlxd.errors import UnsupportedMediaType
 
 T = TypeVar("T")
 
+_CURL = "application/x-www-form-urlencoded"
+"""The content type that `curl -d` sends with every body."""
+
 
 class ClientGone(Exception):
-    """The client disconnected; there is nobody left to answer."""
+    """The client disconnected, so nobody is waiting for the reply."""
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Give the whole body of a request.
+async def read_json(scope: Scope, receive: Receive) -> bytes:
+    """Return the whole body of a request whose content type is JSON or not given.
 
     Raises:
-        ClientGone: the client disconnected before its end.
+        UnsupportedMediaType: the content type is another one.
+        ClientGone: the client disconnected before the end of the body.
     """
+    content_type = Headers(scope=scope).get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in ("", "application/json", _CURL) and not kind.endswith("+json"):
+        raise UnsupportedMediaType("the body must be JSON: `Content-Type: application/json`")
     pieces: list[bytes] = []
     while True:
         message = await receive()
@@ -33,43 +40,36 @@ async def read_body(receive: Receive) -> bytes:
             return b"".join(pieces)
 
 
-@asynccontextmanager
-async def beside_client(
-    receive: Receive, work: Coroutine[Any, Any, T]
-) -> AsyncIterator[tuple[asyncio.Task[T], asyncio.Task[None]]]:
-    """Run `work` and watch the client; both tasks are over when the block is left.
+async def while_connected(
+    receive: Receive,
+    work: Coroutine[Any, Any, T],
+    beat: Callable[[], Awaitable[float]] | None = None,
+) -> T:
+    """Return the result of `work`, which is cancelled if the client disconnects.
 
-    Gives the task of `work` and one that ends when the client is gone. The body must have been
-    read before.
+    The request's body must have been read. While the work goes on, `beat` is called at first, and
+    then each time after as many seconds as it returned.
+
+    Raises:
+        ClientGone: the client disconnected first.
     """
     loop = asyncio.get_running_loop()
-    tasks = loop.create_task(work), loop.create_task(_disconnect(receive))
+    task, gone = loop.create_task(work), loop.create_task(_disconnect(receive))
     try:
-        yield tasks
+        pause = 0.0 if beat else None
+        while not task.done():
+            await asyncio.wait((task, gone), timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and not task.done():
+                raise ClientGone
+            if beat and not task.done():
+                pause = await beat()
+        return task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
 
 
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-_CURL = "application/x-www-form-urlencoded"
-"""What `curl -d` says of every body."""
-
-
-async def read_json(scope: Scope, receive: Receive) -> bytes:
-    """Give the whole body of a request, if it is announced as JSON or not at all.
-
-    Raises:
-        UnsupportedMediaType: it is announced as something else.
-        ClientGone: the client disconnected before its end.
-    """
-    content_type = Headers(scope=scope).get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json", _CURL) and not kind.endswith("+json"):
-        raise UnsupportedMediaType("the body has to be JSON: `Content-Type: application/json`")
-    return await read_body(receive)

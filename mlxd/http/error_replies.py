@@ -1,7 +1,7 @@
 """The one place where an error becomes a reply.
 
-Before the reply began it is a status and OpenAI's error object; after that, since only streams
-begin before they are complete, it is one last event that holds the same object.
+Before a reply has begun, an error is a status with OpenAI's error object. Afterwards, which only
+happens to streams, it is a last event with the same object.
 """
 
 import logging
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ErrorObject(msgspec.Struct, frozen=True):
-    """What went wrong; `param` is the path of the field at fault."""
+    """OpenAI's error object; `param` is the path of the field at fault."""
 
     message: str
     type: str
@@ -37,13 +37,13 @@ class ErrorObject(msgspec.Struct, frozen=True):
 
 
 class ErrorReply(msgspec.Struct, frozen=True):
-    """The reply to a request that cannot be answered."""
+    """The reply to a request that failed."""
 
     error: ErrorObject
 
 
 class ErrorReplies:
-    """Middleware that answers with what is raised below it."""
+    """Middleware that answers with the error that is raised below it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,9 +61,9 @@ class ErrorReplies:
             record.aborted = True
             return
         except MlxdError as raised:
-            # Its frames, which would refer to each other by it, hold the request's body.
+            # The frames of the traceback refer to the request's body and to the error itself.
             error = raised.with_traceback(None)
-        except Exception as raised:  # noqa: BLE001  a bug of ours still owes the client a reply
+        except Exception as raised:  # noqa: BLE001  the client of a request that hits a bug gets a reply, too
             _log_unexpected(raised, record)
             raised.__traceback__ = None
             error = MlxdError(f"internal error (request {record.request_id})")
@@ -76,7 +76,7 @@ class ErrorReplies:
 
 
 def error_response(error: MlxdError, status: int | None = None) -> Response:
-    """Give the reply that says `error`, with its own status unless another is given."""
+    """Return the reply for `error`, with its own status or the given one."""
     headers: dict[str, str] = {}
     if isinstance(error, Unavailable):
         headers["retry-after"] = str(error.retry_after)
@@ -86,7 +86,7 @@ def error_response(error: MlxdError, status: int | None = None) -> Response:
 
 
 async def http_exception(request: Request, raised: Exception) -> Response:
-    """Answer what Starlette's router raises; an exception handler of the application."""
+    """Return the reply for an error of Starlette's router; an exception handler of the app."""
     if not isinstance(raised, HTTPException):
         raise raised
     error: RequestError
@@ -94,7 +94,7 @@ async def http_exception(request: Request, raised: Exception) -> Response:
         case 404:
             error = RouteNotFound(f"no such path: {request.url.path}")
         case 405:
-            error = MethodNotAllowed(f"{request.method} is not a method of {request.url.path}")
+            error = MethodNotAllowed(f"{request.url.path} does not allow {request.method}")
         case _:
             error = RequestError(raised.detail)
     record_of(request.scope).error = error.code
@@ -109,7 +109,7 @@ def _encode(error: MlxdError) -> bytes:
 
 
 def _log_unexpected(error: Exception, record: Record) -> None:
-    # The exception's own text is left out: it may quote the prompt.
+    # Without the text of the exception, which may quote the prompt.
     frames = "".join(traceback.format_tb(error.__traceback__))
     _log.error(
         "unexpected %s\n%s",

@@ -1,11 +1,11 @@
-"""GET /openapi.json: what the API takes and gives, made from the types that parse and make it.
+"""GET /openapi.json: the description of the API, made from the types that decode and encode it.
 
 The format is OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.1.html
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -36,10 +36,11 @@ Schema = dict[str, Any]
 _JSON = "application/json"
 _REF = "#/components/schemas/{name}"
 _ERRORS: tuple[type[MlxdError], ...] = (Unauthorized, Forbidden)
-_BODY_ERRORS = (*_ERRORS, InvalidRequest, ModelNotFound, BodyTooLarge, UnsupportedMediaType)
+_MODEL_ERRORS = (*_ERRORS, ModelNotFound)
+_BODY_ERRORS = (*_MODEL_ERRORS, InvalidRequest, BodyTooLarge, UnsupportedMediaType)
 _ANSWER_ERRORS = (*_BODY_ERRORS, QueueFull, EngineDied, Draining, LoadFailed)
 _REQUEST_ID = {
-    "description": "The request's own, or a new one.",
+    "description": "The id that the request gave, or a new one.",
     "schema": {"type": "string"},
     "required": True,
 }
@@ -47,7 +48,7 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """One method of one path; `chunk` is what the events of a stream hold."""
+    """One method of one path; `chunk` is the type of a stream's events."""
 
     method: str
     path: str
@@ -59,54 +60,45 @@ class _Operation:
     errors: tuple[type[MlxdError], ...] = _ERRORS
 
 
+_CHAT = _Operation(
+    "post",
+    "/v1/chat/completions",
+    "createChatCompletion",
+    "Answer a conversation",
+    reply=Reply[chat_reply.ChatChoice],
+    body=ChatBody,
+    chunk=Reply[chat_reply.ChatChunkChoice],
+    errors=_ANSWER_ERRORS,
+)
+_COMPLETION = _Operation(
+    "post",
+    "/v1/completions",
+    "createCompletion",
+    "Continue a text",
+    reply=Reply[completion_reply.CompletionChoice],
+    body=CompletionBody,
+    chunk=Reply[completion_reply.CompletionChoice],
+    errors=_ANSWER_ERRORS,
+)
 _OPERATIONS = (
+    _Operation("get", "/health", "health", "Check the daemon", Health, errors=(LoadFailed,)),
+    _Operation("get", "/v1/models", "listModels", "List the models", ModelList),
     _Operation(
-        "get", "/health", "health", "Whether the daemon can generate", Health, errors=(LoadFailed,)
+        "get", "/v1/models/{id}", "retrieveModel", "Show a model", ModelCard, errors=_MODEL_ERRORS
     ),
-    _Operation("get", "/v1/models", "listModels", "The models there are", ModelList),
-    _Operation(
-        "get",
-        "/v1/models/{id}",
-        "retrieveModel",
-        "One model",
-        ModelCard,
-        errors=(*_ERRORS, ModelNotFound),
+    _CHAT,
+    replace(
+        _CHAT,
+        path="/chat/completions",
+        name="createChatCompletionAlias",
+        summary="The same as /v1/chat/completions",
     ),
-    _Operation(
-        "post",
-        "/v1/chat/completions",
-        "createChatCompletion",
-        "The answer to a conversation",
-        Reply[chat_reply.ChatChoice],
-        ChatBody,
-        Reply[chat_reply.ChatChunkChoice],
-        _ANSWER_ERRORS,
-    ),
-    _Operation(
-        "post",
-        "/chat/completions",
-        "createChatCompletionAlias",
-        "The same as /v1/chat/completions",
-        Reply[chat_reply.ChatChoice],
-        ChatBody,
-        Reply[chat_reply.ChatChunkChoice],
-        _ANSWER_ERRORS,
-    ),
-    _Operation(
-        "post",
-        "/v1/completions",
-        "createCompletion",
-        "What a text goes on with",
-        Reply[completion_reply.CompletionChoice],
-        CompletionBody,
-        Reply[completion_reply.CompletionChoice],
-        _ANSWER_ERRORS,
-    ),
+    _COMPLETION,
 )
 
 
 def document() -> Schema:
-    """Give the description of the public API, ready to be written as JSON."""
+    """Return the description of the public API, ready to be encoded as JSON."""
     types = [
         kind
         for operation in _OPERATIONS
@@ -119,6 +111,11 @@ def document() -> Schema:
     paths: dict[str, Schema] = {}
     for operation in _OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schema_of)
+    key = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "On TCP, if `server.api_key` is set.",
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -127,16 +124,7 @@ def document() -> Schema:
             "version": __version__,
         },
         "paths": paths,
-        "components": {
-            "schemas": _exact(components),
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "On TCP, where `server.api_key` is set.",
-                }
-            },
-        },
+        "components": {"schemas": _exact(components), "securitySchemes": {"key": key}},
         "security": [{}, {"key": []}],
     }
 
@@ -144,37 +132,13 @@ def document() -> Schema:
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     content = {_JSON: {"schema": schema_of[operation.reply]}}
     if operation.chunk is not None:
-        content["text/event-stream"] = {
-            "schema": {
-                "type": "object",
-                "description": "With `stream`: one event of many. The last one's data is `[DONE]`, "
-                "or an error.",
-                "properties": {
-                    "data": {
-                        "anyOf": [
-                            {"const": "[DONE]"},
-                            {
-                                "type": "string",
-                                "contentMediaType": _JSON,
-                                "contentSchema": {
-                                    "anyOf": [schema_of[operation.chunk], schema_of[ErrorReply]]
-                                },
-                            },
-                        ]
-                    }
-                },
-                "required": ["data"],
-            }
-        }
+        event = {"anyOf": [schema_of[operation.chunk], schema_of[ErrorReply]]}
+        content["text/event-stream"] = {"schema": _event_stream(event)}
     described: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
         "responses": {
-            "200": {
-                "description": "It is done.",
-                "headers": {"x-request-id": _REQUEST_ID},
-                "content": content,
-            },
+            "200": _response("The reply.", content),
             **_refusals(operation.errors, schema_of[ErrorReply]),
         },
     }
@@ -189,23 +153,38 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     return described
 
 
+def _event_stream(event: Schema) -> Schema:
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": event}
+    return {
+        "type": "object",
+        "description": "With `stream`: one of many events. The data of the last one is `[DONE]`, "
+        "or an error.",
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
+        "required": ["data"],
+    }
+
+
+def _response(description: str, content: Schema) -> Schema:
+    return {
+        "description": description,
+        "headers": {"x-request-id": _REQUEST_ID},
+        "content": content,
+    }
+
+
 def _refusals(errors: tuple[type[MlxdError], ...], schema: Schema) -> Schema:
-    """Give a response for each status of `errors`, in their order."""
+    """Return a response for each status of `errors`, in their order."""
     meanings: dict[int, list[str]] = {}
     for error in sorted(errors, key=lambda error: error.status):
         meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
     return {
-        str(status): {
-            "description": " ".join(texts),
-            "headers": {"x-request-id": _REQUEST_ID},
-            "content": {_JSON: {"schema": schema}},
-        }
+        str(status): _response(" ".join(texts), {_JSON: {"schema": schema}})
         for status, texts in meanings.items()
     }
 
 
 def _exact(schema: Any) -> Any:
-    """Put in the schemas that types cannot express, where fields bring them."""
+    """Replace schemas by those that fields bring because types cannot express them."""
     if isinstance(schema, list):
         return [_exact(inner) for inner in schema]
     if not isinstance(schema, dict):

@@ -16,7 +16,7 @@ _NEXT_REQUEST_SECONDS = 0.5
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server on our sockets: asleep while idle, and without signal handlers."""
+    """uvicorn's server on given sockets: asleep while idle, and without signal handlers."""
 
     def __init__(self, app: ASGIApp) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                # Longer than clients do, so that none is closed while it is used again.
+                # Longer than clients keep theirs, so that none is closed just as it is reused.
                 timeout_keep_alive=75,
             )
         )
@@ -38,19 +38,19 @@ class HttpServer(uvicorn.Server):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is on its way."""
+        """Whether a request is being served."""
         return any(connection.busy for connection in self._connections())
 
     @property
     def requests(self) -> int:
-        """How many requests have been answered since the start."""
+        """The number of requests since the start."""
         return self.server_state.total_requests
 
     async def hand_over(self, seconds: float) -> None:
         """Leave new connections to the next process that listens on these sockets.
 
-        Waits at most `seconds` for what is asked on those that are open, and closes each after it.
-        One that asks nothing now may still do so for a moment.
+        Open connections are closed after their current request, for which this waits at most
+        `seconds`. Idle ones may begin one more request for a moment.
         """
         for server in self.servers:
             server.close()
@@ -68,7 +68,7 @@ class HttpServer(uvicorn.Server):
         return [each for each in connections if isinstance(each, _Protocol)]
 
     def stop(self, grace: float) -> None:
-        """Stop accepting, and end once the connections have; abort them after `grace` seconds."""
+        """Stop accepting connections, and abort those that are open after `grace` seconds."""
         asyncio.get_running_loop().call_later(grace, self._abort_connections)
         self._stopped.set()
 
@@ -87,32 +87,27 @@ class HttpServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with errors of ours for malformed HTTP, and no upgrades.
+    """uvicorn's protocol, with our error replies for malformed HTTP, and without upgrades.
 
-    RFC 9110, 7.8, lets a server ignore the offer of an upgrade, but httptools stops at it.
+    RFC 9110, 7.8, allows a server to ignore an offered upgrade, but httptools stops at it.
     """
 
     _retired = False
 
     @property
-    def fresh(self) -> bool:
-        """Whether its first request has yet to come."""
-        return self.cycle is None
-
-    @property
     def busy(self) -> bool:
-        """Whether a request is on its way."""
-        return not self.fresh and not self.cycle.response_complete
+        """Whether a request is being served."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def retire(self) -> None:
-        """Close the connection after the request that it is about, or has yet to bring."""
+        """Close the connection after its current request, or after its next one."""
         self._retired = True
         if self.busy:
             self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self._retired and not self.fresh:
+        if self._retired and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
@@ -125,7 +120,7 @@ class _Protocol(HttpToolsProtocol):
             self.send_400_response("the request is not valid HTTP")
 
     def _should_upgrade(self) -> bool:
-        """Whether uvicorn has to leave the request alone, as `data_received` sends it again."""
+        """Whether uvicorn must ignore the request, because `data_received` parses it again."""
         return self.parser.get_method() != b"CONNECT"
 
     def _head_without_upgrade(self) -> bytes:

@@ -1,18 +1,15 @@
-"""An answer as a stream of server-sent events.
+"""The client's side of a stream of server-sent events.
 
-The status line waits until there is something to show for it, so that an early failure still gets
-its proper status; but not for long, because a client that hears nothing gives up. While nothing
-comes, comments tell how far the request is.
+The status line waits for the first event, so that an early failure still gets its proper status;
+but not for long, because clients give up when they hear nothing. While there are no events,
+comments tell the request's progress.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from starlette.types import Receive, Send
-
-from mlxd.api.dialect import ReplyBuilder
-from mlxd.http.connection import ClientGone, beside_client
-from mlxd.pool.request import ActiveRequest
+from starlette.types import Send
 
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -23,65 +20,44 @@ _HEADERS = [
 
 @dataclass(frozen=True)
 class Pace:
-    """In seconds: how long the status line waits, and, no shorter, how long a stream is silent."""
+    """How many seconds the status line waits, and how many a stream may be silent."""
 
     hold: float = 2.0
     beat: float = 5.0
 
 
-async def stream(
-    answer: ActiveRequest, builder: ReplyBuilder, receive: Receive, out: "EventWriter", pace: Pace
-) -> None:
-    """Send `answer` to `out` as `builder` shapes it, until its end.
-
-    Raises:
-        ClientGone: the client disconnected before the end.
-        MlxdError: what the answer raised, before or after the first byte was sent.
-    """
-    async with beside_client(receive, _pump(answer, builder, out)) as (pump, gone):
-        due = out.last_sent + pace.hold
-        while True:
-            done, _ = await asyncio.wait(
-                (pump, gone),
-                timeout=due - out.now(),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if pump in done:
-                return pump.result()
-            if gone in done:
-                raise ClientGone
-            if not out.started or out.now() >= out.last_sent + pace.beat:
-                await out.write(f": {answer.progress}\n\n".encode())
-            due = out.last_sent + pace.beat
-
-
-async def _pump(answer: ActiveRequest, builder: ReplyBuilder, out: "EventWriter") -> None:
-    async for events in answer:
-        if data := builder.stream(events):
-            await out.write(data)
-    await out.end()
-
-
 class EventWriter:
-    """The client's side of a stream; two tasks write to it, so one lock keeps their order."""
+    """Writes one stream; two tasks use it, so a lock keeps their writes in order."""
 
-    def __init__(self, send: Send) -> None:
-        self.started = False
-        self.now = asyncio.get_running_loop().time
-        self.last_sent = self.now()
+    def __init__(self, send: Send, progress: Callable[[], str], pace: Pace) -> None:
         self._send = send
+        self._progress = progress
+        self._pace = pace
+        self._now = asyncio.get_running_loop().time
+        self._last_sent = self._now()
+        self._started = False
         self._lock = asyncio.Lock()
 
     async def write(self, data: bytes) -> None:
-        """Send `data`, after the status line if that has not been sent."""
+        """Send `data`, after the status line if that has not been sent yet."""
         async with self._lock:
-            if not self.started:
-                self.started = True
+            if not self._started:
+                self._started = True
                 await self._send(
                     {"type": "http.response.start", "status": 200, "headers": _HEADERS}
                 )
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        self.last_sent = self.now()
+        self._last_sent = self._now()
+
+    async def beat(self) -> float:
+        """Send a comment if one is due; return in how many seconds the next one is."""
+        if self._due <= self._now():
+            await self.write(f": {self._progress()}\n\n".encode())
+        return self._due - self._now()
+
+    @property
+    def _due(self) -> float:
+        return self._last_sent + (self._pace.beat if self._started else self._pace.hold)
 
     async def end(self) -> None:
         """Send the end of the body."""

@@ -33,7 +33,6 @@ class Catalog:
         self._config = config
         self._folders = FolderReader()
         self._remarks: set[str] = set()
-        self._coming = ""
 
     def entries(self) -> list[CatalogEntry]:
         """Return the models by id; of two with the same id, the first."""
@@ -69,14 +68,9 @@ class Catalog:
         """Replace the aliases."""
         self._config = msgspec.structs.replace(self._config, aliases=aliases)
 
-    def expect_default(self, name: str) -> None:
-        """For now let a request that names no model mean `name`; with "", the default again."""
-        self._coming = name
-
     def set_default(self, name: str) -> None:
         """Make `name` the default model."""
         self._config = msgspec.structs.replace(self._config, default=name)
-        self._coming = ""
 
     def was_chosen(self, model_id: str) -> bool:
         """Return whether the model with that id is the configured default."""
@@ -89,19 +83,17 @@ class Catalog:
         except ModelNotFound:
             return None
 
-    def resolve(self, name: str | None, *, settled: bool = False) -> CatalogEntry:
-        """Give the model that `name` means: an id, an alias, a folder's name, or no name.
+    def resolve(self, name: str | None) -> CatalogEntry:
+        """Return the model that `name` means: an ID, an alias or a folder's name.
 
-        No name means the default: the configured one, or the only one there is, those in the hub's
-        cache counting only where there is no other. `settled` leaves out of account what is only
-        about to become the default.
+        None means the default: the configured one, or else the only installed one; models in the
+        hub's cache count only if there is no other.
 
         Raises:
-            ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
-                or there are several, or none at all.
+            ModelNotFound: the model does not exist, is broken, or `name` is ambiguous.
         """
         if name is None or name in DEFAULT_NAMES:
-            return self._default(self._config.default if settled else self._expected_default)
+            return self._default(self._config.default)
         model = self.find(name)
         if isinstance(model, BrokenEntry):
             raise ModelNotFound(f"model {model.id!r} is broken: {model.fault}", param="model")
@@ -145,10 +137,6 @@ class Catalog:
             return self.find(name).id == model_id
         except ModelNotFound:
             return False
-
-    @property
-    def _expected_default(self) -> str:
-        return self._coming or self._config.default
 
     def _default(self, name: str) -> CatalogEntry:
         if name:

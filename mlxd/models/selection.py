@@ -1,10 +1,13 @@
-"""What a request runs on: its model, the adapter applied to it, and the model that guesses ahead.
+"""What a request runs on: its model, an adapter, and a draft model for speculative decoding.
 
-What the request names wins over what the configuration says for the model. Neither names a file:
-both name what the catalog has.
+What the request names overrides the configuration of the model. Neither names files: both use the
+names of the catalog.
 """
 
+import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -20,27 +23,37 @@ _log = logging.getLogger("mlxd.models")
 
 
 class Selection:
-    """Finds what is named, in the request or in the configuration."""
+    """Finds in the catalog what requests and the configuration name."""
 
     def __init__(self, catalog: Catalog, config: Config) -> None:
         self._catalog = catalog
         self._config = config
+        self._default_lock = asyncio.Lock()
 
-    def model(
-        self, name: str | None, adapter: str | None = None, *, settled: bool = False
-    ) -> CatalogEntry:
-        """Give the model `name` with its adapter.
+    @contextlib.asynccontextmanager
+    async def default_held(self) -> AsyncIterator[None]:
+        """Hold requests for the default model in `settled_model` until the block ends."""
+        async with self._default_lock:
+            yield
 
-        Without `adapter`, or with `default_model`, that is the configured one; with "" there is
-        none. `settled` leaves out of account what is only about to become the default.
+    async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
+        """Return the model as `model` does; wait first if it means the default, which is held."""
+        if name in (None, *DEFAULT_NAMES):
+            async with self._default_lock:
+                return self.model(name, adapter)
+        return self.model(name, adapter)
+
+    def model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
+        """Return the model `name` with its adapter.
+
+        An `adapter` of None or `default_model` means the configured one, "" means none.
 
         Raises:
             ModelNotFound: there is no such model.
             InvalidRequest: there is no adapter of that name.
-            LoadFailed: the configured adapter does not exist, without which the model would give
-                other answers than it should.
+            LoadFailed: the configured adapter does not exist; without it the answers would differ.
         """
-        entry = self._catalog.resolve(name, settled=settled)
+        entry = self._catalog.resolve(name)
         if adapter in (None, _CONFIGURED):
             return self._with_configured_adapter(entry)
         return self._with_adapter(entry, adapter) if adapter else entry
@@ -48,10 +61,10 @@ class Selection:
     def draft(
         self, entry: CatalogEntry, name: str | None = None, tokens: int | None = None
     ) -> Draft | None:
-        """Give the draft model `name`, which is to guess `tokens` tokens ahead of `entry`.
+        """Return the draft model `name`, which drafts `tokens` tokens at a time for `entry`.
 
-        What is left out, or a `name` of `default_model`, is as configured. No answer depends on a
-        draft model, so a configured one that does not exist is only a warning in the log.
+        A `name` of None or `default_model`, and `tokens` of None, mean the configured ones. Draft
+        models do not change answers, so a configured one that does not exist is only logged.
 
         Raises:
             ModelNotFound: there is no model `name`.
@@ -59,24 +72,24 @@ class Selection:
         """
         settings = self._config.for_model(entry.id)
         tokens = settings.num_draft_tokens if tokens is None else tokens
-        asked = name not in (None, *DEFAULT_NAMES)
-        wanted = name if asked else settings.draft_model
+        named = name not in (None, *DEFAULT_NAMES)
+        wanted = name if named else settings.draft_model
         if not wanted or tokens == 0:
             return None
         try:
             return Draft(str(self._draft_entry(entry, wanted).path), tokens)
         except RequestError as error:
-            if asked:
+            if named:
                 raise
             key = _key(entry, "draft_model")
             _log.warning("%s: %s; answering without a draft model", key, error.message)
             return None
 
     def blame(self, error: InvalidRequest, entry: CatalogEntry, draft_name: str | None) -> None:
-        """Do nothing where a request is to blame for `error`, its draft model being `draft_name`.
+        """Do nothing if `error` is the fault of the request, which names `draft_name`.
 
         Raises:
-            LoadFailed: the configured draft model is.
+            LoadFailed: it is the fault of the configured draft model.
         """
         if error.param == "draft_model" and draft_name in (None, *DEFAULT_NAMES):
             raise LoadFailed(f"{_key(entry, 'draft_model')}: {error.message}") from None
@@ -107,5 +120,4 @@ class Selection:
 
 
 def _key(entry: CatalogEntry, name: str) -> str:
-    """Give the path of the configuration's key `name` for one model."""
     return dotted((PER_MODEL, entry.id, name))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import Config, load
-from mlxd.control import AliasControl, CatalogControl
+from mlxd.control.aliases import AliasControl
+from mlxd.control.catalog import CatalogControl
 from mlxd.models.catalog import Catalog
 from mlxd.pool.pool import Pool
 

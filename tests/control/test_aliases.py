@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import load
-from mlxd.control import AliasControl
+from mlxd.control.aliases import AliasControl
 from mlxd.errors import ConfigError, InvalidRequest, ModelNotFound
 from mlxd.models.catalog import Catalog
 from tests.fakes.model_folder import add_model
@@ -29,13 +29,13 @@ def test_an_alias_holds_at_once_and_after_a_restart(
     assert restarted.resolve("mine").id == "b"
 
 
-def test_the_list_says_which_stand_for_nothing(aliases: AliasControl) -> None:
+def test_the_list_tells_which_models_do_not_exist(aliases: AliasControl) -> None:
     aliases.set("x", "mine")
     listed = [(alias.name, alias.model, alias.exists) for alias in aliases.list().aliases]
     assert listed == [("gone", "x", False), ("mine", "b", True), ("x", "b", True)]
 
 
-def test_what_is_removed_is_gone_at_once_and_after_a_restart(
+def test_a_removed_alias_is_gone_at_once_and_after_a_restart(
     aliases: AliasControl, catalog: Catalog
 ) -> None:
     aliases.set("x", "a")
@@ -45,7 +45,7 @@ def test_what_is_removed_is_gone_at_once_and_after_a_restart(
     assert "x" not in load(environ={}).models.aliases
 
 
-def test_under_a_removed_alias_that_of_the_person_comes_back(
+def test_removing_an_alias_uncovers_the_one_in_config_toml(
     aliases: AliasControl, catalog: Catalog
 ) -> None:
     aliases.set("mine", "a")
@@ -57,20 +57,20 @@ def test_under_a_removed_alias_that_of_the_person_comes_back(
 
 
 @pytest.mark.parametrize("name", ["", "default_model", " x", "two\nlines", "b", "owner/a"])
-def test_what_cannot_be_an_alias(aliases: AliasControl, name: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"cannot be an alias|is a model's own id"):
+def test_an_invalid_alias_is_refused(aliases: AliasControl, name: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"is not a valid alias|is the id of a model"):
         aliases.set(name, "b")
 
 
-def test_an_alias_of_nothing_is_refused(aliases: AliasControl, models: Path) -> None:
+def test_an_alias_of_an_unknown_model_is_refused(aliases: AliasControl, models: Path) -> None:
     with pytest.raises(ModelNotFound, match="'c' does not exist"):
         aliases.set("x", "c")
-    with pytest.raises(InvalidRequest, match="alias 'x' does not exist; there is gone, mine"):
+    with pytest.raises(InvalidRequest, match="alias 'x' does not exist; known aliases: gone, mine"):
         aliases.remove("x")
     assert not (models.parent / "settings.toml").exists()
 
 
-def test_a_mistake_in_the_configuration_changes_nothing(
+def test_an_error_in_the_configuration_changes_nothing(
     aliases: AliasControl, catalog: Catalog, models: Path
 ) -> None:
     (models.parent / "config.toml").write_text("[models]\naliases = 5\n")

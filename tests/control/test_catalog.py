@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import Config, ModelsConfig
-from mlxd.control import CatalogControl
+from mlxd.control.catalog import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
 from mlxd.models.catalog import Catalog
 from mlxd.pool.pool import Pool
@@ -75,7 +75,7 @@ async def test_a_model_is_removed_whole_or_broken(models: Path, control: Catalog
     assert os.listdir(models) == []
 
 
-async def test_it_is_said_what_named_the_model(
+async def test_a_removal_names_the_default_and_the_aliases_of_the_model(
     models: Path, control: CatalogControl, catalog: Catalog
 ) -> None:
     add_model(models / "a")
@@ -97,7 +97,7 @@ async def test_of_a_link_only_the_link_is_removed(
     assert (folder / "model.safetensors").is_file()
 
 
-async def test_what_is_in_use_stays(
+async def test_a_model_in_use_is_not_removed(
     models: Path, control: CatalogControl, catalog: Catalog, pool: Pool
 ) -> None:
     folder = add_model(models / "a")
@@ -111,7 +111,9 @@ async def test_what_is_in_use_stays(
     assert not folder.exists()
 
 
-async def test_what_requests_wait_for_stays(models: Path, catalog: Catalog) -> None:
+async def test_a_model_that_requests_wait_for_is_not_removed(
+    models: Path, catalog: Catalog
+) -> None:
     for name in ("a", "b"):
         add_model(models / name)
     pool = Pool(Config(models=ModelsConfig(max_loaded=1)))
@@ -128,7 +130,7 @@ async def test_what_requests_wait_for_stays(models: Path, catalog: Catalog) -> N
     await pool.close()
 
 
-async def test_what_is_not_in_the_models_directory_stays(
+async def test_a_model_outside_the_models_directory_is_not_removed(
     models: Path, hub_cache: Path, pool: Pool, tmp_path: Path
 ) -> None:
     add_to_cache(hub_cache, "owner/cached")
@@ -146,7 +148,7 @@ async def test_what_is_not_in_the_models_directory_stays(
     assert len(control.models().models) == 3
 
 
-async def test_a_folder_that_cannot_be_deleted_is_told(
+async def test_a_folder_that_cannot_be_deleted_is_an_error(
     models: Path, control: CatalogControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_model(models / "a")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.config import Config, ModelsConfig
-from mlxd.control.loading import MemoryControl
+from mlxd.control.loading import LoadingControl
 from mlxd.errors import ConfigError, Draining, LoadFailed, ModelNotFound
 from mlxd.messages import Load
 from mlxd.models.catalog import Catalog, CatalogEntry
@@ -28,7 +28,8 @@ class Daemon:
     home: Path
     catalog: Catalog
     pool: Pool
-    memory: MemoryControl
+    selection: Selection
+    loading: LoadingControl
 
     @property
     def default(self) -> str | None:
@@ -53,10 +54,11 @@ async def launch(entry: CatalogEntry, report: Callable[[float], None]) -> Engine
 async def daemon(home: Path, max_loaded: int = 3) -> AsyncIterator[Daemon]:
     config = Config(models=ModelsConfig(default="a", max_loaded=max_loaded))
     catalog, pool = Catalog(config.models), Pool(config, launch)
-    memory = MemoryControl(catalog, Selection(catalog, config), pool, None)
+    selection = Selection(catalog, config)
+    loading = LoadingControl(catalog, selection, pool, None)
     try:
         async with asyncio.timeout(30):
-            yield Daemon(home, catalog, pool, memory)
+            yield Daemon(home, catalog, pool, selection, loading)
     finally:
         await pool.close()
 
@@ -72,20 +74,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> P
 
 async def test_the_default_changes_once_the_new_one_is_in_memory(home: Path) -> None:
     async with daemon(home) as d:
-        using = d.memory.use("b")
+        using = d.loading.use("b")
         assert (d.default, d.saved()) == ("a", None)
         reply = await using.result()
         assert (reply.model, reply.state) == ("b", "ready")
         assert (d.default, d.saved()) == ("b", "b")
 
 
-async def test_the_old_one_goes_on_beside_it(home: Path) -> None:
+async def test_the_old_default_answers_beside_the_new_one(home: Path) -> None:
     async with daemon(home) as d:
         answer = d.pool.submit(d.entry(), text("la"))
         await first_delta(answer)
-        await d.memory.use("b").result()
+        await d.loading.use("b").result()
         await first_delta(answer)
-        waiting = d.memory.use("a"), d.memory.use("b", drained=True)
+        waiting = d.loading.use("a"), d.loading.use("b", wait=True)
         await waiting[0].result()
         assert d.pool.model(d.entry("a")).state is State.READY
         assert not await waiting[1].wait(0)
@@ -93,21 +95,49 @@ async def test_the_old_one_goes_on_beside_it(home: Path) -> None:
         assert (await waiting[1].result()).model == "b"
 
 
-async def test_where_both_do_not_fit_requests_wait_for_the_new_one(home: Path) -> None:
+async def test_where_both_do_not_fit_requests_for_the_default_wait_for_the_new_one(
+    home: Path,
+) -> None:
     async with daemon(home, max_loaded=1) as d:
         answer = d.pool.submit(d.entry(), text("la"))
         await first_delta(answer)
-        using = d.memory.use("b")
-        await until(lambda: d.default == "b")
-        assert d.catalog.resolve(None, settled=True).id == "a"
-        assert (using.progress().status, d.saved()) == ("waiting", None)
-        late = asyncio.create_task(first_delta(d.pool.submit(d.entry(), text("la"))))
+        using = d.loading.use("b")
+        await until(lambda: d.pool.admission.has_waiters(d.pool.model(d.entry("b"))))
+        waiting = [asyncio.create_task(d.selection.settled_model(n)) for n in (None, "")]
+        loading = d.loading.load(None, None)
+        assert (await d.selection.settled_model("a")).id == "a"  # which is not held
         await first_delta(answer)
+        assert not any(task.done() for task in waiting)
+        assert (using.progress().status, d.default, d.saved()) == ("waiting", "a", None)
         await answer.aclose()
         await using.result()
-        await late
+        assert [entry.id for entry in await asyncio.gather(*waiting)] == ["b", "b"]
+        assert (await loading.result()).id == "b"
         assert d.pool.model(d.entry("a")).state is State.UNLOADED
         assert d.saved() == "b"
+
+
+async def test_where_both_fit_requests_for_the_default_do_not_wait(home: Path) -> None:
+    async with daemon(home) as d:
+        await d.loading.load(None, None).result()
+        slow = d.loading.use("slow")
+        await until(lambda: slow.progress().fraction == 0.5)
+        assert (await d.selection.settled_model(None)).id == "a"
+
+
+async def test_requests_go_on_with_the_old_default_where_the_new_one_cannot_be_loaded(
+    home: Path,
+) -> None:
+    async with daemon(home, max_loaded=1) as d:
+        answer = d.pool.submit(d.entry(), text("la"))
+        await first_delta(answer)
+        using = d.loading.use("broken")
+        await until(lambda: d.pool.admission.has_waiters(d.pool.model(d.entry("broken"))))
+        waiting = asyncio.create_task(d.selection.settled_model(None))
+        await answer.aclose()
+        with pytest.raises(LoadFailed):
+            await using.result()
+        assert (await waiting).id == "a"
 
 
 @pytest.mark.parametrize("max_loaded", [3, 1])
@@ -115,28 +145,28 @@ async def test_a_model_that_cannot_be_loaded_does_not_become_the_default(
     home: Path, max_loaded: int
 ) -> None:
     async with daemon(home, max_loaded) as d:
-        await d.memory.load(None, None).result()
+        await d.loading.load(None, None).result()
         with pytest.raises(LoadFailed, match="no safetensors found"):
-            await d.memory.use("broken").result()
+            await d.loading.use("broken").result()
         assert (d.default, d.saved()) == ("a", None)
         with pytest.raises(ModelNotFound):
-            d.memory.use("nonesuch")
+            d.loading.use("nonesuch")
 
 
 async def test_settings_that_cannot_be_written_leave_the_default(home: Path) -> None:
     (home / "settings.toml").mkdir()
     async with daemon(home, max_loaded=1) as d:
         with pytest.raises(ConfigError, match=r"settings\.toml"):
-            await d.memory.use("b").result()
+            await d.loading.use("b").result()
         assert d.default == "a"
 
 
 async def test_a_load_may_say_how_long_it_stays_and_shows_how_far_it_is(home: Path) -> None:
     async with daemon(home) as d:
-        status = await d.memory.load("b", 60).result()
+        status = await d.loading.load("b", 60).result()
         assert (status.id, status.state, status.requests) == ("b", "ready", 0)
         assert 50 < (status.expires_in_s or 0) <= 60
-        slow = d.memory.load("slow", None)
+        slow = d.loading.load("slow", None)
         await until(lambda: slow.progress().fraction == 0.5)
         assert (slow.progress().status, slow.progress().model) == ("loading", "slow")
 
@@ -145,22 +175,22 @@ async def test_unload_gives_the_memory_back_when_the_requests_have_ended(home: P
     async with daemon(home) as d:
         answer = d.pool.submit(d.entry("a"), text("la"))
         await first_delta(answer)
-        await d.memory.load("b", None).result()
-        unloading = d.memory.unload(None)
+        await d.loading.load("b", None).result()
+        unloading = d.loading.unload(None)
         assert not await unloading.wait(0.1)
         assert (unloading.progress().status, unloading.progress().requests) == ("draining", 1)
         await answer.aclose()
         assert sorted((await unloading.result()).models) == ["a", "b"]
         assert not any(model.resident for model in d.pool.models)
-        assert (await d.memory.unload("a").result()).models == []
+        assert (await d.loading.unload("a").result()).models == []
         with pytest.raises(ModelNotFound):
-            d.memory.unload("nonesuch")
+            d.loading.unload("nonesuch")
 
 
-async def test_a_daemon_that_stops_loads_nothing(home: Path) -> None:
+async def test_a_stopping_daemon_loads_nothing(home: Path) -> None:
     async with daemon(home) as d:
         await d.pool.drain(0)
         with pytest.raises(Draining):
-            d.memory.load("a", None)
+            d.loading.load("a", None)
         with pytest.raises(Draining):
-            d.memory.use("b")
+            d.loading.use("b")

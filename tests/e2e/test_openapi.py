@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 
+from mlxd.http.app import public_app
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.support.http_fakes import FakePool, make_dependencies
 
 EXAMPLES = int(os.environ.get("MLXD_EXAMPLES", "200"))
 VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
@@ -140,10 +142,8 @@ def test_whatever_is_asked_is_answered_as_described(
 
 
 def test_every_public_route_is_described(daemon: DaemonProcess) -> None:
-    from mlxd.http import app
-
     document = httpx.get(f"{daemon.url}/openapi.json").json()
-    routes = app._public_routes(None, app._PACE)  # type: ignore[arg-type]
+    routes = public_app(make_dependencies(FakePool())).routes
     paths = {route.path.replace("{id:path}", "{id}") for route in routes}
     assert set(document["paths"]) == paths - {"/openapi.json"}
 

@@ -20,7 +20,7 @@ def pool() -> FakePool:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Serve an application on a real TCP socket and give a client of it."""
+    """Serve an application on a real TCP socket and return a client of it."""
     async with AsyncExitStack() as stack:
 
         async def start(app: ASGIApp) -> httpx.AsyncClient:
@@ -42,7 +42,7 @@ def unix_socket() -> Iterator[str]:
 
 @pytest.fixture
 async def serve_unix(unix_socket: str) -> AsyncIterator[Serve]:
-    """Serve an application on a real Unix socket and give a client of it."""
+    """Serve an application on a real Unix socket and return a client of it."""
     async with AsyncExitStack() as stack:
 
         async def start(app: ASGIApp) -> httpx.AsyncClient:

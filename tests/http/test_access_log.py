@@ -20,7 +20,7 @@ async def log_line(caplog, of: str) -> str:
             await asyncio.sleep(0.005)
 
 
-async def test_every_reply_says_who_answered(serve, pool):
+async def test_every_reply_identifies_itself(serve, pool):
     client = await serve(public_app(make_dependencies(pool)))
     for path in ("/health", "/nowhere", "/v1/models"):
         headers = (await client.get(path)).headers

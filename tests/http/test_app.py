@@ -1,8 +1,10 @@
 import pytest
 
 from mlxd import __version__
+from mlxd.control_api import STATUS
 from mlxd.errors import EngineDied
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.control import handlers
 from tests.support.http_fakes import make_dependencies
 
 MODEL = {"object": "model", "owned_by": "mlxd", "created": 1_700_000_000}
@@ -57,48 +59,10 @@ async def test_an_unknown_model(serve, pool):
     }
 
 
-async def test_control_on_the_unix_socket(serve_unix, pool):
-    client = await serve_unix(unix_app(make_dependencies(pool)))
-    assert (await client.get("/control/v1/status")).json()["running"] is True
-    assert (await client.get("/control/v1/models")).json() == {"models": [], "broken": []}
-    used = await client.post("/control/v1/use", json={"model": "tiny"})
-    assert used.json() == {"model": "tiny", "state": "ready", "overridden_by": None}
-    refused = await client.post("/control/v1/use", json={"model": 5})
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
-    assert (await client.get("/v1/models")).status_code == 200
-
-
-async def test_models_are_shown_and_removed_by_names_with_slashes(serve_unix, pool):
-    context = make_dependencies(pool)
-    client = await serve_unix(unix_app(context))
-    for path in ("owner/a", "owner%2Fa"):
-        assert (await client.get(f"/control/v1/models/{path}")).json()["id"] == "owner/a"
-    await client.delete("/control/v1/models/owner/a?dry_run=true")
-    assert (await client.delete("/control/v1/models/caf%C3%A9%20%3F")).json()["id"] == "café ?"
-    assert context.control.removed == [("owner/a", True), ("café ?", False)]
-    assert (await client.post("/control/v1/models/owner/a")).status_code == 405
-
-
-async def test_aliases_are_listed_made_and_removed(serve_unix, pool):
-    client = await serve_unix(unix_app(make_dependencies(pool)))
-    alias = {"name": "a/b", "model": "tiny", "exists": True}
-    made = await client.post("/control/v1/aliases", json={"name": "a/b", "model": "tiny"})
-    assert made.json() == alias
-    await client.delete("/control/v1/aliases/small")
-    assert (await client.get("/control/v1/aliases")).json() == {"aliases": [alias]}
-    await client.delete("/control/v1/aliases/a/b")
-    assert (await client.get("/control/v1/aliases")).json() == {"aliases": []}
-    refused = await client.post("/control/v1/aliases", json={"name": "a"})
-    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
-
-
-async def test_control_is_never_on_tcp(serve, pool):
-    client = await serve(public_app(make_dependencies(pool)))
-    assert (await client.delete("/control/v1/models/tiny")).status_code == 404
-    for path in (
-        "/control/v1/status",
-        "/control/v1/models",
-        "/control/v1/aliases",
-        "/control/v1/use",
-    ):
-        assert (await client.get(path)).status_code == 404
+async def test_control_is_on_the_unix_socket_only(serve, serve_unix, pool):
+    dependencies = make_dependencies(pool)
+    tcp, local = await serve(public_app(dependencies)), await serve_unix(unix_app(dependencies))
+    assert (await local.get(STATUS.path)).status_code == 200
+    assert (await local.get("/v1/models")).status_code == 200
+    for endpoint in handlers(dependencies.control):
+        assert (await tcp.request(endpoint.method, endpoint.path)).status_code == 404

@@ -26,7 +26,7 @@ async def test_an_unknown_path(serve, pool):
         }
 
 
-async def test_a_name_that_is_no_unicode(serve, pool):
+async def test_a_name_that_is_not_unicode(serve, pool):
     client = await serve(public_app(make_dependencies(pool)))
     pool.refusal = ModelNotFound("there is no model 'caf\udce9'")
     reply = await client.post("/v1/chat/completions", json=CHAT)
@@ -42,7 +42,7 @@ async def test_a_wrong_method(serve, pool):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_bug_of_ours_is_told_without_its_text(serve, pool, caplog, stream):
+async def test_a_bug_is_reported_without_its_text(serve, pool, caplog, stream):
     pool.script = [ValueError("about my secret prompt")]
     client = await serve(public_app(make_dependencies(pool)))
     headers = {"x-request-id": "r1"}
@@ -55,7 +55,7 @@ async def test_a_bug_of_ours_is_told_without_its_text(serve, pool, caplog, strea
     assert "secret" not in caplog.text
 
 
-async def test_a_bug_of_ours_after_the_first_byte_is_the_last_event(serve, pool):
+async def test_a_bug_after_the_first_byte_is_the_last_event(serve, pool):
     pool.script = [text("one"), ValueError("about my secret prompt")]
     client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": True})

@@ -24,7 +24,7 @@ async def test_a_chat(serve, pool, path):
     (request,) = pool.requests
     assert request.prompt == ChatPrompt([{"role": "user", "content": "Hi"}])
     assert request.max_tokens == 77
-    await asyncio.wait_for(pool.answers[0].closed.wait(), 10)
+    await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
 
 
 async def test_a_text_completion(serve, pool):
@@ -83,7 +83,7 @@ async def test_an_answer_that_fails(serve, pool, error, status):
     client = await serve(public_app(make_dependencies(pool)))
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, error.code)
-    assert pool.answers[0].closed.is_set()
+    assert pool.accepted[0].closed.is_set()
 
 
 async def test_a_client_that_leaves_aborts_its_answer(serve, pool):
@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_aborts_its_answer(serve, pool):
     async with asyncio.timeout(10):
         await pool.submitted.wait()
         asking.cancel()
-        await pool.answers[0].closed.wait()
+        await pool.accepted[0].closed.wait()
 
 
 async def test_the_openai_client_chats_and_streams(serve, serve_unix, pool):

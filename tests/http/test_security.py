@@ -34,6 +34,15 @@ async def test_other_names_are_refused(serve, pool, host):
     assert await host_status(await serve(public_app(make_dependencies(pool))), host) == 403
 
 
+async def test_a_refused_host_is_told_how_to_allow_it(serve, pool):
+    client = await serve(public_app(make_dependencies(pool)))
+    reply = await client.get("/v1/models", headers={"host": "studio.local:8080"})
+    assert reply.json()["error"]["message"] == (
+        'Host "studio.local:8080" is not allowed. '
+        'To allow it, add "studio.local" to server.allowed_hosts'
+    )
+
+
 async def test_a_request_without_a_host_is_refused_on_tcp_and_welcome_on_the_unix_socket(
     serve, serve_unix, pool, unix_socket
 ):

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -30,7 +31,7 @@ async def test_a_stream(serve, pool):
         "{",
     ]
     assert lines[-1] == "data: [DONE]"
-    await asyncio.wait_for(pool.answers[0].closed.wait(), 10)
+    await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
 
 
 async def test_each_piece_arrives_when_it_is_made(serve, pool):
@@ -78,11 +79,24 @@ async def test_a_stream_that_waits_tells_how_far_it_is(serve, pool):
     async with asyncio.timeout(10), ask(client) as reply:
         lines = reply.aiter_lines()
         for progress in ("queued 3", "loading 41%", "prefill 2048/9000"):
-            pool.answers[0].progress = progress
+            pool.accepted[0].progress = progress
             while await anext(lines) != f": {progress}":
                 pass
         go.set()
         assert [line async for line in lines][-2] == "data: [DONE]"
+
+
+async def test_a_stream_that_waits_for_a_switch_of_the_default_model_keeps_talking(serve, pool):
+    dependencies = make_dependencies(pool)
+    client = await serve(public_app(dependencies, QUICK))
+    async with asyncio.timeout(10), AsyncExitStack() as switch:
+        await switch.enter_async_context(dependencies.selection.default_held())
+        async with ask(client) as reply:
+            lines = reply.aiter_lines()
+            assert await anext(lines) == ": queued"
+            assert pool.requests == []
+            await switch.aclose()
+            assert [line async for line in lines][-2] == "data: [DONE]"
 
 
 async def test_a_stream_that_stalls_after_its_first_text_keeps_talking(serve, pool):
@@ -117,7 +131,7 @@ async def test_a_client_that_leaves_aborts_its_answer(serve, pool, script):
     async with asyncio.timeout(10):
         async with ask(client) as reply:
             await anext(reply.aiter_lines())
-        await pool.answers[0].closed.wait()
+        await pool.accepted[0].closed.wait()
 
 
 def test_the_usual_pace_keeps_the_design_s_promise():

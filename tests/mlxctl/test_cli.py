@@ -35,7 +35,7 @@ def test_every_command_has_help(mlxctl: Run, name: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("name", ["status", "list", "run"])
+@pytest.mark.parametrize("name", ["status", "list", "run", "doctor"])
 def test_no_command_loads_mlx_or_the_servers_libraries(home: Path, name: str) -> None:
     modules = imported_by(name, *(["hello"] if name == "run" else []))
     assert f"mlxctl.{'client'}" in modules

@@ -8,15 +8,22 @@ from pathlib import Path
 import pytest
 
 from mlxctl import client
-from mlxctl.client import Client
+from mlxctl.client import HEALTH, Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxd.control_api import Progress
+from mlxd import __version__
+from mlxd.control_api import (
+    LIST_MODELS,
+    REMOVE_MODEL,
+    STATUS,
+    USE,
+    Progress,
+    UseRequest,
+)
 from tests.mlxctl.conftest import Run
 from tests.support.fake_daemon import FakeDaemon, event
 
-HEALTH = ("GET", "/health")
-MODELS = ("GET", "/control/v1/models")
-USE = ("POST", "/control/v1/use")
+MODELS = (LIST_MODELS.method, LIST_MODELS.path)
+USING = (USE.method, USE.path)
 
 
 @pytest.fixture
@@ -24,93 +31,150 @@ def file(home: Path) -> Path:
     return home / "s"
 
 
-def nothing(_progress: Progress) -> None:
+def ignore(_progress: Progress) -> None:
     pass
+
+
+def use(socket_file: Path, model: str = "tiny") -> str:
+    """Make a model the default and return its id."""
+    request = UseRequest(model=model, wait=True, stream=True)
+    return Client(socket_file).follow(USE, request, ignore).model
 
 
 def test_types_are_decoded_and_encoded(daemon: FakeDaemon) -> None:
     done = {"done": {"model": "tiny", "state": "ready", "new_in_a_later_version": 1}}
-    daemon.streams(event(done), route=USE)
-    assert Client(daemon.socket).use("alias", nothing, wait=True).model == "tiny"
+    daemon.streams(event(done), route=USING)
+    assert use(daemon.socket, "alias") == "tiny"
     assert daemon.bodies == [{"model": "alias", "wait": True, "stream": True}]
 
 
-def test_what_is_followed_shows_how_far_it_is(daemon: FakeDaemon) -> None:
+def test_parameters_go_into_the_path_and_flags_into_the_query(daemon: FakeDaemon) -> None:
+    removal = {"id": "owner/a ?", "path": "/m", "size_bytes": 1}
+    path = "/control/v1/models/owner/a%20%3F"
+    for target in (path, f"{path}?dry_run=true"):
+        daemon.answers(("DELETE", target), removal)
+    Client(daemon.socket).call(REMOVE_MODEL, model="owner/a ?", dry_run=True)
+    Client(daemon.socket).call(REMOVE_MODEL, model="owner/a ?", dry_run=False)
+    assert daemon.deleted == [f"{path}?dry_run=true", path]
+
+
+def test_a_followed_task_shows_its_progress(daemon: FakeDaemon) -> None:
     steps = [{"status": "loading", "model": "tiny", "fraction": part} for part in (0.0, 0.5)]
     events = [event({"progress": step}) for step in steps]
-    daemon.streams(*events, event({"done": {"model": "tiny", "state": "ready"}}), route=USE)
+    daemon.streams(*events, event({"done": {"model": "tiny", "state": "ready"}}), route=USING)
     shown: list[float | None] = []
-    Client(daemon.socket).use("tiny", lambda each: shown.append(each.fraction), wait=False)
+    request = UseRequest(model="tiny", stream=True)
+    Client(daemon.socket).follow(USE, request, lambda each: shown.append(each.fraction))
     assert shown == [0.0, 0.5]
 
 
-def test_what_is_followed_may_fail_on_the_way(daemon: FakeDaemon) -> None:
-    daemon.streams(event({"error": {"message": "no weights"}}), route=USE)
+def test_a_followed_task_may_fail(daemon: FakeDaemon) -> None:
+    daemon.streams(event({"error": {"message": "no weights"}}), route=USING)
     with pytest.raises(RefusedByDaemon, match="no weights"):
-        Client(daemon.socket).use("tiny", nothing, wait=False)
-    daemon.streams(b": nothing comes\n\n", route=USE)
+        use(daemon.socket)
+    daemon.streams(b": nothing comes\n\n", route=USING)
     with pytest.raises(NoAnswer):
-        Client(daemon.socket).use("tiny", nothing, wait=False)
+        use(daemon.socket)
 
 
 def test_no_socket_is_not_running(file: Path) -> None:
     with pytest.raises(NotRunning, match="start it with: mlxctl start"):
-        Client(file).status()
+        Client(file).call(STATUS)
 
 
-def test_a_dead_daemons_socket_is_not_running(file: Path) -> None:
+def test_the_socket_of_a_dead_daemon_is_not_running(file: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(file))
     with pytest.raises(NotRunning):
-        Client(file).status()
+        Client(file).call(STATUS)
 
 
-def test_a_path_that_is_too_long_is_told(file: Path) -> None:
+def test_a_socket_path_that_is_too_long_is_an_error(file: Path) -> None:
     with pytest.raises(CommandFailed, match="too long"):
-        Client(file / ("x" * 200)).status()
+        Client(file / ("x" * 200)).call(STATUS)
 
 
 def test_the_daemons_error_is_its_message(daemon: FakeDaemon) -> None:
     error = {"message": "model 'x' does not exist", "type": "t", "param": None, "code": None}
-    daemon.answers(USE, {"error": error}, status=404)
+    daemon.answers(USING, {"error": error}, status=404)
     with pytest.raises(RefusedByDaemon, match=r"^model 'x' does not exist$"):
-        Client(daemon.socket).use("x", nothing, wait=False)
+        use(daemon.socket, "x")
 
 
-def test_health_that_is_bad_is_an_error(daemon: FakeDaemon) -> None:
-    daemon.answers(HEALTH, {"error": {"message": "the engine hangs"}}, status=503)
+def test_a_daemon_that_cannot_generate_is_an_error(daemon: FakeDaemon) -> None:
+    daemon.answers(("GET", "/health"), {"error": {"message": "the engine hangs"}}, status=503)
     with pytest.raises(RefusedByDaemon, match="the engine hangs"):
-        Client(daemon.socket).health()
+        Client(daemon.socket).call(HEALTH)
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_somebody_elses_answer_is_told(daemon: FakeDaemon, status: int) -> None:
+def test_the_answer_of_another_program_is_an_error(daemon: FakeDaemon, status: int) -> None:
     daemon.answers(MODELS, ["not", "ours"], status)
-    with pytest.raises(NoAnswer, match="is not mlxd"):
-        Client(daemon.socket).models()
+    with pytest.raises(NoAnswer, match=rf"the program on {daemon.socket} is not mlxd"):
+        Client(daemon.socket).call(LIST_MODELS)
 
 
-def test_silence_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("status", "reply"),
+    [
+        (404, {"error": {"message": "no such path: /control/v1/use", "code": "not_found"}}),
+        (405, {"error": {"message": "POST is not allowed", "code": "method_not_allowed"}}),
+        (404, {"detail": "Not Found"}),
+    ],
+)
+def test_a_daemon_that_does_not_know_the_endpoint_is_outdated(
+    daemon: FakeDaemon, status: int, reply: object
+) -> None:
+    daemon.version = "0.0.1"
+    daemon.answers(USING, reply, status)
+    with pytest.raises(RefusedByDaemon) as refused:
+        use(daemon.socket)
+    assert refused.value.message == (
+        "mlxd 0.0.1 is running and does not know this command; restart it: mlxctl restart"
+    )
+
+
+def test_a_model_that_does_not_exist_says_nothing_of_the_daemon(daemon: FakeDaemon) -> None:
+    error = {"message": "model 'x' does not exist", "code": "model_not_found"}
+    daemon.answers(USING, {"error": error}, status=404)
+    with pytest.raises(RefusedByDaemon, match=r"^model 'x' does not exist$"):
+        use(daemon.socket, "x")
+
+
+def test_a_reply_of_another_version_that_cannot_be_read_is_an_error(daemon: FakeDaemon) -> None:
+    daemon.version = "0.0.1"
+    daemon.answers(MODELS, {"names": []})
+    with pytest.raises(
+        NoAnswer, match=r"cannot read the reply of mlxd 0\.0\.1 .*`models`"
+    ) as broken:
+        Client(daemon.socket).call(LIST_MODELS)
+    assert broken.value.message.endswith("; restart it: mlxctl restart")
+
+
+def test_a_daemon_that_does_not_answer_in_time_is_an_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "_ANSWER_SECONDS", 0.05)
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(file))
         mute.listen()
         with pytest.raises(NoAnswer, match=rf"does not answer on {file} \(waited 0.05 s\)"):
-            Client(file).status()
+            Client(file).call(STATUS)
 
 
-def test_a_daemon_of_another_version_is_remarked_upon(daemon: FakeDaemon, mlxctl: Run) -> None:
+def test_a_daemon_of_another_version_prints_a_warning(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.version = "9.9.9"
     daemon.answers(MODELS, {"models": []})
     done = mlxctl("list", "--json")
     assert done.returncode == 0
-    assert done.stderr.startswith("mlxctl: mlxd 9.9.9 is running, mlxctl is ")
-    assert done.stderr.endswith(": mlxctl restart\n")
-    daemon.version = client.__version__
+    assert done.stderr == (
+        f"mlxctl: mlxd 9.9.9 is running, but mlxctl is {__version__}; restart it: mlxctl restart\n"
+    )
+    daemon.version = __version__
     assert mlxctl("list").stderr == ""
 
 
-def test_a_body_that_is_refused_unread_is_answered_all_the_same(file: Path) -> None:
+def test_the_reply_to_a_body_that_was_refused_unread_is_read(file: Path) -> None:
     error = json.dumps({"error": {"message": "too large"}}).encode()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(file))
@@ -126,5 +190,5 @@ def test_a_body_that_is_refused_unread_is_answered_all_the_same(file: Path) -> N
         thread = threading.Thread(target=refuse)
         thread.start()
         with pytest.raises(RefusedByDaemon, match="too large"):
-            Client(file).use("x" * 10_000_000, nothing, wait=False)
+            use(file, "x" * 10_000_000)
         thread.join()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlxctl.commands.doctor import lines
-from mlxctl.doctor.finding import bad, good
-from tests.mlxctl.conftest import Run, imported_by
+from mlxctl.doctor.finding import error, ok
+from tests.mlxctl.conftest import Run
 from tests.support.daemon_process import running_daemon
 
 
@@ -33,13 +33,16 @@ def test_a_daemon_that_is_well_then_killed(home: Path, mlxctl: Run) -> None:
     with running_daemon(home, "--log-file", str(log)) as daemon:
         found = findings(mlxctl)
         assert found["daemon"]["message"].startswith("mlxd ")
-        assert {found[check]["state"] for check in ("daemon", "port", "mlx", "disk")} == {"good"}
+        assert {found[check]["state"] for check in ("daemon", "port", "mlx", "disk")} == {"ok"}
         assert found["models"]["state"] == "warning"
         daemon.process.kill()
         daemon.process.wait()
     found = findings(mlxctl, status=1)
-    assert found["daemon"]["mend"] == "mlxctl start"
-    assert (found["last exit"]["state"], found["last exit"]["mend"]) == ("bad", "mlxctl logs -n 20")
+    assert found["daemon"]["fix"] == "mlxctl start"
+    assert (found["last exit"]["state"], found["last exit"]["fix"]) == (
+        "error",
+        "mlxctl logs -n 20",
+    )
 
 
 def test_for_a_person(home: Path, mlxctl: Run) -> None:
@@ -47,22 +50,18 @@ def test_for_a_person(home: Path, mlxctl: Run) -> None:
     done = mlxctl("doctor")
     assert done.returncode == 1
     assert "\x1b" not in done.stdout
-    assert "bad      configuration  " in done.stdout
-    assert "mend: mlxctl config validate" in done.stdout
-    assert done.stdout.endswith("2 bad, 1 warning\n")
-
-
-def test_no_mlx_in_mlxctl(home: Path) -> None:
-    assert not imported_by("doctor") & {"mlx", "mlx_lm", "transformers", "huggingface_hub"}
+    assert "error    configuration  " in done.stdout
+    assert "fix: mlxctl config validate" in done.stdout
+    assert done.stdout.endswith("2 errors, 1 warning\n")
 
 
 def test_long_lines_go_on_below_and_commands_do_not() -> None:
-    long = bad("port", "127.0.0.1:8080 is taken " + "by another program " * 5, "mlxctl " * 20)
-    first, *more, mend = lines([long, good("disk", "50 GB")], columns=60)[:-1]
-    assert first.startswith("bad      port  127.0.0.1:8080")
+    long = error("port", "127.0.0.1:8080 is taken " + "by another program " * 5, "mlxctl " * 20)
+    first, *more, fix = lines([long, ok("disk", "50 GB")], columns=60)[:-1]
+    assert first.startswith("error    port  127.0.0.1:8080")
     assert {line[:15] for line in more} == {" " * 15}
     assert max(map(len, [first, *more])) <= 60
-    assert mend.strip() == f"mend: {'mlxctl ' * 20}".strip()
+    assert fix.strip() == f"fix: {'mlxctl ' * 20}".strip()
     assert len(lines([long])) == 2  # in a pipe one line is one finding
 
 

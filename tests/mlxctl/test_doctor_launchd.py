@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.doctor import environment, examine, facts, ports, service
-from mlxctl.doctor.disk import ModelsOnDisk
+from mlxctl.doctor import examine, facts, files, ports, service
 from mlxctl.doctor.facts import look
 from mlxd.control_api import ModelListing
 from tests.support.daemon_process import running_daemon, wait_until
@@ -19,7 +18,8 @@ from tests.support.service_world import Mac, mac
 
 Found = dict[str, tuple[str, str, str | None]]
 
-CHECKS = (environment.configuration, service.manager, service.daemon, ports.port)
+
+CHECKS = (files.configuration, service.manager, service.daemon, ports.port)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
             machine.set(throttle=0)
             monkeypatch.setattr(ports, "_SECONDS", 0.3)  # for those who never answer
             monkeypatch.setattr(facts, "_ANSWER_SECONDS", 1.0)
-            monkeypatch.setattr(facts, "on_disk", lambda: ModelsOnDisk(ModelListing(models=[]), []))
+            monkeypatch.setattr(facts, "on_disk", lambda: (ModelListing(models=[]), []))
             for name, value in machine.environ.items():
                 monkeypatch.setenv(name, value)
             yield machine
@@ -45,9 +45,9 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
 def findings() -> Found:
     """What is not good; without what takes a process of its own."""
     return {
-        finding.check: (finding.state, finding.message, finding.mend)
+        finding.check: (finding.state, finding.message, finding.fix)
         for finding in examine(look(), CHECKS)
-        if finding.state != "good"
+        if finding.state != "ok"
     }
 
 
@@ -57,7 +57,7 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     done = machine.mlxctl("doctor")
     assert (done.returncode, done.stderr) == (0, "")
     *lines, _, last = done.stdout.splitlines()
-    assert last == "all is well"
+    assert last == "no problems found"
     assert len(lines) < 20
     assert max(map(len, lines)) <= 80
     starts = f"launchd ({machine.target}) starts it at login"
@@ -83,21 +83,21 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     found = findings()
     os.kill(pid, signal.SIGCONT)
     assert list(found) == ["daemon"]
-    state, message, mend = found["daemon"]
-    assert (state, mend) == ("bad", "mlxctl restart")
+    state, message, fix = found["daemon"]
+    assert (state, fix) == ("error", "mlxctl restart")
     assert message.startswith(f"mlxd (pid {pid}) runs, but does not answer")
 
     machine.mlxctl("stop")
     assert findings() == {"daemon": ("warning", "mlxd is not running", "mlxctl start")}
     with socket.create_server(("127.0.0.1", machine.port)):
-        assert findings()["port"][:1] == ("bad",)
+        assert findings()["port"][:1] == ("error",)
 
     with running_daemon(machine.home, HOME=str(machine.account)) as daemon:
         by_hand = f"mlxd (pid {daemon.process.pid}) was not started by launchd"
         assert findings()["service"] == ("warning", by_hand, "mlxctl restart")
         machine.launchctl("bootstrap", machine.domain, str(machine.plist))
         found = findings()
-        assert found["daemon"][::2] == ("bad", "mlxctl restart")  # launchd has its socket now
+        assert found["daemon"][::2] == ("error", "mlxctl restart")  # launchd has its socket now
 
 
 def test_a_daemon_that_sleeps_is_not_woken(machine: Mac) -> None:
@@ -105,9 +105,9 @@ def test_a_daemon_that_sleeps_is_not_woken(machine: Mac) -> None:
     done = machine.mlxctl("doctor")
     assert done.returncode == 0, done.stdout
     assert "mlxd is not running; the first connection starts it" in done.stdout
-    assert f"launchd waits on 127.0.0.1:{machine.port}" in done.stdout
-    assert "models         1 to ask for" in done.stdout
-    assert done.stdout.endswith("all is well\n")
+    assert f"launchd listens on 127.0.0.1:{machine.port}" in done.stdout
+    assert "models         1 available" in done.stdout
+    assert done.stdout.endswith("no problems found\n")
 
     told = plistlib.loads(machine.plist.read_bytes())
     told["EnvironmentVariables"]["HF_TOKEN"] = "planted in the plist"
@@ -128,23 +128,23 @@ def test_why_it_does_not_run(machine: Mac) -> None:
     machine.set(throttle=3600)  # what is killed now is not started again
     os.kill(machine.status()["pid"], signal.SIGKILL)
     wait_until(lambda: "last exit" in findings(), "it is gone")
-    killed = "it has crashed or was killed (Killed: 9)"
+    killed = "mlxd crashed or was killed (Killed: 9)"
     assert findings()["last exit"] == ("warning", killed, "mlxctl logs -n 20")
 
     config.write_text("[server]\nhost = '0.0.0.0'\n")
     machine.set(throttle=0)
-    wait_until(lambda: findings()["last exit"][0] == "bad", "the daemon has given up")
+    wait_until(lambda: findings()["last exit"][0] == "error", "the daemon has given up")
     found = findings()
     fault = '"0.0.0.0" can be reached from other machines: set server.api_key too, or use 127.0.0.1'
-    assert found["configuration"] == ("bad", f"server.host: {fault}", "mlxctl config validate")
-    said = f"the last thing it said: mlxd: server.host: {fault}"
-    assert found["last exit"] == ("bad", said, "mlxctl start")
+    assert found["configuration"] == ("error", f"server.host: {fault}", "mlxctl config validate")
+    said = f"mlxd failed: server.host: {fault}"
+    assert found["last exit"] == ("error", said, "mlxctl config validate")
 
     config.unlink()  # what it said is still the last thing that anybody knows
     assert "configuration" not in (found := findings())
-    assert found["last exit"] == ("bad", said, "mlxctl start")
+    assert found["last exit"] == ("error", said, "mlxctl config validate")
     assert machine.mlxctl("start").returncode == 0
-    assert findings()["last exit"][0] == "warning"  # of the one before nobody knows an end
+    assert "last exit" not in findings()
 
 
 def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,5 +154,5 @@ def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -
     hanging.chmod(0o755)
     monkeypatch.setenv("PATH", f"{hanging.parent}:{os.environ['PATH']}")
     monkeypatch.setattr(facts, "_SERVICE_SECONDS", 0.3)
-    message = "it cannot be found out: does not end within 0.3 s"
-    assert findings()["service"] == ("bad", message, None)
+    message = "its state is unknown: no result within 0.3 s"
+    assert findings()["service"] == ("error", message, None)

@@ -63,7 +63,7 @@ def test_an_early_end_is_told(data: bytes) -> None:
     ],
 )
 def test_what_is_no_http_is_told(data: bytes) -> None:
-    with pytest.raises(BrokenReply, match="is no HTTP"):
+    with pytest.raises(BrokenReply, match="is not HTTP"):
         response(data).read()
 
 

@@ -17,7 +17,7 @@ from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.service import probe, process
 from mlxctl.service.pidfile import owner
 from mlxctl.service.process import ProcessManager
-from mlxd import config, paths
+from mlxd import config, paths, run_record
 from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.support.daemon_process import wait_until
 from tests.support.fake_daemon import FakeDaemon
@@ -83,6 +83,49 @@ def test_the_daemons_life(mlxctl: Run) -> None:
     assert mlxctl("stop").returncode == 3
     assert "mlxd is not running" in mlxctl("version").stdout
     assert mlxctl("logs").stdout.count("mlxd has stopped") == 2
+
+
+def test_a_restart_keeps_what_the_daemon_was_started_with(
+    home: Path, tiny_model: Path, mlxctl: Run
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    flags = ["--port", str(port), "--model", tiny_model.name]
+    environ = {**os.environ, "MLXD_GENERATION__MAX_TOKENS": "7"}
+    by_hand = subprocess.Popen(
+        [sys.executable, "-m", "mlxd", *flags], cwd=tiny_model.parent, env=environ
+    )
+    wait_until(lambda: mlxctl("status").returncode == 0, "the daemon answers")
+    for _ in range(2):
+        restarted = mlxctl("restart")
+        assert restarted.returncode == 0, restarted.stderr
+        by_hand.wait(DEADLINE)
+        after = status(mlxctl)
+        assert after["url"] == f"http://127.0.0.1:{port}"
+        assert after["default_model"] == tiny_model.name  # relative to the folder of before
+        answer = httpx.post(
+            f"{after['url']}/v1/completions", json={"prompt": "Hi"}, timeout=DEADLINE
+        ).json()
+        assert answer["usage"]["completion_tokens"] <= 7
+    log_file = ["--log-file", str(home / "logs" / "mlxd.log")]
+    assert run_record.read(paths.run_record_file()).arguments == [*log_file, *flags]
+
+    mlxctl("restart", MLXD_GENERATION__MAX_TOKENS="3")  # this shell's variable wins
+    answer = httpx.post(
+        f"{after['url']}/v1/completions", json={"prompt": "Hi"}, timeout=DEADLINE
+    ).json()
+    assert answer["usage"]["completion_tokens"] <= 3
+    mlxctl("stop")
+    mlxctl("start")
+    assert run_record.read(paths.run_record_file()).arguments == log_file
+    assert status(mlxctl)["default_model"] is None
+
+
+def test_a_restart_forgets_a_socket_where_this_shell_does_not_look(home: Path, mlxctl: Run) -> None:
+    mlxctl("start", MLXD_SERVER__SOCKET=str(home / "other.sock"))
+    restarted = mlxctl("restart")
+    assert restarted.returncode == 0, restarted.stderr
+    assert status(mlxctl)["socket"] == str(home / "run" / "mlxd.sock")
 
 
 def test_restart_takes_a_new_port(home: Path, mlxctl: Run) -> None:
@@ -154,7 +197,7 @@ def test_one_that_is_stopping_is_waited_for_and_told_of(
         refused = mlxctl("use", "tiny")
         assert (refused.returncode, refused.stderr) == (
             1,
-            "mlxctl: the daemon is stopping: ask again once it has started\n",
+            "mlxctl: the daemon is stopping; try again once it has restarted\n",
         )
 
         starting, stopping = begin("start"), begin("stop")
@@ -197,7 +240,9 @@ def test_a_port_in_use_is_one_line(mlxctl: Run) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"mlxctl: mlxd did not start: 127.0.0.1:{port} is in use")
     assert done.stderr.count("\n") == 1
-    assert mlxctl("status").returncode == 3
+    shown = mlxctl("status")
+    assert shown.returncode == 3
+    assert f"last exit  failed: 127.0.0.1:{port} is in use" in shown.stdout
 
 
 def test_a_crash_shows_the_end_of_what_was_printed(home: Path, mlxctl: Run) -> None:

@@ -42,7 +42,7 @@ def test_the_adapter_is_the_one_asked_for_or_else_the_configured_one(
     assert selected.model("tiny", asked).name == name
 
 
-def test_who_names_a_missing_adapter_is_told() -> None:
+def test_a_missing_adapter_is_an_error() -> None:
     with pytest.raises(InvalidRequest) as asked:
         selection(ModelSettings()).model("tiny", "gone")
     assert asked.value.param == "adapters"
@@ -70,7 +70,7 @@ def test_the_draft_model_is_the_one_asked_for_or_else_the_configured_one(
     assert draft(settings, name, tokens) == expected
 
 
-def test_a_request_that_names_a_useless_draft_model_is_told() -> None:
+def test_an_unusable_draft_model_of_a_request_is_an_error() -> None:
     with pytest.raises(ModelNotFound) as unknown:
         draft(ModelSettings(), "gone")
     assert unknown.value.param == "draft_model"
@@ -86,7 +86,7 @@ def test_a_request_that_names_a_useless_draft_model_is_told() -> None:
         ("tiny", "'tiny' is the model itself; name a smaller one with the same tokens"),
     ],
 )
-def test_a_configured_draft_model_that_is_useless_costs_no_answer(
+def test_an_unusable_configured_draft_model_is_only_logged(
     caplog: pytest.LogCaptureFixture, name: str, reason: str
 ) -> None:
     with caplog.at_level(logging.WARNING):

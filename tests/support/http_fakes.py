@@ -1,4 +1,4 @@
-"""A catalog and a pool that do what a test's script says."""
+"""A scripted catalog, pool and control for tests of the HTTP side."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,10 +9,12 @@ import msgspec
 
 from mlxd import control_api
 from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
+from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
-from mlxd.http.dependencies import Dependencies
+from mlxd.http.endpoints import Dependencies
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
+from mlxd.models.selection import Selection
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -34,8 +36,8 @@ class FakeTiming:
     decode: float | None = 0.5
 
 
-class ScriptedAnswer:
-    """Gives lists of events, waits for asyncio events, raises exceptions, as the script says."""
+class ScriptedRequest:
+    """Yields lists of events, waits for asyncio events and raises exceptions, as scripted."""
 
     def __init__(self, script: Sequence[Step]) -> None:
         self.progress = "queued 3"
@@ -63,7 +65,7 @@ class FakePool:
     illness: MlxdError | None = None
     entries: list[CatalogEntry] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
-    answers: list[ScriptedAnswer] = field(default_factory=list)
+    accepted: list[ScriptedRequest] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(
@@ -73,14 +75,14 @@ class FakePool:
         *,
         stream: bool,
         keep_alive: float | None = None,
-    ) -> ScriptedAnswer:
+    ) -> ScriptedRequest:
         if self.refusal is not None:
             raise self.refusal
         self.entries.append(entry)
         self.requests += requests
-        self.answers.append(ScriptedAnswer(self.script))
+        self.accepted.append(ScriptedRequest(self.script))
         self.submitted.set()
-        return self.answers[-1]
+        return self.accepted[-1]
 
     async def healthy(self) -> None:
         if self.illness is not None:
@@ -91,7 +93,7 @@ class FakeCatalog:
     def entries(self) -> list[CatalogEntry]:
         return [_entry("tiny"), _entry("owner/name")]
 
-    def resolve(self, name: str | None, *, settled: bool = False) -> CatalogEntry:
+    def resolve(self, name: str | None) -> CatalogEntry:
         if name in (None, "default_model"):
             return _entry("tiny")
         if name in ("tiny", "owner/name"):
@@ -116,9 +118,13 @@ class FakeControl:
     """All subjects of the control API in one."""
 
     def __init__(self) -> None:
-        self.status = self.catalog = self.memory = self.pulls = self
-        self.aliases = FakeAliases()
+        self.status = self.catalog = self.loading = self
+        self.aliases, self.pulls = FakeAliases(), FakePulls()
         self.removed: list[tuple[str, bool]] = []
+        self.progress = control_api.Progress(status="loading", model="tiny", fraction=0.0)
+        self.failure: MlxdError | None = None
+        self.loaded = asyncio.Event()
+        self.loaded.set()
 
     async def read(self) -> control_api.Status:
         return control_api.Status(
@@ -134,17 +140,28 @@ class FakeControl:
     def models(self) -> control_api.ModelListing:
         return control_api.ModelListing(models=[])
 
-    async def show(self, name: str) -> control_api.ModelDetails:
+    async def show(self, model: str) -> control_api.ModelDetails:
         return control_api.ModelDetails(
-            id=name, path="/m", origin="models directory", size_bytes=1, created=2
+            id=model, path="/m", origin="models directory", size_bytes=1, created=2
         )
 
-    async def remove(self, name: str, *, dry_run: bool) -> control_api.Removal:
-        self.removed.append((name, dry_run))
-        return control_api.Removal(id=name, path="/m", size_bytes=1)
+    async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
+        self.removed.append((model, dry_run))
+        return control_api.Removal(id=model, path="/m", size_bytes=1)
 
-    def use(self, name: str, *, drained: bool) -> "DoneWork":
-        return DoneWork(control_api.UseReply(model=FakeCatalog().resolve(name).id, state="ready"))
+    def use(self, name: str, *, wait: bool) -> BackgroundTask[control_api.UseReply]:
+        async def load() -> control_api.UseReply:
+            await self.loaded.wait()
+            if self.failure is not None:
+                raise self.failure
+            return control_api.UseReply(model=FakeCatalog().resolve(name).id, state="ready")
+
+        return BackgroundTask(load(), lambda: self.progress, set())
+
+
+class FakePulls:
+    def list(self) -> control_api.PullList:
+        return control_api.PullList(pulls=[])
 
 
 class FakeAliases:
@@ -167,32 +184,15 @@ class FakeAliases:
         return control_api.AliasRemoval(name=name)
 
 
-class DoneWork:
-    """Work that is done at once."""
-
-    def __init__(self, reply: msgspec.Struct) -> None:
-        self.reply = reply
-
-    def progress(self) -> control_api.Progress:
-        return control_api.Progress(status="ready", model="tiny")
-
-    async def wait(self, seconds: float | None = None) -> bool:
-        return True
-
-    async def result(self) -> msgspec.Struct:
-        return self.reply
-
-
 USUAL = ModelSettings(generation=GenerationConfig(max_tokens=77))
 
 
 def make_dependencies(
     pool: FakePool, model: ModelSettings = USUAL, **server: object
 ) -> Dependencies:
-    """Give a dependencies around `pool`; `server` are keys of the [server] section."""
-
-    settings = FakeSettings(msgspec.convert(server, ServerConfig), model)
-    return Dependencies(settings, FakeCatalog(), pool, FakeControl())
+    """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
+    settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
+    return Dependencies(settings, catalog, Selection(catalog, settings), pool, FakeControl())
 
 
 def _entry(name: str) -> CatalogEntry:

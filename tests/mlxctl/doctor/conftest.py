@@ -1,4 +1,4 @@
-"""A situation in which all is well, to be spoilt by a test."""
+"""Facts of a machine on which all is well, for a test to spoil."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -52,12 +52,10 @@ WELL = Facts(
     models=MODELS,
 )
 STOPPED = replace(WELL, pid=None, status=None)
-ASLEEP = replace(STOPPED, service=LAUNCHD, asleep=True)
+ASLEEP = replace(STOPPED, service=LAUNCHD)
 
 
-def only(
-    check: Callable[[Facts], Iterator[Finding]], situation: Facts
-) -> tuple[str, str, str | None]:
-    """What the one finding of `check` says: state, message, what mends it."""
-    (finding,) = check(situation)
-    return finding.state, finding.message, finding.mend
+def only(check: Callable[[Facts], Iterator[Finding]], facts: Facts) -> tuple[str, str, str | None]:
+    """What the one finding of `check` says: state, message, fix."""
+    (finding,) = check(facts)
+    return finding.state, finding.message, finding.fix

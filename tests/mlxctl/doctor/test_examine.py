@@ -5,26 +5,26 @@ from collections.abc import Iterator
 
 from mlxctl.doctor import examine, machine
 from mlxctl.doctor.facts import Facts
-from mlxctl.doctor.finding import Finding, good
+from mlxctl.doctor.finding import Finding, ok
 from mlxctl.errors import CommandFailed
 from tests.mlxctl.doctor.conftest import WELL
 
 
-def fine(situation: Facts) -> Iterator[Finding]:
-    yield good("fine", "it is")
+def fine(facts: Facts) -> Iterator[Finding]:
+    yield ok("fine", "it is")
 
 
-def dead_disk(situation: Facts) -> Iterator[Finding]:
+def dead_disk(facts: Facts) -> Iterator[Finding]:
     time.sleep(60)
-    yield good("disk", "never said")
+    yield ok("disk", "never said")
 
 
-def no_permission(situation: Facts) -> Iterator[Finding]:
+def no_permission(facts: Facts) -> Iterator[Finding]:
     raise PermissionError(13, "Permission denied", "/private")
     yield
 
 
-def refused(situation: Facts) -> Iterator[Finding]:
+def refused(facts: Facts) -> Iterator[Finding]:
     raise CommandFailed("launchctl does not end")
     yield
 
@@ -34,14 +34,14 @@ def test_a_check_that_hangs_or_fails_is_a_finding() -> None:
     found = examine(WELL, (dead_disk, no_permission, refused, fine, machine.platform), 0.2)
     assert time.monotonic() - began < 5
     assert [(finding.check, finding.state) for finding in found] == [
-        ("dead disk", "bad"),
-        ("no permission", "bad"),
-        ("refused", "bad"),
-        ("fine", "good"),
-        ("platform", "good"),
+        ("dead disk", "error"),
+        ("no permission", "error"),
+        ("refused", "error"),
+        ("fine", "ok"),
+        ("platform", "ok"),
     ]
     assert [finding.message for finding in found[:3]] == [
-        "this cannot be checked: does not end within 0.2 s",
-        "this cannot be checked: /private: Permission denied",
-        "this cannot be checked: launchctl does not end",
+        "this check failed: no result within 0.2 s",
+        "this check failed: /private: Permission denied",
+        "this check failed: launchctl does not end",
     ]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.doctor import homebrew
+from mlxctl.doctor import service
 from mlxctl.errors import CommandFailed
 from mlxctl.service.brew import Listed, listed
 from tests.mlxctl.doctor.conftest import WELL, only
@@ -17,14 +17,14 @@ def _standard_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "exit_code", "user", "state", "mend"),
+    ("status", "exit_code", "user", "state", "fix"),
     [
-        ("started", 0, ME, "good", None),
+        ("started", 0, ME, "ok", None),
         ("started", 0, "nobody-else", "warning", "sudo brew services stop mlxd"),
-        ("error", 1, ME, "bad", "brew services restart mlxd"),
+        ("error", 1, ME, "error", "brew services restart mlxd"),
         ("stopped", 0, ME, "warning", "mlxctl start"),
         ("none", None, ME, "warning", "mlxctl start"),
-        ("unknown", None, ME, "warning", "brew services info mlxd"),
+        ("unknown", None, ME, "warning", "mlxctl start"),
     ],
 )
 def test_what_brew_knows(
@@ -33,12 +33,12 @@ def test_what_brew_knows(
     exit_code: int | None,
     user: str,
     state: str,
-    mend: str | None,
+    fix: str | None,
 ) -> None:
-    service = Listed("mlxd", status, user, exit_code=exit_code)
-    monkeypatch.setattr(homebrew, "listed", lambda: service)
-    found, message, does = only(homebrew.service, WELL)
-    assert (found, does) == (state, mend)
+    listing = Listed("mlxd", status, user, exit_code=exit_code)
+    monkeypatch.setattr(service, "listed", lambda: listing)
+    found, message, does = only(service.homebrew, WELL)
+    assert (found, does) == (state, fix)
     assert message.startswith("Homebrew's service ")
 
 
@@ -46,8 +46,8 @@ def test_what_brew_knows(
 def test_nothing_is_said_where_it_was_never_started(
     monkeypatch: pytest.MonkeyPatch, found: Listed | None
 ) -> None:
-    monkeypatch.setattr(homebrew, "listed", lambda: found)
-    assert list(homebrew.service(WELL)) == []
+    monkeypatch.setattr(service, "listed", lambda: found)
+    assert list(service.homebrew(WELL)) == []
 
 
 def brew(root: Path, monkeypatch: pytest.MonkeyPatch, body: str, formula: str = "mlxd") -> None:
@@ -89,4 +89,4 @@ def test_a_brew_that_fails_is_a_warning(
     brew(tmp_path, monkeypatch, body)
     with pytest.raises(CommandFailed, match=said):
         listed()
-    assert only(homebrew.service, WELL)[0] == "warning"
+    assert only(service.homebrew, WELL)[0] == "warning"

@@ -16,8 +16,8 @@ CACHED = with_fields(OURS, origin="hub cache")
 
 
 def test_models() -> None:
-    assert only(models.models, WELL)[0] == "good"
-    assert only(models.models, STOPPED) == ("good", "1 to ask for", None)
+    assert only(models.models, WELL)[0] == "ok"
+    assert only(models.models, STOPPED) == ("ok", "1 available", None)
     assert list(models.models(replace(STOPPED, models=None))) == []
     unknown = replace(STOPPED, models=None, models_fault="it cannot be read")
     assert only(models.models, unknown)[0] == "warning"
@@ -25,22 +25,22 @@ def test_models() -> None:
     assert only(models.models, none)[::2] == ("warning", "mlxctl pull OWNER/NAME")
 
 
-def test_broken_ones_and_what_mends_them() -> None:
+def test_broken_models_and_their_fixes() -> None:
     broken = with_fields(MODELS, broken=[OURS, PULLED, CACHED])
     *found, well = models.models(replace(WELL, models=broken))
-    assert [finding.mend for finding in found] == [
+    assert [finding.fix for finding in found] == [
         "mlxctl rm qwen3",
         "mlxctl pull owner/name",
         None,
     ]
     assert {finding.state for finding in found} == {"warning"}
-    assert well.state == "good"
+    assert well.state == "ok"
 
 
 def test_one_that_was_given_up_is_bad() -> None:
     failed = ModelStatus(id="tiny", state="failed", cause="it crashed 3 times")
     found, _ = models.models(replace(WELL, status=with_fields(RUNNING, models=[failed])))
-    assert (found.state, found.mend) == ("bad", "mlxctl load tiny")
+    assert (found.state, found.fix) == ("error", "mlxctl load tiny")
 
 
 def test_no_default_model() -> None:
@@ -49,15 +49,15 @@ def test_no_default_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "situation", "says", "mend"),
+    ("state", "facts", "says", "fix"),
     [
         ("failed", WELL, "warning", "mlxctl pull a/b  # or add --cancel to remove it"),
         ("failed", STOPPED, "warning", "mlxctl pull a/b  # or add --cancel to remove it"),
         ("queued", STOPPED, "warning", "mlxctl start"),
-        ("downloading", WELL, "good", None),
+        ("downloading", WELL, "ok", None),
         ("retrying", WELL, "warning", None),
     ],
 )
-def test_what_has_come_in_part(state: str, situation: Facts, says: str, mend: str | None) -> None:
+def test_what_has_come_in_part(state: str, facts: Facts, says: str, fix: str | None) -> None:
     pull = PullStatus(model="a/b", revision="main", state=state, bytes_done=10, cause="no network")
-    assert only(models.downloads, replace(situation, pulls=[pull]))[::2] == (says, mend)
+    assert only(models.downloads, replace(facts, pulls=[pull]))[::2] == (says, fix)

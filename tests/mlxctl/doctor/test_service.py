@@ -1,7 +1,4 @@
-import os
 from dataclasses import replace
-from datetime import datetime
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as with_fields
@@ -9,34 +6,30 @@ from msgspec.structs import replace as with_fields
 from mlxctl.doctor import service
 from mlxctl.doctor.facts import Facts
 from mlxctl.service.manager import Fault
+from mlxd.run_record import RunEnd
 from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 
-SERVES = "2026-11-23 15:53:25.123+01:00 INFO    mlxd: mlxd 0.1.0 serves http://127.0.0.1:8080\n"
-STOPS = "2026-11-23 15:53:26.123+01:00 INFO    mlxd: mlxd has stopped\n"
-OTHER = "2026-11-23 15:53:26.000+01:00 INFO    mlxd.http: mlxd has stopped\n"
 NEVER = "never: disabled"
-STOPPED_AT = datetime.fromisoformat("2026-11-23 15:53:26.123+01:00").timestamp()
-
-
-def states(situation: Facts) -> dict[str, str]:
-    return {finding.check: finding.state for finding in service.daemon(situation)}
+UNLOADED = with_fields(LAUNCHD, loaded=False, keeps_sockets=False)
+CRASHED, DONE = RunEnd("crashed"), RunEnd("stopped")
+PORT, MISTAKE = RunEnd("failed", "the port is in use"), RunEnd("configuration", "log.keep: 0")
 
 
 @pytest.mark.parametrize(
-    ("situation", "state", "mend"),
+    ("facts", "state", "fix"),
     [
-        (WELL, "good", None),
+        (WELL, "ok", None),
         (STOPPED, "warning", "mlxctl start"),
-        (replace(STOPPED, service=LAUNCHD), "warning", "mlxctl start"),
-        (ASLEEP, "good", None),
+        (replace(STOPPED, service=UNLOADED), "warning", "mlxctl start"),
+        (ASLEEP, "ok", None),
         (replace(ASLEEP, service=with_fields(LAUNCHD, pid=12)), "warning", "mlxctl status"),
-        (replace(STOPPED, pid=4711, silence="no answer"), "bad", "mlxctl restart"),
+        (replace(STOPPED, pid=4711, silence="no answer"), "error", "mlxctl restart"),
         (replace(WELL, status=with_fields(RUNNING, stopping=True)), "warning", None),
     ],
 )
-def test_daemon(home: Path, situation: Facts, state: str, mend: str | None) -> None:
-    found = only(service.daemon, situation)
-    assert (found[0], found[2]) == (state, mend)
+def test_daemon(facts: Facts, state: str, fix: str | None) -> None:
+    found = only(service.daemon, facts)
+    assert (found[0], found[2]) == (state, fix)
 
 
 def test_a_daemon_that_an_upgrade_left_running() -> None:
@@ -46,66 +39,50 @@ def test_a_daemon_that_an_upgrade_left_running() -> None:
 
 
 @pytest.mark.parametrize(
-    ("log", "situation", "state"),
+    ("facts", "end", "found"),
     [
-        (SERVES + STOPS, STOPPED, "good"),
-        (SERVES + OTHER, STOPPED, "bad"),
-        (SERVES + OTHER, ASLEEP, "warning"),
-        (SERVES + STOPS + SERVES + OTHER, STOPPED, "bad"),
-        (SERVES + STOPS + SERVES, WELL, "good"),
-        (SERVES + SERVES + OTHER, WELL, "warning"),
-        (SERVES, WELL, None),
-        ("", STOPPED, None),
+        (STOPPED, None, None),
+        (STOPPED, DONE, ("ok", None)),
+        (WELL, DONE, ("ok", None)),
+        (STOPPED, CRASHED, ("error", "mlxctl logs -n 20")),
+        (ASLEEP, CRASHED, ("warning", "mlxctl logs -n 20")),
+        (WELL, CRASHED, ("warning", "mlxctl logs --level warning")),
+        (STOPPED, PORT, ("error", "mlxctl start")),
+        (ASLEEP, MISTAKE, ("error", "mlxctl config validate")),
+        (WELL, PORT, None),
     ],
 )
-def test_why_the_last_one_ended(home: Path, log: str, situation: Facts, state: str | None) -> None:
-    (home / "logs").mkdir()
-    (home / "logs" / "mlxd.log").write_text(log)
-    assert states(situation).get("last exit") == state
+def test_how_the_last_one_ended(
+    facts: Facts, end: RunEnd | None, found: tuple[str, str | None] | None
+) -> None:
+    findings = service.daemon(replace(facts, last_end=end))
+    exits = [(each.state, each.fix) for each in findings if each.check == "last exit"]
+    assert exits == ([found] if found else [])
 
 
-def test_a_daemon_that_has_crashed_is_bad(home: Path) -> None:
-    killed = replace(STOPPED, service=with_fields(LAUNCHD, last_exit="Killed: 9"))
-    daemon, last = service.daemon(killed)
-    assert (daemon.state, daemon.mend) == ("bad", "mlxctl start")
-    assert last.message == "it has crashed or was killed (Killed: 9)"
-
-
-def test_what_it_said_beside_the_log(home: Path) -> None:
-    (home / "logs").mkdir()
-    output = home / "logs" / "mlxd.stderr.log"
-    output.write_text("Traceback\nmlxd: the port is in use\n")
-    _, last = service.daemon(STOPPED)
-    said = "the last thing it said: mlxd: the port is in use"
-    assert (last.state, last.message, last.mend) == ("bad", said, "mlxctl start")
-    assert states(STOPPED)["daemon"] == "bad"
-    assert "last exit" not in states(WELL)
-
-    (home / "logs" / "mlxd.log").write_text(SERVES + STOPS)
-    assert states(STOPPED)["last exit"] == "bad"
-    os.utime(output, (STOPPED_AT - 60, STOPPED_AT - 60))  # said by an earlier one
-    assert states(STOPPED) == {"daemon": "warning", "last exit": "good"}
-
-
-def test_nothing_beside_the_log(home: Path) -> None:
-    (home / "logs").mkdir()
-    (home / "logs" / "mlxd.stderr.log").touch()
-    assert states(STOPPED) == {"daemon": "warning"}
+def test_a_daemon_that_failed_or_crashed_is_an_error() -> None:
+    daemon, last = service.daemon(replace(STOPPED, last_end=PORT))
+    assert (daemon.state, daemon.fix) == ("error", "mlxctl start")
+    assert last.message == "mlxd failed: the port is in use"
+    killed = replace(STOPPED, service=with_fields(UNLOADED, last_exit="Killed: 9"))
+    daemon, last = service.daemon(killed)  # of one that left no record
+    assert (daemon.state, daemon.fix) == ("error", "mlxctl start")
+    assert last.message == "mlxd crashed or was killed (Killed: 9)"
 
 
 @pytest.mark.parametrize(
-    ("situation", "state", "mend"),
+    ("facts", "state", "fix"),
     [
-        (WELL, "good", None),
-        (replace(WELL, service=LAUNCHD), "good", None),
-        (replace(STOPPED, service=with_fields(LAUNCHD, loaded=False)), "good", None),
+        (WELL, "ok", None),
+        (replace(WELL, service=LAUNCHD), "ok", None),
+        (replace(STOPPED, service=UNLOADED), "ok", None),
         (replace(WELL, service=with_fields(LAUNCHD, starts=NEVER)), "warning", "mlxctl enable"),
-        (replace(WELL, service=None, service_fault="launchctl does not end"), "bad", None),
+        (replace(WELL, service=None, service_fault="launchctl does not end"), "error", None),
     ],
 )
-def test_who_starts_it(situation: Facts, state: str, mend: str | None) -> None:
-    found = only(service.manager, situation)
-    assert (found[0], found[2]) == (state, mend)
+def test_who_starts_it(facts: Facts, state: str, fix: str | None) -> None:
+    found = only(service.manager, facts)
+    assert (found[0], found[2]) == (state, fix)
 
 
 def test_what_is_wrong_with_that() -> None:

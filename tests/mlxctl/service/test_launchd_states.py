@@ -201,16 +201,14 @@ def test_a_launchctl_that_tells_neither_pid_nor_exit_status(
     assert service().pid() is None
 
 
-def test_a_program_that_ends_instead_of_answering_is_quoted(waiting: Mac) -> None:
-    said = waiting.home / "logs" / "mlxd.stderr.log"
-    script = f"echo mlxd: port taken >> {said}; exit 1"
-    load(waiting, ProgramArguments=["/bin/sh", "-c", script])
-    assert refusal(start) == "mlxd did not start: port taken"
-    wait_until(lambda: service().describe().last_exit == "1 (port taken)", "it has ended")
-    log = waiting.home / "logs" / "mlxd.log"
-    log.touch()
-    os.utime(said, (1, 1))  # said before the last daemon started
-    assert service().describe().last_exit == "1"
+def test_a_daemon_that_fails_instead_of_answering_is_quoted(waiting: Mac) -> None:
+    arguments = plistlib.loads(waiting.plist.read_bytes())["ProgramArguments"]
+    load(waiting, ProgramArguments=[*arguments[:-1], "/proc/nope/mlxd.log"])  # of --log-file
+    told = refusal(start)
+    assert told.startswith("mlxd did not start: ")
+    failure = told.removeprefix("mlxd did not start: ")
+    assert "/proc/nope" in failure
+    wait_until(lambda: service().describe().last_exit == f"1 ({failure})", "it has ended")
 
 
 def test_a_program_that_ends_without_a_word_is_told_by_its_status(waiting: Mac) -> None:

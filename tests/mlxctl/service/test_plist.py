@@ -11,7 +11,6 @@ import pytest
 from mlxctl.errors import CommandFailed
 from mlxctl.service import plist
 from mlxctl.service.description import Mode, describe
-from mlxd import paths
 from mlxd.config import Config, ServerConfig
 from scripts.service_templates import templates
 from tests.support.launchd_plist import complaints
@@ -112,13 +111,6 @@ def test_a_broken_file_is_no_plist(tmp_path: Path, content: bytes) -> None:
     assert plist.read(file) is None
     file.write_bytes(plist.render(PLIST))
     assert plist.read(file) == PLIST
-
-
-def test_where_launchd_puts_standard_error(home: Path, tmp_path: Path) -> None:
-    file = tmp_path / "x.plist"
-    assert plist.standard_error(file) == paths.stderr_file()
-    file.write_bytes(plist.render({**PLIST, "StandardErrorPath": "/var/log/x"}))
-    assert plist.standard_error(file) == Path("/var/log/x")
 
 
 def test_only_its_owner_may_write_the_file(tmp_path: Path) -> None:
