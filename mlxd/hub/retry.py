@@ -13,13 +13,12 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """In seconds: how long the hub may be silent, the first and the longest pause between tries.
+    """The first and the longest pause between tries, in seconds.
 
     `tries` is how many tries in a row may bring nothing once a download has begun, which takes
     about an hour; `first_tries` is the same before, when a user may be waiting.
     """
 
-    silence: float = 30.0
     first_pause: float = 1.0
     longest_pause: float = 60.0
     tries: int = 65
@@ -34,37 +33,22 @@ class Interrupted(Exception):
         self.retry_after = retry_after
 
 
-class Retries:
-    """The tries at one thing, of which `allowed` in a row may fail."""
+def retry(action: Callable[[], _Result], policy: RetryPolicy, tries: int, meter: Meter) -> _Result:
+    """Call `action` until it is not interrupted, with a longer pause each time.
 
-    def __init__(self, policy: RetryPolicy, meter: Meter, allowed: int) -> None:
-        self._policy = policy
-        self._meter = meter
-        self._allowed = allowed
-        self._failures = 0
-
-    def run(self, action: Callable[[], _Result]) -> _Result:
-        """Call `action` until it is not interrupted, with a longer pause each time.
-
-        Raises:
-            HubUnreachable: the last try was interrupted too.
-        """
-        while True:
-            try:
-                return action()
-            except Interrupted as interrupted:
-                self._pause(interrupted)
-
-    def reset(self) -> None:
-        """Forget the failures so far, because bytes have come."""
-        self._failures = 0
-
-    def _pause(self, interrupted: Interrupted) -> None:
-        self._failures += 1
-        if self._failures >= self._allowed:
-            raise HubUnreachable(f"{interrupted} (tried {self._failures} times)")
-        longest = self._policy.longest_pause
-        pause = min(self._policy.first_pause * 2.0 ** (self._failures - 1), longest)
-        pause = max(pause, min(interrupted.retry_after, 10 * longest))
-        self._meter.enter("retrying", note=f"{interrupted}; next try in {pause:.0f} s")
-        time.sleep(pause)
+    Raises:
+        HubUnreachable: `tries` calls in a row were interrupted, and no byte came.
+    """
+    failures = 0
+    while True:
+        fetched = meter.fetched
+        try:
+            return action()
+        except Interrupted as interrupted:
+            failures = failures + 1 if meter.fetched == fetched else 1
+            if failures >= tries:
+                raise HubUnreachable(f"{interrupted} (tried {failures} times)") from interrupted
+            pause = min(policy.first_pause * 2.0 ** (failures - 1), policy.longest_pause)
+            pause = max(pause, min(interrupted.retry_after, 10 * policy.longest_pause))
+            meter.enter("retrying", cause=f"{interrupted}; next try in {pause:.0f} s")
+            time.sleep(pause)
