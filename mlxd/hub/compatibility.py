@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
-from mlxd.models.entry import CACHED_TOKENS
 from mlxd.models.folder import CONFIG, missing
 from mlxd.models.model_config import Architectures, UnusableJson, load_json, read_config
 from mlxd.models.weights import is_weights
@@ -59,7 +58,7 @@ def check_model(repo: str, files: Sequence[RepoFile], config_file: Path, memory_
     if fault := Architectures().fault(config):
         raise PullRefused(f"{repo} cannot be used: {fault}")
     weights = sum(file.size for file in files if is_weights(file.name))
-    cache = config.cache_bytes(CACHED_TOKENS)
+    cache = config.cache_bytes
     if weights + cache > memory_limit:
         raise PullRefused(
             f"{repo} does not fit in memory: it needs {size(weights + cache)} "

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from mlxd.models.adapters import adapters, fits
+from mlxd.control_api import TemplateSupport
+from mlxd.models.adapters import adapters, made_for
 from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
 from mlxd.models.model_config import UnusableJson, load_json
@@ -27,21 +28,13 @@ _THINKING = re.compile(
 _TOOLS = re.compile(r"\btools\b")
 # Tensors that say how the parameters were packed, and are not parameters themselves.
 _SCALES = (".scales", ".biases", ".global_scale")
-_FOREIGN_SCALES = (".weight_scale", ".weight_scale_inv", ".input_scale")
-
-
-class TemplateFeatures(msgspec.Struct, frozen=True):
-    """What a chat template supports."""
-
-    tools: bool
-    thinking: bool
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
     """What the folder of a model says, and the names of the adapters that fit it."""
 
     parameters: int
-    template: TemplateFeatures | None
+    template: TemplateSupport | None
     license: str | None
     adapters: list[str]
 
@@ -53,7 +46,7 @@ def read_details(entry: CatalogEntry) -> Details:
         parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
         template=_template(entry.path),
         license=_license(entry.path),
-        adapters=[adapter.name for adapter in adapters() if fits(adapter, entry.id, tensors)],
+        adapters=[adapter.name for adapter in adapters() if made_for(adapter, entry.id)],
     )
 
 
@@ -64,8 +57,6 @@ def count_parameters(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any
 
 def _parameters(name: str, tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
     module, dot, kind = name.rpartition(".")
-    if name.endswith(_FOREIGN_SCALES):
-        return 0
     if f"{module}.scales" in tensors and tensors[f"{module}.weight"].dtype == "U32":
         if dot + kind in _SCALES:
             return 0
@@ -88,13 +79,13 @@ def _group_size(module: str, config: Mapping[str, Any]) -> int:
     return _GROUP_SIZE
 
 
-def _template(folder: Path) -> TemplateFeatures | None:
+def _template(folder: Path) -> TemplateSupport | None:
     text = _read(folder / "chat_template.jinja", _MAX_BYTES)
     for file in ("chat_template.json", "tokenizer_config.json"):
         text = text or _text(_json(folder / file).get("chat_template"))
     if not text:
         return None
-    return TemplateFeatures(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
+    return TemplateSupport(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
 
 
 def _text(template: object) -> str:

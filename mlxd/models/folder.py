@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from mlxd.models.adapters import ADAPTER_WEIGHTS
-from mlxd.models.entry import CACHED_TOKENS, BrokenEntry, Candidate, CatalogEntry
+from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import (
     Architectures,
     ModelConfig,
@@ -53,14 +53,17 @@ class FolderReader:
 
     def _model(self, candidate: Candidate, names: list[str]) -> CatalogEntry:
         folder = candidate.folder
-        if fault := missing(names):
-            raise _Unusable(fault, stray=CONFIG not in names or INDEX not in names)
+        parts_missing = missing(names)
+        if CONFIG not in names:
+            raise _Unusable(str(parts_missing), stray=True)
         try:
             config = self._configs[folder / CONFIG]
         except UnusableJson as error:
             raise _Unusable(f"its config.json {error}") from error
         if fault := self._architectures.fault(config):
             raise _Unusable(fault, stray=True)
+        if parts_missing:
+            raise _Unusable(parts_missing, stray=INDEX not in names)
         weights = self._weights.read(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
@@ -72,7 +75,7 @@ class FolderReader:
             architecture=config.architecture,
             quantization=config.quantization or weights.dtype,
             context_length=config.context_length,
-            cache_bytes=config.cache_bytes(CACHED_TOKENS),
+            cache_bytes=config.cache_bytes,
             origin=candidate.origin,
         )
 

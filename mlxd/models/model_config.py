@@ -4,7 +4,7 @@ It also says whether mlx_lm can run the model, without importing mlx_lm.
 """
 
 import importlib.util
-import os
+import pkgutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +33,7 @@ OTHER_NAMES = frozenset(
 _FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
 _MAX_BYTES = 50_000_000
 _MAX_COUNT = 2**53
+_CACHED_TOKENS = 1024
 _TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "num_query_heads")
@@ -68,9 +69,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None
     token_bytes: int
 
-    def cache_bytes(self, tokens: int) -> int:
-        """Return about the size of the cache of `tokens` tokens, or of the whole context."""
-        return min(self.context_length or tokens, tokens) * self.token_bytes
+    @property
+    def cache_bytes(self) -> int:
+        """About the size of the cache of a conversation of `cached_tokens` tokens."""
+        return cached_tokens(self.context_length) * self.token_bytes
 
 
 class Architectures:
@@ -113,6 +115,11 @@ def load_json(file: Path) -> dict[str, Any]:
         raise UnusableJson(f"is not a JSON object: {error}") from error
 
 
+def cached_tokens(context_length: int | None) -> int:
+    """Return the length of the conversation that counts in the memory a model needs."""
+    return min(context_length or _CACHED_TOKENS, _CACHED_TOKENS)
+
+
 def read_config(config: dict[str, Any]) -> ModelConfig:
     """Read the content of a config.json, including its section about the text model."""
     architecture = config.get("model_type")
@@ -128,13 +135,8 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
 
 def _module_names() -> set[str]:
     package = importlib.util.find_spec("mlx_lm")  # which does not import it
-    if package is None or not package.submodule_search_locations:
-        return set()
-    folder = Path(package.submodule_search_locations[0]) / "models"
-    try:
-        return {name.removesuffix(".py") for name in os.listdir(folder) if name.endswith(".py")}
-    except OSError:
-        return set()
+    folders = package.submodule_search_locations if package else None
+    return {found.name for found in pkgutil.iter_modules(f"{at}/models" for at in folders or ())}
 
 
 def _token_bytes(config: dict[str, Any]) -> int:

@@ -22,22 +22,16 @@ def check_removable(model: CatalogEntry | BrokenEntry) -> None:
     Raises:
         NotRemovable: it is elsewhere; the message says how to remove it there.
     """
-    if model.origin is Origin.HUB_CACHE:
-        raise NotRemovable(
-            f"{model.id} is in the Hugging Face cache, which mlxd only reads; "
-            f"remove it there: hf cache rm model/{model.id}"
-        )
-    if model.origin is Origin.DIRS:
-        raise NotRemovable(
-            f"{model.id} is in a folder of models.dirs, which mlxd only reads; "
-            f"remove it yourself: {model.path}"
-        )
     owner = model.path.parent
-    if owner != paths.models_dir() and owner.is_symlink():
-        raise NotRemovable(
-            f"{model.id} is behind the link {owner}, which mlxd only follows; "
-            f"remove it yourself: {owner.resolve() / model.path.name}"
-        )
+    if model.origin is Origin.HUB_CACHE:
+        where, how = "in the Hugging Face cache", f"hf cache rm model/{model.id}"
+    elif model.origin is Origin.DIRS:
+        where, how = "in a folder of models.dirs", str(model.path)
+    elif owner != paths.models_dir() and owner.is_symlink():
+        where, how = f"behind the link {owner}", str(owner.resolve() / model.path.name)
+    else:
+        return
+    raise NotRemovable(f"{model.id} is {where}, which mlxd only reads; remove it there: {how}")
 
 
 def put_aside(folder: Path) -> Path:

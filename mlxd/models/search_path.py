@@ -81,7 +81,7 @@ def _repositories(folders: Sequence[Path]) -> Iterator[Candidate]:
 
 
 def _list(folder: Path) -> tuple[list[str], list[Path]]:
-    """Return the names in a folder that are not hidden, and those of them that are folders.
+    """Return the printable names in a folder that are not hidden, and the folders among them.
 
     A folder that is missing or cannot be read is empty.
     """
@@ -90,7 +90,7 @@ def _list(folder: Path) -> tuple[list[str], list[Path]]:
     try:
         with os.scandir(folder) as found:
             for entry in sorted(found, key=lambda entry: entry.name):
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") or not entry.name.isprintable():
                     continue
                 names.append(entry.name)
                 # The target of a link is looked at only when the link is followed.
