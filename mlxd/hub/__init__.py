@@ -8,10 +8,10 @@ reference         the name of a repository and its revision
 
 In the process (`python -m mlxd.hub`), the only code that imports huggingface_hub:
 
-download          one download from start to end
+download          one download from start to end, with its retries
 repository        what the hub has, its files, and what its errors mean
 compatibility     what is refused, and which files a model needs
-retry, meter      trying again; reporting progress
+meter             reports the progress
 
 In both: `staging`, where an unfinished download lies.
 """

@@ -14,8 +14,11 @@ import msgspec
 
 from mlxd.control_api import PullStatus
 from mlxd.errors import MlxdError, PullFailed
+from mlxd.hub.download import Download
 from mlxd.hub.download_process import Report
+from mlxd.hub.meter import Meter
 from mlxd.hub.reference import Reference
+from mlxd.hub.repository import Repository
 
 
 def main() -> None:
@@ -32,11 +35,6 @@ def main() -> None:
 
 
 def _download(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
-    # These imports take most of a second, in which the daemon may end already.
-    from mlxd.hub.download import Download
-    from mlxd.hub.meter import Meter
-    from mlxd.hub.repository import Repository
-
     def show(status: PullStatus) -> None:
         _report(Report(progress=status))
 

@@ -1,17 +1,37 @@
 """One download from start to end: ask the hub, check, fetch, verify, install."""
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mlxd.control_api import PullReply
-from mlxd.errors import PullFailed
+from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.compatibility import check_disk, check_model, needed
 from mlxd.hub.meter import Meter
-from mlxd.hub.repository import Repository
-from mlxd.hub.retry import RetryPolicy, retry
+from mlxd.hub.repository import Interrupted, Repository
 from mlxd.hub.staging import RepoFile, Snapshot, Staging, link, size_of
 from mlxd.models.folder import CONFIG
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """The first and the longest pause between tries, in seconds.
+
+    `tries` is how many tries in a row may bring nothing once a download has begun, which takes
+    about an hour; `first_tries` is the same before, when a user may be waiting.
+    """
+
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+    tries: int = 65
+    first_tries: int = 6
+
 
 _DEFAULT_POLICY = RetryPolicy()
 
@@ -81,7 +101,7 @@ class Download:
 
         begun = self._staging.size_bytes() > 0
         tries = self._policy.tries if begun else self._policy.first_tries
-        snapshot = retry(ask, self._policy, tries, self._meter)
+        snapshot = self._retry(ask, tries)
         return msgspec.structs.replace(snapshot, files=needed(self._repo, snapshot.files))
 
     def _is_installed(self, snapshot: Snapshot) -> bool:
@@ -129,7 +149,7 @@ class Download:
         for _ in range(2):
             if self._staging.complete_file(file).exists():
                 return
-            retry(fetch, self._policy, self._policy.tries, self._meter)
+            self._retry(fetch, self._policy.tries)
             self._meter.enter("verifying", file.name)
             if self._staging.complete(file):
                 return
@@ -138,3 +158,23 @@ class Download:
             f"{file.name} of {self._repo} had a wrong hash twice: what the hub sends is "
             f"not what it announces ({file.hash[:12]}…)"
         )
+
+    def _retry(self, action: Callable[[], _Result], tries: int) -> _Result:
+        """Call `action` until it is not interrupted, with a longer pause each time.
+
+        Raises:
+            HubUnreachable: `tries` calls in a row were interrupted, and no byte came.
+        """
+        policy, failures = self._policy, 0
+        while True:
+            fetched = self._meter.fetched
+            try:
+                return action()
+            except Interrupted as interrupted:
+                failures = failures + 1 if self._meter.fetched == fetched else 1
+                if failures >= tries:
+                    raise HubUnreachable(f"{interrupted} (tried {failures} times)") from interrupted
+                pause = min(policy.first_pause * 2.0 ** (failures - 1), policy.longest_pause)
+                pause = max(pause, min(interrupted.retry_after, 10 * policy.longest_pause))
+                self._meter.enter("retrying", cause=f"{interrupted}; next try in {pause:.0f} s")
+                time.sleep(pause)

@@ -4,7 +4,6 @@ Only the download process imports huggingface_hub; the daemon never does.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,13 +29,20 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.meter import Meter
 from mlxd.hub.reference import Reference
-from mlxd.hub.retry import Interrupted
 from mlxd.hub.staging import RepoFile, Snapshot
 
 _HASH_LENGTHS = (40, 64)
 _TRY_AGAIN = (408, 429)
 _SERVER_ERROR = 500
 _BROKE = "the connection to the hub broke"
+
+
+class Interrupted(Exception):
+    """The hub did not answer this time; it may have asked to wait `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Repository:
@@ -83,8 +89,7 @@ class Repository:
             Interrupted: the connection ended before the file did.
             OSError: `part` cannot be written.
         """
-        # Unbuffered: a process that is killed has written what it counted.
-        with part.open("ab", buffering=0) as out, self._errors_explained():
+        with part.open("ab") as out, self._errors_explained():
             have = out.tell()
             if have >= file.size:
                 return
@@ -101,7 +106,8 @@ class Repository:
                     have = 0
                 for block in response.iter_raw():
                     wanted = block[: file.size - have]
-                    _write(out.fileno(), wanted)
+                    out.write(wanted)
+                    out.flush()
                     have += len(wanted)
                     meter.add(len(wanted))
             if have < file.size:
@@ -188,8 +194,3 @@ def _login_hint() -> str:
     if get_token() is None:
         return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
     return "the token of mlxd does not allow it; `hf auth login` sets another one"
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

@@ -8,11 +8,10 @@ import pytest
 from huggingface_hub import close_session
 
 from mlxd.control_api import PullReply, PullStatus
-from mlxd.hub.download import Download
+from mlxd.hub.download import Download, RetryPolicy
 from mlxd.hub.meter import Meter
 from mlxd.hub.reference import parse
 from mlxd.hub.repository import Repository
-from mlxd.hub.retry import RetryPolicy
 from mlxd.hub.staging import Pending, Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
