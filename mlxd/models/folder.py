@@ -4,73 +4,91 @@ import os
 import stat
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from mlxd.models.adapters import ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import (
     Architectures,
-    ModelConfig,
     UnusableJson,
     load_json,
     read_config,
 )
-from mlxd.models.weights import FileCache, WeightsReader, is_weights
+from mlxd.models.weights import is_weights, read_weights
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 _PYTORCH = (".bin", ".pt", ".pth")
 
 
+class _Stamp(NamedTuple):
+    """What differs once a file has changed."""
+
+    changed_ns: int
+    size: int
+    inode: int
+    mode: int
+
+
+_Stamps = dict[str, _Stamp | None]
+
+
 class FolderReader:
-    """Reads candidates; their files are read again only if they have changed."""
+    """Reads candidates, and reads one again only if a file in its folder has changed."""
 
     def __init__(self) -> None:
         self._architectures = Architectures()
-        self._configs = FileCache(_config)
-        self._weights = WeightsReader()
+        self._known: dict[Candidate, tuple[_Stamps, CatalogEntry | BrokenEntry]] = {}
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
         """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
-        folder = candidate.folder
         try:
-            names = [name for name in os.listdir(folder) if not name.startswith(".")]
+            names = [name for name in os.listdir(candidate.folder) if not name.startswith(".")]
         except OSError:
             return None
-        if not names:
-            return None
+        stamps = {name: _stamp(candidate.folder / name) for name in names}
+        known = self._known.get(candidate)
+        if known is None or known[0] != stamps:
+            known = self._known[candidate] = (stamps, self._read(candidate, stamps))
+        return known[1] if names else None
+
+    def _read(self, candidate: Candidate, stamps: _Stamps) -> CatalogEntry | BrokenEntry:
+        dated = stamps.get(CONFIG) or _stamp(candidate.folder)
+        created = dated.changed_ns // 1_000_000_000 if dated else 0
         try:
-            return self._model(candidate, names)
+            return self._model(candidate, created, stamps)
         except _Unusable as error:
+            files = [stamp for stamp in stamps.values() if stamp and stat.S_ISREG(stamp.mode)]
             return BrokenEntry(
                 id=candidate.id,
-                path=folder,
-                created=_created(folder),
-                size_bytes=sum(_size(folder / name) for name in names),
+                path=candidate.folder,
+                created=created,
+                size_bytes=sum(file.size for file in files),
                 fault=str(error),
                 stray=error.stray,
                 origin=candidate.origin,
             )
 
-    def _model(self, candidate: Candidate, names: list[str]) -> CatalogEntry:
+    def _model(self, candidate: Candidate, created: int, names: Collection[str]) -> CatalogEntry:
         folder = candidate.folder
         parts_missing = missing(names)
         if CONFIG not in names:
             raise _Unusable(str(parts_missing), stray=True)
         try:
-            config = self._configs[folder / CONFIG]
+            config = read_config(load_json(folder / CONFIG))
         except UnusableJson as error:
             raise _Unusable(f"its config.json {error}") from error
         if fault := self._architectures.fault(config):
             raise _Unusable(fault, stray=True)
         if parts_missing:
             raise _Unusable(parts_missing, stray=INDEX not in names)
-        weights = self._weights.read(folder, names)
+        weights = read_weights(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
         return CatalogEntry(
             id=candidate.id,
             path=folder,
-            created=_created(folder),
+            created=created,
             size_bytes=weights.size_bytes,
             architecture=config.architecture,
             quantization=config.quantization or weights.dtype,
@@ -109,23 +127,10 @@ def missing(names: Collection[str]) -> str | None:
     return "it has no weights (model*.safetensors)"
 
 
-def _config(file: Path) -> ModelConfig:
-    return read_config(load_json(file))
-
-
-def _created(folder: Path) -> int:
-    """Return when the config.json was changed, or else the folder, in Unix seconds."""
-    found = _stat(folder / CONFIG) or _stat(folder)
-    return int(found.st_mtime) if found else 0
-
-
-def _size(file: Path) -> int:
-    found = _stat(file)
-    return found.st_size if found and stat.S_ISREG(found.st_mode) else 0
-
-
-def _stat(file: Path) -> os.stat_result | None:
+def _stamp(file: Path) -> _Stamp | None:
+    """Return the stamp of a file; None if it is missing, as the target of a link may be."""
     try:
-        return file.stat()
+        found = file.stat()
     except OSError:
         return None
+    return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)

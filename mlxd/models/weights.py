@@ -7,9 +7,8 @@ little-endian, and the header, a JSON object that says where each tensor is in t
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import msgspec
 
@@ -19,8 +18,6 @@ _NAMED = 2
 _PART = re.compile(r"(model.*)-(\d{5})-of-(\d{5})\.safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
-_Content = TypeVar("_Content")
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
@@ -42,60 +39,29 @@ class Weights(msgspec.Struct, frozen=True):
     fault: str | None
 
 
-class _Header(msgspec.Struct, frozen=True):
-    """The size of a complete file, and how many of its bytes are of each type."""
-
-    file_size: int
-    bytes_of_types: Mapping[str, int]
-
-
 class Damaged(Exception):
     """A file is damaged; the message follows its name."""
 
 
-class FileCache(Generic[_Content]):
-    """What `read` returned for files; a file is read again only if it has changed."""
-
-    def __init__(self, read: Callable[[Path], _Content]) -> None:
-        self._read = read
-        self._known: dict[Path, tuple[tuple[int, int, int], _Content]] = {}
-
-    def __getitem__(self, file: Path) -> _Content:
-        """Return what is in `file`, or raise what `read` raises."""
+def read_weights(folder: Path, found: Iterable[str]) -> Weights:
+    """Read the headers of the weights of `folder`, which holds the files `found`."""
+    present = {name for name in found if is_weights(name)}
+    names = present | _all_parts(present)
+    bytes_of_types: Counter[str] = Counter()
+    size = 0
+    faults: list[str] = []
+    for name in sorted(names):
         try:
-            now = file.stat()
-        except OSError:
-            return self._read(file)
-        stamp = (now.st_mtime_ns, now.st_size, now.st_ino)
-        known = self._known.get(file)
-        if known is None or known[0] != stamp:
-            known = self._known[file] = (stamp, self._read(file))
-        return known[1]
-
-
-class WeightsReader:
-    """Reads the weights of folders, each header once."""
-
-    def __init__(self) -> None:
-        self._headers = FileCache(_summarised)
-
-    def read(self, folder: Path, found: Collection[str]) -> Weights:
-        """Return the weights of `folder`, which holds the files `found`."""
-        present = {name for name in found if is_weights(name)}
-        names = present | _all_parts(present)
-        bytes_of_types: Counter[str] = Counter()
-        size = 0
-        faults: list[str] = []
-        for name in sorted(names):
-            try:
-                header = self._headers[folder / name]
-            except Damaged as error:
-                faults.append(f"{name} {error}")
-            else:
-                size += header.file_size
-                bytes_of_types.update(header.bytes_of_types)
-        dtype = _TYPES.get(max(bytes_of_types, key=bytes_of_types.__getitem__, default=""))
-        return Weights(size, dtype, _summary(faults, len(names)))
+            tensors, file_size = _read_header(folder / name)
+        except Damaged as error:
+            faults.append(f"{name} {error}")
+            continue
+        size += file_size
+        for tensor in tensors.values():
+            begin, end = tensor.data_offsets
+            bytes_of_types[tensor.dtype] += end - begin
+    dtype = _TYPES.get(max(bytes_of_types, key=bytes_of_types.__getitem__, default=""))
+    return Weights(size, dtype, _summary(faults, len(names)))
 
 
 def is_weights(name: str) -> bool:
@@ -112,15 +78,6 @@ def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
         except Damaged:
             continue
     return tensors
-
-
-def _summarised(file: Path) -> _Header:
-    tensors, file_size = _read_header(file)
-    bytes_of_types: Counter[str] = Counter()
-    for tensor in tensors.values():
-        begin, end = tensor.data_offsets
-        bytes_of_types[tensor.dtype] += end - begin
-    return _Header(file_size, bytes_of_types)
 
 
 def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:

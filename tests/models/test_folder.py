@@ -221,3 +221,15 @@ def test_damage_and_repair_are_noticed_at_once(models: Path) -> None:
     assert is_whole()
     (folder / "config.json").write_text("{")
     assert "its config.json is not a JSON object" in fault(catalog)
+
+
+def test_an_unchanged_folder_is_read_once(models: Path) -> None:
+    file = add_model(models / "a") / "config.json"
+    catalog = Catalog(ModelsConfig())
+    entry = catalog.resolve("a")
+    before = file.stat()
+    file.write_bytes(b"x" * before.st_size)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert catalog.resolve("a") == entry
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert "its config.json is not a JSON object" in fault(catalog)

@@ -1,20 +1,30 @@
-"""The headers of weights are read once."""
+"""The names and the type of the weights that mlx_lm loads."""
 
-import os
 from pathlib import Path
 
-from mlxd.models.weights import WeightsReader
+import pytest
+
+from mlxd.models.weights import Weights, is_weights, read_weights
 from tests.fakes.model_folder import write_safetensors
 
 
-def test_a_file_is_read_again_only_if_it_has_changed(tmp_path: Path) -> None:
-    file = write_safetensors(tmp_path / "model.safetensors", {"a": ("F16", [2])})
-    reader = WeightsReader()
-    whole = reader.read(tmp_path, [file.name])
-    assert (whole.size_bytes, whole.dtype, whole.fault) == (file.stat().st_size, "float16", None)
-    before = file.stat()
-    file.write_bytes(b"x" * before.st_size)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert reader.read(tmp_path, [file.name]) == whole
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
-    assert reader.read(tmp_path, [file.name]).fault == "model.safetensors is not a safetensors file"
+@pytest.mark.parametrize(
+    ("name", "loaded"),
+    [
+        ("model.safetensors", True),
+        ("model-00001-of-00002.safetensors", True),
+        ("consolidated.safetensors", False),
+        ("model.safetensors.index.json", False),
+        ("model/a.safetensors", False),
+    ],
+)
+def test_weights_are_known_by_their_names(name: str, loaded: bool) -> None:
+    assert is_weights(name) == loaded
+
+
+def test_the_type_is_that_of_most_bytes(tmp_path: Path) -> None:
+    file = write_safetensors(tmp_path / "model.safetensors", {"a": ("U8", [3]), "b": ("F16", [2])})
+    size = file.stat().st_size
+    assert read_weights(tmp_path, [file.name, "README.md"]) == Weights(size, "float16", None)
+    write_safetensors(file, {"a": ("U32", [3]), "b": ("F16", [2])})
+    assert read_weights(tmp_path, [file.name]).dtype is None
