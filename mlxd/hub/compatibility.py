@@ -8,7 +8,7 @@ from pathlib import Path
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
 from mlxd.models.folder import CONFIG, missing
-from mlxd.models.model_config import Architectures, UnusableJson, load_json, read_config
+from mlxd.models.model_config import UnusableJson, load_json, read_config
 from mlxd.models.weights import is_weights
 from mlxd.units import size
 
@@ -55,7 +55,7 @@ def check_model(repo: str, files: Sequence[RepoFile], config_file: Path, memory_
         raise PullRefused(f"{repo} cannot be used: its config.json {error}") from error
     if config.own_code:
         raise PullRefused(f"{repo} needs its own Python code, which is not downloaded")
-    if fault := Architectures().fault(config):
+    if fault := config.fault:
         raise PullRefused(f"{repo} cannot be used: {fault}")
     weights = sum(file.size for file in files if is_weights(file.name))
     cache = config.cache_bytes

@@ -33,9 +33,9 @@ _log = logging.getLogger("mlxd.pull")
 class Pull:
     """One download: the `task` that does it, and the `error` it ended with."""
 
-    def __init__(self, reference: Reference, staging: Staging) -> None:
+    def __init__(self, reference: Reference, models_dir: Path) -> None:
         self.reference = reference
-        self.staging = staging
+        self.staging = Staging(models_dir, reference.repo)
         self.task: asyncio.Task[PullReply] | None = None
         self.error: MlxdError | None = None
         self._progress = PullStatus(
@@ -110,11 +110,12 @@ class Pulls:
     def resume(self) -> None:
         """Resume what an earlier daemon has begun, and list what failed."""
         for pending in unfinished(self._models_dir):
-            pull = self._add(pending.reference)
+            pull = Pull(pending.reference, self._models_dir)
             if pending.failed is None:
-                pull.task = asyncio.create_task(self._download(pull))
+                self._begin(pull)
             else:
                 pull.error = PullFailed(pending.failed)
+                self._pulls[pull.reference.repo] = pull
 
     def start(self, reference: Reference) -> Pull:
         """Start a download, or return the one that is running.
@@ -126,15 +127,13 @@ class Pulls:
         """
         if self._closed:
             raise Draining("the daemon is stopping: pull again once it is back")
-        pull = self._pulls.get(reference.repo)
-        if pull is None or not pull.running:
-            pull = self._add(reference)
+        if (pull := self._pulls.get(reference.repo)) is None or not pull.running:
+            pull = Pull(reference, self._models_dir)
             try:
                 pull.staging.write(Pending(reference))
             except OSError as error:
-                del self._pulls[reference.repo]
                 raise PullFailed(f"{pull.staging.folder}: {error.strerror}") from error
-            pull.task = asyncio.create_task(self._download(pull))
+            self._begin(pull)
         elif pull.reference != reference:
             raise InvalidRequest(
                 f"{pull.reference} is being pulled: wait for it, or cancel it with "
@@ -164,10 +163,9 @@ class Pulls:
         error = Draining("the daemon is stopping; it resumes the download when it is back")
         await asyncio.gather(*(pull.stop(error) for pull in self.pulls))
 
-    def _add(self, reference: Reference) -> Pull:
-        pull = Pull(reference, Staging(self._models_dir, reference.repo))
-        self._pulls[reference.repo] = pull
-        return pull
+    def _begin(self, pull: Pull) -> None:
+        self._pulls[pull.reference.repo] = pull
+        pull.task = asyncio.create_task(self._download(pull))
 
     async def _download(self, pull: Pull) -> PullReply:
         reference = pull.reference
@@ -179,19 +177,16 @@ class Pulls:
         except MlxdError as error:
             _log.warning("the pull of %s failed: %s", reference, error.message)
             pull.error = error
-            self._keep_failed(pull, error)
+            if isinstance(error, PullRefused) or not pull.staging.size_bytes():
+                self._forget(pull)
+            else:
+                with contextlib.suppress(OSError):  # on a full disk: the next daemon tries again
+                    pull.staging.write(Pending(reference, error.message))
             raise
         del self._pulls[reference.repo]
         state = "is up to date" if done.up_to_date else "has been pulled"
         _log.info("%s %s: %s", reference, state, done.path)
         return done
-
-    def _keep_failed(self, pull: Pull, error: MlxdError) -> None:
-        if isinstance(error, PullRefused) or not pull.staging.size_bytes():
-            self._forget(pull)
-            return
-        with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
-            pull.staging.write(Pending(pull.reference, error.message))
 
     def _forget(self, pull: Pull) -> None:
         del self._pulls[pull.reference.repo]

@@ -4,6 +4,7 @@ Only the download process imports huggingface_hub; the daemon never does.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 from mlxd.errors import PullFailed, PullRefused
@@ -31,7 +32,7 @@ from mlxd.hub.meter import Meter
 from mlxd.hub.reference import Reference
 from mlxd.hub.staging import RepoFile, Snapshot
 
-_HASH_LENGTHS = (40, 64)
+_HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _TRY_AGAIN = (408, 429)
 _SERVER_ERROR = 500
 _BROKE = "the connection to the hub broke"
@@ -69,13 +70,19 @@ class Repository:
         """
         repo, revision = self.reference.repo, self.reference.revision
         with self._errors_explained():
-            found = self._model_info()
+            try:
+                found = self._api.model_info(
+                    repo, revision=revision, files_metadata=True, timeout=self._silence
+                )
+            except HfHubHTTPError:
+                raise
+            except (KeyError, TypeError, ValueError) as error:
+                raise PullFailed(f"{self._endpoint} is not a model hub") from error
             if found.id != repo:
                 raise PullRefused(f"{repo} is now {found.id}. Run: mlxctl pull {found.id}")
             if found.sha is None:
                 raise PullFailed(f"the hub does not say which commit {self.reference} is")
-            siblings = found.siblings or []
-            files = [self._file(found.sha, sibling) for sibling in siblings]
+            files = [self._file(found.sha, sibling) for sibling in found.siblings or ()]
         return Snapshot(repo, revision, found.sha, files)
 
     def fetch(self, commit: str, file: RepoFile, part: Path, meter: Meter) -> None:
@@ -113,19 +120,6 @@ class Repository:
             if have < file.size:
                 raise Interrupted(_BROKE)
 
-    def _model_info(self) -> ModelInfo:
-        try:
-            return self._api.model_info(
-                self.reference.repo,
-                revision=self.reference.revision,
-                files_metadata=True,
-                timeout=self._silence,
-            )
-        except HfHubHTTPError:
-            raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise PullFailed(f"{self._endpoint} is not a model hub") from error
-
     def _file(self, commit: str, sibling: RepoSibling) -> RepoFile:
         """Return a file's size and hash; some mirrors tell them only with the file itself."""
         name, size = sibling.rfilename, sibling.size
@@ -133,8 +127,7 @@ class Repository:
         if size is None or digest is None:
             head = get_hf_file_metadata(self._url(commit, name), timeout=self._silence)
             size, digest = head.size, head.etag
-        # The hash becomes the name of a file.
-        if size is None or not digest or not _is_hash(digest):
+        if size is None or digest is None or not _HASH.fullmatch(digest):  # it becomes a file name
             raise PullFailed(f"the hub has no hash of {name}, so it cannot be verified")
         return RepoFile(name, size, digest)
 
@@ -184,10 +177,6 @@ class Repository:
             return PullRefused(f"access to {repo} was denied ({status}): {_login_hint()}")
         reason = (error.server_message or "").partition("\n")[0]
         return PullFailed(f"the hub answered with status {status} {reason}".rstrip())
-
-
-def _is_hash(digest: str) -> bool:
-    return len(digest) in _HASH_LENGTHS and digest.isalnum()
 
 
 def _login_hint() -> str:

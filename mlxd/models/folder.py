@@ -9,7 +9,6 @@ from typing import NamedTuple
 from mlxd.models.adapters import ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import (
-    Architectures,
     UnusableJson,
     load_json,
     read_config,
@@ -37,7 +36,6 @@ class FolderReader:
     """Reads candidates, and reads one again only if a file in its folder has changed."""
 
     def __init__(self) -> None:
-        self._architectures = Architectures()
         self._known: dict[Candidate, tuple[_Stamps, CatalogEntry | BrokenEntry]] = {}
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
@@ -78,7 +76,7 @@ class FolderReader:
             config = read_config(load_json(folder / CONFIG))
         except UnusableJson as error:
             raise _Unusable(f"its config.json {error}") from error
-        if fault := self._architectures.fault(config):
+        if fault := config.fault:
             raise _Unusable(fault, stray=True)
         if parts_missing:
             raise _Unusable(parts_missing, stray=INDEX not in names)

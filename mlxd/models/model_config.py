@@ -7,6 +7,7 @@ import importlib.util
 import pkgutil
 import stat
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +75,16 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         """About the size of the cache of a conversation of `cached_tokens` tokens."""
         return cached_tokens(self.context_length) * self.token_bytes
 
-
-class Architectures:
-    """Those of the installed mlx_lm, one module each; without mlx_lm, all are accepted."""
-
-    def __init__(self) -> None:
-        self._modules = _module_names()
-
-    def fault(self, config: ModelConfig) -> str | None:
-        """Return why the model cannot run, or None; one with its own code may have any name."""
-        name = config.architecture
+    @property
+    def fault(self) -> str | None:
+        """Why mlx_lm cannot run the model; one with its own code may have any architecture."""
+        name = self.architecture
         if not name:
             return "its config.json has no model_type"
-        known = not self._modules or name in self._modules or name in OTHER_NAMES
-        if not known and not config.own_code:
+        if not self.own_code and _known() and name not in _known():
             return f"mlx-lm has no architecture {name!r}"
-        if config.quant_method in _FOREIGN_METHODS:
-            return f"it is quantised with {config.quant_method}, which MLX cannot read"
+        if self.quant_method in _FOREIGN_METHODS:
+            return f"it is quantised with {self.quant_method}, which MLX cannot read"
         return None
 
 
@@ -133,10 +127,14 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
     )
 
 
-def _module_names() -> set[str]:
+@cache
+def _known() -> frozenset[str]:
+    """Return the architectures of the installed mlx_lm, one module each; none without mlx_lm."""
     package = importlib.util.find_spec("mlx_lm")  # which does not import it
     folders = package.submodule_search_locations if package else None
-    return {found.name for found in pkgutil.iter_modules(f"{at}/models" for at in folders or ())}
+    modules = pkgutil.iter_modules(f"{folder}/models" for folder in folders or ())
+    names = frozenset(module.name for module in modules)
+    return names | OTHER_NAMES if names else names
 
 
 def _token_bytes(config: dict[str, Any]) -> int:
