@@ -79,10 +79,7 @@ class CatalogControl:
         shown.memory_bytes = entry.memory_bytes
         shown.cache_bytes = entry.cache_bytes
         shown.cached_tokens = entry.cached_tokens
-        if template := details.template:
-            shown.template = control_api.TemplateSupport(
-                tools=template.tools, thinking=template.thinking
-            )
+        shown.template = details.template
         shown.license = details.license
         shown.adapters = details.adapters
         return shown
