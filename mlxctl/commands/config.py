@@ -9,6 +9,7 @@ from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.errors import ConfigError
+from mlxd.files import write_atomically
 
 
 @click.group()
@@ -24,12 +25,7 @@ def init() -> None:
         raise ConfigError(f"{file}: already exists, not changed")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(mode=0o600, exist_ok=False)
-        try:
-            file.write_text(configuration.render_default(), encoding="utf-8")
-        except OSError:
-            file.unlink()
-            raise
+        write_atomically(file, configuration.render_default().encode())
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}")
