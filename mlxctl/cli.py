@@ -42,7 +42,7 @@ SECTIONS = {
     "Inference": {
         "run": ("run:run", "Send a prompt to a model."),
         "chat": ("chat:chat", "Chat with a model."),
-        "env": ("env:env", "Print environment variables for OpenAI clients."),
+        "env": ("shell:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {
         "list": ("models:list_models", "List models."),
@@ -50,7 +50,7 @@ SECTIONS = {
         "pull": ("pull:pull", "Download a model from Hugging Face."),
         "import": ("models:import_model", "Convert a GGUF file into a model."),
         "rm": ("models:remove", "Delete a model from disk."),
-        "alias": ("aliases:alias", "List, set and remove aliases of models."),
+        "alias": ("models:alias", "List, set and remove aliases of models."),
         "use": ("loading:use", "Set the default model."),
         "ps": ("loading:ps", "List the models in memory."),
         "load": ("loading:load", "Load a model into memory."),
@@ -66,7 +66,7 @@ SECTIONS = {
         "doctor": ("doctor:doctor", "Find problems and suggest fixes."),
         "report": ("report:report", "Collect information for a bug report."),
         "config": ("config:config", "Create, show and check the configuration."),
-        "completion": ("completion:completion", "Print a shell completion script."),
+        "completion": ("shell:completion", "Print a shell completion script."),
         "version": ("version:version", "Show the versions of mlxctl and the daemon."),
     },
 }

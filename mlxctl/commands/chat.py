@@ -6,10 +6,9 @@ import click
 from msgspec import UNSET
 
 from mlxctl import chat_input
-from mlxctl.arguments import model_option, system_option
+from mlxctl.arguments import model_option, names_of_models, system_option
 from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
-from mlxctl.shell_completion import names_of_models
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
 from mlxctl.terminal import remark
 from mlxd import control_api, paths

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import click
 
+from mlxctl.arguments import model_names
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.entry import LEVELS, LogEntry
 from mlxctl.logs.files import Tail, entries_backwards
 from mlxctl.logs.filters import Filters, since
-from mlxctl.shell_completion import model_names
 from mlxd import paths
 
 _POLL_SECONDS = 0.05

@@ -37,7 +37,7 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
         if cancel:
             raise click.UsageError("--cancel needs REPO.", click.get_current_context())
         pulls = client.call(control_api.LIST_PULLS)
-        print_result(pulls, _list(pulls.pulls), as_json=as_json)
+        print_result(pulls, pulls_table(pulls.pulls), as_json=as_json)
     elif cancel:
         cancelled = client.call(control_api.CANCEL_PULL, control_api.CancelPullRequest(model=repo))
         deleted = size(cancelled.bytes_removed)
@@ -109,7 +109,8 @@ def _result(reply: PullReply) -> str:
     return f"downloaded {reply.model}: {size(reply.size_bytes)} in {reply.path}"
 
 
-def _list(pulls: list[PullStatus]) -> str:
+def pulls_table(pulls: list[PullStatus]) -> str:
+    """Return the table of downloads."""
     if not pulls:
         return "no downloads"
     rows = [("MODEL", "STATE", "DONE", "TOTAL", "SPEED"), *map(_row, pulls)]

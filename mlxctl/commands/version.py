@@ -1,16 +1,11 @@
 """`mlxctl version`: the versions of mlxctl and of the running daemon."""
 
-import contextlib
-
 import click
 import msgspec
 
-from mlxctl.client import connect
-from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import owner
+from mlxctl.client import running_status
 from mlxctl.terminal import json_option, print_result
-from mlxd import __version__, control_api, paths
-from mlxd.control_api import Status
+from mlxd import __version__
 
 
 class Versions(msgspec.Struct):
@@ -27,16 +22,7 @@ def version(*, as_json: bool) -> None:
     """Show the versions of mlxctl and of the running daemon."""
     versions = Versions(__version__)
     daemon = "mlxd is not running"
-    if (status := _status()) is not None:
+    if (status := running_status()) is not None:
         versions = Versions(__version__, status.version, status.pid)
         daemon = f"mlxd {status.version} (pid {status.pid})"
     print_result(versions, f"mlxctl {__version__}\n{daemon}", as_json=as_json)
-
-
-def _status() -> Status | None:
-    # A connection would start the daemon if launchd or systemd listens.
-    if owner(paths.lock_file()) is None:
-        return None
-    with contextlib.suppress(NotRunning):  # it is just starting
-        return connect().call(control_api.STATUS)
-    return None

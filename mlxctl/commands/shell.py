@@ -1,17 +1,15 @@
-"""`mlxctl env`: the environment variables for OpenAI clients."""
+"""`mlxctl env` and `mlxctl completion`: what a shell evaluates."""
 
-import contextlib
 import shlex
 from urllib.parse import urlsplit
 
 import click
+from click.shell_completion import get_completion_class
 
-from mlxctl.client import connect
+from mlxctl.client import running_status
 from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
-from mlxd import control_api, paths
 from mlxd.config import ServerConfig
 from mlxd.units import address
 
@@ -54,17 +52,33 @@ def env(shell: str, *, as_json: bool) -> None:
 
 def _url(server: ServerConfig) -> str:
     """Return the URL at which the daemon listens, or would listen as configured."""
-    host, port = server.host, server.port
-    # A connection would start the daemon if launchd or systemd listens.
-    if owner(paths.lock_file()) is not None:
-        with contextlib.suppress(NotRunning):  # it is just starting
-            listening = urlsplit(connect().call(control_api.STATUS).url or "")
-            host, port = listening.hostname or host, listening.port or port
+    status = running_status()
+    listening = urlsplit((status.url if status else None) or "")
+    host, port = listening.hostname or server.host, listening.port or server.port
     if not port:
         raise NotRunning
-    host = _EVERY_ADDRESS.get(host, host)
-    return f"http://{address(host, port)}"
+    return f"http://{address(_EVERY_ADDRESS.get(host, host), port)}"
 
 
 def _fish_quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script that completes commands, options and model names in your shell.
+
+    \b
+    bash 4.4 or newer, in ~/.bashrc:
+        eval "$(mlxctl completion bash)"
+    zsh, in ~/.zshrc, after compinit:
+        eval "$(mlxctl completion zsh)"
+    fish, once:
+        mlxctl completion fish > ~/.config/fish/completions/mlxctl.fish
+    """
+    script = get_completion_class(shell)
+    if script is None:
+        raise click.UsageError(f"click does not support {shell}.")
+    click.echo(script(ctx.find_root().command, {}, "mlxctl", "_MLXCTL_COMPLETE").source())
