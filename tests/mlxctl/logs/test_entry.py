@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mlxctl.logs.entry import LogEntry, is_head
-from mlxd.logs.formats import JsonFormatter, TextFormatter
+from mlxd.logs import JsonFormatter, TextFormatter
 
 FORMATTERS = [TextFormatter(), JsonFormatter()]
 
