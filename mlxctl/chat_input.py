@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+
 _QUOTES = '"""'
 _PROMPT = "> "
 _MORE = "… "
@@ -17,30 +19,25 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def message() -> str | None:
-    """Return the next message, None at the end of input.
+def messages() -> Iterator[str]:
+    """Yield each message that is typed or piped in.
 
-    A message continues after a line that ends with a backslash, and between triple quotes.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C; what was typed is discarded.
+    A message continues after a line that ends with a backslash, and between triple quotes. On a
+    terminal, Ctrl-C discards what was typed of it.
     """
-    lines: list[str] = []
-    quoted = False
     while True:
-        line = _line(_MORE if lines else _PROMPT)
-        if line is None:
-            return "\n".join(lines) if lines else None
-        if not lines and not quoted and line.lstrip().startswith(_QUOTES):
-            quoted, line = True, line.lstrip().removeprefix(_QUOTES)
-        if quoted:
-            lines.append(line.removesuffix(_QUOTES) if line.endswith(_QUOTES) else line)
-            if line.endswith(_QUOTES):
-                return "\n".join(lines).strip("\n")
-        elif line.endswith("\\"):
-            lines.append(line.removesuffix("\\"))
-        else:
-            return "\n".join([*lines, line])
+        try:
+            message = _message()
+        except KeyboardInterrupt:
+            if not on_terminal():
+                raise
+            click.echo("\n(press Ctrl-D or type /exit to end the chat)")
+            continue
+        if message is None:
+            if on_terminal():
+                click.echo()
+            return
+        yield message
 
 
 @contextlib.contextmanager
@@ -75,6 +72,25 @@ def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[Non
             history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(history, os.O_WRONLY | os.O_CREAT, 0o600))
             readline.write_history_file(history)
+
+
+def _message() -> str | None:
+    lines: list[str] = []
+    quoted = False
+    while True:
+        line = _line(_MORE if lines else _PROMPT)
+        if line is None:
+            return "\n".join(lines) if lines else None
+        if not lines and not quoted and line.lstrip().startswith(_QUOTES):
+            quoted, line = True, line.lstrip().removeprefix(_QUOTES)
+        if quoted:
+            lines.append(line.removesuffix(_QUOTES) if line.endswith(_QUOTES) else line)
+            if line.endswith(_QUOTES):
+                return "\n".join(lines).strip("\n")
+        elif line.endswith("\\"):
+            lines.append(line.removesuffix("\\"))
+        else:
+            return "\n".join([*lines, line])
 
 
 def _line(prompt: str) -> str | None:

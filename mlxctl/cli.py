@@ -60,7 +60,7 @@ SECTIONS = {
         "report": ("report:report", "Collect information for a bug report."),
         "config": ("config:config", "Create, show and check the configuration."),
         "completion": ("shell:completion", "Print a shell completion script."),
-        "version": ("version:version", "Show the versions of mlxctl and the daemon."),
+        "version": ("status:version", "Show the versions of mlxctl and the daemon."),
     },
 }
 _COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -162,7 +162,7 @@ class Client:
                     yield event
                 elif value and not name:
                     comment(value.decode(errors="replace"))
-        raise NoAnswer(f"the reply ended early: mlxd closed the connection on {self.socket_file}")
+        raise NoAnswer(f"the reply on {self.socket_file} ended early")
 
     @contextlib.contextmanager
     def _response(
@@ -191,11 +191,9 @@ class Client:
             ) from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
-        except ConnectionError as error:
-            raise NoAnswer(f"mlxd closed the connection on {file}") from error
-        except HTTPException as error:
+        except (ConnectionError, HTTPException) as error:
             fault = type(error).__name__
-            raise NoAnswer(f"the reply on {file} is incomplete or not HTTP ({fault})") from error
+            raise NoAnswer(f"the reply on {file} ended early or is not HTTP ({fault})") from error
         except OSError as error:
             raise CommandFailed(f"{file}: {error.strerror or error}") from error
 

@@ -21,10 +21,6 @@ class ChatMessage(msgspec.Struct):
     content: str
 
 
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool = True
-
-
 class Request(msgspec.Struct, kw_only=True):
     """A request for a streamed answer; the daemon decides what is UNSET."""
 
@@ -33,7 +29,7 @@ class Request(msgspec.Struct, kw_only=True):
     max_tokens: int | UnsetType = UNSET
     temperature: float | UnsetType = UNSET
     stream: bool = True
-    stream_options: _StreamOptions = _StreamOptions()
+    stream_options: dict[str, bool] = msgspec.field(default_factory=lambda: {"include_usage": True})
 
 
 class AnswerUsage(msgspec.Struct):

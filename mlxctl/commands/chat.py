@@ -1,7 +1,5 @@
 """`mlxctl chat`: a conversation with a model."""
 
-from collections.abc import Callable
-
 import click
 from msgspec import UNSET
 
@@ -39,23 +37,9 @@ def chat(model: str | None, system: str | None) -> None:
     with chat_input.editing(paths.chat_history_file(), conversation.complete):
         if chat_input.on_terminal():
             conversation.greet()
-        while (text := _next_message()) is not None:
+        for text in chat_input.messages():
             if not conversation.take(text):
                 break
-
-
-def _next_message() -> str | None:
-    while True:
-        try:
-            text = chat_input.message()
-        except KeyboardInterrupt:
-            if not chat_input.on_terminal():
-                raise
-            click.echo("\n(press Ctrl-D or type /exit to end the chat)")
-            continue
-        if text is None and chat_input.on_terminal():
-            click.echo()
-        return text
 
 
 class Conversation:
@@ -66,12 +50,6 @@ class Conversation:
         self._model = model
         self._system = system
         self._messages: list[ChatMessage] = []
-        self._commands: dict[str, Callable[[str], None]] = {
-            "/model": self._use,
-            "/system": self._set_system,
-            "/clear": self._clear,
-            "/help": self._help,
-        }
 
     def greet(self) -> None:
         """Show the model and how to get help."""
@@ -85,15 +63,23 @@ class Conversation:
             CommandFailed: it fails, and the chat is not interactive.
         """
         command, _, rest = text.strip().partition(" ")
-        if command in ("/exit", "/quit"):
-            return False
+        rest = rest.strip()
         try:
-            if not command.startswith("/"):
-                self._ask(text)
-            elif command in self._commands:
-                self._commands[command](rest.strip())
-            else:
-                raise CommandFailed(f"unknown command {command}; type /help for commands")
+            match command:
+                case "/exit" | "/quit":
+                    return False
+                case "/help":
+                    click.echo(_HELP)
+                case "/clear":
+                    self._messages.clear()
+                case "/system":
+                    self._system = rest or None
+                case "/model":
+                    self._use(rest)
+                case _ if command.startswith("/"):
+                    raise CommandFailed(f"unknown command {command}; type /help for commands")
+                case _:
+                    self._ask(text)
         except CommandFailed as error:
             if not chat_input.on_terminal():
                 raise
@@ -146,12 +132,3 @@ class Conversation:
             click.echo(f"no model selected: {status.default_fault}")
         else:
             click.echo(f"model: {status.default_model}")
-
-    def _set_system(self, text: str) -> None:
-        self._system = text or None
-
-    def _clear(self, _rest: str) -> None:
-        self._messages.clear()
-
-    def _help(self, _rest: str) -> None:
-        click.echo(_HELP)

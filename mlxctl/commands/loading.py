@@ -64,7 +64,7 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
 def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
     """Unload MODEL from memory after its running requests finish."""
     if (model is None) is not everything:
-        raise click.UsageError("Pass either MODEL or --all.", click.get_current_context())
+        raise click.UsageError("Pass either MODEL or --all.")
     reply = _follow(control_api.UNLOAD, control_api.UnloadRequest(model=model, stream=True))
     text = "no model was loaded" if model is None else f"{model} was not loaded"
     if reply.models:

@@ -204,7 +204,7 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
     """
     if removed is not None:
         if name is not None:
-            raise click.UsageError("--rm takes one name.", click.get_current_context())
+            raise click.UsageError("--rm takes one name.")
         removal = connect().call(control_api.REMOVE_ALIAS, name=removed)
         text = f"removed the alias {removal.name}"
         if removal.now:
@@ -214,7 +214,7 @@ def alias(name: str | None, model: str | None, removed: str | None, *, as_json: 
         found = connect().call(control_api.LIST_ALIASES)
         print_result(found, _aliases_table(found.aliases), as_json=as_json)
     elif not model:
-        raise click.UsageError("Missing argument 'MODEL'.", click.get_current_context())
+        raise click.UsageError("Missing argument 'MODEL'.")
     else:
         made = connect().call(control_api.SET_ALIAS, Alias(name=name, model=model))
         print_result(made, f"{made.name} is now an alias for {made.model}", as_json=as_json)

@@ -13,7 +13,6 @@ from mlxd.control_api import PullReply, PullStatus
 from mlxd.units import size
 
 _BAR_WIDTH = 20
-_LINE_EVERY = 10  # per cent, if there is no terminal
 
 
 @click.command()
@@ -35,7 +34,7 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     client = connect()
     if repo is None:
         if cancel:
-            raise click.UsageError("--cancel needs REPO.", click.get_current_context())
+            raise click.UsageError("--cancel needs REPO.")
         pulls = client.call(control_api.LIST_PULLS)
         print_result(pulls, pulls_table(pulls.pulls), as_json=as_json)
     elif cancel:
@@ -60,28 +59,24 @@ class _PullProgress:
 
     def __init__(self, line: ProgressLine) -> None:
         self._line = line
-        self._shown = ""
-        self._tenth = 0
+        self._last = ""
 
     def show(self, status: PullStatus) -> None:
         """Show the state of the download."""
         if is_screen(sys.stderr):
             self._line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
-        elif (line := self._news(status)) and line != self._shown:
-            self._shown = line
-            remark(f"{status.model}: {line}")
+        elif (news := _news(status)) and news != self._last:
+            self._last = news
+            remark(f"{status.model}: {news}")
 
-    def _news(self, status: PullStatus) -> str:
-        """Return the text of a new line; nothing if there is no need for one."""
-        if status.state == "retrying":
-            return status.cause or status.state
-        if not status.bytes_total:
-            return ""
-        tenth = 100 * status.bytes_done // status.bytes_total // _LINE_EVERY
-        if tenth == self._tenth:
-            return ""
-        self._tenth = tenth
-        return f"{tenth * _LINE_EVERY} % of {size(status.bytes_total)}"
+
+def _news(status: PullStatus) -> str:
+    """Return a line about a problem, or else about each tenth that is done, but not the first."""
+    if status.state == "retrying":
+        return status.cause or status.state
+    if not status.bytes_total or (tenth := 10 * status.bytes_done // status.bytes_total) == 0:
+        return ""
+    return f"{tenth}0 % of {size(status.bytes_total)}"
 
 
 def _progress(status: PullStatus) -> str:

@@ -72,10 +72,10 @@ def _question(prompt: tuple[str, ...]) -> str:
     asked = _STDIN in prompt
     piped = _standard_input() if asked or not sys.stdin.isatty() else ""
     if asked and not piped.strip():
-        raise _wrong_usage("standard input is empty.")
+        raise click.UsageError("standard input is empty.")
     question = "\n\n".join(part for part in (words, piped) if part.strip())
     if not question:
-        raise _wrong_usage("no prompt: pass it as an argument or pipe it in.")
+        raise click.UsageError("no prompt: pass it as an argument or pipe it in.")
     return question
 
 
@@ -85,7 +85,3 @@ def _standard_input() -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise CommandFailed(f"standard input is not UTF-8 at byte {error.start}") from error
-
-
-def _wrong_usage(message: str) -> click.UsageError:
-    return click.UsageError(message, click.get_current_context())
