@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-import click
 import msgspec
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
+from mlxctl.terminal import remark
 from mlxd import __version__, config, paths
 from mlxd.config import Config
 from mlxd.control_api import STATUS, Endpoint, ProgressT, ReplyT, Status, StreamEndpoint
@@ -208,10 +208,9 @@ class Client:
     def _warn_of_other_version(self, version: str | None) -> None:
         if self._warn and version not in (None, __version__):
             self._warn = False
-            click.echo(
-                f"mlxctl: mlxd {version} is running, but mlxctl is {__version__}; "
-                "restart it: mlxctl restart",
-                err=True,
+            remark(
+                f"mlxd {version} is running, but mlxctl is {__version__}; "
+                "restart it: mlxctl restart"
             )
 
 

@@ -6,7 +6,6 @@ import time
 
 import click
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from mlxctl.client import Client, StreamEvent
 from mlxctl.terminal import ProgressLine
@@ -22,12 +21,12 @@ class ChatMessage(msgspec.Struct):
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """A request for a streamed answer; the daemon decides what is UNSET."""
+    """A request for a streamed answer; the daemon decides what is None."""
 
     messages: list[ChatMessage]
-    model: str | UnsetType = UNSET
-    max_tokens: int | UnsetType = UNSET
-    temperature: float | UnsetType = UNSET
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
     stream: bool = True
     stream_options: dict[str, bool] = msgspec.field(default_factory=lambda: {"include_usage": True})
 

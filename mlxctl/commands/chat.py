@@ -1,7 +1,6 @@
 """`mlxctl chat`: a conversation with a model."""
 
 import click
-from msgspec import UNSET
 
 from mlxctl import chat_input
 from mlxctl.arguments import model_option, names_of_models, system_option
@@ -101,10 +100,7 @@ class Conversation:
             return
         question = ChatMessage("user", text.encode(errors="replace").decode())
         system = [ChatMessage("system", self._system)] if self._system else []
-        request = Request(
-            messages=[*system, *self._messages, question],
-            model=UNSET if self._model is None else self._model,
-        )
+        request = Request(messages=[*system, *self._messages, question], model=self._model)
         answer = StreamedAnswer()
         try:
             receive(self._client, request, answer, show=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mlxctl import terminal
-from mlxctl.terminal import json_option, print_json
+from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.errors import ConfigError
@@ -42,11 +42,9 @@ def path() -> None:
 def show(*, as_json: bool) -> None:
     """Print every value and where it is set."""
     rows = configuration.explain()
-    if as_json:
-        values = {row.key: {"value": row.value, "source": row.source} for row in rows}
-        print_json(values)
-        return
-    click.echo(terminal.table([(row.key, row.text, row.source) for row in rows]))
+    values = {row.key: {"value": row.value, "source": row.source} for row in rows}
+    text = terminal.table([(row.key, row.text, row.source) for row in rows])
+    print_result(values, text, as_json=as_json)
 
 
 @config.command()

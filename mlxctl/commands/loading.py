@@ -29,7 +29,7 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
     request = control_api.UseRequest(model=model, wait=wait, stream=True)
     reply = _follow(control_api.USE, request)
     print_result(reply, f"{reply.model} is now the default model", as_json=as_json)
-    if reply.overridden_by and not as_json:
+    if reply.overridden_by:
         remark(f"{reply.overridden_by} overrides it at the next start")
 
 

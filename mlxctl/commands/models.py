@@ -13,7 +13,7 @@ from mlxctl.arguments import alias_names, model_argument, model_names
 from mlxctl.client import connect
 from mlxctl.commands.pull import pulls_table
 from mlxctl.errors import CommandFailed
-from mlxctl.terminal import json_option, print_json, print_result, remark
+from mlxctl.terminal import json_option, print_result, remark
 from mlxd import control_api, paths
 from mlxd.control_api import Alias, CatalogModel, ModelDetails
 from mlxd.units import amount, size
@@ -32,26 +32,23 @@ def list_models(*, as_json: bool) -> None:
     """List the models, with running downloads and models that cannot be loaded."""
     client = connect()
     catalog, pulls = client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
-    if as_json:
-        everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
-        print_json(everything)
-        return
-    if catalog.models:
-        click.echo(_models_table(catalog.models))
-    else:
-        click.echo(
-            "no models; to download one: mlxctl pull OWNER/NAME; to convert a GGUF file: "
-            "mlxctl import FILE.gguf"
-        )
+    everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
+    tables = [_models_table(catalog.models)]
     if pulls:
-        click.echo(f"\ndownloads (see mlxctl pull):\n{pulls_table(pulls)}")
+        tables.append(f"downloads (see mlxctl pull):\n{pulls_table(pulls)}")
     if catalog.broken:
         rows = [(model.id, size(model.size_bytes), model.fault) for model in catalog.broken]
-        click.echo(f"\nbroken:\n{terminal.table(rows)}")
+        tables.append(f"broken:\n{terminal.table(rows)}")
+    print_result(everything, "\n\n".join(tables), as_json=as_json)
 
 
 def _models_table(models: list[CatalogModel]) -> str:
     """Return a table; the models in the Hugging Face cache come last, under their own heading."""
+    if not models:
+        return (
+            "no models; to download one: mlxctl pull OWNER/NAME; to convert a GGUF file: "
+            "mlxctl import FILE.gguf"
+        )
     own = [model for model in models if model.origin != _HUB_CACHE]
     cached = [model for model in models if model.origin == _HUB_CACHE]
     lines = terminal.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
@@ -145,10 +142,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
         if not click.confirm(f"delete {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was deleted")
     removed = client.call(control_api.REMOVE_MODEL, model=found.id)
-    if as_json:
-        print_json(removed)
-        return
-    click.echo(f"deleted {found.id}, {what}")
+    print_result(removed, f"deleted {found.id}, {what}", as_json=as_json)
     if found.default:
         remark("it was the default model; to set another: mlxctl use MODEL")
     for alias in found.aliases:

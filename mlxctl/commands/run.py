@@ -4,7 +4,6 @@ import math
 import sys
 
 import click
-from msgspec import UNSET
 
 from mlxctl.arguments import model_option, system_option
 from mlxctl.client import connect
@@ -56,10 +55,7 @@ def run(
     messages = [ChatMessage("system", system)] if system is not None else []
     messages.append(ChatMessage("user", _question(prompt)))
     request = Request(
-        messages=messages,
-        model=UNSET if model is None else model,
-        max_tokens=UNSET if max_tokens is None else max_tokens,
-        temperature=UNSET if temperature is None else temperature,
+        messages=messages, model=model, max_tokens=max_tokens, temperature=temperature
     )
     answer = StreamedAnswer()
     receive(connect(), request, answer, show=not as_json)

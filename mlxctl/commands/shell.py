@@ -8,7 +8,7 @@ from click.shell_completion import get_completion_class
 
 from mlxctl.client import running_status
 from mlxctl.errors import NotRunning
-from mlxctl.terminal import json_option, print_json
+from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
 from mlxd.config import ServerConfig
 from mlxd.units import address
@@ -40,14 +40,13 @@ def env(shell: str, *, as_json: bool) -> None:
         "OPENAI_BASE_URL": f"{_url(server)}/v1",
         "OPENAI_API_KEY": server.api_key or _NO_KEY,
     }
-    if as_json:
-        print_json(variables)
-        return
-    for name, value in variables.items():
-        if shell == "fish":
-            click.echo(f"set -gx {name} {_fish_quoted(value)}")
-        else:
-            click.echo(f"export {name}={shlex.quote(value)}")
+    lines = [
+        f"set -gx {name} {_fish_quoted(value)}"
+        if shell == "fish"
+        else f"export {name}={shlex.quote(value)}"
+        for name, value in variables.items()
+    ]
+    print_result(variables, "\n".join(lines), as_json=as_json)
 
 
 def _url(server: ServerConfig) -> str:
