@@ -32,12 +32,12 @@ def messages() -> Iterator[str]:
             if not on_terminal():
                 raise
             click.echo("\n(press Ctrl-D or type /exit to end the chat)")
-            continue
-        if message is None:
+        except EOFError:
             if on_terminal():
                 click.echo()
             return
-        yield message
+        else:
+            yield message
 
 
 @contextlib.contextmanager
@@ -74,27 +74,24 @@ def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[Non
             readline.write_history_file(history)
 
 
-def _message() -> str | None:
+def _message() -> str:
     lines: list[str] = []
     quoted = False
     while True:
-        line = _line(_MORE if lines else _PROMPT)
-        if line is None:
-            return "\n".join(lines) if lines else None
+        prompt = _MORE if lines else _PROMPT
+        try:
+            line = input(prompt if on_terminal() else "")
+        except EOFError:
+            if not lines:
+                raise
+            return "\n".join(lines)
         if not lines and not quoted and line.lstrip().startswith(_QUOTES):
             quoted, line = True, line.lstrip().removeprefix(_QUOTES)
         if quoted:
-            lines.append(line.removesuffix(_QUOTES) if line.endswith(_QUOTES) else line)
+            lines.append(line.removesuffix(_QUOTES))
             if line.endswith(_QUOTES):
                 return "\n".join(lines).strip("\n")
         elif line.endswith("\\"):
             lines.append(line.removesuffix("\\"))
         else:
             return "\n".join([*lines, line])
-
-
-def _line(prompt: str) -> str | None:
-    try:
-        return input(prompt if on_terminal() else "")
-    except EOFError:
-        return None

@@ -186,9 +186,7 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning from error
         except PermissionError as error:
-            raise CommandFailed(
-                f"{file}: permission denied; mlxd belongs to another user"
-            ) from error
+            raise CommandFailed(f"{file}: mlxd belongs to another user") from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
         except (ConnectionError, HTTPException) as error:

@@ -95,20 +95,15 @@ class PrivateRotatingFile(RotatingFileHandler):
 class TextFormatter(logging.Formatter):
     """The local time, the level, the logger and the message; a traceback follows on more lines."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s%(subject)s: %(message)s")
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
-        """Return the time as "2026-11-23 15:53:25.123+01:00"."""
-        return _time(record, " ")
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the whole record, cut off where it is very long."""
         details = getattr(record, "details", {})
-        record.subject = "".join(
+        about = "".join(
             f" {name}={_escaped(str(details[name]))}" for name in _SUBJECTS if name in details
         )
-        return _shortened(super().format(record))
+        head = f"{_time(record, ' ')} {record.levelname:<7} {record.name}{about}"
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return _shortened(f"{head}: {record.getMessage()}{trace}")
 
 
 class JsonFormatter(logging.Formatter):
