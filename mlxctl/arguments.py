@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from mlxctl.client import Client, connect_to_running
-from mlxctl.errors import CommandFailed
+from mlxctl.client import Client, is_running
+from mlxctl.errors import CommandFailed, NotRunning
 from mlxd import config as configuration
 from mlxd import control_api, paths
 from mlxd.config import Config
@@ -57,7 +57,9 @@ def _aliases(config: Config) -> set[str]:
 
 
 def _daemon(config: Config) -> Client:
-    return connect_to_running(config, warn=False, patience=_PATIENCE_SECONDS)
+    if not is_running():
+        raise NotRunning
+    return Client(config.socket_file(), warn=False, patience=_PATIENCE_SECONDS)
 
 
 def _on_disk(folder: Path) -> Iterator[str]:

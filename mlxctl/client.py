@@ -14,14 +14,11 @@ from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxctl.service.pidfile import owner
 from mlxctl.terminal import remark
 from mlxd import __version__, config, paths
-from mlxd.config import Config
 from mlxd.control_api import STATUS, Endpoint, ProgressT, ReplyT, Status, StreamEndpoint
 
 _BAD_REQUEST = 400
 _ANSWER_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # a waiting stream sends a sign of life every few seconds
-
-_LAST_EVENT = b"[DONE]"
 
 
 class ErrorDetail(msgspec.Struct):
@@ -66,20 +63,13 @@ def connect() -> "Client":
     return Client(config.load().socket_file())
 
 
-def connect_to_running(
-    settings: Config, *, warn: bool = True, patience: float | None = None
-) -> "Client":
-    """Return the client of a daemon that runs, with the options of `Client`.
-
-    None is started: a connection would start it if launchd or systemd listens.
+def is_running() -> bool:
+    """Whether a daemon runs; a connection would start one if launchd or systemd listens.
 
     Raises:
-        NotRunning: none runs.
-        CommandFailed: whether one runs cannot be read.
+        CommandFailed: its lock file cannot be read.
     """
-    if owner(paths.lock_file()) is None:
-        raise NotRunning
-    return Client(settings.socket_file(), warn=warn, patience=patience)
+    return owner(paths.lock_file()) is not None
 
 
 def running_status() -> Status | None:
@@ -88,8 +78,9 @@ def running_status() -> Status | None:
     Raises:
         CommandFailed: it runs and does not answer.
     """
-    with contextlib.suppress(NotRunning):
-        return connect_to_running(config.load()).call(STATUS)
+    if is_running():
+        with contextlib.suppress(NotRunning):
+            return connect().call(STATUS)
     return None
 
 
@@ -154,7 +145,7 @@ class Client:
             for line in response:
                 name, _, value = map(bytes.strip, line.partition(b":"))
                 if name == b"data":
-                    if value == _LAST_EVENT:
+                    if value == b"[DONE]":
                         return
                     event = self._decode(value, kind)
                     if event.error is not None:

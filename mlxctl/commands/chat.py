@@ -52,7 +52,7 @@ class Conversation:
 
     def greet(self) -> None:
         """Show the model and how to get help."""
-        self._show_model()
+        self._use("")
         click.echo("type /help for commands, press Ctrl-D to end the chat")
 
     def take(self, text: str) -> bool:
@@ -115,16 +115,11 @@ class Conversation:
                 self._messages += [question, ChatMessage("assistant", answer.content)]
 
     def _use(self, name: str) -> None:
+        """Switch to the model `name`, unless that is empty, and show the current one."""
         if name:
             self._model = self._client.call(control_api.SHOW_MODEL, model=name).id
-        self._show_model()
-
-    def _show_model(self) -> None:
-        if self._model is not None:
-            click.echo(f"model: {self._model}")
-            return
-        status = self._client.call(control_api.STATUS)
-        if status.default_model is None:
-            click.echo(f"no model selected: {status.default_fault}")
-        else:
-            click.echo(f"model: {status.default_model}")
+        model, fault = self._model, None
+        if model is None:
+            status = self._client.call(control_api.STATUS)
+            model, fault = status.default_model, status.default_fault
+        click.echo(f"model: {model}" if model else f"no model selected: {fault}")

@@ -66,18 +66,13 @@ def run(
 def _question(prompt: tuple[str, ...]) -> str:
     words = " ".join(word for word in prompt if word != _STDIN)
     asked = _STDIN in prompt
-    piped = _standard_input() if asked or not sys.stdin.isatty() else ""
+    try:
+        piped = sys.stdin.buffer.read().decode() if asked or not sys.stdin.isatty() else ""
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"standard input is not UTF-8 at byte {error.start}") from error
     if asked and not piped.strip():
         raise click.UsageError("standard input is empty.")
     question = "\n\n".join(part for part in (words, piped) if part.strip())
     if not question:
         raise click.UsageError("no prompt: pass it as an argument or pipe it in.")
     return question
-
-
-def _standard_input() -> str:
-    data = sys.stdin.buffer.read()
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise CommandFailed(f"standard input is not UTF-8 at byte {error.start}") from error
