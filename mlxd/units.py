@@ -3,6 +3,7 @@
 import re
 
 _SIZES = ("kB", "MB", "GB", "TB")
+_THOUSANDS = ("thousand", "million", "billion", "trillion")
 _SECONDS = {
     "d": 86400.0,
     "h": 3600.0,
@@ -22,12 +23,19 @@ SECONDS_PATTERN = rf"{_NUMBER}|{_DURATION}"
 
 def size(count: int) -> str:
     """Return `count` bytes as text, such as "98 MB" or "1.2 GB"."""
-    if count < 1000:
-        return f"{count} B"
+    return f"{count} B" if count < 1000 else _scaled(count, _SIZES)
+
+
+def amount(count: int) -> str:
+    """Return a number of things as text: "115 thousand", "135 million" or "3.2 billion"."""
+    return str(count) if count < 1000 else _scaled(count, _THOUSANDS)
+
+
+def _scaled(count: int, units: tuple[str, ...]) -> str:
     value = float(count)
-    for unit in _SIZES:
+    for unit in units:
         value /= 1000
-        if value < 999.5 or unit == _SIZES[-1]:
+        if value < 999.5 or unit == units[-1]:
             break
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 

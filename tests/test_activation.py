@@ -19,8 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from mlxctl.client import Client
-from mlxctl.commands.status import status
-from mlxctl.commands.version import version
+from mlxctl.commands.status import status, version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
 from mlxd.control_api import STATUS
