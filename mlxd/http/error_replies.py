@@ -13,14 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlxd.errors import (
-    MethodNotAllowed,
-    MlxdError,
-    RequestError,
-    RouteNotFound,
-    Unauthorized,
-    Unavailable,
-)
+from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import ClientGone
 
@@ -78,7 +71,7 @@ class ErrorReplies:
 def error_response(error: MlxdError, status: int | None = None) -> Response:
     """Return the reply for `error`, with its own status or the given one."""
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
+    if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
