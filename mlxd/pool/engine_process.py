@@ -11,10 +11,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.messages import Load
-from mlxd.pool.crashes import EngineCrashed, EngineExit
 from mlxd.pool.engine_link import STOP_GRACE, EngineLink
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
@@ -22,6 +22,28 @@ _LAST_WORDS_SECONDS = 0.5
 _OUTPUT_LINES = 40
 
 _log = logging.getLogger("mlxd.engine")
+
+
+@dataclass(frozen=True)
+class EngineExit:
+    """How an engine ended: `at` in Unix seconds, and the last lines of its `output`.
+
+    `explained` is True if the engine or the daemon gave the `cause`, and False if it is only the
+    exit status.
+    """
+
+    at: float
+    cause: str
+    output: list[str]
+    explained: bool
+
+
+class EngineCrashed(EngineDied):
+    """An engine died while it loaded a model."""
+
+    def __init__(self, name: str, end: EngineExit) -> None:
+        super().__init__(f"{name} cannot be loaded: {end.cause}")
+        self.end = end
 
 
 class EngineProcess:

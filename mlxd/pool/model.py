@@ -3,20 +3,21 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.crashes import Crashes, EngineCrashed, EngineExit
-from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
 _ENGINE_BYTES = 100_000_000  # what an engine takes beside weights and cache
+_CRASH_SECONDS = 300.0
 
 _log = logging.getLogger("mlxd.models")
 
@@ -40,16 +41,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-class Observer(Protocol):
-    """Is told of changes."""
-
-    def state_changed(self, model: "Model") -> None:
-        """The model has entered another state."""
-
-    def memory_changed(self, model: "Model") -> None:
-        """The memory that the model takes was measured again."""
-
-
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How long a model stays in memory: `keep_alive` seconds after its last use, -1 for ever.
 
@@ -62,11 +53,44 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_crashes: int = 0
 
 
+class Crashes:
+    """The crashes of one model in the last five minutes, and the `last` one of all.
+
+    `limit` is how many are too many; 0 means that no number is.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.last: EngineExit | None = None
+        self._limit = limit
+        self._times: list[float] = []
+
+    def add(self, crash: EngineExit) -> None:
+        """Count a crash."""
+        self.last = crash
+        now = time.monotonic()
+        self._times = [each for each in self._times if now - each < _CRASH_SECONDS] + [now]
+
+    def forgive(self) -> None:
+        """Start counting again from zero."""
+        self._times.clear()
+
+    @property
+    def count(self) -> int:
+        """How many crashes were counted."""
+        return len(self._times)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the model is not loaded again until its crashes are forgiven."""
+        return 0 < self._limit <= len(self._times)
+
+
 class Model:
     """One model: its state, its leases and its engine.
 
     The task `_run` is the only writer of `state`, except for `_run_done` when the task fails;
-    everything else asks (`hold`, `ready`, `release`, `unload`) and waits.
+    everything else asks (`hold`, `ready`, `release`, `unload`) and waits. `state_changed` and
+    `memory_changed` are called when the state is another one, and when the memory was measured.
     """
 
     def __init__(
@@ -74,7 +98,8 @@ class Model:
         entry: CatalogEntry,
         launch: Launch,
         policy: Policy,
-        observer: Observer,
+        state_changed: Callable[["Model"], None],
+        memory_changed: Callable[["Model"], None],
     ) -> None:
         self.entry = entry
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
@@ -89,7 +114,8 @@ class Model:
         self.idle_since = -math.inf
         self._launch = launch
         self._usual_keep_alive = self._keep_alive = policy.keep_alive
-        self._observer = observer
+        self._state_changed = state_changed
+        self._memory_changed = memory_changed
         self._running: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
         self._killed = False
@@ -264,7 +290,7 @@ class Model:
             "the engine of %s failed with an internal error", self.entry.name, exc_info=error
         )
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
-        self._observer.state_changed(self)
+        self._state_changed(self)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(LoadFailed(self.cause))
             self._loaded.exception()
@@ -272,7 +298,7 @@ class Model:
     def _note_memory(self) -> None:
         if self.engine is not None:
             self.measured = self.engine.link.memory_bytes
-            self._observer.memory_changed(self)
+            self._memory_changed(self)
 
     def _report(self, fraction: float) -> None:
         self.load_progress = fraction
@@ -302,7 +328,7 @@ class Model:
         if state in (State.UNLOADED, State.FAILED):
             self._keep_alive = self._usual_keep_alive
             self._cancel_expiry()
-        self._observer.state_changed(self)
+        self._state_changed(self)
 
     def _expire_later(self) -> None:
         self._cancel_expiry()

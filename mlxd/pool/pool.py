@@ -104,7 +104,8 @@ class Pool:
         model = self._models.get(key)
         kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
-            model = Model(entry, self._launch, self._policy(entry), self)
+            policy, evict = self._policy(entry), self.admission.evict_idle
+            model = Model(entry, self._launch, policy, self._state_changed, evict)
             self._models[key] = model
         return model
 
@@ -179,8 +180,7 @@ class Pool:
             max_crashes=self._config.engine.max_crashes,
         )
 
-    def state_changed(self, model: Model) -> None:
-        """Do what follows from a model's new state."""
+    def _state_changed(self, model: Model) -> None:
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
                 # Metal knows better than the daemon, which does not use Metal, can calculate.
@@ -189,10 +189,6 @@ class Pool:
             self.admission.warn_if_over_limit(model)
             self._launcher.keep_spare()
         self.admission.notify()
-
-    def memory_changed(self, model: Model) -> None:
-        """Do what follows from the memory a model takes."""
-        self.admission.evict_idle(model)
 
 
 def memory_for_models() -> int:

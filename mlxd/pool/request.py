@@ -14,21 +14,16 @@ from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Model, State
 
 
-class Lender(Protocol):
-    """What a request needs of the pool that accepted it; see `Pool`."""
+class _Pool(Protocol):
+    """What a request needs of the `Pool` that accepted it."""
 
     closed: bool
 
-    def model(self, entry: CatalogEntry) -> Model:
-        """Return the model of `entry`."""
-
+    def model(self, entry: CatalogEntry) -> Model: ...
     def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
-    ) -> AbstractAsyncContextManager[EngineProcess]:
-        """Wait for room for a model, and hold it in memory."""
-
-    def forget(self, request: "ActiveRequest") -> None:
-        """Count `request` as ended."""
+    ) -> AbstractAsyncContextManager[EngineProcess]: ...
+    def forget(self, request: "ActiveRequest") -> None: ...
 
 
 class ActiveRequest:
@@ -41,7 +36,7 @@ class ActiveRequest:
 
     def __init__(
         self,
-        pool: Lender,
+        pool: _Pool,
         entry: CatalogEntry,
         requests: Sequence[GenerateRequest],
         *,

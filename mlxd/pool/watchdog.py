@@ -18,28 +18,21 @@ _SLOWEST = 10.0  # tokens a second, on the slowest machine that is of any use
 _MARGIN = 4.0  # the longer the context, the slower
 
 
-class Watched(Protocol):
-    """What can be seen of an engine; see `EngineLink`."""
+class _Engine(Protocol):
+    """What is used of an `EngineLink`."""
 
     name: str
     heard_at: float
 
     @property
-    def loading(self) -> bool:
-        """Whether it is loading its model."""
-
+    def loading(self) -> bool: ...
     @property
-    def requests(self) -> int:
-        """How many sequences are in flight."""
-
-    async def ping(self, seconds: float) -> None:
-        """Wait until its loop has turned; raise TimeoutError or EngineDied."""
-
-    def kill(self, cause: str) -> None:
-        """Kill the process, because of `cause`."""
+    def requests(self) -> int: ...
+    async def ping(self, seconds: float) -> None: ...
+    def kill(self, cause: str) -> None: ...
 
 
-async def check(engine: Watched) -> None:
+async def check(engine: _Engine) -> None:
     """Return if the engine's loop turns, or turned lately and has work.
 
     An engine that has ended passes: the next request gets a new one.
@@ -94,7 +87,7 @@ class Watchdog:
     `prefill` knows how much longer it may be silent.
     """
 
-    def __init__(self, engine: Watched, timeout: float, prefill: Prefill) -> None:
+    def __init__(self, engine: _Engine, timeout: float, prefill: Prefill) -> None:
         self._engine = engine
         self._timeout = timeout
         self._prefill = prefill
