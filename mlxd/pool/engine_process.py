@@ -74,21 +74,13 @@ class EngineProcess:
         Raises:
             LoadFailed: the process cannot be started.
         """
-        try:
-            process, connection, output = await _start(command)
-        except OSError as error:
-            raise LoadFailed(f"cannot start an engine process: {error}") from error
-        kill = functools.partial(_kill, process)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            process, connection, output = await _start(command, undo)
+            kill = functools.partial(_kill, process)
             _, link = await asyncio.get_running_loop().create_unix_connection(
                 lambda: EngineLink(kill), sock=connection
             )
-        except BaseException:
-            kill()
-            await process.wait()
-            connection.close()
-            output.close()
-            raise
+            undo.pop_all()
         return cls(process, link, output)
 
     async def load(
@@ -160,27 +152,31 @@ class EngineProcess:
 
 
 async def _start(
-    command: Sequence[str],
+    command: Sequence[str], undo: contextlib.AsyncExitStack
 ) -> tuple[asyncio.subprocess.Process, socket.socket, socket.socket]:
     """Return a new process, and our ends of its standard input, a socket, and of its output."""
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
-        connection, its_connection = _socket_pair(ours, its)
-        # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
-        output, its_output = _socket_pair(ours, its)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=its_connection.fileno(),
-            stdout=its_output.fileno(),
-            stderr=its_output.fileno(),
-            start_new_session=True,
-            env=_environment(),
-        )
-        ours.pop_all()
+    with contextlib.ExitStack() as its:
+        try:
+            connection, its_connection = _socket_pair(undo, its)
+            # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
+            output, its_output = _socket_pair(undo, its)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=its_connection.fileno(),
+                stdout=its_output.fileno(),
+                stderr=its_output.fileno(),
+                start_new_session=True,
+                env=_environment(),
+            )
+        except OSError as error:
+            raise LoadFailed(f"cannot start an engine process: {error}") from error
+    undo.push_async_callback(process.wait)
+    undo.callback(_kill, process)
     return process, connection, output
 
 
 def _socket_pair(
-    ours: contextlib.ExitStack, its: contextlib.ExitStack
+    ours: contextlib.AsyncExitStack, its: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a connection, each to be closed by its stack."""
     our_end, its_end = socket.socketpair()

@@ -9,8 +9,8 @@ from typing import Protocol
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Model, State
 
 

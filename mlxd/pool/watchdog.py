@@ -90,7 +90,7 @@ class Watchdog:
     def __init__(self, engine: _Engine, timeout: float, prefill: Prefill) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._prefill = prefill
+        self.prefill = prefill
         self._watching: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
@@ -122,4 +122,4 @@ class Watchdog:
     def _allowed(self) -> float:
         if self._engine.loading:
             return max(self._timeout, _LONGEST_LOAD_SILENCE)
-        return self._timeout + self._prefill.step_seconds()
+        return self._timeout + self.prefill.step_seconds()
