@@ -15,7 +15,7 @@ from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.endpoints import Dependencies
+from mlxd.http.generate import Dependencies
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.listeners import Listeners

@@ -1,10 +1,12 @@
-"""The client at the other end: reading its body, and noticing when it disconnects."""
+"""The client at the other end: JSON from it and to it, and noticing when it disconnects."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from mlxd.errors import UnsupportedMediaType
@@ -38,6 +40,11 @@ async def read_json(scope: Scope, receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(pieces)
+
+
+def json_response(reply: object) -> Response:
+    """Return `reply` as JSON."""
+    return Response(msgspec.json.encode(reply), media_type="application/json")
 
 
 async def while_connected(

@@ -3,17 +3,33 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, ReplyBuilder
+from mlxd.config import Config
+from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import read_json, while_connected
-from mlxd.http.endpoints import Dependencies
 from mlxd.http.sse import EventWriter, Pace
+from mlxd.models.catalog import Catalog
+from mlxd.models.selection import Selection
+from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """The parts of the daemon that endpoints use."""
+
+    config: Config
+    catalog: Catalog
+    selection: Selection
+    pool: Pool
+    control: Control
 
 
 class GenerateEndpoint:
