@@ -34,6 +34,7 @@ def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
 
 
 def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Starlette:
+    # The middleware knows only HTTP: `HttpServer` has neither a lifespan nor WebSockets.
     app = Starlette(
         routes=routes,
         middleware=[

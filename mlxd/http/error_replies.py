@@ -43,9 +43,6 @@ class ErrorReplies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         record = record_of(scope)
         try:
             await self._app(scope, receive, send)

@@ -37,9 +37,6 @@ class Security:
             Unauthorized: the API key is missing or wrong.
             BodyTooLarge: the body is over `server.max_body`.
         """
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if any(hosts) or not self._unix:
