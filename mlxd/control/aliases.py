@@ -21,7 +21,6 @@ class AliasControl:
 
         Raises:
             InvalidRequest: `name` is not a valid alias, or is the id of a model.
-            ModelNotFound: there is no such model.
             ConfigError: the configuration is at fault, or settings.toml cannot be written.
         """
         if name in DEFAULT_NAMES or name != name.strip() or not name.isprintable():

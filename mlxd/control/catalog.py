@@ -52,11 +52,7 @@ class CatalogControl:
         )
 
     async def show(self, model: str) -> control_api.ModelDetails:
-        """Return all facts about a model, broken or not.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
+        """Return all facts about a model, broken or not."""
         entry = self._catalog.find(model)
         shown = control_api.ModelDetails(
             id=entry.id,
@@ -91,7 +87,6 @@ class CatalogControl:
         """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
 
         Raises:
-            ModelNotFound: there is no such model.
             NotRemovable: mlxd may not remove it, or the file system refuses.
             ModelInUse: it is in memory, or requests wait for it.
         """
