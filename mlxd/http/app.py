@@ -13,11 +13,10 @@ from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
 from mlxd.http import control
 from mlxd.http.access_log import AccessLog
-from mlxd.http.connection import json_response
+from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.security import Security
-from mlxd.http.sse import Pace
 
 _PACE = Pace()
 

@@ -13,8 +13,7 @@ from mlxd.config import Config
 from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
-from mlxd.http.connection import read_json, while_connected
-from mlxd.http.sse import EventWriter, Pace
+from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool

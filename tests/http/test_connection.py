@@ -5,7 +5,7 @@ import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.http.app import public_app
-from mlxd.http.sse import Pace
+from mlxd.http.connection import Pace
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
