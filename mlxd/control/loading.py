@@ -94,7 +94,7 @@ class LoadingControl:
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Hold requests for the default, unless `old` can answer them while `new` is loaded."""
         if old is None or not old.resident or self._pool.admission.must_unload(old, new):
-            return self._selection.default_held()
+            return self._selection.default_lock
         return contextlib.nullcontext()
 
     def _model(self, entry: CatalogEntry) -> Model:

@@ -5,9 +5,7 @@ names of the catalog.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -23,23 +21,20 @@ _log = logging.getLogger("mlxd.models")
 
 
 class Selection:
-    """Finds in the catalog what requests and the configuration name."""
+    """Finds in the catalog what requests and the configuration name.
+
+    Whoever holds `default_lock` holds requests for the default model in `settled_model`.
+    """
 
     def __init__(self, catalog: Catalog, config: Config) -> None:
         self._catalog = catalog
         self._config = config
-        self._default_lock = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def default_held(self) -> AsyncIterator[None]:
-        """Hold requests for the default model in `settled_model` until the block ends."""
-        async with self._default_lock:
-            yield
+        self.default_lock = asyncio.Lock()
 
     async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
-        """Return the model as `model` does; wait first if it means the default, which is held."""
+        """Return the model as `model` does, the default model when it is not about to change."""
         if name in (None, *DEFAULT_NAMES):
-            async with self._default_lock:
+            async with self.default_lock:
                 return self.model(name, adapter)
         return self.model(name, adapter)
 
@@ -112,10 +107,8 @@ class Selection:
         except ModelNotFound as error:
             raise ModelNotFound(error.message, param="draft_model") from None
         if draft.id == entry.id:
-            raise InvalidRequest(
-                f"{name!r} is the model itself; name a smaller one with the same tokens",
-                param="draft_model",
-            )
+            fault = f"{name!r} is the model itself; name a smaller one with the same tokens"
+            raise InvalidRequest(fault, param="draft_model")
         return draft
 
 

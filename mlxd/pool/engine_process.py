@@ -66,10 +66,7 @@ class EngineProcess:
 
     @classmethod
     async def spawn(cls, command: Sequence[str] = ENGINE_COMMAND) -> "EngineProcess":
-        """Start an engine without a model; meanwhile it imports what it needs.
-
-        Args:
-            command: what to run, with its end of the socket as standard input.
+        """Start an engine, which imports what it needs; standard input is its end of the socket.
 
         Raises:
             LoadFailed: the process cannot be started.
@@ -84,20 +81,12 @@ class EngineProcess:
         return cls(process, link, output)
 
     async def load(
-        self,
-        name: str,
-        load: Load,
-        report: Callable[[float], None],
-        hang_timeout: float = 0.0,
+        self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float = 0.0
     ) -> None:
         """Load a model, once. Whatever is raised, the process has ended by then.
 
-        Args:
-            name: the model's name in the log and in errors.
-            load: what to load.
-            report: called with the fraction of the load that is done.
-            hang_timeout: the seconds of silence after which an engine that has work is killed; 0 is
-                no limit.
+        `name` is for the log and for errors, and `report` is called with the fraction that is done.
+        An engine that has work is killed when it is silent for `hang_timeout` seconds; 0 is never.
 
         Raises:
             LoadFailed: the model cannot be loaded.

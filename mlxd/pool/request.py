@@ -117,8 +117,8 @@ class ActiveRequest:
 
     def _release_model(self) -> None:
         """Release the model when the engine is done, even if the client has not read it all."""
-        held, self._held = self._held, contextlib.AsyncExitStack()
-        self._releasing = asyncio.get_running_loop().create_task(held.aclose())
+        releasing = self._held.pop_all().aclose()
+        self._releasing = asyncio.get_running_loop().create_task(releasing)
 
     async def _release(self) -> None:
         engine_request, self._engine_request, self._prefill = self._engine_request, None, None
@@ -126,8 +126,7 @@ class ActiveRequest:
             engine_request.close()
         if self._releasing is not None:
             await self._releasing
-        held, self._held = self._held, contextlib.AsyncExitStack()
-        await held.aclose()
+        await self._held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:
         self.timing.note(events)
