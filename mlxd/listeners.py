@@ -43,7 +43,7 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
 
     Raises:
         ConfigError: an activated socket can be reached from other machines, without an API key.
-        StartupError: a socket cannot be bound.
+        StartupError: a socket cannot be bound, and why.
     """
     server = config.server
     with contextlib.ExitStack() as stack:
@@ -63,11 +63,7 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` resolves to; port 0 takes a free one.
-
-    Raises:
-        StartupError: the host is unknown, or the port is in use or not allowed.
-    """
+    """Listen on every address that `host` resolves to; port 0 takes a free one."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -88,11 +84,7 @@ def tcp(host: str, port: int) -> list[socket.socket]:
 
 
 def unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one.
-
-    Raises:
-        StartupError: another process listens there, the path is not a socket, or it cannot be used.
-    """
+    """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one."""
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:

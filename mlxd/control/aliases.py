@@ -6,7 +6,10 @@ from mlxd.models.catalog import DEFAULT_NAMES, Catalog
 
 
 class AliasControl:
-    """Lists and changes aliases; a change takes effect at once and survives a restart."""
+    """Lists and changes aliases; a change takes effect at once and survives a restart.
+
+    Changes raise ConfigError if the configuration is at fault, or settings.toml cannot be written.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -21,7 +24,6 @@ class AliasControl:
 
         Raises:
             InvalidRequest: `name` is not a valid alias, or is the id of a model.
-            ConfigError: the configuration is at fault, or settings.toml cannot be written.
         """
         if name in DEFAULT_NAMES or name != name.strip() or not name.isprintable():
             raise InvalidRequest(f"{name!r} is not a valid alias", param="name")
@@ -36,7 +38,6 @@ class AliasControl:
 
         Raises:
             InvalidRequest: it does not exist, or config.toml or the environment sets it.
-            ConfigError: the configuration is at fault, or settings.toml cannot be written.
         """
         aliases = self._catalog.aliases
         if name not in aliases:

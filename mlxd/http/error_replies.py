@@ -79,14 +79,10 @@ async def http_exception(request: Request, raised: Exception) -> Response:
     """Return the reply for an error of Starlette's router; an exception handler of the app."""
     if not isinstance(raised, HTTPException):
         raise raised
-    error: RequestError
-    match raised.status_code:
-        case 404:
-            error = RouteNotFound(f"no such path: {request.url.path}")
-        case 405:
-            error = MethodNotAllowed(f"{request.url.path} does not allow {request.method}")
-        case _:
-            error = RequestError(raised.detail)
+    path = request.url.path
+    error: RequestError = RouteNotFound(f"no such path: {path}")
+    if raised.status_code == MethodNotAllowed.status:
+        error = MethodNotAllowed(f"{path} does not allow {request.method}")
     record_of(request.scope).error = error.code
     response = error_response(error, raised.status_code)
     response.headers.update(raised.headers or {})
@@ -101,9 +97,5 @@ def _encode(error: MlxdError) -> bytes:
 def _log_unexpected(error: Exception, record: Record) -> None:
     # Without the text of the exception, which may quote the prompt.
     frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error(
-        "unexpected %s\n%s",
-        type(error).__name__,
-        frames,
-        extra={"details": {"request": record.request_id}},
-    )
+    details = {"request": record.request_id}
+    _log.error("unexpected %s\n%s", type(error).__name__, frames, extra={"details": details})

@@ -42,12 +42,7 @@ class GenerateEndpoint:
         self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; its answer is aborted if it has not ended when this returns.
-
-        Raises:
-            ClientGone: the client disconnected before the end.
-            MlxdError: there is no answer, or it broke off.
-        """
+        """Serve one request; its answer is aborted if it has not ended when this returns."""
         body = self._decode_body(await read_json(scope, receive))
         exchange = _Exchange(self._dependencies, body, record_of(scope))
         if body.stream:

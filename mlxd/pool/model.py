@@ -205,11 +205,7 @@ class Model:
             self._unload_wanted.set()
 
     def check(self) -> None:
-        """Return if the model may be loaded.
-
-        Raises:
-            LoadFailed: it crashed too often.
-        """
+        """Raise LoadFailed if the model crashed too often."""
         if self.crashes.too_many and self.state is State.FAILED:
             raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
 

@@ -74,12 +74,9 @@ class Pool:
     ) -> ActiveRequest:
         """Accept a request; from now on it ends with its answer or with an error.
 
-        Args:
-            entry: the model.
-            requests: one for each choice.
-            stream: whether the client sees events as they come.
-            keep_alive: how many seconds the model stays in memory afterwards, -1 for ever; None
-                leaves that as it is.
+        `requests` has one for each choice, and `stream` tells whether the client sees events as
+        they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
+        and None as long as before.
 
         Raises:
             Draining: the daemon is stopping.
@@ -113,9 +110,7 @@ class Pool:
     async def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
     ) -> AsyncIterator[EngineProcess]:
-        """Wait for room for a model, load it if needed, and hold it in memory.
-
-        `keep_alive` is as in `submit`.
+        """Wait for room for a model, load it if needed, and hold it in memory; see `submit`.
 
         Raises:
             LoadFailed: it cannot be loaded.

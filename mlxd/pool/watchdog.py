@@ -33,13 +33,10 @@ class _Engine(Protocol):
 
 
 async def check(engine: _Engine) -> None:
-    """Return if the engine's loop turns, or turned lately and has work.
+    """Raise EngineDied if the engine does not answer for 5 seconds.
 
-    An engine that has ended passes: the next request gets a new one.
-
-    Raises:
-        EngineDied: it has not answered for 5 seconds, nor sent anything for 60 if it has work: a
-            step may take long.
+    If it has work it may be silent for 60 seconds, because a step may take long. An engine that has
+    ended passes: the next request gets a new one.
     """
     silence = asyncio.get_running_loop().time() - engine.heard_at
     if engine.requests and silence < _BUSY_SECONDS:
