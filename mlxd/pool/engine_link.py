@@ -251,7 +251,7 @@ class EngineRequest:
         self._running = set(ids)
         self._abort = abort
         self._events: list[ChoiceEvent] = []
-        self._waiter: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
         self._ended = False
         self._error: MlxdError | None = None
 
@@ -266,8 +266,8 @@ class EngineRequest:
                 raise self._error
             if self._ended:
                 return []
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._news.clear()
+            await self._news.wait()
         events, self._events = self._events, []
         return events
 
@@ -287,7 +287,7 @@ class EngineRequest:
                 self._abort_running()
             return
         self._events.append((event.id - self._first, event))
-        self._wake_reader()
+        self._news.set()
         if not self._running:
             self.end()
 
@@ -298,15 +298,11 @@ class EngineRequest:
             if self.on_end is not None:
                 self.on_end()
         self._error = self._error or error
-        self._wake_reader()
+        self._news.set()
 
     def _abort_running(self) -> None:
         for sequence in self._running:
             self._abort(sequence)
-
-    def _wake_reader(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 def _nothing(*_: object) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
-import msgspec
-
+from mlxd.config import Config
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
@@ -39,18 +38,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.DRAINING: frozenset({State.UNLOADED, State.FAILED}),
     State.FAILED: frozenset({State.LOADING, State.UNLOADED}),
 }
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a model stays in memory: `keep_alive` seconds after its last use, -1 for ever.
-
-    A `pinned` model stays for ever and is never unloaded for another one. A model that crashed
-    `max_crashes` times in five minutes is not loaded again until told to; 0 is no limit.
-    """
-
-    keep_alive: float = -1.0
-    pinned: bool = False
-    max_crashes: int = 0
 
 
 class Crashes:
@@ -97,14 +84,15 @@ class Model:
         self,
         entry: CatalogEntry,
         launch: Launch,
-        policy: Policy,
+        config: Config,
         state_changed: Callable[["Model"], None],
         memory_changed: Callable[["Model"], None],
     ) -> None:
         self.entry = entry
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
-        self.crashes = Crashes(policy.max_crashes)
-        self.pinned = policy.pinned
+        self.crashes = Crashes(config.engine.max_crashes)
+        pinned = config.models.pinned
+        self.pinned = entry.id in {config.models.aliases.get(name, name) for name in pinned}
         self.measured = 0
         self.state = State.UNLOADED
         self.cause: str | None = None
@@ -113,7 +101,9 @@ class Model:
         self.leases = 0
         self.idle_since = -math.inf
         self._launch = launch
-        self._usual_keep_alive = self._keep_alive = policy.keep_alive
+        own = config.for_model(entry.id).keep_alive
+        self._usual_keep_alive = config.models.keep_alive if own is None else own
+        self._keep_alive = self._usual_keep_alive
         self._state_changed = state_changed
         self._memory_changed = memory_changed
         self._running: asyncio.Task[None] | None = None
@@ -146,7 +136,7 @@ class Model:
         return max(0.0, self._expires_at - asyncio.get_running_loop().time())
 
     def keep(self, seconds: float) -> None:
-        """Set how long the model stays after its last use, until it is unloaded."""
+        """Keep the model for `seconds` after its last use, -1 for ever, until it is unloaded."""
         self._keep_alive = seconds
         self._expire_later()
 

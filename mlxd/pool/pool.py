@@ -16,7 +16,7 @@ from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
-from mlxd.pool.model import Launch, Model, Policy, State
+from mlxd.pool.model import Launch, Model, State
 from mlxd.pool.request import ActiveRequest
 from mlxd.pool.watchdog import check
 from mlxd.units import size
@@ -101,8 +101,8 @@ class Pool:
         model = self._models.get(key)
         kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
-            policy, evict = self._policy(entry), self.admission.evict_idle
-            model = Model(entry, self._launch, policy, self._state_changed, evict)
+            evict = self.admission.evict_idle
+            model = Model(entry, self._launch, self._config, self._state_changed, evict)
             self._models[key] = model
         return model
 
@@ -165,15 +165,6 @@ class Pool:
         self._requests.discard(request)
         if not self._requests:
             self._no_requests.set()
-
-    def _policy(self, entry: CatalogEntry) -> Policy:
-        models = self._config.models
-        own = self._config.for_model(entry.id).keep_alive
-        return Policy(
-            keep_alive=models.keep_alive if own is None else own,
-            pinned=entry.id in {models.aliases.get(name, name) for name in models.pinned},
-            max_crashes=self._config.engine.max_crashes,
-        )
 
     def _state_changed(self, model: Model) -> None:
         if model.state is State.READY and model.engine is not None:

@@ -145,6 +145,10 @@ class Timing:
     def __init__(self) -> None:
         self._now = asyncio.get_running_loop().time
         self._accepted = self._now()
+        self.restart()
+
+    def restart(self) -> None:
+        """Start again, on another engine; the time until now counts as waiting."""
         self._started: float | None = None
         self._first: float | None = None
         self._ended: float | None = None
@@ -160,10 +164,6 @@ class Timing:
                     break
         if isinstance(events[-1][1], Finished):
             self._ended = self._now()
-
-    def restart(self) -> None:
-        """Start again, on another engine; the time until now counts as waiting."""
-        self._started = self._first = self._ended = None
 
     @property
     def queue(self) -> float | None:
