@@ -28,6 +28,8 @@ from mlxd.errors import StartupError
 from tests.fakes.socket_keeper import SocketKeeper
 from tests.support.daemon_process import DEADLINE, wait_until
 
+pytestmark = pytest.mark.slow
+
 MLXD = [sys.executable, "-m", "mlxd"]
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-socket-activate") is None, reason="needs systemd-socket-activate"

@@ -85,14 +85,13 @@ class Catalog:
             return None
 
     def resolve(self, name: str | None) -> CatalogEntry:
-        """Give the model that `name` means: an id, an alias, a folder's name, or no name.
+        """Return the model that `name` means: an ID, an alias or a folder's name.
 
-        No name means the default: the configured one, or the only one there is, those in the hub's
-        cache counting only where there is no other.
+        None means the default: the configured one, or else the only installed one; models in the
+        hub's cache count only if there is no other.
 
         Raises:
-            ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
-                or there are several, or none at all.
+            ModelNotFound: the model does not exist, is broken, or `name` is ambiguous.
         """
         if name is None or name in DEFAULT_NAMES:
             return self._default(self._config.default)
