@@ -41,9 +41,8 @@ class Listeners:
 def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
     """Yield the activated sockets, and newly bound ones in place of those that are missing.
 
-    Raises:
-        ConfigError: an activated socket can be reached from other machines, without an API key.
-        StartupError: a socket cannot be bound, and why.
+    Raises StartupError if a socket cannot be bound, and ConfigError if an activated socket can be
+    reached from other machines, without an API key.
     """
     server = config.server
     with contextlib.ExitStack() as stack:

@@ -339,8 +339,7 @@ class FrameSplitter:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the stream and yield each payload that is complete.
 
-        Raises:
-            ValueError: a frame is longer than MAX_FRAME_BYTES.
+        Raises ValueError for a frame longer than MAX_FRAME_BYTES.
         """
         buffer = self._buffer
         buffer += data

@@ -86,9 +86,7 @@ class CatalogControl:
     async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
         """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
 
-        Raises:
-            NotRemovable: mlxd may not remove it, or the file system refuses.
-            ModelInUse: it is in memory, or requests wait for it.
+        Raises NotRemovable, or ModelInUse if it is in memory or requests wait for it.
         """
         entry = self._catalog.find_own(model)
         removal.check_removable(entry)

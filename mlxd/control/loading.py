@@ -82,7 +82,7 @@ class LoadingControl:
                     config.write_settings({"models.default": model.entry.id})
                     self._catalog.set_default(model.entry.id)
             if wait and old is not None and old is not model:
-                await old.idle()
+                await old.idle.wait()
             return control_api.UseReply(
                 model=model.entry.id, state=model.state, overridden_by=self._default_set_by
             )

@@ -30,9 +30,7 @@ class ClientGone(Exception):
 async def read_json(scope: Scope, receive: Receive) -> bytes:
     """Return the whole body of a request whose content type is JSON or not given.
 
-    Raises:
-        UnsupportedMediaType: the content type is another one.
-        ClientGone: the client disconnected before the end of the body.
+    Raises UnsupportedMediaType, or ClientGone before the end of the body.
     """
     content_type = Headers(scope=scope).get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -61,10 +59,7 @@ async def while_connected(
     """Return the result of `work`, which is cancelled if the client disconnects.
 
     The request's body must have been read. While the work goes on, `beat` is called at first, and
-    then each time after as many seconds as it returned.
-
-    Raises:
-        ClientGone: the client disconnected first.
+    then each time after as many seconds as it returned. Raises ClientGone.
     """
     loop = asyncio.get_running_loop()
     task, gone = loop.create_task(work), loop.create_task(_disconnect(receive))

@@ -41,12 +41,9 @@ class Selection:
     def model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
         """Return the model `name` with its adapter.
 
-        An `adapter` of None or `default_model` means the configured one, "" means none.
-
-        Raises:
-            ModelNotFound: there is no such model.
-            InvalidRequest: there is no adapter of that name.
-            LoadFailed: the configured adapter does not exist; without it the answers would differ.
+        An `adapter` of None or `default_model` means the configured one, "" means none. Raises
+        ModelNotFound; InvalidRequest if there is no such adapter; LoadFailed if the configured
+        adapter does not exist, without which the answers would differ.
         """
         entry = self._catalog.resolve(name)
         if adapter in (None, _CONFIGURED):
@@ -59,11 +56,8 @@ class Selection:
         """Return the draft model `name`, which drafts `tokens` tokens at a time for `entry`.
 
         A `name` of None or `default_model`, and `tokens` of None, mean the configured ones. Draft
-        models do not change answers, so a configured one that does not exist is only logged.
-
-        Raises:
-            ModelNotFound: there is no model `name`.
-            InvalidRequest: it is the model itself.
+        models do not change answers, so a configured one that does not exist is only logged. Raises
+        ModelNotFound, and InvalidRequest if it is the model itself.
         """
         settings = self._config.for_model(entry.id)
         tokens = settings.num_draft_tokens if tokens is None else tokens
@@ -81,11 +75,7 @@ class Selection:
             return None
 
     def blame(self, error: InvalidRequest, entry: CatalogEntry, draft_name: str | None) -> None:
-        """Do nothing if `error` is the fault of the request, which names `draft_name`.
-
-        Raises:
-            LoadFailed: it is the fault of the configured draft model.
-        """
+        """Raise LoadFailed if the configured draft model, not that of the request, is at fault."""
         if error.param == "draft_model" and draft_name in (None, *DEFAULT_NAMES):
             raise LoadFailed(f"{_key(entry, 'draft_model')}: {error.message}") from None
 

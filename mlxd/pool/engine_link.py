@@ -81,11 +81,7 @@ class EngineLink(asyncio.Protocol):
         await asyncio.shield(self._loaded)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> "EngineRequest":
-        """Start a request, one sequence for each of its choices.
-
-        Raises:
-            EngineDied: the engine has ended, or is about to.
-        """
+        """Start a request, one sequence for each of its choices, or raise EngineDied."""
         self._check_alive()
         ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
         self._last_id += len(requests)
@@ -101,9 +97,7 @@ class EngineLink(asyncio.Protocol):
     async def ping(self, seconds: float) -> None:
         """Wait until the engine's loop has turned, which also refreshes what it reports.
 
-        Raises:
-            EngineDied: the engine has ended, or is about to.
-            TimeoutError: it does not answer in `seconds`.
+        Raises EngineDied, and TimeoutError if it does not answer in `seconds`.
         """
         self._check_alive()
         pong = asyncio.get_running_loop().create_future()
@@ -256,10 +250,9 @@ class EngineRequest:
         self._error: MlxdError | None = None
 
     async def next_events(self) -> list[ChoiceEvent]:
-        """Wait for events and return all that have come; an empty list means the end.
+        """Return all events that have come, at least one unless the request has ended.
 
-        Raises:
-            MlxdError: a sequence failed, or the engine died.
+        Raises an MlxdError if a sequence failed, or the engine died.
         """
         while not self._events:
             if self._error is not None:

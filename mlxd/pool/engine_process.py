@@ -68,8 +68,7 @@ class EngineProcess:
     async def spawn(cls, command: Sequence[str] = ENGINE_COMMAND) -> "EngineProcess":
         """Start an engine, which imports what it needs; standard input is its end of the socket.
 
-        Raises:
-            LoadFailed: the process cannot be started.
+        Raises LoadFailed if the process cannot be started.
         """
         async with contextlib.AsyncExitStack() as undo:
             process, connection, output = await _start(command, undo)
@@ -88,9 +87,7 @@ class EngineProcess:
         `name` is for the log and for errors, and `report` is called with the fraction that is done.
         An engine that has work is killed when it is silent for `hang_timeout` seconds; 0 is never.
 
-        Raises:
-            LoadFailed: the model cannot be loaded.
-            EngineCrashed: the process died.
+        Raises LoadFailed, or EngineCrashed if the process died.
         """
         try:
             await self.link.load(name, load, report, hang_timeout)

@@ -78,6 +78,7 @@ class Model:
     The task `_run` is the only writer of `state`, except for `_run_done` when the task fails;
     everything else asks (`hold`, `ready`, `release`, `unload`) and waits. `state_changed` and
     `memory_changed` are called when the state is another one, and when the memory was measured.
+    `idle` is set while there are no leases.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class Model:
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
         self.leases = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
         self.idle_since = -math.inf
         self._launch = launch
         own = config.for_model(entry.id).keep_alive
@@ -110,8 +113,6 @@ class Model:
         self._loaded: asyncio.Future[EngineProcess] | None = None
         self._killed = False
         self._unload_wanted = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._expiry: asyncio.TimerHandle | None = None
         self._expires_at = 0.0
 
@@ -143,14 +144,14 @@ class Model:
     def hold(self) -> None:
         """Begin a lease; until `release` the model is not unloaded."""
         self.leases += 1
-        self._idle.clear()
+        self.idle.clear()
         self._cancel_expiry()
 
     def release(self) -> None:
         """End a lease."""
         self.leases -= 1
         if self.leases == 0:
-            self._idle.set()
+            self.idle.set()
             self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
             if self.engine is not None:
@@ -159,10 +160,8 @@ class Model:
     async def ready(self) -> EngineProcess:
         """Return the engine, and load the model first if needed; for holders of a lease.
 
-        Raises:
-            LoadFailed: the model cannot be loaded; the next call tries again, unless the engine
-                crashed too often.
-            EngineDied: the engine crashed during the load.
+        Raises LoadFailed, or EngineDied if the engine crashes during the load; the next call tries
+        again, unless the engine crashed too often.
         """
         while self._running is not None and self._is_ending():
             await asyncio.wait([self._running])
@@ -179,14 +178,10 @@ class Model:
 
     async def unload(self) -> None:
         """Wait for the leases to end, then stop the engine or the load, and wait for its end."""
-        await self._idle.wait()
+        await self.idle.wait()
         if self._running is not None:
             self._unload_wanted.set()
             await asyncio.wait([self._running])
-
-    async def idle(self) -> None:
-        """Return when the model has no leases."""
-        await self._idle.wait()
 
     def expire(self) -> None:
         """Unload the model now, unless it has leases."""

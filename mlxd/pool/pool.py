@@ -78,9 +78,7 @@ class Pool:
         they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
         and None as long as before.
 
-        Raises:
-            Draining: the daemon is stopping.
-            QueueFull: `server.max_queue` requests have been accepted and not ended.
+        Raises Draining, and QueueFull if `server.max_queue` requests have not ended.
         """
         if self._refusing:
             raise Draining("the daemon is stopping")
@@ -112,11 +110,7 @@ class Pool:
     ) -> AsyncIterator[EngineProcess]:
         """Wait for room for a model, load it if needed, and hold it in memory; see `submit`.
 
-        Raises:
-            LoadFailed: it cannot be loaded.
-            InsufficientMemory: it does not fit.
-            EngineDied: its engine crashed during the load.
-            Draining: the daemon is stopping.
+        Raises Draining, InsufficientMemory, LoadFailed, or EngineDied if it crashes meanwhile.
         """
         model = self.model(entry)
         model.check()
@@ -130,12 +124,7 @@ class Pool:
             self.admission.release(model)
 
     async def healthy(self) -> None:
-        """Return if requests are accepted and every engine answers.
-
-        Raises:
-            Draining: the daemon is stopping.
-            EngineDied: an engine does not answer.
-        """
+        """Raise Draining if the daemon is stopping, EngineDied if an engine does not answer."""
         if self.draining:
             raise Draining("the daemon is stopping")
         for model in self.models:

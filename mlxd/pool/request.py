@@ -60,11 +60,7 @@ class ActiveRequest:
         return self
 
     async def __anext__(self) -> list[ChoiceEvent]:
-        """Return the events that have come.
-
-        Raises:
-            MlxdError: the request cannot be answered, or not to its end.
-        """
+        """Return the events that have come, or raise the MlxdError that ended the request."""
         while not self._closed:
             try:
                 events = await self._next_events()
