@@ -4,16 +4,7 @@ import re
 
 _SIZES = ("kB", "MB", "GB", "TB")
 _THOUSANDS = ("thousand", "million", "billion", "trillion")
-_SECONDS = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ns": 1e-9,
-}
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
 _PART = rf"({_NUMBER})(d|h|ms|m|s|us|µs|ns)"
 _DURATION = rf"(?:{_PART})+"
