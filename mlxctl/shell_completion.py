@@ -13,9 +13,8 @@ import click
 
 from mlxctl.client import Client
 from mlxctl.errors import CommandFailed
-from mlxctl.service.pidfile import owner
 from mlxd import config as configuration
-from mlxd import control_api, paths
+from mlxd import control_api, lock, paths
 from mlxd.config import Config
 from mlxd.errors import MlxdError
 
@@ -61,7 +60,7 @@ def _aliases(config: Config) -> set[str]:
 
 
 def _client(config: Config) -> Client | None:
-    if owner(paths.lock_file()) is None:
+    if lock.holder(paths.lock_file()) is None:
         return None
     return Client(config.socket_file(), warn=False, patience=_PATIENCE_SECONDS)
 

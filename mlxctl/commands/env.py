@@ -8,10 +8,9 @@ import click
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_json
 from mlxd import config as configuration
-from mlxd import control_api, paths
+from mlxd import control_api, lock, paths
 from mlxd.config import ServerConfig
 from mlxd.units import address
 
@@ -56,7 +55,7 @@ def _url(server: ServerConfig) -> str:
     """Return the URL at which the daemon listens, or would listen as configured."""
     host, port = server.host, server.port
     # A connection would start the daemon if launchd or systemd listens.
-    if owner(paths.lock_file()) is not None:
+    if lock.holder(paths.lock_file()) is not None:
         with contextlib.suppress(NotRunning):  # it is just starting
             listening = urlsplit(connect().call(control_api.STATUS).url or "")
             host, port = listening.hostname or host, listening.port or port

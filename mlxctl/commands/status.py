@@ -9,8 +9,8 @@ from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere, owner
-from mlxd import config, control_api, paths
+from mlxctl.service.probe import may_be_elsewhere
+from mlxd import config, control_api, lock, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
@@ -33,13 +33,13 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
-    pid = owner(paths.lock_file())
+    pid = lock.holder(paths.lock_file())
     if pid is None and not may_be_elsewhere(settings, kept=service.keeps_sockets):
         return _places(client)
     try:
         return client.call(control_api.STATUS)
     except NotRunning:
-        if owner(paths.lock_file()) is None:
+        if lock.holder(paths.lock_file()) is None:
             return _places(client)
         raise NoAnswer(
             f"mlxd (pid {pid}) runs, but does not answer on {client.socket_file}"

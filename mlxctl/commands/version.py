@@ -7,9 +7,8 @@ import msgspec
 
 from mlxctl.client import connect
 from mlxctl.errors import NotRunning
-from mlxctl.service.pidfile import owner
 from mlxctl.terminal import json_option, print_result
-from mlxd import __version__, control_api, paths
+from mlxd import __version__, control_api, lock, paths
 from mlxd.control_api import Status
 
 
@@ -35,7 +34,7 @@ def version(*, as_json: bool) -> None:
 
 def _status() -> Status | None:
     # A connection would start the daemon if launchd or systemd listens.
-    if owner(paths.lock_file()) is None:
+    if lock.holder(paths.lock_file()) is None:
         return None
     with contextlib.suppress(NotRunning):  # it is just starting
         return connect().call(control_api.STATUS)

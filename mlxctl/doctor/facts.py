@@ -15,8 +15,7 @@ from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.programs import run
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere
-from mlxctl.service.probe import Probe
+from mlxctl.service.probe import Probe, may_be_elsewhere
 from mlxd import config as configuration
 from mlxd import control_api, paths, sysctl
 from mlxd.config import Config

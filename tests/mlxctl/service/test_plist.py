@@ -11,7 +11,6 @@ import pytest
 from mlxctl.errors import CommandFailed
 from mlxctl.service import plist
 from mlxctl.service.description import Mode, describe
-from mlxd.config import Config, ServerConfig
 from scripts.service_templates import templates
 from tests.support.launchd_plist import complaints
 from tests.support.service_world import service
@@ -63,9 +62,9 @@ def test_a_daemon_that_takes_any_port_binds_it_itself() -> None:
     assert list(plist.make(service(host=""), "dev.mlxd")["Sockets"]) == ["local"]
 
 
-def test_the_exit_timeout_is_above_the_drain_timeout() -> None:
-    config = Config(server=ServerConfig(drain_timeout=120.5))
-    made = plist.make(describe(config, Mode.AT_LOGIN, {}), "dev.mlxd")
+def test_the_exit_timeout_is_above_the_drain_timeout(home: Path) -> None:
+    environ = {"MLXD_SERVER__DRAIN_TIMEOUT": "120.5s"}
+    made = plist.make(describe(Mode.AT_LOGIN, environ), "dev.mlxd")
     assert made["ExitTimeOut"] > 120.5
 
 
