@@ -4,6 +4,7 @@ facts       what the checks look at, gathered once
 machine     platform and chip, Python, MLX, memory, open files
 files       configuration, permissions, disk space
 service     what starts the daemon, whether it runs, how the last one ended
+conflicts   other jobs of launchd in its way
 ports       the TCP port, and proxies
 models      broken models, unfinished downloads
 finding     what a check says
@@ -17,7 +18,7 @@ daemon.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from mlxctl.doctor import files, machine, models, ports, service
+from mlxctl.doctor import conflicts, files, machine, models, ports, service
 from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import FAILURES, Finding, error, explained
@@ -31,7 +32,7 @@ CHECKS: tuple[Check, ...] = (
     files.configuration,
     ports.proxy,
     service.manager,
-    service.homebrew,
+    conflicts.conflicts,
     service.daemon,
     service.version,
     ports.port,
