@@ -67,7 +67,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield "\n## configuration"
     yield from _configuration()
     yield "\n## environment"
-    yield from _environment(facts.environ)
+    yield from _environment(os.environ)
     yield "\n## service"
     yield _json(facts.service) if facts.service else f"unknown: {facts.service_fault}"
     if facts.service and facts.service.file:
