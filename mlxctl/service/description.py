@@ -20,7 +20,7 @@ UMASK = 0o077
 
 _STOP_SECONDS = 15  # beyond the drain timeout
 _PLACES = (
-    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
+    *("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
 _SECRETS = ("MLXD_SERVER__API_KEY",)
@@ -108,13 +108,10 @@ def absolute(environment: Mapping[str, str], settings: Config) -> dict[str, str]
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the places and settings of this shell's environment that hold for the service too.
 
-    An API key does not: other users can read a service's description. HOME does where it is not
-    the account's.
+    An API key does not: other users can read a service's description.
     """
     home = paths.home()
     found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}
-    if (account := environ.get("HOME", "")) and account != _home_of_account():
-        found["HOME"] = account
     found |= {
         name: value
         for name, value in environ.items()
@@ -133,10 +130,3 @@ def _account(user: str | None) -> pwd.struct_passwd:
         return pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
     except KeyError:
         raise CommandFailed(f"there is no user {user or os.getuid()} on this machine") from None
-
-
-def _home_of_account() -> str | None:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return None

@@ -17,7 +17,6 @@ from mlxctl.service.launchctl import Job
 from mlxctl.service.manager import Fault, Installer, Report, ServiceStatus
 from mlxctl.service.plist import AQUA, BACKGROUND, Plist
 from mlxctl.service.probe import wait
-from mlxd import paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.errors import ConfigError
@@ -90,8 +89,7 @@ class LaunchdManager(Installer):
             return False
         self._unload(report)
         self._replace_other(report)
-        folders = (paths.log_dir(), self._daemon.socket_file.parent)
-        plist.write(self.file, plist.render(wanted), folders, wanted.get("UserName"))
+        self._write(self.file, plist.render(wanted), wanted.get("UserName"))
         if disabled:
             launchctl.demand("enable", self._target(domain))
         self._load(domain)
@@ -154,8 +152,6 @@ class LaunchdManager(Installer):
             yield Fault(f"{self.file}: {error.message}", self.to_install)
 
     def _starts(self, found: Plist | None) -> str:
-        if self._system:
-            return Mode.SYSTEM.value
         return "unknown" if found is None else plist.mode_of(found).value
 
     def _last_exit(self, job: Job | None) -> str | None:

@@ -1,6 +1,7 @@
 """What every service manager can do, and what it tells about the service."""
 
 import os
+import shutil
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -12,8 +13,10 @@ import msgspec
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning
 from mlxctl.service.description import Mode
 from mlxctl.service.probe import START_SECONDS, Probe, until
+from mlxd import paths
 from mlxd.config import Config
 from mlxd.control_api import Status
+from mlxd.files import write_atomically
 
 Report = Callable[[str], None]
 
@@ -184,11 +187,37 @@ class Installer(ServiceManager):
     def disable(self) -> None:
         """Do not start the daemon automatically; a running daemon keeps running."""
 
+    def _write(self, file: Path, content: bytes, user: str | None = None) -> None:
+        """Write a file for the service manager, and make the folders that the daemon needs.
+
+        Of a service of the whole machine, the folders are its `user`'s.
+
+        Raises:
+            CommandFailed: they cannot be written.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (paths.log_dir(), self._daemon.socket_file.parent):
+                _make_folder(folder, user)
+            write_atomically(file, content, 0o644)  # launchd refuses one that others may write
+            if user is not None:
+                os.chown(file, 0, 0)  # and one that does not belong to root and wheel
+        except OSError as error:
+            where = error.filename or file
+            raise CommandFailed(f"{where} cannot be written: {error.strerror}") from error
+
     def _replace_other(self, report: Report) -> None:
         """End a daemon that was started by hand."""
         if (pid := self.pid()) is not None:
             report(f"stopping mlxd (pid {pid}): from now on {self.name} starts it")
             self._terminate(pid, report)
+
+
+def _make_folder(folder: Path, user: str | None) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700)
+        if user is not None:
+            shutil.chown(missing, user)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

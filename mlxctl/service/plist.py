@@ -1,14 +1,9 @@
-"""The property list that launchd is given: what it says, and the file that holds it."""
+"""The property list that launchd is given."""
 
-import os
-import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlxctl.errors import CommandFailed
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, describe
-from mlxd.files import write_atomically
 
 LABEL = "dev.mlxd"
 AQUA = "Aqua"
@@ -27,8 +22,6 @@ def wanted(
     Raises:
         ConfigError, CommandFailed: as `describe`.
     """
-    if mode is Mode.SYSTEM:  # launchd gives HOME to the jobs of users only
-        environment = {"HOME": os.path.expanduser("~"), **environment}
     return make(describe(mode, environment, user), label, session)
 
 
@@ -90,25 +83,6 @@ def read(file: Path) -> Plist | None:
     return found if isinstance(found, dict) else None
 
 
-def write(file: Path, content: bytes, needed: Iterable[Path], user: str | None) -> None:
-    """Write a plist in one step, and make the `needed` folders, which launchd does not make.
-
-    Of a service of the whole machine, the folders are its `user`'s.
-
-    Raises:
-        CommandFailed: it cannot be written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for folder in needed:
-            _make_folder(folder, user)
-        write_atomically(file, content, 0o644)  # launchd refuses one that others may write
-        if user is not None:
-            os.chown(file, 0, 0)  # and one that does not belong to root and wheel
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
-
-
 def mode_of(plist: Plist) -> Mode:
     """Return when launchd starts what `plist` describes."""
     if "UserName" in plist:
@@ -129,10 +103,3 @@ def _sockets(service: Description) -> Plist:
             "SockType": "stream",
         }
     return sockets
-
-
-def _make_folder(folder: Path, user: str | None) -> None:
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(mode=0o700)
-        if user is not None:
-            shutil.chown(missing, user)

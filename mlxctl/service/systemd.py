@@ -10,11 +10,9 @@ from mlxctl.errors import CommandFailed
 from mlxctl.programs import ProgramResult, run
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, carried, describe
 from mlxctl.service.manager import Fault, Installer, Report, ServiceStatus
-from mlxd import paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.errors import ConfigError
-from mlxd.files import write_atomically
 from mlxd.units import address
 
 _LOOK_SECONDS = 10.0
@@ -60,23 +58,11 @@ WantedBy=sockets.target
 def units(service: Description, name: str = "mlxd") -> dict[str, str]:
     """Return the units of `service` by their file's name."""
     # A socket unit has one name for all that it listens on, so there are two.
-    sockets = {
-        f"{name}.socket": _SOCKET.format(
-            kind="Unix",
-            listen=service.socket,
-            descriptor="local",
-            modes="SocketMode=0600\nDirectoryMode=0700\n",
-            name=name,
-        )
-    }
+    private = "SocketMode=0600\nDirectoryMode=0700\n"
+    sockets = {f"{name}.socket": _socket_unit("Unix", service.socket, "local", private, name)}
     if service.host:
-        sockets[f"{name}-http.socket"] = _SOCKET.format(
-            kind="TCP",
-            listen=address(service.host, service.port),
-            descriptor="http",
-            modes="",
-            name=name,
-        )
+        http = address(service.host, service.port)
+        sockets[f"{name}-http.socket"] = _socket_unit("TCP", http, "http", "", name)
     variables = [f"{key}={value}" for key, value in sorted(service.environment.items())]
     settings = [f"{_VARIABLE}{_quoted(variable)}\n" for variable in variables]
     if service.mode is Mode.SYSTEM:
@@ -94,6 +80,10 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
         target = "multi-user.target" if service.mode is Mode.SYSTEM else "default.target"
         made += f"\n[Install]\nWantedBy={target}\n"
     return {f"{name}.service": made, **sockets}
+
+
+def _socket_unit(kind: str, listen: str, descriptor: str, modes: str, name: str) -> str:
+    return _SOCKET.format(kind=kind, listen=listen, descriptor=descriptor, modes=modes, name=name)
 
 
 def _quoted(text: str) -> str:
@@ -173,14 +163,8 @@ class SystemdManager(Installer):
             return False
         if not self._listens():
             self._replace_other(report)
-        try:
-            for folder in (paths.log_dir(), self._daemon.socket_file.parent):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            for name, text in made.items():  # replacing a link to /dev/null: a masked unit
-                write_atomically(self._folder / name, text.encode(), 0o644)
-        except OSError as error:
-            raise CommandFailed(f"{error.filename}: {error.strerror}") from error
+        for name, text in made.items():  # replacing a link to /dev/null: a masked unit
+            self._write(self._folder / name, text.encode())
         self._run("daemon-reload")
         self._run("stop", self._unit)
         self._forget_failures()

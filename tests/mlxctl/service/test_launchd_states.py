@@ -103,6 +103,18 @@ def test_a_change_of_the_configuration_makes_the_plist_out_of_date(waiting: Mac)
     assert plistlib.loads(waiting.plist.read_bytes())["ExitTimeOut"] == 22
 
 
+def test_the_plist_may_be_read_by_all_and_the_daemons_folders_by_none_else(waiting: Mac) -> None:
+    assert waiting.plist.stat().st_mode & 0o777 == 0o644
+    assert [file.name for file in waiting.agents.iterdir()] == [waiting.plist.name]
+    for folder in ("run", "logs"):
+        assert (waiting.home / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_plist_that_cannot_be_written_is_one_line(machine: Mac) -> None:
+    (machine.account / "Library").write_text("a file where the folder belongs")
+    assert "Library/LaunchAgents cannot be written: " in refusal(install)
+
+
 def test_another_installation_makes_the_plist_out_of_date(
     machine: Mac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
