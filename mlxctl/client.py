@@ -11,9 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxctl.service.pidfile import owner
 from mlxctl.terminal import remark
-from mlxd import __version__, config, paths
+from mlxd import __version__, config, lock, paths
 from mlxd.control_api import STATUS, Endpoint, ProgressT, ReplyT, Status, StreamEndpoint
 
 _BAD_REQUEST = 400
@@ -69,7 +68,7 @@ def is_running() -> bool:
     Raises:
         CommandFailed: its lock file cannot be read.
     """
-    return owner(paths.lock_file()) is not None
+    return lock.holder(paths.lock_file()) is not None
 
 
 def running_status() -> Status | None:
