@@ -1,7 +1,6 @@
 """One daemon a home: a lock file, held for the daemon's life, that contains its process id.
 
-The process id, in decimal and with a newline, counts only while the file is locked (flock);
-`mlxctl.service.pidfile` reads it at any time.
+The process id, in decimal and with a newline, counts only while the file is locked (flock).
 """
 
 import fcntl
@@ -9,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from mlxd.errors import StartupError
+from mlxd.errors import MlxdError, StartupError
 
 
 class Lock:
@@ -42,9 +41,46 @@ def hold(file: Path) -> Lock:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
+        pid = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
         os.close(descriptor)
         raise StartupError(
-            f"another mlxd (pid {owner or 'unknown'}) runs on this home: {file} is locked"
+            f"another mlxd (pid {pid or 'unknown'}) runs on this home: {file} is locked"
         ) from None
     return Lock(descriptor)
+
+
+def holder(file: Path) -> int | None:
+    """Return the process id of the daemon that holds the lock, None if none does.
+
+    Raises:
+        MlxdError: the file cannot be read.
+    """
+    try:
+        with file.open("rb") as opened:
+            line, newline, _ = opened.read(64).partition(b"\n")
+            pid = int(line) if newline and line.isdigit() else 0
+            # The process first: to try the lock, if only for a moment, could turn away a daemon
+            # that starts.
+            return pid if pid and _exists(pid) and _is_locked(opened.fileno()) else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise MlxdError(f"{file}: {error.strerror}") from error
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -13,6 +13,7 @@ LEAVES = {
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",
+    "mlxd.lock",
     "mlxd.messages",
     "mlxd.rate",
     "mlxd.run_record",

@@ -8,9 +8,8 @@ import click
 
 from mlxctl.commands.service import report, tell_start
 from mlxctl.errors import CommandFailed
-from mlxctl.service import choose, description, homebrew
+from mlxctl.service import choose, description
 from mlxctl.service.description import Mode
-from mlxctl.service.launchd import LaunchdManager
 from mlxctl.service.manager import Installer
 from mlxd import config, paths
 from mlxd.config import Config
@@ -43,15 +42,13 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
         click.echo(manager.preview(when), nl=False)
         return
     other = choose.installed(settings)
-    if other is not None and other.is_homebrews:
-        raise _refusal(other, "run first: brew services stop mlxd")
-    if other is not None and isinstance(manager, LaunchdManager) and _differ(manager, other):
+    if other is not None and other.file != manager.file:
         other.uninstall(report)
     before = manager.pid()
     changed = manager.install(when, report)
     status = manager.describe()
     verb = "is installed" if changed else "is installed already, and up to date"
-    click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({status.file})")
+    click.echo(f"mlxd {verb}: {status.manager} starts it {status.starts} ({manager.file})")
     if when is not Mode.ON_DEMAND:
         tell_start(manager, before)
 
@@ -60,11 +57,10 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
 @click.option("--purge", is_flag=True, help="Also remove logs, socket and chat history.")
 def uninstall(*, purge: bool) -> None:
     """Stop the daemon and remove its service."""
-    manager = _installed("to remove it, run: brew services stop mlxd")
+    manager = choose.installed(config.load())
     if manager is not None:
-        where = manager.describe().file
         manager.uninstall(report)
-        click.echo(f"mlxd is uninstalled ({where})")
+        click.echo(f"mlxd is uninstalled ({manager.file})")
     else:
         click.echo("mlxd is not installed as a service")
     if purge:
@@ -74,14 +70,14 @@ def uninstall(*, purge: bool) -> None:
 @click.command()
 def enable() -> None:
     """Start mlxd automatically again."""
-    _demand("to enable it, run: brew services start mlxd").enable()
+    _installed().enable()
     click.echo("mlxd is enabled")
 
 
 @click.command()
 def disable() -> None:
     """Do not start mlxd automatically. A running daemon keeps running."""
-    _demand("to disable it, run: brew services stop mlxd").disable()
+    _installed().disable()
     click.echo("mlxd is disabled and does not start automatically. To enable it: mlxctl enable")
 
 
@@ -101,29 +97,8 @@ def _check_carried(settings: Config) -> None:
     config.check(carried)
 
 
-def _differ(one: LaunchdManager, other: Installer) -> bool:
-    return one.describe().file != other.describe().file
-
-
-def _installed(instead: str) -> Installer | None:
-    """Return the manager that the service is installed with.
-
-    Raises:
-        CommandFailed: it is Homebrew's, so that mlxctl leaves it alone; do `instead`.
-    """
-    manager = choose.installed(config.load())
-    if manager is not None and manager.is_homebrews:
-        raise _refusal(manager, instead)
-    return manager
-
-
-def _refusal(manager: Installer, instead: str) -> CommandFailed:
-    label = manager.describe().label or ""
-    return homebrew.refusal(label.rpartition("/")[2], instead)
-
-
-def _demand(instead: str) -> Installer:
-    if (manager := _installed(instead)) is None:
+def _installed() -> Installer:
+    if (manager := choose.installed(config.load())) is None:
         raise CommandFailed("mlxd is not installed as a service. Run: mlxctl install")
     return manager
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import plistlib
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,13 @@ from mlxctl.doctor.redact import without_private_parts
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.files import entries_backwards
 from mlxctl.programs import last_lines
+from mlxctl.service import plist
 from mlxd import __version__, paths
 from mlxd import config as configuration
 from mlxd.errors import ConfigError
 
 _ENTRIES = 200
 _OUTPUT_LINES = 100
-_DESCRIPTION_BYTES = 16_000
 # Written by a person, or names of other machines.
 _PRIVATE = (".chat_template", ".chat_template_args", ".allowed_hosts")
 _VARIABLES = ("MLXD_HOME", "HF_", "PYTHON", "VIRTUAL_ENV", "DYLD_", "LD_", "METAL_", "MLX_", "OMP_")
@@ -67,7 +66,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield "\n## configuration"
     yield from _configuration()
     yield "\n## environment"
-    yield from _environment(facts.environ)
+    yield from _environment(os.environ)
     yield "\n## service"
     yield _json(facts.service) if facts.service else f"unknown: {facts.service_fault}"
     if facts.service and facts.service.file:
@@ -104,16 +103,13 @@ def _configuration() -> Iterator[str]:
 
 def _description(file: Path) -> str:
     """Return what launchd or systemd was told; of a property list only what can be parsed."""
+    if file.suffix == ".plist":
+        found = plist.read(file)
+        return plist.render(found).decode() if found else f"{file} is not a property list"
     try:
-        content = file.read_bytes()
+        return file.read_text(errors="replace")
     except OSError as error:
         return f"{file}: {error.strerror}"
-    if file.suffix == ".plist":
-        try:
-            content = plistlib.dumps(plistlib.loads(content))
-        except (ValueError, TypeError, OverflowError, plistlib.InvalidFileException):
-            return f"{file}: not a property list"
-    return content[:_DESCRIPTION_BYTES].decode(errors="replace").strip()
 
 
 def _log_end() -> Iterator[str]:

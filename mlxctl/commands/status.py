@@ -1,16 +1,16 @@
-"""`mlxctl status`: what runs, and where everything is."""
+"""`mlxctl status` and `version`: what runs, and where everything is."""
 
 import click
 import msgspec
 
 from mlxctl import terminal
-from mlxctl.client import Client
+from mlxctl.client import Client, running_status
 from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere, owner
-from mlxd import config, control_api, paths
+from mlxctl.service.probe import may_be_elsewhere
+from mlxd import __version__, config, control_api, lock, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
@@ -23,7 +23,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     """Show what runs, and where everything is. Exit status 3 when nothing runs."""
     settings = config.load()
     service = in_charge(settings).describe()
-    found = _status(Client(settings.socket_file()), settings, service)
+    found = _status(settings, kept=service.keeps_sockets)
     if as_json:
         terminal.print_json(msgspec.to_builtins(found) | {"service": service.as_json()})
     else:
@@ -32,24 +32,21 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(NotRunning.exit_status)
 
 
-def _status(client: Client, settings: Config, service: ServiceStatus) -> Status:
-    pid = owner(paths.lock_file())
-    if pid is None and not may_be_elsewhere(settings, kept=service.keeps_sockets):
-        return _places(client)
-    try:
-        return client.call(control_api.STATUS)
-    except NotRunning:
-        if owner(paths.lock_file()) is None:
-            return _places(client)
-        raise NoAnswer(
-            f"mlxd (pid {pid}) runs, but does not answer on {client.socket_file}"
-        ) from None
-    except NoAnswer as error:
-        raise NoAnswer(f"{error.message}; its pid is {pid}" if pid else error.message) from error
-
-
-def _places(client: Client) -> Status:
-    """Return where everything is while nothing runs."""
+def _status(settings: Config, *, kept: bool) -> Status:
+    """Return the daemon's status, or, while none runs, where everything is."""
+    client = Client(settings.socket_file())
+    pid = lock.holder(paths.lock_file())
+    if pid is not None or may_be_elsewhere(settings, kept=kept):
+        try:
+            return client.call(control_api.STATUS)
+        except NotRunning:
+            if lock.holder(paths.lock_file()) is not None:
+                where = client.socket_file
+                raise NoAnswer(f"mlxd (pid {pid}) runs, but does not answer on {where}") from None
+        except NoAnswer as error:
+            raise NoAnswer(
+                f"{error.message}; its pid is {pid}" if pid else error.message
+            ) from error
     return Status(
         running=False,
         socket=str(client.socket_file),
@@ -110,3 +107,17 @@ def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
     if service.last_exit and service.last_exit != "stopped":
         lines.append(("last exit", service.last_exit))
     return lines + [("fault", str(fault)) for fault in service.faults]
+
+
+@click.command()
+@terminal.json_option()
+def version(*, as_json: bool) -> None:
+    """Show the versions of mlxctl and of the running daemon."""
+    daemon = running_status()
+    versions = {
+        "mlxctl": __version__,
+        "mlxd": daemon.version if daemon else None,
+        "pid": daemon.pid if daemon else None,
+    }
+    running = f"mlxd {daemon.version} (pid {daemon.pid})" if daemon else "mlxd is not running"
+    terminal.print_result(versions, f"mlxctl {__version__}\n{running}", as_json=as_json)

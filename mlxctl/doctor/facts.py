@@ -3,28 +3,25 @@
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from mlxctl.client import Client
-from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.finding import FAILURES, explained
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.programs import run
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.pidfile import may_be_elsewhere
-from mlxctl.service.probe import Probe
+from mlxctl.service.probe import Probe, may_be_elsewhere
 from mlxd import config as configuration
 from mlxd import control_api, paths, sysctl
 from mlxd.config import Config
 from mlxd.control_api import ModelListing, PullList, PullStatus, Status
-from mlxd.errors import ConfigError
+from mlxd.errors import ConfigError, MlxdError
 from mlxd.run_record import RunEnd
 
-_SERVICE_SECONDS = 5.0
 _ANSWER_SECONDS = 2.0
 _DISK_SECONDS = 5.0
 
@@ -34,8 +31,7 @@ class Machine:
     """This machine: `system` is "Darwin" or "Linux", `release` of macOS its version.
 
     `processor` is what this Python is made for; `translated` says that the real one differs.
-    `wired_limit_mb` is the sysctl iogpu.wired_limit_mb, 0 if the system chooses or has none;
-    `proxy` is the one for HTTP in the Mac's network settings.
+    `wired_limit_mb` is the sysctl iogpu.wired_limit_mb, 0 if the system chooses or has none.
     """
 
     system: str
@@ -45,10 +41,9 @@ class Machine:
     memory_bytes: int
     translated: bool = False
     wired_limit_mb: int = 0
-    proxy: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Facts:
     """The machine, the configuration or what is wrong with it, and the daemon, if it answers.
 
@@ -71,7 +66,6 @@ class Facts:
     models: ModelListing | None = None
     pulls: Sequence[PullStatus] = ()
     models_fault: str | None = None
-    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sockets_kept(self) -> bool:
@@ -91,51 +85,37 @@ def look() -> Facts:
         ConfigError: MLXD_HOME is at fault, so that there is nowhere to look.
     """
     paths.home()
-    config: Config | None = None
-    config_fault: str | None = None
+    facts = Facts(machine=this_machine())
     try:
-        config = configuration.load()
-        configuration.check(config)
+        facts.config = configuration.load()
+        configuration.check(facts.config)
     except ConfigError as error:
-        config_fault = error.message
-    settings = config or Config()
-    service, service_fault = _service(settings)
-    kept = service is None or service.keeps_sockets
+        facts.config_fault = error.message
+    settings = facts.config or Config()
+    try:
+        facts.service = in_charge(settings).describe()
+    except FAILURES as error:
+        facts.service_fault = explained(error)
     probe = Probe(settings)
     client = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS)
-    pid, status, silence, last_end = None, None, None, None
+    kept = facts.service is None or facts.service.keeps_sockets
     try:
-        pid, last_end = probe.pid(), probe.last_end()
-        if pid or may_be_elsewhere(settings, kept=kept):
-            status = client.call(control_api.STATUS)
+        facts.pid, facts.last_end = probe.pid(), probe.last_end()
+        if facts.pid or may_be_elsewhere(settings, kept=kept):
+            facts.status = client.call(control_api.STATUS)
     except NotRunning:
-        silence = "nothing listens on its socket" if pid else None
-    except CommandFailed as error:
-        silence = error.message
-    catalog, models_fault = None, None
+        facts.silence = "nothing listens on its socket" if facts.pid else None
+    except MlxdError as error:
+        facts.silence = error.message
     try:
-        catalog = (
-            (client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls)
-            if status
-            else on_disk()
-        )
+        if facts.status:
+            facts.models = client.call(control_api.LIST_MODELS)
+            facts.pulls = client.call(control_api.LIST_PULLS).pulls
+        else:
+            facts.models, facts.pulls = on_disk()
     except CommandFailed as error:
-        models_fault = error.message
-    return Facts(
-        machine=this_machine(),
-        config=config,
-        config_fault=config_fault,
-        service=service,
-        service_fault=service_fault,
-        pid=pid,
-        status=status,
-        silence=silence,
-        last_end=last_end,
-        models=catalog[0] if catalog else None,
-        pulls=catalog[1] if catalog else (),
-        models_fault=models_fault,
-        environ=os.environ,
-    )
+        facts.models_fault = error.message
+    return facts
 
 
 def on_disk() -> tuple[ModelListing, list[PullStatus]]:
@@ -168,22 +148,4 @@ def this_machine() -> Machine:
         # hw.optional.arm64 describes the chip, also to a program that Rosetta translates.
         translated=on_mac and processor != "arm64" and sysctl.number("hw.optional.arm64") == 1,
         wired_limit_mb=sysctl.number("iogpu.wired_limit_mb") if on_mac else 0,
-        proxy=_proxy_of_mac() if on_mac else "",
     )
-
-
-def _service(settings: Config) -> tuple[ServiceStatus | None, str | None]:
-    """Return the service's description, or why there is none."""
-    call = BackgroundCall(lambda: in_charge(settings).describe(), _SERVICE_SECONDS)
-    try:
-        return call.result(), None
-    except FAILURES as error:
-        return None, explained(error)
-
-
-def _proxy_of_mac() -> str:
-    """Return the proxy of a Mac's network settings, as Python's own clients find it."""
-    from urllib import request
-
-    found: dict[str, str] = getattr(request, "getproxies_macosx_sysconf", dict)()
-    return found.get("http", "")

@@ -11,6 +11,7 @@ from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, error, ok, warning
 from mlxctl.terminal import shown
 from mlxd import paths
+from mlxd.config import Config
 from mlxd.units import size
 
 _OTHERS = 0o077
@@ -31,7 +32,7 @@ def configuration(facts: Facts) -> Iterator[Finding]:
 
 def permissions(facts: Facts) -> Iterator[Finding]:
     """Whether others can use the socket or read the key, and whether mlxd can write its files."""
-    findings = [*_open_to_others(facts), *_not_writable()]
+    findings = [*_open_to_others(facts.config), *_not_writable()]
     yield from findings or [ok("permissions", "mlxd's files are yours alone")]
 
 
@@ -48,25 +49,16 @@ def disk(facts: Facts) -> Iterator[Finding]:  # noqa: ARG001
         yield ok("disk", text)
 
 
-def _open_to_others(facts: Facts) -> Iterator[Finding]:
-    config = facts.config
+def _open_to_others(config: Config | None) -> Iterator[Finding]:
     if config is None:
         return
-    for file in (paths.runtime_dir(), config.socket_file()):
-        if (mode := _mode(file)) & _OTHERS:
-            allowed = "700" if file.is_dir() else "600"
-            yield error(
-                "permissions",
-                f"{shown(file)} is open to other users (mode {mode:o}), who could use mlxd",
-                f"chmod {allowed} {shlex.quote(str(file))}",
-            )
-    for file in (paths.config_file(), paths.settings_file()):
-        if (mode := _mode(file)) & _OTHERS and config.server.api_key and _has_key(file):
-            yield warning(
-                "permissions",
-                f"other users may read server.api_key in {shown(file)} (mode {mode:o})",
-                f"chmod 600 {shlex.quote(str(file))}",
-            )
+    private = [paths.runtime_dir(), config.socket_file()]
+    if config.server.api_key:
+        private += filter(_has_key, (paths.config_file(), paths.settings_file()))
+    for file in private:
+        if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & _OTHERS:
+            message = f"{shown(file)} is open to other users (mode {mode:o})"
+            yield warning("permissions", message, f"chmod go= {shlex.quote(str(file))}")
 
 
 def _not_writable() -> Iterator[Finding]:
@@ -84,14 +76,6 @@ def _has_key(file: Path) -> bool:
         return b"api_key" in file.read_bytes()
     except OSError:
         return False
-
-
-def _mode(file: Path) -> int:
-    """Return the permissions of `file`, 0 if it cannot be seen."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except OSError:
-        return 0
 
 
 def _nearest(folder: Path) -> Path:

@@ -1,6 +1,5 @@
-"""Platform and chip, Python, MLX, memory for models, and open files."""
+"""Platform and chip, Python, MLX, and memory for models."""
 
-import resource
 import shlex
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from mlxd.units import size
 
 _OLDEST_MACOS = 14
 _MOST_OF_MEMORY = 0.9
-_FILES_OF_THE_DAEMON = 128  # beside a connection for each request
 _MLX_SECONDS = 8.0  # the first use of Metal after an upgrade compiles
 _COMPUTE = "import mlx.core as mx; mx.eval(mx.ones(8) + 1); print(mx.default_device().type)"
 
@@ -101,22 +99,6 @@ def memory(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield ok("memory", use)
-
-
-def open_files(facts: Facts) -> Iterator[Finding]:
-    """Whether the daemon may open a connection for each request that it accepts.
-
-    It raises its own limit as far as allowed. The hard limit comes from what starts it: this shell,
-    or a service manager, which was told of enough.
-    """
-    if facts.config is None or (facts.service and facts.service.label):
-        return
-    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    queue = facts.config.server.max_queue
-    needed = queue + _FILES_OF_THE_DAEMON
-    if allowed != resource.RLIM_INFINITY and allowed < needed:
-        message = f"this shell allows {allowed}, but server.max_queue = {queue} needs {needed}"
-        yield warning("open files", message, "mlxctl install")
 
 
 def _reinstall(python: str) -> str:

@@ -1,11 +1,11 @@
 """The service managers that mlxctl can drive, one module each.
 
-manager      the interface of all, and what they tell of the service
+manager      the interface of all, what they have in common, and what they tell of the service
 choose       which one is in charge
 description  what each is told about the daemon
 launchd      with plist (what launchd is given) and launchctl (how it is spoken to)
-homebrew     the job of `brew services`, with brew (what `brew` knows); conflicts: other jobs
+homebrew     the job of `brew services`
 systemd      user units
 process      no service manager
-probe        the daemon from outside, whoever started it; pidfile says whose the home is
+probe        the daemon from outside, whoever started it
 """

@@ -1,7 +1,7 @@
 """Which service manager is in charge of the daemon of this home, or is to be."""
 
 import os
-import sys
+import shutil
 import zlib
 
 from mlxctl.errors import CommandFailed
@@ -24,25 +24,19 @@ def in_charge(config: Config) -> ServiceManager:
 
 def installed(config: Config) -> Installer | None:
     """Return the manager that the service is installed with; None where it is not installed."""
-    if (launchctl := launchctl_path()) is not None:
+    known: list[Installer] = []
+    if has_launchd():
         from mlxctl.service.homebrew import LABEL, HomebrewJob
-        from mlxctl.service.launchctl import Launchctl
         from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
 
-        jobs = [(LaunchdManager, label(), AGENTS), (LaunchdManager, label(), DAEMONS)]
+        known += [LaunchdManager(config, label(), folder) for folder in (AGENTS, DAEMONS)]
         if paths.home() is None:  # Homebrew's service always has the default home
-            jobs += [(HomebrewJob, LABEL, AGENTS), (HomebrewJob, LABEL, DAEMONS)]
-        for kind, name, folder in jobs:
-            job = kind(config, Launchctl(launchctl), name, folder)
-            if job.installed():
-                return job
-    elif (systemctl := systemctl_path()) is not None:
+            known += [HomebrewJob(config, LABEL, folder) for folder in (AGENTS, DAEMONS)]
+    elif has_systemd():
         from mlxctl.service.systemd import SystemdManager
 
-        unit = SystemdManager(config, systemctl, unit_name())
-        if unit.installed():
-            return unit
-    return None
+        known += [SystemdManager(config, unit_name())]
+    return next((manager for manager in known if manager.installed()), None)
 
 
 def to_install(config: Config, name: str | None, mode: Mode) -> Installer:
@@ -51,24 +45,19 @@ def to_install(config: Config, name: str | None, mode: Mode) -> Installer:
     Raises:
         CommandFailed: this system has none.
     """
-    from mlxctl.service.launchctl import Launchctl
     from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
     from mlxctl.service.systemd import SystemdManager
 
-    launchctl, systemctl = launchctl_path(), systemctl_path()
-    if name is None and (launchctl or systemctl):
-        name = usual()
-    if name == "launchd":
-        folder = DAEMONS if mode is Mode.SYSTEM else AGENTS
-        return LaunchdManager(config, Launchctl(launchctl or "launchctl"), label(), folder)
-    if name == "systemd":
-        return SystemdManager(config, systemctl or "systemctl", unit_name())
-    raise CommandFailed("this system has neither launchd nor systemd. Run: mlxctl start")
+    if name is None and not (has_launchd() or has_systemd()):
+        raise CommandFailed("this system has neither launchd nor systemd. Run: mlxctl start")
+    if (name or usual()) == "launchd":
+        return LaunchdManager(config, label(), DAEMONS if mode is Mode.SYSTEM else AGENTS)
+    return SystemdManager(config, unit_name())
 
 
 def usual() -> str:
     """Return the name of this system's service manager."""
-    return "launchd" if launchctl_path() or sys.platform == "darwin" else "systemd"
+    return "launchd" if has_launchd() else "systemd"
 
 
 def label() -> str:
@@ -83,26 +72,18 @@ def unit_name() -> str:
     return "mlxd" + _suffix("-")
 
 
-def launchctl_path() -> str | None:
-    """Return the path of launchctl; None on a system without launchd."""
-    return _find("launchctl")
+def has_launchd() -> bool:
+    """Whether this system has launchd."""
+    return shutil.which("launchctl") is not None
 
 
-def systemctl_path() -> str | None:
-    """Return the path of systemctl where systemd manages this user's services; else None."""
+def has_systemd() -> bool:
+    """Whether systemd manages this user's services."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return _find("systemctl") if runtime and os.path.isdir(f"{runtime}/systemd") else None
+    managed = bool(runtime) and os.path.isdir(f"{runtime}/systemd")
+    return managed and shutil.which("systemctl") is not None
 
 
 def _suffix(separator: str) -> str:
     home = paths.home()
     return "" if home is None else f"{separator}{zlib.crc32(bytes(home)):08x}"
-
-
-def _find(program: str) -> str | None:
-    # shutil.which() imports a dozen modules that `mlxctl status` does not need.
-    for folder in os.get_exec_path():
-        path = os.path.join(folder, program)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from mlxctl.errors import CommandFailed
-from mlxd import paths
+from mlxd import config, paths
 from mlxd.config import Config
 
 ON_DEMAND_IDLE_EXIT = "10m"
@@ -19,9 +19,8 @@ OPEN_FILES = 8192
 UMASK = 0o077
 
 _STOP_SECONDS = 15  # beyond the drain timeout
-_CELLAR = re.compile(r"(?P<prefix>.*)/Cellar/(?P<formula>[^/]+)/[^/]+/(?P<rest>.*)")
 _PLACES = (
-    *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
+    *("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
 _SECRETS = ("MLXD_SERVER__API_KEY",)
@@ -54,48 +53,33 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     user_id: int = 0
 
 
-def describe(
-    config: Config, mode: Mode, environment: Mapping[str, str], user: str | None = None
-) -> Description:
-    """Return the service that `config` makes, to run in `environment`.
+def describe(mode: Mode, environment: Mapping[str, str], user: str | None = None) -> Description:
+    """Return the service that runs in `environment`, with the configuration found there.
 
     A service of the whole machine runs as `user`; by default, as whoever runs mlxctl or sudo.
+
+    Raises:
+        ConfigError: the configuration is at fault.
+        CommandFailed: there is no such user.
     """
+    settings = config.load(environ=environment)
+    server = settings.server
     owner = _account(user) if mode is Mode.SYSTEM else None
-    absolute = {
-        "MLXD_SERVER__SOCKET": config.server.socket,
-        "MLXD_MODELS__DIRS": ",".join(config.models.dirs),
-    }
-    own = {name: absolute.get(name, value) for name, value in environment.items()}
-    if mode is Mode.ON_DEMAND and config.server.idle_exit is None:
+    own = absolute(environment, settings)
+    if mode is Mode.ON_DEMAND and server.idle_exit is None:
         own["MLXD_SERVER__IDLE_EXIT"] = ON_DEMAND_IDLE_EXIT
     return Description(
         mode=mode,
         program=(*program(), "--log-file", str(paths.log_file())),
         environment=own,
-        host=config.server.host if config.server.port else "",
-        port=config.server.port,
-        socket=str(config.socket_file()),
+        host=server.host if server.port else "",
+        port=server.port,
+        socket=str(settings.socket_file()),
         stderr=str(paths.stderr_file()),
-        stop_seconds=int(config.server.drain_timeout) + _STOP_SECONDS,
+        stop_seconds=int(server.drain_timeout) + _STOP_SECONDS,
         user=owner.pw_name if owner else "",
         user_id=owner.pw_uid if owner else 0,
     )
-
-
-def _home_of_account() -> str | None:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return None
-
-
-def _account(user: str | None) -> pwd.struct_passwd:
-    user = user or os.environ.get("SUDO_USER")
-    try:
-        return pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
-    except KeyError:
-        raise CommandFailed(f"there is no user {user or os.getuid()} on this machine") from None
 
 
 def program() -> tuple[str, ...]:
@@ -108,21 +92,26 @@ def program() -> tuple[str, ...]:
 
 def stable(path: str) -> str:
     """Return Homebrew's lasting path of a file in its Cellar, which each upgrade empties."""
-    if match := _CELLAR.fullmatch(path):
-        return f"{match['prefix']}/opt/{match['formula']}/{match['rest']}"
-    return path
+    return re.sub(r"/Cellar/([^/]+)/[^/]+/", r"/opt/\1/", path)
+
+
+def absolute(environment: Mapping[str, str], settings: Config) -> dict[str, str]:
+    """Return `environment` with mlxd's paths made absolute, since the daemon runs in "/"."""
+    places = {
+        "MLXD_HOME": str(paths.home()),
+        "MLXD_SERVER__SOCKET": settings.server.socket,
+        "MLXD_MODELS__DIRS": ",".join(settings.models.dirs),
+    }
+    return {name: value and places.get(name, value) for name, value in environment.items()}
 
 
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the places and settings of this shell's environment that hold for the service too.
 
-    An API key does not: other users can read a service's description. HOME does where it is not
-    the account's. Paths become absolute, since the daemon runs in "/".
+    An API key does not: other users can read a service's description.
     """
     home = paths.home()
     found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}
-    if (account := environ.get("HOME", "")) and account != _home_of_account():
-        found["HOME"] = account
     found |= {
         name: value
         for name, value in environ.items()
@@ -133,3 +122,11 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(os.path.expandvars(path)))
+
+
+def _account(user: str | None) -> pwd.struct_passwd:
+    user = user or os.environ.get("SUDO_USER")
+    try:
+        return pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise CommandFailed(f"there is no user {user or os.getuid()} on this machine") from None

@@ -17,10 +17,8 @@ NO_SUCH_DOMAIN = 112
 NO_SUCH_SERVICE = 113
 NOT_IN_THIS_DOMAIN = 125  # gui/UID, for a user who is logged in by SSH only
 
-NO_DOMAIN = (NO_SUCH_DOMAIN, NOT_IN_THIS_DOMAIN)
-GONE = (NO_SUCH_PROCESS, NO_SUCH_SERVICE)
-
-_TIMEOUT_SECONDS = 120.0
+_SECONDS = 120.0
+_LOOK_SECONDS = 5.0
 _PID = re.compile(r"^\tpid = (\d+)$", re.MULTILINE)
 _LAST_EXIT = re.compile(r"^\tlast (?:exit code|terminating signal) = ([^(\n].*)$", re.MULTILINE)
 _DISABLED = re.compile(r'^\s*"([^"]+)" => (?:disabled|true)$', re.MULTILINE)
@@ -37,49 +35,41 @@ class Job(msgspec.Struct, frozen=True):
     last_exit: str | None = None
 
 
-class Launchctl:
-    """The launchctl at `program`."""
+def run(*arguments: str | Path) -> ProgramResult:
+    """Run a subcommand to its end.
 
-    def __init__(self, program: str) -> None:
-        self._program = program
+    Raises:
+        CommandFailed: launchctl cannot be run, or does not end in time.
+    """
+    seconds = _LOOK_SECONDS if arguments[0] in ("print", "print-disabled") else _SECONDS
+    return programs.run(["launchctl", *arguments], seconds=seconds)
 
-    def run(self, *arguments: str | Path) -> ProgramResult:
-        """Run a subcommand to its end.
 
-        Raises:
-            CommandFailed: it cannot be run, or does not end.
-        """
-        return programs.run([self._program, *arguments], seconds=_TIMEOUT_SECONDS)
+def demand(*arguments: str | Path, fine: tuple[int, ...] = ()) -> None:
+    """Run a subcommand that has to end with 0 or with a status in `fine`.
 
-    def demand(self, *arguments: str | Path, fine: tuple[int, ...] = ()) -> None:
-        """Run a subcommand that has to end with 0 or with a status in `fine`.
+    Raises:
+        CommandFailed: it ends with another one.
+    """
+    done = run(*arguments)
+    if done.status and done.status not in fine:
+        raise CommandFailed(refusal(done, *arguments))
 
-        Raises:
-            CommandFailed: it ends with another one.
-        """
-        done = self.run(*arguments)
-        if done.status and done.status not in fine:
-            raise CommandFailed(refusal(done, *arguments))
 
-    def look(self, target: str) -> tuple[int, Job | None]:
-        """Return launchctl's exit status, and the job that is loaded as `target`, if there is one.
+def job(target: str) -> Job | None:
+    """Return the job that is loaded as `target`, None if there is none."""
+    done = run("print", target)
+    return parse(done.output) if done.status == 0 else None
 
-        The status tells a missing job from a missing domain.
-        """
-        done = self.run("print", target)
-        return done.status, parse(done.output) if done.status == 0 else None
 
-    def job(self, target: str) -> Job | None:
-        """Return the job that is loaded as `target`, None when there is none."""
-        return self.look(target)[1]
+def has_domain(domain: str) -> bool:
+    """Whether jobs can be loaded into `domain`."""
+    return run("print", domain).status not in (NO_SUCH_DOMAIN, NOT_IN_THIS_DOMAIN)
 
-    def has_domain(self, domain: str) -> bool:
-        """Whether jobs can be loaded into `domain`."""
-        return self.run("print", domain).status not in NO_DOMAIN
 
-    def is_disabled(self, domain: str, label: str) -> bool:
-        """Whether launchd is told not to load the job `label` into `domain`."""
-        return label in _DISABLED.findall(self.run("print-disabled", domain).output)
+def is_disabled(domain: str, label: str) -> bool:
+    """Whether launchd is told not to load the job `label` into `domain`."""
+    return label in _DISABLED.findall(run("print-disabled", domain).output)
 
 
 def refusal(done: ProgramResult, *arguments: str | Path) -> str:

@@ -1,15 +1,9 @@
-"""The property list that launchd is given: what it says, and the file that holds it."""
+"""The property list that launchd is given."""
 
-import os
-import shutil
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlxctl.errors import CommandFailed
 from mlxctl.service.description import OPEN_FILES, UMASK, Description, Mode, describe
-from mlxd import config
-from mlxd.files import write_atomically
 
 LABEL = "dev.mlxd"
 AQUA = "Aqua"
@@ -26,20 +20,16 @@ def wanted(
     """Return what `mlxctl install` writes for a service that runs in `environment`.
 
     Raises:
-        ConfigError: the configuration of that environment is at fault.
-        CommandFailed: there is no such user.
+        ConfigError, CommandFailed: as `describe`.
     """
-    settings = config.load(environ=environment)
-    if mode is Mode.SYSTEM:
-        environment = {"HOME": os.path.expanduser("~"), **environment}
-    return make(describe(settings, mode, environment, user), label, session)
+    return make(describe(mode, environment, user), label, session)
 
 
 def is_current(found: Plist, label: str) -> bool:
     """Whether `found` is what `mlxctl install` would write now for the same mode and environment.
 
     Raises:
-        ConfigError, CommandFailed: as `wanted`.
+        ConfigError, CommandFailed: as `describe`.
     """
     environment = found.get("EnvironmentVariables")
     own = environment if isinstance(environment, dict) else {}
@@ -93,26 +83,7 @@ def read(file: Path) -> Plist | None:
     return found if isinstance(found, dict) else None
 
 
-def write(file: Path, content: bytes, needed: Iterable[Path], user: str | None) -> None:
-    """Write a plist in one step, and make the `needed` folders, which launchd does not make.
-
-    Of a service of the whole machine, the folders are its `user`'s.
-
-    Raises:
-        CommandFailed: it cannot be written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for folder in needed:
-            _make_folder(folder, user)
-        write_atomically(file, content, 0o644)  # launchd refuses one that others may write
-        if user is not None:
-            os.chown(file, 0, 0)  # and one that does not belong to root and wheel
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be written: {error.strerror}") from error
-
-
-def mode_of(plist: Mapping[str, Any]) -> Mode:
+def mode_of(plist: Plist) -> Mode:
     """Return when launchd starts what `plist` describes."""
     if "UserName" in plist:
         return Mode.SYSTEM
@@ -126,26 +97,9 @@ def _sockets(service: Description) -> Plist:
         local["SockPathOwner"] = service.user_id  # root's by default
     sockets: Plist = {"local": local}
     if service.host:
-        http = {
+        sockets["http"] = {
             "SockNodeName": service.host,
             "SockServiceName": str(service.port),
             "SockType": "stream",
         }
-        if family := _family(service.host):
-            http["SockFamily"] = family
-        sockets["http"] = http
     return sockets
-
-
-def _family(host: str) -> str | None:
-    """Return the family of an address; None for a name, which may have both."""
-    if ":" in host:
-        return "IPv6"
-    return "IPv4" if host.replace(".", "").isdigit() else None
-
-
-def _make_folder(folder: Path, user: str | None) -> None:
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(mode=0o700)
-        if user is not None:
-            shutil.chown(missing, user)

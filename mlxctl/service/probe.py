@@ -6,8 +6,7 @@ from pathlib import Path
 
 from mlxctl.client import HEALTH, Client
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxctl.service.pidfile import owner
-from mlxd import control_api, paths, run_record
+from mlxd import control_api, lock, paths, run_record
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.run_record import RunEnd
@@ -39,8 +38,8 @@ class Probe:
         return self._config.server.drain_timeout + _STOP_SECONDS
 
     def pid(self) -> int | None:
-        """Return the daemon's process id, None when none runs."""
-        return owner(paths.lock_file())
+        """Return the daemon's process id, None if none runs."""
+        return lock.holder(paths.lock_file())
 
     def status(self) -> Status | None:
         """Return the daemon's status, None if it does not answer."""
@@ -59,19 +58,13 @@ class Probe:
             return True
         return True
 
-    def answer_of(self, pid: int) -> Status | None:
-        """Return the status of the daemon `pid`, None until it answers and is healthy."""
+    def healthy(self) -> Status | None:
+        """Return the daemon's status, None until it answers and can generate."""
         try:
             self._client.call(HEALTH)
-            status = self._client.call(control_api.STATUS)
+            return self._client.call(control_api.STATUS)
         except (NotRunning, NoAnswer, RefusedByDaemon):
             return None
-        return status if status.pid == pid else None
-
-    def is_stopping(self) -> bool:
-        """Whether the daemon drains."""
-        status = self.status()
-        return status is not None and status.stopping
 
     def wait_for_other(self, pid: int) -> Status | None:
         """Return the status of the daemon `pid` once it answers, None if it ends instead."""
@@ -85,14 +78,7 @@ class Probe:
 
     def wait_for_end(self, pid: int, seconds: float, report: Callable[[str], None]) -> bool:
         """Wait up to `seconds` for the daemon `pid` to end, and tell whether it has."""
-        reported = time.monotonic() + _QUIET_SECONDS - _REPORT_SECONDS
-        for now in until(seconds):
-            if self.pid() != pid:
-                return True
-            if now >= reported + _REPORT_SECONDS:
-                reported = now
-                report(self._waits_for(pid))
-        return False
+        return wait(lambda: self.pid() != pid, seconds, lambda: report(self._waits_for(pid)))
 
     def last_end(self) -> RunEnd | None:
         """Return how the daemon before the running one ended, or the last one if none runs."""
@@ -119,9 +105,30 @@ class Probe:
         return f"waiting for mlxd (pid {pid}) to end…"
 
 
+def may_be_elsewhere(config: Config, *, kept: bool) -> bool:
+    """Whether the socket may belong to a daemon with another home, if none holds this one.
+
+    Only if the configuration names the socket and no service manager has `kept` it: asking there
+    would start what does not run.
+    """
+    return bool(config.server.socket) and not kept
+
+
 def until(seconds: float) -> Iterator[float]:
     """Yield the time again and again, with a pause between, until `seconds` have passed."""
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
         yield now
         time.sleep(_POLL_SECONDS)
+
+
+def wait(done: Callable[[], bool], seconds: float, report: Callable[[], None]) -> bool:
+    """Wait up to `seconds` until `done`, and return whether it is; `report` that it takes long."""
+    reported = time.monotonic() + _QUIET_SECONDS - _REPORT_SECONDS
+    for now in until(seconds):
+        if done():
+            return True
+        if now >= reported + _REPORT_SECONDS:
+            reported = now
+            report()
+    return False

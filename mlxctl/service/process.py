@@ -1,117 +1,65 @@
 """Without a service manager: the daemon as a process in a session of its own."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlxctl.errors import CommandFailed, NotRunning
-from mlxctl.service.manager import ServiceStatus
-from mlxctl.service.probe import START_SECONDS, Probe, until
+from mlxctl.errors import CommandFailed, NoAnswer
+from mlxctl.service.description import absolute
+from mlxctl.service.manager import Report, ServiceManager, ServiceStatus
 from mlxd import paths, run_record
-from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.run_record import RunRecord
 
 if TYPE_CHECKING:
     import subprocess
 
-_KILL_SECONDS = 5.0
 _TAIL_LINES = 15
 _LOG_FILE = "--log-file"
 
 
-class ProcessManager:
-    """Starts the daemon with this environment and `config`; see `ServiceManager`."""
+class ProcessManager(ServiceManager):
+    """Starts the daemon with this environment."""
 
-    is_homebrews = False
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._daemon = Probe(config)
-
-    def pid(self) -> int | None:
-        """Return the daemon's process id, None when none runs."""
-        return self._daemon.pid()
-
-    def keeps_sockets(self) -> bool:
-        """Return False: nothing listens while no daemon runs."""
-        return False
+    name = "none"
 
     def describe(self) -> ServiceStatus:
         """Describe the absence of a service manager."""
         running = self.pid() is not None
         end = None if running else self._daemon.last_end()
-        return ServiceStatus(manager="none", loaded=running, last_exit=str(end) if end else None)
+        return ServiceStatus(manager=self.name, loaded=running, last_exit=str(end) if end else None)
 
-    def start(self, report: Callable[[str], None]) -> Status:
-        """Start the daemon, or wait for one that is starting, until it answers.
-
-        If one is stopping, wait for its end first; `report` gets a line on each wait.
-
-        Raises:
-            CommandFailed: it does not start, and the message says why.
-        """
-        return self._start(report, None)
-
-    def restart(self, report: Callable[[str], None]) -> Status:
+    def restart(self, report: Report) -> Status:
         """Stop the daemon if it runs, then start it; connections are refused in between.
 
         The new daemon gets the flags and the folder of the old one, and those of its `MLXD_…`
         variables that this environment does not set.
         """
-        pid, before = self.pid(), None
-        if pid is not None:
+        before = None
+        if (pid := self.pid()) is not None:
             before = self._record_of(pid)
-            self.stop(report)
-        return self._start(report, before)
+            self._terminate(pid, report)
+        return self._start(before)
 
-    def stop(self, report: Callable[[str], None]) -> None:
-        """Let running requests finish and end the daemon; `report` gets a line on each wait.
-
-        If it is stopping already, only wait.
-
-        Raises:
-            NotRunning: there is none.
-            CommandFailed: it had to be killed, or cannot be.
-        """
-        pid = self.pid()
-        if pid is None:
-            raise NotRunning("mlxd is not running")
-        if not self._daemon.is_stopping():  # a second signal would cut its requests short
-            _signal(pid, signal.SIGTERM)
-        limit = self._daemon.stop_limit
-        if self._daemon.wait_for_end(pid, limit, report):
-            return
-        _signal(pid, signal.SIGKILL)
-        if self._daemon.wait_for_end(pid, _KILL_SECONDS, report):
-            raise CommandFailed(f"mlxd (pid {pid}) did not stop within {limit:g} s and was killed")
-        raise CommandFailed(f"mlxd (pid {pid}) cannot be killed")
-
-    def _start(self, report: Callable[[str], None], before: RunRecord | None) -> Status:
-        if pid := self.pid():
-            status = self._daemon.wait_for_other(pid)
-            if status is not None and not status.stopping:
-                return status
-            if not self._daemon.wait_for_end(pid, self._daemon.stop_limit, report):
-                raise CommandFailed(f"mlxd (pid {pid}) is still stopping; see: mlxctl status")
+    def _start(self, before: RunRecord | None = None) -> Status:
         process = self._spawn(before)
-        for _ in until(START_SECONDS):
-            if status := self._daemon.answer_of(process.pid):
-                return status
-            if (code := process.poll()) is not None:
-                # Of two that start at once, one takes the lock; the other ends and is no failure.
-                if (pid := self.pid()) and (status := self._daemon.wait_for_other(pid)):
-                    return status
-                raise CommandFailed(f"mlxd did not start{self._why_it_ended(code)}")
-        process.kill()
-        process.wait()
-        raise CommandFailed(
-            f"mlxd (pid {process.pid}) did not answer on {self._daemon.socket_file} within "
-            f"{START_SECONDS:g} s and was killed{_end_of(paths.log_file())}"
-        )
+
+        def failure() -> str:
+            code = process.poll()
+            # Of two that start at once, one takes the lock; the other ends and is no failure.
+            return "" if code is None or self.pid() else _why_it_ended(code)
+
+        try:
+            return self._wait_for_answer(failure)
+        except NoAnswer as error:
+            process.kill()
+            process.wait()
+            end = _end_of(paths.log_file())
+            raise NoAnswer(f"{error.message} and was killed{end}") from error
+
+    def _unload(self, report: Report) -> bool:  # noqa: ARG002
+        return False
 
     def _record_of(self, pid: int) -> RunRecord | None:
         """Return how the daemon `pid` was started, if it listens where this shell looks for it."""
@@ -133,29 +81,16 @@ class ProcessManager:
                 stdout=output,
                 stderr=output,
                 cwd=before.folder if before and os.path.isdir(before.folder) else "/",
-                env=(before.environment if before else {}) | self._environment(),
+                env=(before.environment if before else {}) | absolute(os.environ, self._config),
                 start_new_session=True,
             )
         finally:
             os.close(output)
 
-    def _environment(self) -> dict[str, str]:
-        """Return this environment with absolute paths: the daemon lives in another folder."""
-        server, models = self._config.server, self._config.models
-        absolute = {
-            "MLXD_HOME": str(paths.home()),
-            "MLXD_SERVER__SOCKET": server.socket,
-            "MLXD_MODELS__DIRS": ",".join(models.dirs),
-        }
-        return dict(os.environ) | {
-            name: value for name, value in absolute.items() if os.environ.get(name)
-        }
 
-    def _why_it_ended(self, code: int) -> str:
-        if message := self._daemon.start_failure():
-            return f": {message}"
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f" ({how}){_end_of(paths.stderr_file()) or _end_of(paths.log_file())}"
+def _why_it_ended(code: int) -> str:
+    how = f"signal {-code}" if code < 0 else f"exit status {code}"
+    return f"{how}{_end_of(paths.stderr_file()) or _end_of(paths.log_file())}"
 
 
 def _end_of(file: Path) -> str:
@@ -164,15 +99,6 @@ def _end_of(file: Path) -> str:
 
     lines = last_lines(file, _TAIL_LINES)
     return "".join([f"; the end of {file}:", *(f"\n  {line}" for line in lines)]) if lines else ""
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it ended by itself, as it should
-    except PermissionError as error:
-        raise CommandFailed(f"mlxd (pid {pid}) is another user's and cannot be stopped") from error
 
 
 def _open_output(file: Path) -> int:

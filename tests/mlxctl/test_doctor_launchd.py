@@ -12,9 +12,12 @@ import pytest
 
 from mlxctl.doctor import examine, facts, files, ports, service
 from mlxctl.doctor.facts import look
+from mlxctl.service import launchctl
 from mlxd.control_api import ModelListing
 from tests.support.daemon_process import running_daemon, wait_until
 from tests.support.service_world import Mac, mac
+
+pytestmark = pytest.mark.slow
 
 Found = dict[str, tuple[str, str, str | None]]
 
@@ -34,7 +37,6 @@ def machine(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
             (machine.home / "models").mkdir()
             (machine.home / "models" / "tiny").symlink_to(tiny_model)
             machine.set(throttle=0)
-            monkeypatch.setattr(ports, "_SECONDS", 0.3)  # for those who never answer
             monkeypatch.setattr(facts, "_ANSWER_SECONDS", 1.0)
             monkeypatch.setattr(facts, "on_disk", lambda: (ModelListing(models=[]), []))
             for name, value in machine.environ.items():
@@ -153,6 +155,8 @@ def test_a_launchctl_that_hangs(machine: Mac, monkeypatch: pytest.MonkeyPatch) -
     hanging.write_text("#!/bin/sh\nexec sleep 30\n")
     hanging.chmod(0o755)
     monkeypatch.setenv("PATH", f"{hanging.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(facts, "_SERVICE_SECONDS", 0.3)
-    message = "its state is unknown: no result within 0.3 s"
-    assert findings()["service"] == ("error", message, None)
+    monkeypatch.setattr(launchctl, "_LOOK_SECONDS", 0.3)
+    state, message, fix = findings()["service"]
+    assert (state, fix) == ("error", None)
+    assert message.startswith("its state is unknown: launchctl print ")
+    assert message.endswith(" did not end within 0.3 s")

@@ -14,13 +14,14 @@ import httpx
 import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
-from mlxctl.service import probe, process
-from mlxctl.service.pidfile import owner
+from mlxctl.service import manager, probe
 from mlxctl.service.process import ProcessManager
-from mlxd import config, paths, run_record
+from mlxd import config, lock, paths, run_record
 from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.support.daemon_process import wait_until
 from tests.support.fake_daemon import FakeDaemon
+
+pytestmark = pytest.mark.slow
 
 # Holds the home as a daemon does, and will not go.
 STUBBORN = """
@@ -37,7 +38,7 @@ with lock.hold(Path(sys.argv[1])):
 @pytest.fixture(autouse=True)
 def nothing_left_behind(home: Path) -> Iterator[None]:
     yield
-    if pid := owner(paths.lock_file()):
+    if pid := lock.holder(paths.lock_file()):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -148,7 +149,7 @@ def test_two_starts_at_once_start_one_daemon(home: Path, mlxctl: Run) -> None:
     starts = [subprocess.Popen(command("start"), stdout=subprocess.PIPE) for _ in range(2)]
     said = [start.communicate(timeout=DEADLINE)[0].decode() for start in starts]
     assert [start.returncode for start in starts] == [0, 0]
-    running = f"(pid {owner(paths.lock_file())})"
+    running = f"(pid {lock.holder(paths.lock_file())})"
     assert all(running in line for line in said)
 
 
@@ -252,7 +253,7 @@ def test_a_crash_shows_the_end_of_what_was_printed(home: Path, mlxctl: Run) -> N
     assert done.returncode == 1
     first, *rest = done.stderr.splitlines()
     file = home / "logs" / "mlxd.stderr.log"
-    assert first == f"mlxctl: mlxd did not start (exit status 1); the end of {file}:"
+    assert first == f"mlxctl: mlxd did not start: exit status 1; the end of {file}:"
     assert rest[-1] == "  RuntimeError: out of order"
 
 
@@ -277,10 +278,10 @@ def test_logs_that_cannot_be_written_are_one_line(home: Path, mlxctl: Run) -> No
 def test_a_daemon_that_does_not_answer_in_time_is_killed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "START_SECONDS", 0.01)
+    monkeypatch.setattr(manager, "START_SECONDS", 0.01)
     with pytest.raises(CommandFailed, match=r"did not answer on .* within 0.01 s and was killed"):
         ProcessManager(config.load()).start(print)
-    assert owner(paths.lock_file()) is None
+    assert lock.holder(paths.lock_file()) is None
 
 
 def test_start_tells_of_one_that_runs_and_does_not_answer(

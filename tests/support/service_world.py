@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlxctl.service.description import Description, Mode
-from mlxctl.service.pidfile import owner
+from mlxd import lock
 from tests.mlxctl.conftest import DEADLINE, command
 
 FAKES = Path(__file__).resolve().parent.parent / "fakes"
@@ -136,6 +136,6 @@ def mac(root: Path, port: int, kind: type[Machine] = Mac) -> Iterator[Machine]:
         machine.set(lingers=0, bootout_waits=20)
         for target in list(machine.jobs):
             machine.launchctl("bootout", target)
-        by_hand = owner(machine.home / "run" / "mlxd.lock") is not None
+        by_hand = lock.holder(machine.home / "run" / "mlxd.lock") is not None
         if by_hand or not machine.environ["MLXD_HOME"]:
             machine.mlxctl("stop")

@@ -1,6 +1,5 @@
 """What a check does to the others: nothing, whatever becomes of it."""
 
-import time
 from collections.abc import Iterator
 
 from mlxctl.doctor import examine, machine
@@ -14,11 +13,6 @@ def fine(facts: Facts) -> Iterator[Finding]:
     yield ok("fine", "it is")
 
 
-def dead_disk(facts: Facts) -> Iterator[Finding]:
-    time.sleep(60)
-    yield ok("disk", "never said")
-
-
 def no_permission(facts: Facts) -> Iterator[Finding]:
     raise PermissionError(13, "Permission denied", "/private")
     yield
@@ -29,19 +23,15 @@ def refused(facts: Facts) -> Iterator[Finding]:
     yield
 
 
-def test_a_check_that_hangs_or_fails_is_a_finding() -> None:
-    began = time.monotonic()
-    found = examine(WELL, (dead_disk, no_permission, refused, fine, machine.platform), 0.2)
-    assert time.monotonic() - began < 5
+def test_a_check_that_fails_is_a_finding() -> None:
+    found = examine(WELL, (no_permission, refused, fine, machine.platform))
     assert [(finding.check, finding.state) for finding in found] == [
-        ("dead disk", "error"),
         ("no permission", "error"),
         ("refused", "error"),
         ("fine", "ok"),
         ("platform", "ok"),
     ]
-    assert [finding.message for finding in found[:3]] == [
-        "this check failed: no result within 0.2 s",
+    assert [finding.message for finding in found[:2]] == [
         "this check failed: /private: Permission denied",
         "this check failed: launchctl does not end",
     ]

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import machine
-from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
+from tests.mlxctl.doctor.conftest import MAC, RUNNING, STOPPED, WELL, only
 
 LINUX = replace(MAC, system="Linux")
 
@@ -58,14 +58,6 @@ def test_python() -> None:
     assert only(machine.platform, rosetta)[0] == "ok"
     state, message, _ = only(machine.python, rosetta)
     assert (state, "Rosetta" in message) == ("error", True)
-
-
-@pytest.mark.parametrize(("most", "state"), [(256, "warning"), (8192, None), (-1, None)])
-def test_open_files(monkeypatch: pytest.MonkeyPatch, most: int, state: str | None) -> None:
-    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (256, most))
-    by_hand = [finding.state for finding in machine.open_files(WELL)]
-    assert by_hand == ([state] if state else [])
-    assert list(machine.open_files(replace(WELL, service=LAUNCHD))) == []  # which allows enough
 
 
 def test_memory_without_a_daemon_or_a_limit() -> None:

@@ -3,7 +3,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,12 +13,10 @@ from msgspec.structs import replace as with_fields
 from mlxctl.doctor import ports
 from mlxctl.doctor.facts import Facts
 from mlxd.config import Config, ServerConfig
-from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
+from tests.mlxctl.doctor.conftest import ASLEEP, LAUNCHD, RUNNING, STOPPED, WELL, only
 
 needs_lsof = pytest.mark.skipif(not shutil.which("lsof"), reason="needs lsof")
 
-OURS = b"HTTP/1.1 200 OK\r\nX-Mlxd-Version: 0.1.0\r\n\r\n"
-OTHERS = b"HTTP/1.1 200 OK\r\nServer: other\r\n\r\n"
 # `lsof -nP +c0 -iTCP:8080 -sTCP:LISTEN -Fpcn` on a Mac.
 PRINTED = (
     "p501\ncnode\nf21\nn[::1]:8080\np812\nccom.docker.backend\nf77\nn*:8080\nn127.0.0.1:8080\n"
@@ -28,20 +25,10 @@ PROXY = {"http_proxy": "http://proxy:3128"}
 
 
 @contextmanager
-def answering(reply: bytes) -> Iterator[int]:
-    """A server that gives that reply to one request; gives its port."""
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(1000)
-            connection.sendall(reply)
-
+def listening() -> Iterator[int]:
+    """Listen on a free port; yield it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
         yield listener.getsockname()[1]
-        thread.join()
 
 
 def free_port() -> int:
@@ -57,33 +44,49 @@ def on(facts: Facts, port: int) -> Facts:
     return replace(facts, config=config, status=status, pid=os.getpid())
 
 
+def test_the_daemon_has_its_port() -> None:
+    with listening() as port:
+        well = ("ok", f"the daemon listens on 127.0.0.1:{port}", None)
+        assert only(ports.port, on(WELL, port)) == well
+
+
 @needs_lsof
 @pytest.mark.parametrize(
-    ("facts", "reply", "state", "says"),
-    [
-        (WELL, OURS, "ok", "the daemon has "),
-        (WELL, OTHERS, "error", "another program, not by the daemon"),
-        (STOPPED, OURS, "error", "used by another mlxd (pid "),
-        (STOPPED, OTHERS, "error", f"(pid {os.getpid()})"),
-        (STOPPED, b"", "error", f"(pid {os.getpid()})"),
-    ],
+    ("facts", "effect"),
+    [(WELL, "not by the daemon"), (STOPPED, "so mlxd cannot start")],
+    ids=["running", "stopped"],
 )
-def test_who_has_the_port(facts: Facts, reply: bytes, state: str, says: str) -> None:
-    with answering(reply) as port:
-        found = only(ports.port, on(facts, port))
-    assert found[0] == state
-    assert says in found[1]
-    assert (found[2] is None) is (state == "ok")
+def test_another_program_has_the_port(facts: Facts, effect: str) -> None:
+    with another_program("127.0.0.1") as (other, port):
+        state, message, fix = only(ports.port, on(facts, port))
+    assert state == "error"
+    assert message.startswith(f"127.0.0.1:{port} is used by ")
+    assert message.endswith(f" (pid {other.pid}), {effect}")
+    assert fix == f"ps -p {other.pid}  # stop it, or set server.port"
+
+
+def test_a_program_that_has_the_port_may_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "listeners", lambda port: [])  # root's are
+    with listening() as port:
+        state, message, fix = only(ports.port, on(STOPPED, port))
+    assert state == "error"
+    assert message == f"mlxd cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert fix.startswith("sudo lsof ")
 
 
 def test_a_port_that_is_free() -> None:
-    assert only(ports.port, on(STOPPED, free_port()))[0] == "ok"
-    assert only(ports.port, on(WELL, free_port()))[0] == "error"
+    port = free_port()
+    free = ("ok", f"127.0.0.1:{port} is free", None)
+    assert only(ports.port, on(STOPPED, port)) == free
     assert list(ports.port(on(STOPPED, 0))) == []
 
 
+def test_a_daemon_that_does_not_answer_is_for_another_check() -> None:
+    assert list(ports.port(replace(on(STOPPED, free_port()), pid=4711))) == []
+
+
 def test_a_port_that_was_configured_since_the_start() -> None:
-    with answering(OURS) as port:
+    with listening() as port:
         changed = replace(on(WELL, port), config=Config(server=ServerConfig(port=1)))
         first, second = ports.port(changed)
     assert (first.state, first.fix) == ("warning", "mlxctl stop && mlxctl start")
@@ -113,7 +116,7 @@ def another_program(host: str, port: int = 0) -> Iterator[tuple[subprocess.Popen
 
 @needs_lsof
 def test_where_localhost_is_somebody_else() -> None:
-    with answering(OURS) as port, another_program("::1", port) as (other, _):
+    with listening() as port, another_program("::1", port) as (other, _):
         well, twice = ports.port(on(WELL, port))
     assert well.state == "ok"
     assert twice.state == "warning"
@@ -170,19 +173,17 @@ def test_without_lsof_no_listener_is_known(monkeypatch: pytest.MonkeyPatch) -> N
         (PROXY, "warning"),
         ({"ALL_PROXY": "socks5://proxy"}, "warning"),
         (PROXY | {"NO_PROXY": "localhost"}, "warning"),
-        (PROXY | {"NO_PROXY": "localhost, 127.0.0.1"}, "ok"),
-        (PROXY | {"no_proxy": "*"}, "ok"),
+        (PROXY | {"NO_PROXY": "localhost, 127.0.0.1"}, None),
+        (PROXY | {"no_proxy": "*"}, None),
         (PROXY | {"no_proxy": "corp", "NO_PROXY": "localhost,127.0.0.1"}, "warning"),
         ({}, None),
     ],
 )
-def test_proxies(environ: dict[str, str], state: str | None) -> None:
-    found = [finding.state for finding in ports.proxy(replace(WELL, environ=environ))]
-    assert found == ([state] if state else [])
-
-
-def test_a_proxy_of_the_network_settings() -> None:
-    through = replace(WELL, machine=replace(MAC, proxy="http://proxy:3128"))
-    assert only(ports.proxy, through)[0] == "warning"
-    excepted = replace(through, environ={"NO_PROXY": "localhost,127.0.0.1"})
-    assert only(ports.proxy, excepted)[0] == "ok"
+def test_proxies(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], state: str | None
+) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert [finding.state for finding in ports.proxy(WELL)] == ([state] if state else [])

@@ -6,8 +6,6 @@ import pytest
 
 from mlxctl.service import description
 from mlxctl.service.description import Mode, carried, describe, stable
-from mlxd import config
-from mlxd.config import Config, ServerConfig
 
 
 @pytest.mark.parametrize(
@@ -61,16 +59,16 @@ def test_paths_of_this_shell_hold_where_the_daemon_lives(
     monkeypatch.setenv("HOME", str(tmp_path / "ada"))
     environ = {"HF_HOME": "~/hf", "XDG_DATA_HOME": "data", "MLXD_SERVER__SOCKET": "s.sock"}
     environ["MLXD_MODELS__DIRS"] = "a,~/b"
-    made = describe(config.load(environ=environ), Mode.AT_LOGIN, carried(environ)).environment
+    made = describe(Mode.AT_LOGIN, carried(environ)).environment
     assert made["HF_HOME"] == f"{tmp_path}/ada/hf"
     assert made["XDG_DATA_HOME"] == f"{tmp_path}/data"
     assert made["MLXD_SERVER__SOCKET"] == f"{tmp_path}/s.sock"
     assert made["MLXD_MODELS__DIRS"] == f"{tmp_path}/a,{tmp_path}/ada/b"
 
 
-def test_on_demand_exits_when_idle_unless_the_configuration_says_when() -> None:
-    named = describe(Config(), Mode.ON_DEMAND, {}).environment
+def test_on_demand_exits_when_idle_unless_the_configuration_says_when(home: Path) -> None:
+    named = describe(Mode.ON_DEMAND, {}).environment
     assert named == {"MLXD_SERVER__IDLE_EXIT": "10m"}
-    config = Config(server=ServerConfig(idle_exit=5.0))
-    assert describe(config, Mode.ON_DEMAND, {}).environment == {}
-    assert describe(Config(), Mode.AT_LOGIN, {}).environment == {}
+    assert describe(Mode.AT_LOGIN, {}).environment == {}
+    (home / "config.toml").write_text('server.idle_exit = "5s"')
+    assert describe(Mode.ON_DEMAND, {}).environment == {}

@@ -6,20 +6,21 @@ from pathlib import Path
 import pytest
 
 from mlxctl.errors import CommandFailed
-from mlxctl.service.launchctl import Job, Launchctl, parse
+from mlxctl.service import launchctl
+from mlxctl.service.launchctl import Job, parse
 
-Script = Callable[[str], Launchctl]
+Script = Callable[[str], None]
 
 
 @pytest.fixture
-def launchctl(tmp_path: Path) -> Script:
-    """Make a launchctl of a line of shell."""
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Have launchctl be a line of shell."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
-    def make(line: str) -> Launchctl:
+    def make(line: str) -> None:
         file = tmp_path / "launchctl"
         file.write_text(f"#!/bin/sh\n{line}\n")
         file.chmod(0o755)
-        return Launchctl(str(file))
 
     return make
 
@@ -72,14 +73,18 @@ def test_the_last_exit(line: str, last_exit: str | None) -> None:
     assert parse(f"x = {{\n\t{line}\n}}\n") == Job(last_exit=last_exit)
 
 
-def test_a_job_is_loaded_whatever_launchctl_prints_about_it(launchctl: Script) -> None:
-    assert launchctl("echo nonsense").look("gui/501/x") == (0, Job())
-    assert launchctl("exit 113").look("gui/501/x") == (113, None)
+def test_a_job_is_loaded_whatever_launchctl_prints_about_it(script: Script) -> None:
+    script("echo nonsense")
+    assert launchctl.job("gui/501/x") == Job()
+    script("exit 113")
+    assert launchctl.job("gui/501/x") is None
 
 
-def test_a_domain_that_does_not_exist(launchctl: Script) -> None:
-    assert launchctl("exit 0").has_domain("gui/501")
-    assert not launchctl("exit 125").has_domain("gui/501")
+def test_a_domain_that_does_not_exist(script: Script) -> None:
+    script("exit 0")
+    assert launchctl.has_domain("gui/501")
+    script("exit 125")
+    assert not launchctl.has_domain("gui/501")
 
 
 @pytest.mark.parametrize(
@@ -91,10 +96,10 @@ def test_a_domain_that_does_not_exist(launchctl: Script) -> None:
     ],
 )
 def test_what_is_disabled_before_and_since_ventura(
-    launchctl: Script, printed: str, labels: set[str]
+    script: Script, printed: str, labels: set[str]
 ) -> None:
-    found = launchctl(f"printf '{printed}'")
-    assert {label for label in "ab" if found.is_disabled("gui/501", label)} == labels
+    script(f"printf '{printed}'")
+    assert {label for label in "ab" if launchctl.is_disabled("gui/501", label)} == labels
 
 
 @pytest.mark.parametrize(
@@ -109,14 +114,18 @@ def test_what_is_disabled_before_and_since_ventura(
         ("", "status 7"),
     ],
 )
-def test_what_launchctl_refuses_is_one_line(launchctl: Script, said: str, reason: str) -> None:
-    failing = launchctl(f"printf '{said}' >&2; exit 7")
+def test_what_launchctl_refuses_is_one_line(script: Script, said: str, reason: str) -> None:
+    script(f"printf '{said}' >&2; exit 7")
     with pytest.raises(CommandFailed) as refused:
-        failing.demand("kickstart", "gui/501/x")
+        launchctl.demand("kickstart", "gui/501/x")
     assert refused.value.message == f"launchctl kickstart gui/501/x failed (7): {reason}"
-    failing.demand("kickstart", "gui/501/x", fine=(7,))
+    launchctl.demand("kickstart", "gui/501/x", fine=(7,))
 
 
-def test_a_launchctl_that_is_not_there_is_one_line() -> None:
-    with pytest.raises(CommandFailed, match="/no/launchctl: No such file"):
-        Launchctl("/no/launchctl").run("print", "system")
+def test_a_launchctl_that_hangs_is_one_line(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launchctl, "_LOOK_SECONDS", 0.1)
+    script("exec sleep 60")
+    with pytest.raises(CommandFailed, match=r"print system did not end within 0\.1 s"):
+        launchctl.run("print", "system")

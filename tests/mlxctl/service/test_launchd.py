@@ -28,6 +28,8 @@ from tests.mlxctl.conftest import command
 from tests.support.daemon_process import wait_until
 from tests.support.service_world import Mac, mac
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def machine(tiny_model: Path) -> Iterator[Mac]:
@@ -337,6 +339,9 @@ def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.Monkey
     nobody = pwd.getpwnam("nobody")
     machine.set(throttle=0)
     file = machine.root / "LaunchDaemons" / f"{choose.label()}.plist"
+    file.parent.mkdir()
+    shutil.chown(file.parent, group=1)
+    file.parent.chmod(0o2755)  # new files get the folder's group, as always on a Mac
 
     made = plistlib.loads(CliRunner().invoke(install, ["--system", "--print"]).stdout.encode())
     assert made["UserName"] == "nobody"
@@ -346,7 +351,8 @@ def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.Monkey
     shutil.rmtree(machine.home)
     done = CliRunner().invoke(install, ["--system"], catch_exceptions=False)
     assert done.stdout.startswith(f"mlxd is installed: launchd starts it at boot ({file})")
-    assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (0, 0o644)
+    assert (file.stat().st_uid, file.stat().st_gid) == (0, 0)
+    assert file.stat().st_mode & 0o777 == 0o644
     assert machine.home.stat().st_uid == nobody.pw_uid
     assert (machine.home / "run" / "mlxd.sock").stat().st_uid == nobody.pw_uid
     assert list(machine.jobs) == [f"system/{choose.label()}"]

@@ -18,12 +18,13 @@ from click.testing import CliRunner, Result
 from mlxctl.commands.install import disable, enable, install, uninstall
 from mlxctl.commands.service import restart, start, stop
 from mlxctl.errors import CommandFailed
-from mlxctl.service import choose, description, launchd
-from mlxctl.service.launchctl import Launchctl
+from mlxctl.service import choose, description, launchctl, launchd
 from mlxctl.service.manager import Installer
 from mlxd import config
 from tests.support.daemon_process import wait_until
 from tests.support.service_world import Mac, mac
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ def test_status_runs_launchctl_twice(
 ) -> None:
     if stopped:
         run(stop)
-    calls, once = [], Launchctl.run
-    monkeypatch.setattr(Launchctl, "run", lambda *call: calls.append(call[1]) or once(*call))
+    calls, once = [], launchctl.run
+    monkeypatch.setattr(launchctl, "run", lambda *call: calls.append(call[0]) or once(*call))
     service().describe()
     assert calls == ["print", "print-disabled"]
 
@@ -102,6 +103,18 @@ def test_a_change_of_the_configuration_makes_the_plist_out_of_date(waiting: Mac)
     assert "is installed: " in run(install, "--on-demand").stdout
     assert faults() == []
     assert plistlib.loads(waiting.plist.read_bytes())["ExitTimeOut"] == 22
+
+
+def test_the_plist_may_be_read_by_all_and_the_daemons_folders_by_none_else(waiting: Mac) -> None:
+    assert waiting.plist.stat().st_mode & 0o777 == 0o644
+    assert [file.name for file in waiting.agents.iterdir()] == [waiting.plist.name]
+    for folder in ("run", "logs"):
+        assert (waiting.home / folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_plist_that_cannot_be_written_is_one_line(machine: Mac) -> None:
+    (machine.account / "Library").write_text("a file where the folder belongs")
+    assert "Library/LaunchAgents cannot be written: " in refusal(install)
 
 
 def test_another_installation_makes_the_plist_out_of_date(
@@ -233,14 +246,6 @@ def test_without_a_login_at_the_screen_install_moves_the_job(waiting: Mac) -> No
     assert list(waiting.jobs) == [f"user/{os.getuid()}/{waiting.plist.stem}"]
 
 
-def test_a_job_that_is_unloaded_while_it_starts(
-    waiting: Mac, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Launchctl, "job", lambda *_: None)
-    told = f"{waiting.target} was unloaded while it started. Run: mlxctl start"
-    assert refusal(start) == told
-
-
 def test_a_job_that_is_never_unloaded(waiting: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchd, "_LATE_SECONDS", -44.5)
     waiting.set(lingers=1000, bootout_waits=0)
@@ -250,8 +255,10 @@ def test_a_job_that_is_never_unloaded(waiting: Mac, monkeypatch: pytest.MonkeyPa
 
 
 def test_two_that_load_it_at_the_same_time(waiting: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Launchctl, "look", lambda *_: (113, None))  # as the second one saw it
-    monkeypatch.setattr(Launchctl, "job", lambda *_: True)
+    unseen = iter([None] * 4)  # as long as the first one has not loaded it
+    once = launchctl.job
+    monkeypatch.setattr(launchctl, "job", lambda target: next(unseen, once(target)))
+    edit(waiting.plist, Nice=5)
     assert run(install, "--on-demand").exit_code == 0
     assert list(waiting.jobs) == [waiting.target]
 

@@ -1,6 +1,5 @@
-"""The property list: what it says, that launchd would take it, and the file that holds it."""
+"""The property list: what it says, and that launchd would take it."""
 
-import os
 import plistlib
 import shutil
 import subprocess
@@ -8,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxctl.errors import CommandFailed
 from mlxctl.service import plist
 from mlxctl.service.description import Mode, describe
-from mlxd.config import Config, ServerConfig
 from scripts.service_templates import templates
 from tests.support.launchd_plist import complaints
 from tests.support.service_world import service
@@ -63,9 +60,9 @@ def test_a_daemon_that_takes_any_port_binds_it_itself() -> None:
     assert list(plist.make(service(host=""), "dev.mlxd")["Sockets"]) == ["local"]
 
 
-def test_the_exit_timeout_is_above_the_drain_timeout() -> None:
-    config = Config(server=ServerConfig(drain_timeout=120.5))
-    made = plist.make(describe(config, Mode.AT_LOGIN, {}), "dev.mlxd")
+def test_the_exit_timeout_is_above_the_drain_timeout(home: Path) -> None:
+    environ = {"MLXD_SERVER__DRAIN_TIMEOUT": "120.5s"}
+    made = plist.make(describe(Mode.AT_LOGIN, environ), "dev.mlxd")
     assert made["ExitTimeOut"] > 120.5
 
 
@@ -111,30 +108,3 @@ def test_a_broken_file_is_no_plist(tmp_path: Path, content: bytes) -> None:
     assert plist.read(file) is None
     file.write_bytes(plist.render(PLIST))
     assert plist.read(file) == PLIST
-
-
-def test_only_its_owner_may_write_the_file(tmp_path: Path) -> None:
-    file, needed = tmp_path / "Library" / "x.plist", tmp_path / "logs" / "mlxd"
-    plist.write(file, b"1", [needed], None)
-    plist.write(file, b"2", [needed], None)
-    assert file.stat().st_mode & 0o777 == 0o644
-    assert needed.stat().st_mode & 0o777 == 0o700
-    assert [each.name for each in file.parent.iterdir()] == ["x.plist"]
-    assert file.read_bytes() == b"2"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_system_service_has_folders_of_its_user_and_a_plist_of_root(tmp_path: Path) -> None:
-    file, needed = tmp_path / "Library" / "x.plist", tmp_path / "logs" / "mlxd"
-    file.parent.mkdir()
-    shutil.chown(file.parent, group=1)
-    file.parent.chmod(0o2755)  # new files get the folder's group, as always on a Mac
-    plist.write(file, b"1", [needed], "nobody")
-    assert needed.owner() == needed.parent.owner() == "nobody"
-    assert (file.stat().st_uid, file.stat().st_gid) == (0, 0)
-
-
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("")
-    with pytest.raises(CommandFailed, match="cannot be written"):
-        plist.write(tmp_path / "a" / "x.plist", b"1", [], None)

@@ -2,14 +2,23 @@
 
 import os
 import plistlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as with_fields
 
-from mlxctl.service.conflicts import conflicts
+from mlxctl.doctor.conflicts import conflicts
+from mlxctl.doctor.facts import Facts
 from mlxd.config import Config, ServerConfig
+from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, WELL
 
 CONFIG = Config(server=ServerConfig(port=8080, socket="/h/run/mlxd.sock"))
+
+
+def beside(own: Path) -> Facts:
+    """A Mac where launchd has loaded mlxd's own job from `own`."""
+    return replace(WELL, config=CONFIG, service=with_fields(LAUNCHD, file=str(own)))
 
 
 @pytest.fixture
@@ -26,7 +35,9 @@ def told(agents: Path, label: str = "x", **plist: object) -> list[str]:
     file, own = agents / "other.plist", agents / "own.plist"
     file.write_bytes(plistlib.dumps({"Label": label, **plist}))
     own.write_bytes(plistlib.dumps({"Label": "own", "ProgramArguments": ["mlxd"]}))
-    return [str(fault).removeprefix(f"{file} ") for fault in conflicts(own, CONFIG)]
+    found = list(conflicts(beside(own)))
+    assert {(each.check, each.state) for each in found} <= {("conflicts", "warning")}
+    return [f"{each.message}: {each.fix}".removeprefix(f"{file} ") for each in found]
 
 
 @pytest.mark.parametrize(
@@ -81,4 +92,12 @@ def test_a_job_that_only_mentions_mlxd_is_no_conflict(
 
 def test_a_file_that_is_no_plist_is_no_conflict(agents: Path) -> None:
     (agents / "other.plist").write_text("mlxd")
-    assert list(conflicts(agents / "own.plist", CONFIG)) == []
+    assert list(conflicts(beside(agents / "own.plist"))) == []
+
+
+def test_only_a_mac_has_such_jobs(home: Path, agents: Path) -> None:
+    own = agents / "own.plist"
+    job = {"Program": "/bin/mlxd", "EnvironmentVariables": {"MLXD_HOME": str(home)}}
+    (agents / "other.plist").write_bytes(plistlib.dumps({"Label": "x", **job}))
+    assert len(list(conflicts(beside(own)))) == 1
+    assert list(conflicts(replace(beside(own), machine=replace(MAC, system="Linux")))) == []

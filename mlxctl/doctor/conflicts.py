@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from mlxctl.doctor.facts import Facts
+from mlxctl.doctor.finding import Finding, warning
 from mlxctl.service import homebrew, plist
 from mlxctl.service.launchd import AGENTS, DAEMONS
-from mlxctl.service.manager import Fault
 from mlxd import paths
 from mlxd.config import Config
 
@@ -27,28 +28,33 @@ class _OtherJob(msgspec.Struct):
     Sockets: dict[str, _Socket | list[_Socket]] = {}
 
 
-def conflicts(own: Path, config: Config) -> Iterator[Fault]:
-    """Yield what is wrong with the jobs of this Mac beside the one whose plist is `own`."""
+def conflicts(facts: Facts) -> Iterator[Finding]:
+    """Whether another job of this Mac is in the way of mlxd's."""
+    if facts.machine.system != "Darwin" or facts.config is None:
+        return
+    own = facts.service.file if facts.service else None
     folders = (AGENTS.expanduser(), Path("/Library/LaunchAgents"), DAEMONS)
     for file in sorted(file for folder in folders for file in folder.glob("*.plist")):
         try:
             job = msgspec.convert(plist.read(file), _OtherJob)
         except msgspec.ValidationError:
             continue  # launchd would not load it either
-        if file == own:
-            continue
-        words = [job.Program, *job.ProgramArguments]
-        named = "mlxd" in map(os.path.basename, words[:2]) or words[2:4] == ["-m", "mlxd"]
-        if named and job.EnvironmentVariables.get("MLXD_HOME", "") == str(paths.home() or ""):
-            yield Fault(f"{file} starts mlxd as well", _removal(file, job.Label))
-        listed = (each if isinstance(each, list) else [each] for each in job.Sockets.values())
-        for each in chain.from_iterable(listed):
-            if each.SockPathName == str(config.socket_file()):
-                yield Fault(f"{file} holds {each.SockPathName} too", "set another server.socket")
-            elif config.server.port and str(each.SockServiceName) == str(config.server.port):
-                yield Fault(
-                    f"{file} holds port {config.server.port} too", "set another server.port"
-                )
+        if str(file) != own:
+            yield from _of(job, file, facts.config)
+
+
+def _of(job: _OtherJob, file: Path, config: Config) -> Iterator[Finding]:
+    words = [job.Program, *job.ProgramArguments]
+    named = "mlxd" in map(os.path.basename, words[:2]) or words[2:4] == ["-m", "mlxd"]
+    if named and job.EnvironmentVariables.get("MLXD_HOME", "") == str(paths.home() or ""):
+        yield warning("conflicts", f"{file} starts mlxd as well", _removal(file, job.Label))
+    socket, port = str(config.socket_file()), config.server.port
+    listed = (each if isinstance(each, list) else [each] for each in job.Sockets.values())
+    for each in chain.from_iterable(listed):
+        if each.SockPathName == socket:
+            yield warning("conflicts", f"{file} holds {socket} too", "set another server.socket")
+        elif port and str(each.SockServiceName) == str(port):
+            yield warning("conflicts", f"{file} holds port {port} too", "set another server.port")
 
 
 def _removal(file: Path, label: str) -> str:
