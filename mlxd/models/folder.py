@@ -8,11 +8,7 @@ from typing import NamedTuple
 
 from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
-from mlxd.models.model_config import (
-    UnusableJson,
-    load_json,
-    read_config,
-)
+from mlxd.models.model_config import UnusableJson, load_json, read_config
 from mlxd.models.weights import is_weights, read_weights
 
 CONFIG = "config.json"
