@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from mlxd.control_api import PullStatus
 from mlxd.errors import MlxdError, PullFailed
 from mlxd.hub.download import Download
 from mlxd.hub.download_process import Report
@@ -35,10 +34,7 @@ def main() -> None:
 
 
 def _download(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
-    def show(status: PullStatus) -> None:
-        _report(Report(progress=status))
-
-    meter = Meter(reference, show)
+    meter = Meter(reference, lambda status: _report(Report(progress=status)))
     try:
         done = Download(Repository(reference), models_dir, memory_limit, meter).run()
     except MlxdError as error:

@@ -22,8 +22,6 @@ _MAX_LINE = 1 << 20
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "PYTHONUNBUFFERED": "1",
 }
 _ERRORS: dict[str | None, type[MlxdError]] = {
     error.code: error for error in (PullRefused, PullFailed, HubUnreachable)

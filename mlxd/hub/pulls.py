@@ -84,6 +84,15 @@ class Pull:
         """Take note of the progress."""
         self._progress = progress
 
+    def ended(self, task: asyncio.Task[PullReply]) -> None:
+        """Take note of the error that its task ended with."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, MlxdError):
+            _log.error("unexpected error in the pull of %s", self.reference, exc_info=error)
+            error = PullFailed(f"internal error: {error!r}")
+        self.error = error
+
 
 class Pulls:
     """The pulls into `models_dir`, at most two at a time and one of each repository.
@@ -166,6 +175,7 @@ class Pulls:
     def _begin(self, pull: Pull) -> None:
         self._pulls[pull.reference.repo] = pull
         pull.task = asyncio.create_task(self._download(pull))
+        pull.task.add_done_callback(pull.ended)
 
     async def _download(self, pull: Pull) -> PullReply:
         reference = pull.reference
@@ -176,7 +186,6 @@ class Pulls:
                 done = await download(command, reference, pull.show)
         except MlxdError as error:
             _log.warning("the pull of %s failed: %s", reference, error.message)
-            pull.error = error
             if isinstance(error, PullRefused) or not pull.staging.size_bytes():
                 self._forget(pull)
             else:

@@ -9,14 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import (
-    HfApi,
-    constants,
-    get_hf_file_metadata,
-    get_session,
-    get_token,
-    hf_hub_url,
-)
+from huggingface_hub import HfApi, get_hf_file_metadata, get_session, get_token, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -53,12 +46,12 @@ class Repository:
     """
 
     def __init__(
-        self, reference: Reference, endpoint: str = constants.ENDPOINT, silence: float = 30.0
+        self, reference: Reference, endpoint: str | None = None, silence: float = 30.0
     ) -> None:
         self.reference = reference
-        self._endpoint = endpoint
-        self._silence = silence
         self._api = HfApi(endpoint)
+        self._endpoint = self._api.endpoint
+        self._silence = silence
 
     def snapshot(self) -> Snapshot:
         """Ask the hub what the repository holds.

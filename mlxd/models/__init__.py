@@ -7,7 +7,7 @@ model_config   what a config.json says, and whether mlx_lm can run the model
 weights        which weight files there should be, and whether they are complete
 entry          the types of what is found
 details        what `mlxctl show` says beyond that
-adapters       the adapters, and which models they fit
+adapters       the adapters
 removal        removing a model from the disk
 selection      the model, adapter and draft model that a request or the configuration names
 """

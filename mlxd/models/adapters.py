@@ -1,16 +1,15 @@
-"""The adapters on disk, and which models one fits."""
+"""The adapters on disk."""
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
 from mlxd import paths
-from mlxd.models.model_config import UnusableJson, load_json
 
 ADAPTER_WEIGHTS = "adapters.safetensors"
-_CONFIG = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -33,21 +32,7 @@ class Adapter(msgspec.Struct, frozen=True):
 
 def adapters() -> Iterator[Adapter]:
     """Yield the adapters directory's folders in the form of mlx_lm's adapters, by name."""
-    root = paths.adapters_dir()
-    try:
-        names = sorted(os.listdir(root))
-    except OSError:
-        return
-    for name in names:
-        files = (root / name / _CONFIG, root / name / ADAPTER_WEIGHTS)
-        if not name.startswith(".") and name.isprintable() and all(map(os.path.isfile, files)):
-            yield Adapter(name, root / name)
-
-
-def made_for(adapter: Adapter, model_id: str) -> bool:
-    """Return whether the configuration of an adapter names a model as the one it was made for."""
-    try:
-        base = load_json(adapter.path / _CONFIG).get("model")
-    except UnusableJson:
-        return False
-    return isinstance(base, str) and PurePosixPath(base).name == PurePosixPath(model_id).name
+    for config in sorted(paths.adapters_dir().glob(f"[!.]*/{ADAPTER_CONFIG}")):
+        folder = config.parent
+        if folder.name.isprintable() and (folder / ADAPTER_WEIGHTS).is_file():
+            yield Adapter(folder.name, folder)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mlxd.control_api import TemplateSupport
-from mlxd.models.adapters import adapters, made_for
+from mlxd.models.adapters import ADAPTER_CONFIG, Adapter, adapters
 from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
 from mlxd.models.model_config import UnusableJson, load_json
@@ -46,7 +46,7 @@ def read_details(entry: CatalogEntry) -> Details:
         parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
         template=_template(entry.path),
         license=_license(entry.path),
-        adapters=[adapter.name for adapter in adapters() if made_for(adapter, entry.id)],
+        adapters=[adapter.name for adapter in adapters() if _fits(adapter, entry)],
     )
 
 
@@ -103,6 +103,12 @@ def _license(folder: Path) -> str | None:
     name = fields.get("license", "")
     name = fields.get("license_name", name) if name == "other" else name
     return name if name and name.isprintable() else None
+
+
+def _fits(adapter: Adapter, entry: CatalogEntry) -> bool:
+    """Return whether an adapter names the model as the one it was made for, by id or by path."""
+    base = _json(adapter.path / ADAPTER_CONFIG).get("model")
+    return isinstance(base, str) and Path(base).name == Path(entry.id).name
 
 
 def _json(file: Path) -> dict[str, Any]:

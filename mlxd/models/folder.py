@@ -6,13 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from mlxd.models.adapters import ADAPTER_WEIGHTS
+from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
-from mlxd.models.model_config import (
-    UnusableJson,
-    load_json,
-    read_config,
-)
+from mlxd.models.model_config import UnusableJson, load_json, read_config
 from mlxd.models.weights import is_weights, read_weights
 
 CONFIG = "config.json"
@@ -116,7 +112,7 @@ def missing(names: Collection[str]) -> str | None:
         return None
     if any(name.endswith(".gguf") for name in names):
         return "it has GGUF files, which `mlxctl import FILE.gguf` converts"
-    if ADAPTER_WEIGHTS in names or "adapter_config.json" in names:
+    if ADAPTER_WEIGHTS in names or ADAPTER_CONFIG in names:
         return "it is an adapter; those of mlx_lm go into the adapters directory"
     if has_weights or CONFIG not in names:
         return "it has no config.json"

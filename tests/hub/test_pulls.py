@@ -1,6 +1,7 @@
 """The pulls of the daemon, with scripts in place of the download process."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -147,6 +148,17 @@ async def test_a_failure_keeps_what_has_come_and_a_refusal_does_not(
     following.resume()
     listed = [(pull.running, pull.error and pull.error.message) for pull in following.pulls]
     assert listed == ([(False, "no")] if kept else [])
+
+
+async def test_a_failure_that_no_caller_waits_for_is_logged_once(
+    make: MakePulls, caplog: pytest.LogCaptureFixture
+) -> None:
+    pulls = make(f"say({msgspec.json.encode(Report.of(PullRefused('no'))).decode()!r})")
+    pulls.start(TINY)
+    await until(lambda: pulls.pulls == [])
+    await asyncio.sleep(0)  # for the task to end
+    gc.collect()
+    assert caplog.messages == ["the pull of acme/tiny failed: no"]
 
 
 async def test_a_pull_that_had_not_failed_is_resumed_by_the_next_daemon(
