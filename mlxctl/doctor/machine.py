@@ -12,42 +12,25 @@ from mlxctl.programs import run
 from mlxctl.terminal import shown
 from mlxd.units import size
 
-_OLDEST_MACOS = 14
 _MOST_OF_MEMORY = 0.9
 _MLX_SECONDS = 8.0  # the first use of Metal after an upgrade compiles
 _COMPUTE = "import mlx.core as mx; mx.eval(mx.ones(8) + 1); print(mx.default_device().type)"
 
 
 def platform(facts: Facts) -> Iterator[Finding]:
-    """MLX needs Apple silicon and macOS 14, or Linux."""
+    """What MLX runs on."""
     machine = facts.machine
-    if machine.system != "Darwin":
+    if machine.system == "Darwin":
+        yield ok("platform", f"macOS {machine.release}, {machine.chip or machine.processor}")
+    else:
         name = f"{machine.system} {machine.release}, {machine.processor}"
         yield ok("platform", f"{name}: MLX runs on the CPU here")
-        return
-    name = f"macOS {machine.release}, {machine.chip or machine.processor}"
-    major = machine.release.partition(".")[0]
-    if machine.processor != "arm64" and not machine.translated:
-        yield error("platform", f"{name}: MLX needs a Mac with Apple silicon")
-    elif major.isdecimal() and int(major) < _OLDEST_MACOS:
-        yield error("platform", f"{name}: MLX needs macOS {_OLDEST_MACOS}", "softwareupdate --list")
-    else:
-        yield ok("platform", name)
 
 
 def python(facts: Facts) -> Iterator[Finding]:
     """The Python that mlxctl, and so mlxd, runs on."""
     found = ".".join(map(str, sys.version_info[:3]))
-    machine = facts.machine
-    if machine.translated:
-        yield error(
-            "python",
-            f"{found} ({sys.executable}) is built for {machine.processor} and runs under "
-            "Rosetta, without Metal",
-            "install a Python for arm64, and mlxd in it",
-        )
-    else:
-        yield ok("python", f"{found} for {machine.processor}, {shown(sys.executable)}")
+    yield ok("python", f"{found} for {facts.machine.processor}, {shown(sys.executable)}")
 
 
 def mlx(facts: Facts) -> Iterator[Finding]:
@@ -91,12 +74,6 @@ def memory(facts: Facts) -> Iterator[Finding]:
         yield error("memory", f"{use}, more than there is", fix)
     elif limit > total * _MOST_OF_MEMORY:
         yield warning("memory", f"{use}: the system may have to swap", fix)
-    elif wired and wired < limit:
-        yield warning(
-            "memory",
-            f"{use}, but Metal may wire only {size(wired)} (iogpu.wired_limit_mb)",
-            f"sudo sysctl iogpu.wired_limit_mb={limit // 2**20}  # until the Mac restarts",
-        )
     else:
         yield ok("memory", use)
 

@@ -62,9 +62,9 @@ class ProcessManager(ServiceManager):
         return False
 
     def _record_of(self, pid: int) -> RunRecord | None:
-        """Return how the daemon `pid` was started, if it listens where this shell looks for it."""
+        """Return how the daemon `pid` was started, if its socket is where this shell looks."""
         record = run_record.read(paths.run_record_file())
-        known = record is not None and record.pid == pid and self._daemon.listens()
+        known = record is not None and record.pid == pid and self._daemon.socket_file.exists()
         return record if known else None
 
     def _spawn(self, before: RunRecord | None) -> "subprocess.Popen[bytes]":

@@ -167,7 +167,7 @@ class SystemdManager(Installer):
             self._write(self._folder / name, text.encode())
         self._run("daemon-reload")
         self._run("stop", self._unit)
-        self._forget_failures()
+        _systemctl("reset-failed", *self._units())
         self.enable()
         self._run("restart", *self._sockets())
         if mode is not Mode.ON_DEMAND:
@@ -191,7 +191,7 @@ class SystemdManager(Installer):
 
     def _start(self) -> Status:
         """Start the sockets and the service, and wait until the daemon answers."""
-        self._forget_failures()
+        _systemctl("reset-failed", *self._units())  # those that failed too often start again
         self._run("start", *self._units())
 
         def failure() -> str:
@@ -206,10 +206,6 @@ class SystemdManager(Installer):
             return False
         self._run("stop", *self._units())
         return True
-
-    def _forget_failures(self) -> None:
-        """Let systemd start units again that failed, or were started, too often."""
-        _systemctl("reset-failed", *self._units())
 
     def _sockets(self) -> list[str]:
         names = (f"{self._name}.socket", f"{self._name}-http.socket")
