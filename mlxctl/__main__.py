@@ -1,16 +1,22 @@
 """The `mlxctl` command, also as `python -m mlxctl`."""
 
-# For Ctrl-C without a traceback while modules are loaded; `signal` itself would load several.
-import _signal  # type: ignore[import-not-found]
+import os
 
 
 def main() -> None:
-    """Load and run mlxctl."""
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    from mlxctl import cli
+    """Load and run mlxctl; after Ctrl-C, end by SIGINT, which shells report as 130.
 
-    cli.main()
+    After a mere exit status, a shell would continue its loop.
+    """
+    try:
+        from mlxctl import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+
 _QUOTES = '"""'
 _PROMPT = "> "
 _MORE = "… "
@@ -17,30 +19,25 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def message() -> str | None:
-    """Return the next message, None at the end of input.
+def messages() -> Iterator[str]:
+    """Yield each message that is typed or piped in.
 
-    A message continues after a line that ends with a backslash, and between triple quotes.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C; what was typed is discarded.
+    A message continues after a line that ends with a backslash, and between triple quotes. On a
+    terminal, Ctrl-C discards what was typed of it.
     """
-    lines: list[str] = []
-    quoted = False
     while True:
-        line = _line(_MORE if lines else _PROMPT)
-        if line is None:
-            return "\n".join(lines) if lines else None
-        if not lines and not quoted and line.lstrip().startswith(_QUOTES):
-            quoted, line = True, line.lstrip().removeprefix(_QUOTES)
-        if quoted:
-            lines.append(line.removesuffix(_QUOTES) if line.endswith(_QUOTES) else line)
-            if line.endswith(_QUOTES):
-                return "\n".join(lines).strip("\n")
-        elif line.endswith("\\"):
-            lines.append(line.removesuffix("\\"))
+        try:
+            message = _message()
+        except KeyboardInterrupt:
+            if not on_terminal():
+                raise
+            click.echo("\n(press Ctrl-D or type /exit to end the chat)")
+        except EOFError:
+            if on_terminal():
+                click.echo()
+            return
         else:
-            return "\n".join([*lines, line])
+            yield message
 
 
 @contextlib.contextmanager
@@ -77,8 +74,24 @@ def editing(history: Path, complete: Callable[[str], list[str]]) -> Iterator[Non
             readline.write_history_file(history)
 
 
-def _line(prompt: str) -> str | None:
-    try:
-        return input(prompt if on_terminal() else "")
-    except EOFError:
-        return None
+def _message() -> str:
+    lines: list[str] = []
+    quoted = False
+    while True:
+        prompt = _MORE if lines else _PROMPT
+        try:
+            line = input(prompt if on_terminal() else "")
+        except EOFError:
+            if not lines:
+                raise
+            return "\n".join(lines)
+        if not lines and not quoted and line.lstrip().startswith(_QUOTES):
+            quoted, line = True, line.lstrip().removeprefix(_QUOTES)
+        if quoted:
+            lines.append(line.removesuffix(_QUOTES))
+            if line.endswith(_QUOTES):
+                return "\n".join(lines).strip("\n")
+        elif line.endswith("\\"):
+            lines.append(line.removesuffix("\\"))
+        else:
+            return "\n".join([*lines, line])

@@ -1,7 +1,6 @@
 """The `mlxctl` command: its commands, each imported when it is used, and the exit status.
 
-Exit status: 0 success, 1 failure, 2 invalid usage, 3 the daemon is not running. After Ctrl-C the
-process cleans up and ends by SIGINT, which shells report as 130.
+Exit status: 0 success, 1 failure, 2 invalid usage, 3 the daemon is not running.
 """
 
 import contextlib
@@ -9,11 +8,8 @@ import gc
 import importlib
 import io
 import os
-import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,9 +22,6 @@ if TYPE_CHECKING:
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
-_EXIT_INTERRUPTED = 130
-
-_Action = Callable[[int, FrameType | None], object] | int
 
 # Each command with the place of its function, and its line in `mlxctl --help`.
 SECTIONS = {
@@ -42,7 +35,7 @@ SECTIONS = {
     "Inference": {
         "run": ("run:run", "Send a prompt to a model."),
         "chat": ("chat:chat", "Chat with a model."),
-        "env": ("env:env", "Print environment variables for OpenAI clients."),
+        "env": ("shell:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {
         "list": ("models:list_models", "List models."),
@@ -50,7 +43,7 @@ SECTIONS = {
         "pull": ("pull:pull", "Download a model from Hugging Face."),
         "import": ("models:import_model", "Convert a GGUF file into a model."),
         "rm": ("models:remove", "Delete a model from disk."),
-        "alias": ("aliases:alias", "List, set and remove aliases of models."),
+        "alias": ("models:alias", "List, set and remove aliases of models."),
         "use": ("loading:use", "Set the default model."),
         "ps": ("loading:ps", "List the models in memory."),
         "load": ("loading:load", "Load a model into memory."),
@@ -66,8 +59,8 @@ SECTIONS = {
         "doctor": ("doctor:doctor", "Find problems and suggest fixes."),
         "report": ("report:report", "Collect information for a bug report."),
         "config": ("config:config", "Create, show and check the configuration."),
-        "completion": ("completion:completion", "Print a shell completion script."),
-        "version": ("version:version", "Show the versions of mlxctl and the daemon."),
+        "completion": ("shell:completion", "Print a shell completion script."),
+        "version": ("status:version", "Show the versions of mlxctl and the daemon."),
     },
 }
 _COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
@@ -120,45 +113,29 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="mlxctl", message="%(prog)s %(version)s")
 def mlxctl() -> None:
     """Control mlxd, the language-model daemon for MLX."""
-    # The command has been imported: from now on Ctrl-C is a KeyboardInterrupt.
-    _let_control_c(signal.default_int_handler, instead_of=signal.SIG_DFL)
 
 
 def main() -> None:
-    """Run the command, and exit with its status; print one line if it failed.
+    """Run the command and exit with its status; if it failed, print one line.
 
-    SIGINT is a KeyboardInterrupt while the command runs, so that it can clean up. Then the process
-    ends by SIGINT: after a mere exit status, a shell would continue its loop.
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the command has cleaned up.
     """
     # Garbage collection, now and at exit, would take a fifth of the time of a short command.
     gc.disable()
-    _replace_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    status = _EXIT_INTERRUPTED
-    with contextlib.suppress(KeyboardInterrupt):
-        status = _run()
-    _let_control_c(signal.SIG_DFL, instead_of=signal.default_int_handler)
-    if status == _EXIT_INTERRUPTED:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        os.kill(os.getpid(), signal.SIGINT)
+    _prepare_streams()
+    status = _run()
     gc.freeze()
     sys.exit(status)
 
 
-def _replace_closed_streams() -> None:
-    """Open /dev/null for each standard stream that the shell closed (`>&-`)."""
+def _prepare_streams() -> None:
+    """Open /dev/null for streams that the shell closed (`>&-`); replace what cannot be shown."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  until the end
-
-
-def _let_control_c(action: _Action, instead_of: _Action) -> None:
-    if signal.getsignal(signal.SIGINT) is instead_of:
-        signal.signal(signal.SIGINT, action)
+        stream: Any = getattr(sys, name) or open(os.devnull, mode)  # noqa: SIM115  until the end
+        if mode == "w":
+            stream.reconfigure(errors="replace")
+        setattr(sys, name, stream)
 
 
 def _run() -> int:
@@ -170,8 +147,9 @@ def _run() -> int:
             error.show()
         return error.exit_code
     except click.Abort as error:
-        # Ctrl-D answers a question with no.
-        return _EXIT_FAILED if isinstance(error.__context__, EOFError) else _EXIT_INTERRUPTED
+        if isinstance(error.__context__, EOFError):  # Ctrl-D answers a question with no
+            return _EXIT_FAILED
+        raise KeyboardInterrupt from None
     except MlxdError as error:
         _complain(error.message)
         return error.exit_status if isinstance(error, CommandFailed) else _EXIT_FAILED
@@ -180,17 +158,10 @@ def _run() -> int:
         return _EXIT_USAGE
     except OSError as error:
         _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        _discard_output()
+        sys.stdout = io.StringIO()  # not to try again, at exit, what cannot be written
         return _EXIT_FAILED
 
 
 def _complain(line: str) -> None:
     with contextlib.suppress(OSError):  # standard error cannot be written either
         click.echo(f"mlxctl: {line}", err=True)
-
-
-def _discard_output() -> None:
-    """Keep the interpreter from trying again, at exit, to write what cannot be written."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)

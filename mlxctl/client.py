@@ -1,35 +1,35 @@
 """Typed HTTP over the daemon's Unix socket; every failure becomes one line of advice."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Generator, Iterator
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-import click
 import msgspec
 
-from mlxctl import http
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
-from mlxd import __version__, config
-from mlxd.control_api import Endpoint, ProgressT, ReplyT, StreamEndpoint
+from mlxctl.terminal import remark
+from mlxd import __version__, config, lock, paths
+from mlxd.control_api import STATUS, Endpoint, ProgressT, ReplyT, Status, StreamEndpoint
 
 _BAD_REQUEST = 400
-_NO_ENDPOINT = (404, 405)
-_NO_ENDPOINT_CODES = ("not_found", "method_not_allowed")
 _ANSWER_SECONDS = 5.0
 _SILENCE_SECONDS = 60.0  # a waiting stream sends a sign of life every few seconds
-
-_DATA = b"data: "
-
-_StructT = TypeVar("_StructT", bound=msgspec.Struct)
 
 
 class ErrorDetail(msgspec.Struct):
     """OpenAI's error object, as far as mlxctl needs it."""
 
     message: str
-    code: str | None = None
+
+
+class StreamEvent(msgspec.Struct):
+    """Base of the events of a stream, any of which may be an error."""
+
+    error: ErrorDetail | None = None
 
 
 class HealthReply(msgspec.Struct):
@@ -40,15 +40,17 @@ class HealthReply(msgspec.Struct):
 
 HEALTH = Endpoint("GET", "/health", None, HealthReply)
 
+_StructT = TypeVar("_StructT", bound=msgspec.Struct)
+_EventT = TypeVar("_EventT", bound=StreamEvent)
+
 
 class _ErrorReply(msgspec.Struct):
     error: ErrorDetail
 
 
-class _Event(msgspec.Struct):
+class _TaskEvent(StreamEvent):
     progress: msgspec.Raw = msgspec.Raw()
     done: msgspec.Raw = msgspec.Raw()
-    error: ErrorDetail | None = None
 
 
 def connect() -> "Client":
@@ -58,6 +60,27 @@ def connect() -> "Client":
         ConfigError: the configuration is at fault.
     """
     return Client(config.load().socket_file())
+
+
+def is_running() -> bool:
+    """Whether a daemon runs; a connection would start one if launchd or systemd listens.
+
+    Raises:
+        CommandFailed: its lock file cannot be read.
+    """
+    return lock.holder(paths.lock_file()) is not None
+
+
+def running_status() -> Status | None:
+    """Return the daemon's status, None if it does not run or is just starting.
+
+    Raises:
+        CommandFailed: it runs and does not answer.
+    """
+    if is_running():
+        with contextlib.suppress(NotRunning):
+            return connect().call(STATUS)
+    return None
 
 
 class Client:
@@ -75,7 +98,6 @@ class Client:
         self.socket_file = socket_file
         self._warn = warn
         self._patience = patience
-        self._version: str | None = None
 
     def call(
         self,
@@ -90,11 +112,7 @@ class Client:
         )
         flags = "&".join(f"{name}=true" for name in endpoint.flags if parameters.get(name))
         target = f"{path}?{flags}" if flags else path
-        with (
-            self._explained(timeout),
-            self._request(endpoint.method, target, body, timeout) as response,
-        ):
-            self._check(response)
+        with self._response(endpoint.method, target, body, timeout) as response:
             return self._decode(response.read(), endpoint.reply)
 
     def follow(
@@ -104,72 +122,66 @@ class Client:
         show: Callable[[ProgressT], None],
     ) -> ReplyT:
         """Send `body`, which asks for a stream, show its progress and return the reply."""
-        with self.stream(endpoint.path, body) as lines:
-            for line in lines:
-                if not line.startswith(_DATA):
-                    continue
-                event = self._decode(line.removeprefix(_DATA), _Event)
-                if event.error is not None:
-                    raise RefusedByDaemon(event.error.message)
-                if event.done:
-                    return self._decode(bytes(event.done), endpoint.reply)
+        with contextlib.closing(self.stream(endpoint.path, body, _TaskEvent)) as events:
+            while not (event := next(events)).done:
                 if event.progress:
                     show(self._decode(bytes(event.progress), endpoint.progress))
-        raise NoAnswer(f"mlxd closed the connection on {self.socket_file}")
+            return self._decode(bytes(event.done), endpoint.reply)
 
-    @contextlib.contextmanager
-    def stream(self, path: str, body: msgspec.Struct) -> Iterator[Iterator[bytes]]:
-        """POST `body` and yield the lines of the reply as they come, without their ends.
+    def stream(
+        self,
+        path: str,
+        body: msgspec.Struct,
+        kind: type[_EventT],
+        comment: Callable[[str], None] = lambda _text: None,
+    ) -> Generator[_EventT, None, None]:
+        """POST `body` and yield the events of the reply, of type `kind`, up to "[DONE]".
 
-        Leaving the block closes the connection.
+        `comment` gets what the daemon says between them, such as "loading 41%". Closing the
+        generator closes the connection.
         """
-        with contextlib.ExitStack() as stack:
-            with self._explained(_SILENCE_SECONDS):
-                response = stack.enter_context(self._request("POST", path, body, _SILENCE_SECONDS))
-                self._check(response)
-            yield self._lines(response)
-
-    def _lines(self, response: http.Response) -> Iterator[bytes]:
-        # Only around the reading: errors of the code that uses the lines are not the socket's.
-        with self._explained(_SILENCE_SECONDS):
-            yield from response.lines()
-
-    def _request(
-        self, method: str, target: str, body: msgspec.Struct | None, timeout: float
-    ) -> contextlib.AbstractContextManager[http.Response]:
-        payload = None if body is None else msgspec.json.encode(body)
-        return http.request(self.socket_file, method, target, payload, timeout)
-
-    def _check(self, response: http.Response) -> None:
-        self._version = response.headers.get("x-mlxd-version")
-        self._warn_of_other_version()
-        if response.status < _BAD_REQUEST:
-            return
-        data = response.read()
-        if self._version and response.status in _NO_ENDPOINT and _is_of_unknown_endpoint(data):
-            raise RefusedByDaemon(
-                f"mlxd {self._version} is running and does not know this command; "
-                "restart it: mlxctl restart"
-            )
-        raise RefusedByDaemon(self._decode(data, _ErrorReply).error.message)
+        with self._response("POST", path, body, _SILENCE_SECONDS) as response:
+            for line in response:
+                name, _, value = map(bytes.strip, line.partition(b":"))
+                if name == b"data":
+                    if value == b"[DONE]":
+                        return
+                    event = self._decode(value, kind)
+                    if event.error is not None:
+                        raise RefusedByDaemon(event.error.message)
+                    yield event
+                elif value and not name:
+                    comment(value.decode(errors="replace"))
+        raise NoAnswer(f"the reply on {self.socket_file} ended early")
 
     @contextlib.contextmanager
-    def _explained(self, timeout: float) -> Iterator[None]:
+    def _response(
+        self, method: str, target: str, body: msgspec.Struct | None, timeout: float
+    ) -> Iterator[HTTPResponse]:
+        """Send a request and yield the response, of which errors are raised."""
         file = self.socket_file
+        payload = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json", "Connection": "close"}
         try:
-            yield
+            with contextlib.closing(_UnixConnection(file, timeout)) as connection:
+                # The daemon replies without reading the rest of a body that it refuses.
+                with contextlib.suppress(BrokenPipeError):
+                    connection.request(method, target, payload, headers)
+                with connection.getresponse() as response:
+                    self._warn_of_other_version(response.headers.get("x-mlxd-version"))
+                    if response.status >= _BAD_REQUEST:
+                        reply = self._decode(response.read(), _ErrorReply)
+                        raise RefusedByDaemon(reply.error.message)
+                    yield response
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunning from error
         except PermissionError as error:
-            raise CommandFailed(
-                f"{file}: permission denied; mlxd belongs to another user"
-            ) from error
+            raise CommandFailed(f"{file}: mlxd belongs to another user") from error
         except (TimeoutError, BlockingIOError) as error:
             raise NoAnswer(f"mlxd does not answer on {file} (waited {timeout:g} s)") from error
-        except ConnectionError as error:
-            raise NoAnswer(f"mlxd closed the connection on {file}") from error
-        except http.BrokenReply as error:
-            raise NoAnswer(f"the reply on {file} {error}") from error
+        except (ConnectionError, HTTPException) as error:
+            fault = type(error).__name__
+            raise NoAnswer(f"the reply on {file} ended early or is not HTTP ({fault})") from error
         except OSError as error:
             raise CommandFailed(f"{file}: {error.strerror or error}") from error
 
@@ -177,26 +189,25 @@ class Client:
         try:
             return msgspec.json.decode(data, type=kind)
         except msgspec.DecodeError as error:
-            if self._version not in (None, __version__):
-                raise NoAnswer(
-                    f"mlxctl {__version__} cannot read the reply of mlxd {self._version} "
-                    f"({error}); restart it: mlxctl restart"
-                ) from error
-            raise NoAnswer(f"the program on {self.socket_file} is not mlxd: {error}") from error
+            raise NoAnswer(
+                f"the reply on {self.socket_file} is not what mlxctl {__version__} expects: {error}"
+            ) from error
 
-    def _warn_of_other_version(self) -> None:
-        if self._warn and self._version not in (None, __version__):
+    def _warn_of_other_version(self, version: str | None) -> None:
+        if self._warn and version not in (None, __version__):
             self._warn = False
-            click.echo(
-                f"mlxctl: mlxd {self._version} is running, but mlxctl is {__version__}; "
-                "restart it: mlxctl restart",
-                err=True,
+            remark(
+                f"mlxd {version} is running, but mlxctl is {__version__}; "
+                "restart it: mlxctl restart"
             )
 
 
-def _is_of_unknown_endpoint(data: bytes) -> bool:
-    """Whether an error says that there is no such endpoint, rather than no such model."""
-    try:
-        return msgspec.json.decode(data, type=_ErrorReply).error.code in _NO_ENDPOINT_CODES
-    except msgspec.DecodeError:
-        return True
+class _UnixConnection(HTTPConnection):
+    def __init__(self, file: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._file = file
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._file))

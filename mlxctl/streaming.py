@@ -1,20 +1,16 @@
 """A chat request as mlxctl sends it, and its answer as it streams in."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
 
 import click
 import msgspec
-from msgspec import UNSET, UnsetType
 
-from mlxctl.client import Client, ErrorDetail
-from mlxctl.errors import NoAnswer, RefusedByDaemon
-from mlxctl.http import sse_fields
+from mlxctl.client import Client, StreamEvent
 from mlxctl.terminal import ProgressLine
 
 _PATH = "/v1/chat/completions"
-_DONE = b"[DONE]"
 
 
 class ChatMessage(msgspec.Struct):
@@ -24,19 +20,15 @@ class ChatMessage(msgspec.Struct):
     content: str
 
 
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool = True
-
-
 class Request(msgspec.Struct, kw_only=True):
-    """A request for a streamed answer; the daemon decides what is UNSET."""
+    """A request for a streamed answer; the daemon decides what is None."""
 
     messages: list[ChatMessage]
-    model: str | UnsetType = UNSET
-    max_tokens: int | UnsetType = UNSET
-    temperature: float | UnsetType = UNSET
+    model: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
     stream: bool = True
-    stream_options: _StreamOptions = _StreamOptions()
+    stream_options: dict[str, bool] = msgspec.field(default_factory=lambda: {"include_usage": True})
 
 
 class AnswerUsage(msgspec.Struct):
@@ -56,13 +48,12 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(StreamEvent):
     """A piece of the answer; the last one has no choices, but the token counts."""
 
     model: str = ""
-    choices: list[_Choice] = []
+    choices: tuple[_Choice, ...] = ()
     usage: AnswerUsage | None = None
-    error: ErrorDetail | None = None
 
 
 class StreamedAnswer(msgspec.Struct, kw_only=True):
@@ -84,45 +75,21 @@ def receive(client: Client, request: Request, answer: StreamedAnswer, *, show: b
         CommandFailed: as the methods of `Client` do, also in the middle of the answer.
     """
     began = time.perf_counter()
-    texts: list[str] = []
     progress = ProgressLine()
     try:
-        with client.stream(_PATH, request) as lines:
-            for chunk in _chunks(lines, progress):
+        with contextlib.closing(client.stream(_PATH, request, _Chunk, progress.show)) as chunks:
+            for chunk in chunks:
                 progress.erase()
-                texts.append(_add(chunk, answer))
+                text = _add(chunk, answer)
                 if show:
                     # Not click.echo, which would strip control sequences from a piped answer.
-                    sys.stdout.write(texts[-1])
+                    sys.stdout.write(text)
                     sys.stdout.flush()
     finally:
         progress.erase()
-        if show and any(texts):
+        if show and answer.content:
             click.echo()
-        answer.content = "".join(texts)
         answer.seconds = round(time.perf_counter() - began, 3)
-
-
-def _chunks(lines: Iterable[bytes], progress: ProgressLine) -> Iterator[_Chunk]:
-    """Yield the pieces of the answer; show what the daemon says meanwhile, like "loading 41%"."""
-    for field, value in sse_fields(lines):
-        if value == _DONE:
-            return
-        if field == "data":
-            yield _decode(value)
-        elif field == "":
-            progress.show(value.decode(errors="replace"))
-    raise NoAnswer("the reply ended early: mlxd did not finish its answer")
-
-
-def _decode(data: bytes) -> _Chunk:
-    try:
-        chunk = msgspec.json.decode(data, type=_Chunk)
-    except msgspec.DecodeError as error:
-        raise NoAnswer(f"mlxd sent an invalid piece of an answer: {error}") from error
-    if chunk.error is not None:
-        raise RefusedByDaemon(chunk.error.message)
-    return chunk
 
 
 def _add(chunk: _Chunk, answer: StreamedAnswer) -> str:
@@ -133,4 +100,5 @@ def _add(chunk: _Chunk, answer: StreamedAnswer) -> str:
     for choice in chunk.choices:
         text += choice.delta.content or ""
         answer.finish_reason = choice.finish_reason or answer.finish_reason
+    answer.content += text
     return text

@@ -12,22 +12,9 @@ from typing import Any, TextIO, TypeVar
 import click
 import msgspec
 
-_THOUSANDS = ("thousand", "million", "billion", "trillion")
 _ERASE_LINE = "\r\x1b[K"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def count(number: int) -> str:
-    """Return a number of things as "115 thousand", "135 million" or "3.2 billion"."""
-    if number < 1000:
-        return str(number)
-    value = float(number)
-    for unit in _THOUSANDS:
-        value /= 1000
-        if value < 999.5 or unit == _THOUSANDS[-1]:
-            break
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,7 @@ from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.endpoints import Dependencies
+from mlxd.http.generate import Dependencies
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.listeners import Listeners
@@ -34,12 +34,8 @@ _log = logging.getLogger("mlxd")
 def run(config: Config, default_set_by: str | None = None) -> None:
     """Serve until a signal, or until the daemon is idle; the caller holds the lock of this home.
 
-    `default_set_by` names the variable or flag that sets the default model, if one does.
-
-    Raises:
-        StartupError: the daemon cannot start, and the message says why.
-        ConfigError: an activated socket can be reached from other machines, without an API key.
-        ServingFailed: the daemon cannot go on.
+    `default_set_by` names the variable or flag that sets the default model, if one does. Raises
+    StartupError, ConfigError or ServingFailed.
     """
     _allow_many_connections()
     with listeners.opened(config, activation.take()) as sockets:
@@ -81,11 +77,7 @@ class Daemon:
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:
-        """Serve until there is a reason to stop, then drain and stop.
-
-        Raises:
-            ServingFailed: a server has ended by itself.
-        """
+        """Serve until there is a reason to stop, then drain and stop."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
@@ -94,12 +86,8 @@ class Daemon:
             loop.create_task(self._public.serve(self._sockets.tcp)),
             loop.create_task(self._local.serve([self._sockets.local])),
         ]
-        _log.info(
-            "mlxd %s serves %s and %s",
-            __version__,
-            self._sockets.url,
-            self._sockets.socket_file,
-        )
+        url, socket_file = self._sockets.url, self._sockets.socket_file
+        _log.info("mlxd %s serves %s and %s", __version__, url, socket_file)
         self._warn_of_missing_models()
         self._pool.open()
         self._pulls.resume()
@@ -168,9 +156,9 @@ class Daemon:
         _log.info("mlxd has stopped")
 
     async def _drain(self) -> float:
-        """Let requests finish within the drain timeout, or until a second signal.
+        """Let requests finish within the drain timeout or until a second signal.
 
-        Returns how many seconds are left.
+        Return how many seconds are left.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + (seconds := self._config.server.drain_timeout)

@@ -41,9 +41,8 @@ class Listeners:
 def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
     """Yield the activated sockets, and newly bound ones in place of those that are missing.
 
-    Raises:
-        ConfigError: an activated socket can be reached from other machines, without an API key.
-        StartupError: a socket cannot be bound.
+    Raises StartupError if a socket cannot be bound, and ConfigError if an activated socket can be
+    reached from other machines, without an API key.
     """
     server = config.server
     with contextlib.ExitStack() as stack:
@@ -63,60 +62,46 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` resolves to; port 0 takes a free one.
-
-    Raises:
-        StartupError: the host is unknown, or the port is in use or not allowed.
-    """
+    """Listen on every address that `host` resolves to; port 0 takes a free one."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"server.host {host!r} cannot be resolved: {error}") from error
-    wanted = list(dict.fromkeys((family, where) for family, *_, where in found))
     listeners: list[socket.socket] = []
-    for family, where in wanted:
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listeners.append(listener)
-        if port == 0 and len(listeners) > 1:
+    for family, where in dict.fromkeys((family, where) for family, *_, where in found):
+        if port == 0 and listeners:
             where = (where[0], listeners[0].getsockname()[1], *where[2:])
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(where)
-            listener.listen(_BACKLOG)
+            listener = socket.create_server(where, family=family, backlog=_BACKLOG)
         except OSError as error:
             for each in listeners:
                 each.close()
             raise StartupError(_explain(error, address(host, port))) from error
         listener.setblocking(False)
+        listeners.append(listener)
     return listeners
 
 
 def unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one.
-
-    Raises:
-        StartupError: another process listens there, the path is not a socket, or it cannot be used.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.path.lexists(path):
-            _check_dead(path)
-            path.unlink()
-        before = os.umask(0o177)
+    """Listen on a Unix socket of mode 0600 in a folder of mode 0700, replacing a dead one."""
+    with contextlib.ExitStack() as undo:
+        listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"socket {path} cannot be made: {error.strerror or error}") from error
-    except StartupError:
-        listener.close()
-        raise
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.path.lexists(path):
+                _check_dead(path)
+                path.unlink()
+            before = os.umask(0o177)
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(before)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise StartupError(
+                f"socket {path} cannot be made: {error.strerror or error}"
+            ) from error
+        undo.pop_all()
     listener.setblocking(False)
     return listener
 

@@ -150,10 +150,7 @@ class GenerateRequest(Message, frozen=True):
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`; sent once.
-
-    `adapter_path` is a folder with LoRA weights to apply to the model.
-    """
+    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
 
     path: str
     adapter_path: str | None = None
@@ -321,32 +318,16 @@ ChoiceEvent = tuple[int, Event]
 EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event
 
 _encoder = msgspec.msgpack.Encoder()
-_daemon_decoder = msgspec.msgpack.Decoder(list[DaemonMessage])
-_engine_decoder = msgspec.msgpack.Decoder(list[EngineMessage])
+decode_daemon_frame = msgspec.msgpack.Decoder(list[DaemonMessage]).decode
+"""Decode a frame's payload as the engine receives it; raises msgspec.DecodeError."""
+decode_engine_frame = msgspec.msgpack.Decoder(list[EngineMessage]).decode
+"""Decode a frame's payload as the daemon receives it; raises msgspec.DecodeError."""
 
 
 def encode_frame(messages: list[DaemonMessage] | list[EngineMessage]) -> bytes:
     """Encode `messages` as one frame, length prefix included."""
     payload = _encoder.encode(messages)
     return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
-
-
-def decode_daemon_frame(payload: bytes | memoryview) -> list[DaemonMessage]:
-    """Decode a frame's payload as the engine receives it.
-
-    Raises:
-        msgspec.DecodeError: the payload is not a list of daemon messages.
-    """
-    return _daemon_decoder.decode(payload)
-
-
-def decode_engine_frame(payload: bytes | memoryview) -> list[EngineMessage]:
-    """Decode a frame's payload as the daemon receives it.
-
-    Raises:
-        msgspec.DecodeError: the payload is not a list of engine messages.
-    """
-    return _engine_decoder.decode(payload)
 
 
 class FrameSplitter:
@@ -358,8 +339,7 @@ class FrameSplitter:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take the next bytes of the stream and yield each payload that is complete.
 
-        Raises:
-            ValueError: a frame is longer than MAX_FRAME_BYTES.
+        Raises ValueError for a frame longer than MAX_FRAME_BYTES.
         """
         buffer = self._buffer
         buffer += data

@@ -15,11 +15,7 @@ _APP = "mlxd"
 
 
 def home() -> Path | None:
-    """Return the absolute path of the folder `MLXD_HOME`; None if it is unset or empty.
-
-    Raises:
-        ConfigError: it names the home of an unknown user, or is not UTF-8.
-    """
+    """Return the absolute path of the folder `MLXD_HOME`; None if it is unset or empty."""
     value = os.environ.get("MLXD_HOME", "")
     if not value:
         return None

@@ -3,16 +3,8 @@
 import re
 
 _SIZES = ("kB", "MB", "GB", "TB")
-_SECONDS = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ns": 1e-9,
-}
+_THOUSANDS = ("thousand", "million", "billion", "trillion")
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
 _PART = rf"({_NUMBER})(d|h|ms|m|s|us|µs|ns)"
 _DURATION = rf"(?:{_PART})+"
@@ -22,12 +14,19 @@ SECONDS_PATTERN = rf"{_NUMBER}|{_DURATION}"
 
 def size(count: int) -> str:
     """Return `count` bytes as text, such as "98 MB" or "1.2 GB"."""
-    if count < 1000:
-        return f"{count} B"
+    return f"{count} B" if count < 1000 else _scaled(count, _SIZES)
+
+
+def amount(count: int) -> str:
+    """Return a number of things as text: "115 thousand", "135 million" or "3.2 billion"."""
+    return str(count) if count < 1000 else _scaled(count, _THOUSANDS)
+
+
+def _scaled(count: int, units: tuple[str, ...]) -> str:
     value = float(count)
-    for unit in _SIZES:
+    for unit in units:
         value /= 1000
-        if value < 999.5 or unit == _SIZES[-1]:
+        if value < 999.5 or unit == units[-1]:
             break
     return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 

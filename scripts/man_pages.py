@@ -139,7 +139,7 @@ def _config() -> Iterator[str]:
         'Settings for one model, in a table [model."ID"] with its id. It may also have '
         "generation = {...}, with the keys of [generation] that differ for this model."
     )
-    yield from _keys(MODEL_KEYS.values())
+    yield from _keys(key for path, key in MODEL_KEYS.items() if len(path) == 1)
     yield from _list("ENVIRONMENT", "Ev", _ENVIRONMENT)
     yield from _list("FILES", "Pa", _FILES)
     yield ".Sh EXAMPLES"
@@ -153,8 +153,8 @@ def _config() -> Iterator[str]:
 def _keys(keys: Iterable[Key]) -> Iterator[str]:
     yield ".Bl -tag -width Ds"
     for key in keys:
-        yield f".It Cm {key.path[-1]} No = {_argument(key.write(key.default))}"
-        yield from _text(f"{key.meta.description} Value: {key.expected}.")
+        yield f".It Cm {key.path[-1]} No = {_argument(key.value_type.write(key.default))}"
+        yield from _text(f"{key.description} Value: {key.value_type.expected}.")
     yield ".El"
 
 

@@ -19,14 +19,15 @@ import pytest
 from click.testing import CliRunner
 
 from mlxctl.client import Client
-from mlxctl.commands.status import status
-from mlxctl.commands.version import version
+from mlxctl.commands.status import status, version
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxd import activation
 from mlxd.control_api import STATUS
 from mlxd.errors import StartupError
 from tests.fakes.socket_keeper import SocketKeeper
 from tests.support.daemon_process import DEADLINE, wait_until
+
+pytestmark = pytest.mark.slow
 
 MLXD = [sys.executable, "-m", "mlxd"]
 needs_systemd = pytest.mark.skipif(

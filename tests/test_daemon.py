@@ -24,6 +24,8 @@ from mlxd.errors import ServingFailed
 from mlxd.http.server import HttpServer
 from tests.support.daemon_process import DaemonProcess, run_mlxd, running_daemon, wait_until
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN = ("mlx", "mlx_lm", "transformers", "huggingface_hub")
 
 

@@ -12,6 +12,8 @@ from mlxd import errors
 from scripts.api_tables import PAGE, tables
 from tests.support.daemon_process import DEADLINE, DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = "http://127.0.0.1:8080"
 EXAMPLE = re.compile(
     r"```sh\n(?P<command>.*?)```\n\n```(?P<kind>json|text)\n(?P<reply>.*?)```", re.DOTALL

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CLIENT, SCRIPT = EXAMPLES / "openai_client_example.py", EXAMPLES / "socket.sh"
 SECONDS = 240

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlxd.units import address, parse_duration, parse_seconds, size
+from mlxd.units import address, amount, parse_duration, parse_seconds, size
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,19 @@ from mlxd.units import address, parse_duration, parse_seconds, size
 )
 def test_a_size_has_two_or_three_digits(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (999, "999"),
+        (115_000, "115 thousand"),
+        (134_515_008, "135 million"),
+        (32 * 10**8, "3.2 billion"),
+    ],
+)
+def test_an_amount_is_in_words(count: int, shown: str) -> None:
+    assert amount(count) == shown
 
 
 @pytest.mark.parametrize(

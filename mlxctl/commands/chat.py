@@ -1,15 +1,11 @@
 """`mlxctl chat`: a conversation with a model."""
 
-from collections.abc import Callable
-
 import click
-from msgspec import UNSET
 
 from mlxctl import chat_input
-from mlxctl.arguments import model_option, system_option
+from mlxctl.arguments import model_option, names_of_models, system_option
 from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
-from mlxctl.shell_completion import names_of_models
 from mlxctl.streaming import ChatMessage, Request, StreamedAnswer, receive
 from mlxctl.terminal import remark
 from mlxd import control_api, paths
@@ -40,23 +36,9 @@ def chat(model: str | None, system: str | None) -> None:
     with chat_input.editing(paths.chat_history_file(), conversation.complete):
         if chat_input.on_terminal():
             conversation.greet()
-        while (text := _next_message()) is not None:
+        for text in chat_input.messages():
             if not conversation.take(text):
                 break
-
-
-def _next_message() -> str | None:
-    while True:
-        try:
-            text = chat_input.message()
-        except KeyboardInterrupt:
-            if not chat_input.on_terminal():
-                raise
-            click.echo("\n(press Ctrl-D or type /exit to end the chat)")
-            continue
-        if text is None and chat_input.on_terminal():
-            click.echo()
-        return text
 
 
 class Conversation:
@@ -67,16 +49,10 @@ class Conversation:
         self._model = model
         self._system = system
         self._messages: list[ChatMessage] = []
-        self._commands: dict[str, Callable[[str], None]] = {
-            "/model": self._use,
-            "/system": self._set_system,
-            "/clear": self._clear,
-            "/help": self._help,
-        }
 
     def greet(self) -> None:
         """Show the model and how to get help."""
-        self._show_model()
+        self._use("")
         click.echo("type /help for commands, press Ctrl-D to end the chat")
 
     def take(self, text: str) -> bool:
@@ -86,15 +62,23 @@ class Conversation:
             CommandFailed: it fails, and the chat is not interactive.
         """
         command, _, rest = text.strip().partition(" ")
-        if command in ("/exit", "/quit"):
-            return False
+        rest = rest.strip()
         try:
-            if not command.startswith("/"):
-                self._ask(text)
-            elif command in self._commands:
-                self._commands[command](rest.strip())
-            else:
-                raise CommandFailed(f"unknown command {command}; type /help for commands")
+            match command:
+                case "/exit" | "/quit":
+                    return False
+                case "/help":
+                    click.echo(_HELP)
+                case "/clear":
+                    self._messages.clear()
+                case "/system":
+                    self._system = rest or None
+                case "/model":
+                    self._use(rest)
+                case _ if command.startswith("/"):
+                    raise CommandFailed(f"unknown command {command}; type /help for commands")
+                case _:
+                    self._ask(text)
         except CommandFailed as error:
             if not chat_input.on_terminal():
                 raise
@@ -116,10 +100,7 @@ class Conversation:
             return
         question = ChatMessage("user", text.encode(errors="replace").decode())
         system = [ChatMessage("system", self._system)] if self._system else []
-        request = Request(
-            messages=[*system, *self._messages, question],
-            model=UNSET if self._model is None else self._model,
-        )
+        request = Request(messages=[*system, *self._messages, question], model=self._model)
         answer = StreamedAnswer()
         try:
             receive(self._client, request, answer, show=True)
@@ -134,25 +115,11 @@ class Conversation:
                 self._messages += [question, ChatMessage("assistant", answer.content)]
 
     def _use(self, name: str) -> None:
+        """Switch to the model `name`, unless that is empty, and show the current one."""
         if name:
             self._model = self._client.call(control_api.SHOW_MODEL, model=name).id
-        self._show_model()
-
-    def _show_model(self) -> None:
-        if self._model is not None:
-            click.echo(f"model: {self._model}")
-            return
-        status = self._client.call(control_api.STATUS)
-        if status.default_model is None:
-            click.echo(f"no model selected: {status.default_fault}")
-        else:
-            click.echo(f"model: {status.default_model}")
-
-    def _set_system(self, text: str) -> None:
-        self._system = text or None
-
-    def _clear(self, _rest: str) -> None:
-        self._messages.clear()
-
-    def _help(self, _rest: str) -> None:
-        click.echo(_HELP)
+        model, fault = self._model, None
+        if model is None:
+            status = self._client.call(control_api.STATUS)
+            model, fault = status.default_model, status.default_fault
+        click.echo(f"model: {model}" if model else f"no model selected: {fault}")

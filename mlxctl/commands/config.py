@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from mlxctl import terminal
-from mlxctl.terminal import json_option, print_json
+from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
 from mlxd import paths
 from mlxd.errors import ConfigError
+from mlxd.files import write_atomically
 
 
 @click.group()
@@ -24,12 +25,7 @@ def init() -> None:
         raise ConfigError(f"{file}: already exists, not changed")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(mode=0o600, exist_ok=False)
-        try:
-            file.write_text(configuration.render_default(), encoding="utf-8")
-        except OSError:
-            file.unlink()
-            raise
+        write_atomically(file, configuration.render_default().encode())
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
     click.echo(f"wrote {file}")
@@ -46,11 +42,9 @@ def path() -> None:
 def show(*, as_json: bool) -> None:
     """Print every value and where it is set."""
     rows = configuration.explain()
-    if as_json:
-        values = {row.key: {"value": row.value, "source": row.source} for row in rows}
-        print_json(values)
-        return
-    click.echo(terminal.table([(row.key, row.text, row.source) for row in rows]))
+    values = {row.key: {"value": row.value, "source": row.source} for row in rows}
+    text = terminal.table([(row.key, row.text, row.source) for row in rows])
+    print_result(values, text, as_json=as_json)
 
 
 @config.command()

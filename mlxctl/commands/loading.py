@@ -1,16 +1,14 @@
 """`mlxctl use`, `load`, `unload` and `ps`: the models in memory."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-
 import click
+import msgspec
 
 from mlxctl import terminal
 from mlxctl.arguments import model_argument, optional_model_argument
 from mlxctl.client import connect
 from mlxctl.terminal import ProgressLine, json_option, print_result, remark
 from mlxd import control_api
-from mlxd.control_api import ModelStatus, Progress
+from mlxd.control_api import ModelStatus, Progress, ReplyT, StreamEndpoint
 from mlxd.units import size
 
 _HEADER = ("MODEL", "STATE", "MEMORY", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
@@ -28,12 +26,10 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
     No request fails: the previous default answers requests until MODEL is loaded, and finishes
     those that it has accepted. If both do not fit in memory, requests wait for MODEL.
     """
-    client = connect()
-    with _progress() as show:
-        request = control_api.UseRequest(model=model, wait=wait, stream=True)
-        reply = client.follow(control_api.USE, request, show)
+    request = control_api.UseRequest(model=model, wait=wait, stream=True)
+    reply = _follow(control_api.USE, request)
     print_result(reply, f"{reply.model} is now the default model", as_json=as_json)
-    if reply.overridden_by and not as_json:
+    if reply.overridden_by:
         remark(f"{reply.overridden_by} overrides it at the next start")
 
 
@@ -55,10 +51,8 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     Examples:
       mlxctl load llama-3.2-1b --keep-alive 2h
     """
-    client = connect()
-    with _progress() as show:
-        request = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
-        reply = client.follow(control_api.LOAD, request, show)
+    request = control_api.LoadRequest(model=model, keep_alive=keep_alive, stream=True)
+    reply = _follow(control_api.LOAD, request)
     memory = size(reply.memory_bytes or 0)
     print_result(reply, f"{_name(reply)} is loaded ({memory}, {_until(reply)})", as_json=as_json)
 
@@ -70,11 +64,8 @@ def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
 def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
     """Unload MODEL from memory after its running requests finish."""
     if (model is None) is not everything:
-        raise click.UsageError("Pass either MODEL or --all.", click.get_current_context())
-    client = connect()
-    with _progress() as show:
-        request = control_api.UnloadRequest(model=model, stream=True)
-        reply = client.follow(control_api.UNLOAD, request, show)
+        raise click.UsageError("Pass either MODEL or --all.")
+    reply = _follow(control_api.UNLOAD, control_api.UnloadRequest(model=model, stream=True))
     text = "no model was loaded" if model is None else f"{model} was not loaded"
     if reply.models:
         text = "\n".join(f"{name} is unloaded" for name in reply.models)
@@ -125,9 +116,8 @@ def _until(model: ModelStatus) -> str:
     return "in use" if model.requests else "forever"
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows the progress."""
+def _follow(endpoint: StreamEndpoint[ReplyT, Progress], request: msgspec.Struct) -> ReplyT:
+    """Send `request`, show the progress, and return the reply."""
     line = ProgressLine()
 
     def show(progress: Progress) -> None:
@@ -139,4 +129,4 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
         line.show(" ".join(words))
 
     with line.during_background_work("the daemon continues; see: mlxctl ps"):
-        yield show
+        return connect().follow(endpoint, request, show)

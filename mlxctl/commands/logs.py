@@ -8,20 +8,36 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from itertools import islice, takewhile
 from pathlib import Path
 
 import click
 
+from mlxctl.arguments import model_names
 from mlxctl.errors import CommandFailed
-from mlxctl.logs.entry import LEVELS, LogEntry
+from mlxctl.logs.entry import LEVELS, Filters, LogEntry
 from mlxctl.logs.files import Tail, entries_backwards
-from mlxctl.logs.filters import Filters, since
-from mlxctl.shell_completion import model_names
 from mlxd import paths
+from mlxd.units import parse_duration
 
 _POLL_SECONDS = 0.05
 _ENTRIES = 50
+
+
+def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return "10m" (ago) or "2026-11-23 15:00" as Unix seconds; a callback of click."""
+    if value is None:
+        return None
+    if (ago := parse_duration(value.strip())) is not None:
+        return time.time() - ago
+    try:
+        return datetime.fromisoformat(value.strip()).timestamp()  # local without a time zone
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f'{value!r} is neither a duration like "30s", "10m" or "2h" nor a time like '
+            '"2026-11-23 15:00".'
+        ) from error
 
 
 @click.command()
@@ -37,7 +53,7 @@ _ENTRIES = 50
 @click.option(
     "--since",
     metavar="TIME",
-    callback=since,
+    callback=_since,
     help='Show entries newer than TIME: "30s", "10m", "2h" or "3d" ago, or "2026-11-23 15:00".',
 )
 @click.option(

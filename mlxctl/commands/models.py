@@ -1,4 +1,4 @@
-"""`mlxctl list`, `show`, `rm` and `import`: the models on disk."""
+"""`mlxctl list`, `show`, `rm`, `import` and `alias`: the models on disk."""
 
 import os
 import sys
@@ -9,13 +9,14 @@ import click
 import msgspec
 
 from mlxctl import terminal
-from mlxctl.arguments import model_argument
+from mlxctl.arguments import alias_names, model_argument, model_names
 from mlxctl.client import connect
+from mlxctl.commands.pull import pulls_table
 from mlxctl.errors import CommandFailed
-from mlxctl.terminal import json_option, print_json, print_result, remark
+from mlxctl.terminal import json_option, print_result, remark
 from mlxd import control_api, paths
-from mlxd.control_api import CatalogModel, ModelDetails, PullStatus
-from mlxd.units import size
+from mlxd.control_api import Alias, CatalogModel, ModelDetails
+from mlxd.units import amount, size
 
 _HEADER = ("MODEL", "SIZE", "QUANT", "CONTEXT", "STATE")
 _HUB_CACHE = "hub cache"
@@ -31,43 +32,30 @@ def list_models(*, as_json: bool) -> None:
     """List the models, with running downloads and models that cannot be loaded."""
     client = connect()
     catalog, pulls = client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
-    if as_json:
-        everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
-        print_json(everything)
-        return
-    if catalog.models:
-        _list(catalog.models)
-    else:
-        click.echo(
+    everything = msgspec.structs.asdict(catalog) | {"pulls": pulls}
+    tables = [_models_table(catalog.models)]
+    if pulls:
+        tables.append(f"downloads (see mlxctl pull):\n{pulls_table(pulls)}")
+    if catalog.broken:
+        rows = [(model.id, size(model.size_bytes), model.fault) for model in catalog.broken]
+        tables.append(f"broken:\n{terminal.table(rows)}")
+    print_result(everything, "\n\n".join(tables), as_json=as_json)
+
+
+def _models_table(models: list[CatalogModel]) -> str:
+    """Return a table; the models in the Hugging Face cache come last, under their own heading."""
+    if not models:
+        return (
             "no models; to download one: mlxctl pull OWNER/NAME; to convert a GGUF file: "
             "mlxctl import FILE.gguf"
         )
-    if pulls:
-        click.echo(f"\ndownloads (see mlxctl pull):\n{terminal.table([*map(_pull_row, pulls)])}")
-    if catalog.broken:
-        rows = [(model.id, size(model.size_bytes), model.fault) for model in catalog.broken]
-        click.echo(f"\nbroken:\n{terminal.table(rows)}")
-
-
-def _pull_row(pull: PullStatus) -> tuple[str, ...]:
-    total = size(pull.bytes_total) if pull.bytes_total else "?"
-    return (
-        pull.model,
-        f"{size(pull.bytes_done)} of {total}",
-        pull.state,
-        pull.cause or "",
-    )
-
-
-def _list(models: list[CatalogModel]) -> None:
-    """Print a table; the models in the Hugging Face cache come last, under their own heading."""
     own = [model for model in models if model.origin != _HUB_CACHE]
     cached = [model for model in models if model.origin == _HUB_CACHE]
-    header, *rows = terminal.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
-    click.echo("\n".join([header, *rows[: len(own)]]))
+    lines = terminal.table([_HEADER, *map(_row, [*own, *cached])]).splitlines()
     if cached:
-        gap = "\n" if own else ""
-        click.echo("\n".join([f"{gap}in the Hugging Face cache (read-only):", *rows[len(own) :]]))
+        heading = "in the Hugging Face cache (read-only):"
+        lines.insert(1 + len(own), f"\n{heading}" if own else heading)
+    return "\n".join(lines)
 
 
 def _row(model: CatalogModel) -> tuple[str, ...]:
@@ -96,7 +84,7 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
     return [
         ("broken", model.fault or ""),
         ("architecture", model.architecture or ""),
-        ("parameters", terminal.count(model.parameters) if model.parameters else ""),
+        ("parameters", amount(model.parameters) if model.parameters else ""),
         ("quantisation", model.quantization or ""),
         ("context", f"{model.context_length} tokens" if model.context_length else ""),
         ("template", _template(model)),
@@ -154,10 +142,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
         if not click.confirm(f"delete {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was deleted")
     removed = client.call(control_api.REMOVE_MODEL, model=found.id)
-    if as_json:
-        print_json(removed)
-        return
-    click.echo(f"deleted {found.id}, {what}")
+    print_result(removed, f"deleted {found.id}, {what}", as_json=as_json)
     if found.default:
         remark("it was the default model; to set another: mlxctl use MODEL")
     for alias in found.aliases:
@@ -191,3 +176,48 @@ def import_model(file: Path, name: str | None, dtype: str) -> None:
     # mlxctl does not import MLX. The importer replaces this process, so that it receives signals
     # and its exit status is the command's.
     os.execv(sys.executable, [*command, "--", str(file)])  # noqa: S606
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("model", required=False, shell_complete=model_names)
+@click.option(
+    "--rm", "removed", metavar="NAME", shell_complete=alias_names, help="Remove the alias NAME."
+)
+@json_option()
+def alias(name: str | None, model: str | None, removed: str | None, *, as_json: bool) -> None:
+    """Make NAME an alias for MODEL. Without arguments, list the aliases.
+
+    Aliases take effect immediately and are saved in settings.toml. The list includes those that
+    config.toml sets in [models.aliases].
+
+    \b
+    Examples:
+      mlxctl alias gpt-4o-mini mlx-community/Qwen3-8B-4bit
+      mlxctl alias --rm gpt-4o-mini
+    """
+    if removed is not None:
+        if name is not None:
+            raise click.UsageError("--rm takes one name.")
+        removal = connect().call(control_api.REMOVE_ALIAS, name=removed)
+        text = f"removed the alias {removal.name}"
+        if removal.now:
+            text = f"{removal.name} is an alias for {removal.now} again, as set in config.toml"
+        print_result(removal, text, as_json=as_json)
+    elif name is None:
+        found = connect().call(control_api.LIST_ALIASES)
+        print_result(found, _aliases_table(found.aliases), as_json=as_json)
+    elif not model:
+        raise click.UsageError("Missing argument 'MODEL'.")
+    else:
+        made = connect().call(control_api.SET_ALIAS, Alias(name=name, model=model))
+        print_result(made, f"{made.name} is now an alias for {made.model}", as_json=as_json)
+
+
+def _aliases_table(aliases: list[Alias]) -> str:
+    if not aliases:
+        return "no aliases; to add one: mlxctl alias NAME MODEL"
+    rows = [
+        (one.name, one.model if one.exists else f"{one.model} (no such model)") for one in aliases
+    ]
+    return terminal.table([("ALIAS", "MODEL"), *rows])

@@ -13,7 +13,6 @@ from mlxd.control_api import PullReply, PullStatus
 from mlxd.units import size
 
 _BAR_WIDTH = 20
-_LINE_EVERY = 10  # per cent, if there is no terminal
 
 
 @click.command()
@@ -32,56 +31,53 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
       mlxctl pull OWNER/NAME@REVISION
       mlxctl pull OWNER/NAME --cancel
     """
-    client = connect()
     if repo is None:
         if cancel:
-            raise click.UsageError("--cancel needs REPO.", click.get_current_context())
-        pulls = client.call(control_api.LIST_PULLS)
-        print_result(pulls, _list(pulls.pulls), as_json=as_json)
+            raise click.UsageError("--cancel needs REPO.")
+        pulls = connect().call(control_api.LIST_PULLS)
+        print_result(pulls, pulls_table(pulls.pulls), as_json=as_json)
     elif cancel:
-        cancelled = client.call(control_api.CANCEL_PULL, control_api.CancelPullRequest(model=repo))
+        request = control_api.CancelPullRequest(model=repo)
+        cancelled = connect().call(control_api.CANCEL_PULL, request)
         deleted = size(cancelled.bytes_removed)
         text = f"cancelled the download of {cancelled.model}; deleted {deleted}"
         print_result(cancelled, text, as_json=as_json)
     else:
-        line = ProgressLine()
-        progress = _PullProgress(line)
-        with line.during_background_work(
-            f"the download continues in the daemon; to see it: mlxctl pull {repo}; "
-            f"to cancel it: mlxctl pull {repo} --cancel"
-        ):
-            request = control_api.PullRequest(model=repo, stream=True)
-            reply = client.follow(control_api.PULL, request, progress.show)
-        print_result(reply, _result(reply), as_json=as_json)
+        reply = _download(repo)
+        text = f"downloaded {reply.model}: {size(reply.size_bytes)} in {reply.path}"
+        if reply.up_to_date:
+            text = f"{reply.model} is up to date ({reply.path})"
+        print_result(reply, text, as_json=as_json)
 
 
-class _PullProgress:
-    """Shows a download: on a terminal in `line`, which changes, otherwise in a few lines."""
+def _download(repo: str) -> PullReply:
+    """Download `repo` and show the progress: on a terminal in one line, otherwise in a few."""
+    line = ProgressLine()
+    last = ""
 
-    def __init__(self, line: ProgressLine) -> None:
-        self._line = line
-        self._shown = ""
-        self._tenth = 0
-
-    def show(self, status: PullStatus) -> None:
-        """Show the state of the download."""
+    def show(status: PullStatus) -> None:
+        nonlocal last
         if is_screen(sys.stderr):
-            self._line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
-        elif (line := self._news(status)) and line != self._shown:
-            self._shown = line
-            remark(f"{status.model}: {line}")
+            line.show(_progress(status)[: shutil.get_terminal_size().columns - 1])
+        elif (news := _news(status)) and news != last:
+            last = news
+            remark(f"{status.model}: {news}")
 
-    def _news(self, status: PullStatus) -> str:
-        """Return the text of a new line; nothing if there is no need for one."""
-        if status.state == "retrying":
-            return status.cause or status.state
-        if not status.bytes_total:
-            return ""
-        tenth = 100 * status.bytes_done // status.bytes_total // _LINE_EVERY
-        if tenth == self._tenth:
-            return ""
-        self._tenth = tenth
-        return f"{tenth * _LINE_EVERY} % of {size(status.bytes_total)}"
+    with line.during_background_work(
+        f"the download continues in the daemon; to see it: mlxctl pull {repo}; "
+        f"to cancel it: mlxctl pull {repo} --cancel"
+    ):
+        request = control_api.PullRequest(model=repo, stream=True)
+        return connect().follow(control_api.PULL, request, show)
+
+
+def _news(status: PullStatus) -> str:
+    """Return a line about a problem, or else about each tenth that is done, but not the first."""
+    if status.state == "retrying":
+        return status.cause or status.state
+    if not status.bytes_total or (tenth := 10 * status.bytes_done // status.bytes_total) == 0:
+        return ""
+    return f"{tenth}0 % of {size(status.bytes_total)}"
 
 
 def _progress(status: PullStatus) -> str:
@@ -103,13 +99,8 @@ def _progress(status: PullStatus) -> str:
     return "  ".join(words)
 
 
-def _result(reply: PullReply) -> str:
-    if reply.up_to_date:
-        return f"{reply.model} is up to date ({reply.path})"
-    return f"downloaded {reply.model}: {size(reply.size_bytes)} in {reply.path}"
-
-
-def _list(pulls: list[PullStatus]) -> str:
+def pulls_table(pulls: list[PullStatus]) -> str:
+    """Return the table of downloads."""
     if not pulls:
         return "no downloads"
     rows = [("MODEL", "STATE", "DONE", "TOTAL", "SPEED"), *map(_row, pulls)]

@@ -4,7 +4,6 @@ import math
 import sys
 
 import click
-from msgspec import UNSET
 
 from mlxctl.arguments import model_option, system_option
 from mlxctl.client import connect
@@ -56,10 +55,7 @@ def run(
     messages = [ChatMessage("system", system)] if system is not None else []
     messages.append(ChatMessage("user", _question(prompt)))
     request = Request(
-        messages=messages,
-        model=UNSET if model is None else model,
-        max_tokens=UNSET if max_tokens is None else max_tokens,
-        temperature=UNSET if temperature is None else temperature,
+        messages=messages, model=model, max_tokens=max_tokens, temperature=temperature
     )
     answer = StreamedAnswer()
     receive(connect(), request, answer, show=not as_json)
@@ -70,22 +66,13 @@ def run(
 def _question(prompt: tuple[str, ...]) -> str:
     words = " ".join(word for word in prompt if word != _STDIN)
     asked = _STDIN in prompt
-    piped = _standard_input() if asked or not sys.stdin.isatty() else ""
-    if asked and not piped.strip():
-        raise _wrong_usage("standard input is empty.")
-    question = "\n\n".join(part for part in (words, piped) if part.strip())
-    if not question:
-        raise _wrong_usage("no prompt: pass it as an argument or pipe it in.")
-    return question
-
-
-def _standard_input() -> str:
-    data = sys.stdin.buffer.read()
     try:
-        return data.decode()
+        piped = sys.stdin.buffer.read().decode() if asked or not sys.stdin.isatty() else ""
     except UnicodeDecodeError as error:
         raise CommandFailed(f"standard input is not UTF-8 at byte {error.start}") from error
-
-
-def _wrong_usage(message: str) -> click.UsageError:
-    return click.UsageError(message, click.get_current_context())
+    if asked and not piped.strip():
+        raise click.UsageError("standard input is empty.")
+    question = "\n\n".join(part for part in (words, piped) if part.strip())
+    if not question:
+        raise click.UsageError("no prompt: pass it as an argument or pipe it in.")
+    return question

@@ -1,16 +1,16 @@
-"""`mlxctl status`: what runs, and where everything is."""
+"""`mlxctl status` and `version`: what runs, and where everything is."""
 
 import click
 import msgspec
 
 from mlxctl import terminal
-from mlxctl.client import Client
+from mlxctl.client import Client, running_status
 from mlxctl.commands.loading import models_table
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.service.probe import may_be_elsewhere
-from mlxd import config, control_api, lock, paths
+from mlxd import __version__, config, control_api, lock, paths
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.units import size
@@ -107,3 +107,17 @@ def _service_lines(service: ServiceStatus) -> list[tuple[str, str]]:
     if service.last_exit and service.last_exit != "stopped":
         lines.append(("last exit", service.last_exit))
     return lines + [("fault", str(fault)) for fault in service.faults]
+
+
+@click.command()
+@terminal.json_option()
+def version(*, as_json: bool) -> None:
+    """Show the versions of mlxctl and of the running daemon."""
+    daemon = running_status()
+    versions = {
+        "mlxctl": __version__,
+        "mlxd": daemon.version if daemon else None,
+        "pid": daemon.pid if daemon else None,
+    }
+    running = f"mlxd {daemon.version} (pid {daemon.pid})" if daemon else "mlxd is not running"
+    terminal.print_result(versions, f"mlxctl {__version__}\n{running}", as_json=as_json)

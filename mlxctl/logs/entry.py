@@ -1,6 +1,7 @@
-"""One entry of the log, in either of the two forms that `mlxd.logs.formats` writes."""
+"""One entry of the log, in either of the two forms that `mlxd.logs` writes, and filters for it."""
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import unquote
@@ -11,8 +12,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _JSON = b'{"time":'
 _TEXT = re.compile(
-    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-][\d:]{5,8}) ([A-Z]+) +"
-    rb"([\w.]+)((?: \w+=\S+)*): (.*)",
+    rb"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-][\d:]{5,8}) ([A-Z]+) +([\w.]+)"
+    rb"(?: request=(\S+))?(?: engine=(\S+))?: (.*)",
     re.DOTALL,
 )
 _WITH_ADAPTER = " with adapter "
@@ -46,15 +47,15 @@ class LogEntry:
                 return None
         if (match := _TEXT.fullmatch(self.lines[0])) is None:
             return None
-        time, level, logger, subjects, message = map(_text, match.groups())
-        fields = dict(subject.split("=", 1) for subject in subjects.split())
+        time, level, logger, request, engine, message = match.groups()
         return Parts(
-            time,
-            level.lower(),
-            logger,
-            message,
-            **{name: unquote(fields[name]) for name in ("request", "engine") if name in fields},
-            traceback=_text(b"\n".join(self.lines[1:])),
+            _text(time),
+            _text(level).lower(),
+            _text(logger),
+            _text(message),
+            unquote(request) if request else None,
+            unquote(engine) if engine else None,
+            _text(b"\n".join(self.lines[1:])),
         )
 
     @property
@@ -64,11 +65,6 @@ class LogEntry:
             return datetime.fromisoformat(self.parts.time).timestamp() if self.parts else None
         except ValueError:
             return None
-
-    def is_of_engine(self, model: str) -> bool:
-        """Whether it is about the engine of `model`, with or without an adapter."""
-        engine = self.parts.engine if self.parts else None
-        return engine is not None and engine.partition(_WITH_ADAPTER)[0] == model
 
     def as_text(self) -> list[bytes]:
         """Return its lines as text."""
@@ -95,9 +91,43 @@ class LogEntry:
         return self.lines[0].startswith(_JSON)
 
 
+@dataclass(frozen=True)
+class Filters:
+    """Conditions that an entry must meet, None for no condition.
+
+    `since` is in Unix seconds, `level` the lowest one; `engine` is a model, with any adapter.
+    """
+
+    since: float | None = None
+    level: str | None = None
+    request: str | None = None
+    engine: str | None = None
+
+    def is_too_old(self, entry: LogEntry) -> bool:
+        """Whether `entry`, and so every entry before it, is older than `since`."""
+        return self.since is not None and (entry.seconds or self.since) < self.since
+
+    def match(self, entry: LogEntry) -> bool:
+        """Whether `entry` meets all conditions."""
+        if self == Filters():
+            return True
+        parts = entry.parts
+        return (
+            parts is not None
+            and not self.is_too_old(entry)
+            and (self.level is None or _rank(parts.level) >= _rank(self.level))
+            and self.request in (None, parts.request)
+            and self.engine in (None, (parts.engine or "").partition(_WITH_ADAPTER)[0])
+        )
+
+
 def is_head(line: bytes) -> bool:
     """Whether an entry begins with `line`."""
     return line.startswith(_JSON) or _TEXT.match(line) is not None
+
+
+def _rank(level: str) -> int:
+    return LEVELS.index(level) if level in LEVELS else len(LEVELS)
 
 
 def _text(line: bytes) -> str:

@@ -72,7 +72,7 @@ class Tail:
         self._file = file
         self._log = _open(file)
         self._line = b""  # the beginning of a line
-        self._entry: list[bytes] = []  # lines of an entry that may go on
+        self._pending: list[bytes] = []  # lines of an entry that may go on
         self.start = self._log.seek(0, os.SEEK_END) if self._log is not None else 0
 
     def read(self) -> list[LogEntry]:
@@ -80,16 +80,9 @@ class Tail:
 
         The last entry is complete when nothing has followed it by the next call.
         """
-        entries = []
         lines = self._new_lines()
-        for line in lines:
-            if self._entry and is_head(line):
-                entries.append(LogEntry(self._entry))
-                self._entry = []
-            self._entry.append(line)
-        if self._entry and not lines and not self._line:
-            entries.append(LogEntry(self._entry))
-            self._entry = []
+        entries = [*_entries(reversed(self._pending + lines))][::-1]
+        self._pending = entries.pop().lines if entries and (lines or self._line) else []
         return entries
 
     def close(self) -> None:

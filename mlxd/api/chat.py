@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from mlxd.api.chat_reply import chat_reply_builder
+from mlxd.api.chat_reply import ChatChoiceBuilder
 from mlxd.api.conversation import (
     Message,
     Tool,
@@ -13,7 +13,7 @@ from mlxd.api.conversation import (
     for_template,
     tool_use,
 )
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
 from mlxd.api.fields import CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
@@ -25,46 +25,42 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     """The body of a chat request."""
 
     messages: Annotated[list[Message], Meta(min_length=1, description="The conversation so far.")]
-    tools: Annotated[
-        list[Tool] | None, Meta(description="The functions that the model may call.")
-    ] = None
+    tools: Annotated[list[Tool] | None, doc("The functions that the model may call.")] = None
     tool_choice: Annotated[
         ToolChoice | None,
-        Meta(
-            description="Whether the model may (`auto`), must (`required`) or must not (`none`) "
+        doc(
+            "Whether the model may (`auto`), must (`required`) or must not (`none`) "
             "call a function, or which one it must call."
         ),
     ] = None
     parallel_tool_calls: Annotated[
-        bool | None, Meta(description="Whether one answer may contain several function calls.")
+        bool | None, doc("Whether one answer may contain several function calls.")
     ] = None
     response_format: Annotated[
-        ResponseFormat | None, Meta(description="The format that the answer must have.")
+        ResponseFormat | None, doc("The format that the answer must have.")
     ] = None
     chat_template: Annotated[
-        str | None, Meta(description="A Jinja template to use instead of the model's own.")
+        str | None, doc("A Jinja template to use instead of the model's own.")
     ] = None
     chat_template_args: Annotated[
-        dict[str, Any] | None, Meta(description="Arguments for the chat template.")
+        dict[str, Any] | None, doc("Arguments for the chat template.")
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None,
-        Meta(description="The same as `chat_template_args`, over which it takes precedence."),
+        doc("The same as `chat_template_args`, over which it takes precedence."),
     ] = None
     use_default_chat_template: Annotated[
-        bool | None, Meta(description="Use a generic template if the model has none.")
+        bool | None, doc("Use a generic template if the model has none.")
     ] = None
     role_mapping: Annotated[
         dict[str, str] | None,
-        Meta(description="A prefix for the messages of each role, instead of a chat template."),
+        doc("A prefix for the messages of each role, instead of a chat template."),
     ] = None
     reasoning_effort: Annotated[
-        str | None,
-        Meta(description="Passed to the chat template. `none` turns reasoning off."),
+        str | None, doc("Passed to the chat template. `none` turns reasoning off.")
     ] = None
     enable_thinking: Annotated[
-        bool | None,
-        Meta(description="Passed to the chat template, where it turns reasoning on or off."),
+        bool | None, doc("Passed to the chat template, where it turns reasoning on or off.")
     ] = None
     audio: Annotated[Nothing, NOT_SUPPORTED] = None
     function_call: Annotated[Literal["none", "auto"] | None, NOT_SUPPORTED] = None
@@ -74,13 +70,9 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     verbosity: Annotated[Literal["medium"] | None, NOT_SUPPORTED] = None
     web_search_options: Annotated[Nothing, NOT_SUPPORTED] = None
 
-    def check(self) -> None:
-        """Check what the types cannot say.
-
-        Raises:
-            InvalidRequest: names the field at fault.
-        """
-        super().check()
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        super().__post_init__()
         check_messages(self.messages)
         check_free_form(self.chat_template_args, "chat_template_args")
         check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
@@ -96,13 +88,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
-        return chat_reply_builder(
-            model,
-            created,
-            choices=self.choices_per_prompt,
-            logprobs=self.wanted_logprobs is not None,
-            include_usage=self.include_usage,
-        )
+        return self.openai_reply_builder(ChatChoiceBuilder, model, created)
 
     def _tool_use(self) -> ToolUse | None:
         parallel = self.parallel_tool_calls is not False
@@ -119,23 +105,15 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
                 arguments["enable_thinking"] = False
         if self.enable_thinking is not None:
             arguments["enable_thinking"] = self.enable_thinking
+        arguments |= (self.chat_template_args or {}) | (self.chat_template_kwargs or {})
         return Template(
             source=self.chat_template or settings.chat_template or None,
             default=bool(self.use_default_chat_template),
             role_mapping=self.role_mapping or None,
-            arguments=arguments
-            | (self.chat_template_args or {})
-            | (self.chat_template_kwargs or {}),
+            arguments=arguments,
         )
 
 
 def decode_body(data: bytes) -> ChatBody:
-    """Decode and check a chat request.
-
-    Raises:
-        InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field that cannot be honoured.
-    """
-    body = decode(data, ChatBody)
-    body.check()
-    return body
+    """Decode and check a chat request; raises what `decode` raises."""
+    return decode(data, ChatBody)

@@ -4,11 +4,11 @@ import secrets
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
-from mlxd import messages
-from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
-from mlxd.messages import Event, Finished, Reasoning, TopLogprob
+from mlxd.api.decode import doc
+from mlxd.api.reply_builder import ChoiceBuilder, FinishReason
+from mlxd.messages import Delta, Event, Finished, Reasoning, TokenLogprob, ToolCall, TopLogprob
 
 
 class TokenChance(msgspec.Struct, frozen=True):
@@ -20,13 +20,9 @@ class TokenChance(msgspec.Struct, frozen=True):
     id: int
 
 
-class ChosenToken(msgspec.Struct, frozen=True):
+class ChosenToken(TokenChance, frozen=True):
     """A token of the answer, and the most likely tokens at its position."""
 
-    token: str
-    logprob: float
-    bytes: list[int]
-    id: int
     top_logprobs: list[TokenChance]
 
 
@@ -56,11 +52,9 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer. `reasoning` is another name for `reasoning_content`."""
 
     role: Literal["assistant"]
-    content: Annotated[str | None, Meta(description="Null if the model only calls functions.")]
+    content: Annotated[str | None, doc("Null if the model only calls functions.")]
     refusal: None = None
-    reasoning_content: Annotated[
-        str | UnsetType, Meta(description="The reasoning before the answer.")
-    ] = UNSET
+    reasoning_content: Annotated[str | UnsetType, doc("The reasoning before the answer.")] = UNSET
     reasoning: str | UnsetType = UNSET
     tool_calls: list[MessageToolCall] | UnsetType = UNSET
 
@@ -109,70 +103,61 @@ class ChatChunkChoice(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
 
 
-def chat_reply_builder(
-    model: str, created: int, *, choices: int, logprobs: bool, include_usage: bool
-) -> OpenAIReplyBuilder:
-    """Return the reply builder for an answer with `choices`; `created` is in Unix seconds."""
-    envelope = Envelope(
-        model,
-        created,
-        id_prefix="chatcmpl",
-        whole="chat.completion",
-        chunk="chat.completion.chunk",
-        include_usage=include_usage,
-    )
-    shapes = [_ChatShape(index, logprobs=logprobs) for index in range(choices)]
-    return OpenAIReplyBuilder(envelope, shapes, choices_per_prompt=choices)
+class ChatChoiceBuilder(ChoiceBuilder):
+    """One choice of a chat reply."""
 
+    id_prefix = "chatcmpl"
+    object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
 
-class _ChatShape:
     def __init__(self, index: int, *, logprobs: bool) -> None:
-        self._index = index
-        self._logprobs = logprobs
+        super().__init__(index, logprobs=logprobs)
         self._begun = False
-        self._calls = 0
+        self._calls_shown = 0
 
-    def chunks(self, event: Event) -> list[ChatChunkChoice]:
-        match event:
-            case messages.Delta(text=text, logprobs=tokens):
-                chances = _logprobs(tokens) if tokens else None
-                chunks = [ChatChunkChoice(self._index, ChoiceDelta(content=text), chances)]
-            case Finished(reason=reason):
-                chunks = [ChatChunkChoice(self._index, ChoiceDelta(), None, reason)]
-            case Reasoning(text=text):
-                delta = ChoiceDelta(reasoning_content=text, reasoning=text)
-                chunks = [ChatChunkChoice(self._index, delta)]
-            case messages.ToolCall():
-                chunks = [ChatChunkChoice(self._index, delta) for delta in self._call(event)]
-            case _:
-                return []
-        if not self._begun:
-            self._begun = True
-            chunks.insert(
-                0, ChatChunkChoice(self._index, ChoiceDelta(role="assistant", content=""))
-            )
-        return chunks
-
-    def whole(self, collected: Collected) -> ChatChoice:
-        reasoning = "".join(collected.reasoning) or UNSET
+    def whole(self) -> ChatChoice:
+        """Return the choice's part in a whole reply."""
+        reasoning = "".join(self._reasoning) or UNSET
+        calls = [
+            MessageToolCall(_id_of(call), "function", FunctionCall(call.name, call.arguments))
+            for call in self._calls
+        ]
         message = AnswerMessage(
             role="assistant",
-            content="".join(collected.text) or (None if collected.calls else ""),
+            content="".join(self._text) or (None if calls else ""),
             reasoning_content=reasoning,
             reasoning=reasoning,
-            tool_calls=[
-                MessageToolCall(_id_of(call), "function", FunctionCall(call.name, call.arguments))
-                for call in collected.calls
-            ]
-            or UNSET,
+            tool_calls=calls or UNSET,
         )
-        logprobs = None
-        if self._logprobs:
-            logprobs = _logprobs([token for _, tokens in collected.logprobs for token in tokens])
-        return ChatChoice(self._index, message, logprobs, collected.finish_reason)
+        tokens = [token for _, tokens in self._logprobs for token in tokens]
+        logprobs = _logprobs(tokens) if self._wants_logprobs else None
+        return ChatChoice(self._index, message, logprobs, self._finish_reason)
 
-    def _call(self, call: messages.ToolCall) -> list[ChoiceDelta]:
-        number, self._calls = self._calls, self._calls + 1
+    def chunks(self, event: Event) -> list[ChatChunkChoice]:
+        """Return the choice's part in each chunk that `event` makes."""
+        logprobs = reason = None
+        match event:
+            case Delta(text=text, logprobs=tokens):
+                deltas = [ChoiceDelta(content=text)]
+                logprobs = _logprobs(tokens) if tokens else None
+            case Finished():
+                deltas = [ChoiceDelta()]
+                reason = event.reason
+            case Reasoning(text=text):
+                deltas = [ChoiceDelta(reasoning_content=text, reasoning=text)]
+            case ToolCall():
+                deltas = self._call(event)
+            case _:
+                return []
+        chunks = [ChatChunkChoice(self._index, delta, logprobs, reason) for delta in deltas]
+        if not self._begun:
+            self._begun = True
+            first = ChoiceDelta(role="assistant", content="")
+            chunks.insert(0, ChatChunkChoice(self._index, first))
+        return chunks
+
+    def _call(self, call: ToolCall) -> list[ChoiceDelta]:
+        number, self._calls_shown = self._calls_shown, self._calls_shown + 1
         named = FunctionCallDelta("", call.name)
         return [
             ChoiceDelta(tool_calls=[ToolCallDelta(number, named, _id_of(call), "function")]),
@@ -180,24 +165,20 @@ class _ChatShape:
         ]
 
 
-def _id_of(call: messages.ToolCall) -> str:
+def _id_of(call: ToolCall) -> str:
     return call.call_id or f"call_{secrets.token_hex(12)}"
 
 
-def _logprobs(tokens: list[messages.TokenLogprob]) -> Logprobs:
+def _logprobs(tokens: list[TokenLogprob]) -> Logprobs:
     return Logprobs(
         [
             ChosenToken(
-                token.token.text,
-                token.token.logprob,
-                list(token.token.bytes),
-                token.token.id,
-                [_chance(other) for other in token.top],
+                *_chance(token.token), [TokenChance(*_chance(other)) for other in token.top]
             )
             for token in tokens
         ]
     )
 
 
-def _chance(token: TopLogprob) -> TokenChance:
-    return TokenChance(token.text, token.logprob, list(token.bytes), token.id)
+def _chance(token: TopLogprob) -> tuple[str, float, list[int], int]:
+    return token.text, token.logprob, list(token.bytes), token.id

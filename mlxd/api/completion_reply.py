@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
-from mlxd.api.reply_builder import Collected, Envelope, FinishReason, OpenAIReplyBuilder
+from mlxd.api.decode import doc
+from mlxd.api.reply_builder import ChoiceBuilder, FinishReason
 from mlxd.messages import Delta, Event, Finished, TokenLogprob
 
 
@@ -16,10 +16,10 @@ class CompletionLogprobs(msgspec.Struct, frozen=True):
     token_logprobs: list[float]
     top_logprobs: Annotated[
         list[dict[str, float]] | None,
-        Meta(description="The most likely tokens at each position. Null if none were requested."),
+        doc("The most likely tokens at each position. Null if none were requested."),
     ]
     text_offset: Annotated[
-        list[int], Meta(description="Where each token starts, in characters of the completion.")
+        list[int], doc("Where each token starts, in characters of the completion.")
     ]
 
 
@@ -32,37 +32,23 @@ class CompletionChoice(msgspec.Struct, frozen=True):
     finish_reason: FinishReason | None = None
 
 
-def completion_reply_builder(
-    model: str,
-    created: int,
-    *,
-    prompts: int,
-    choices_per_prompt: int,
-    logprobs: bool,
-    include_usage: bool,
-) -> OpenAIReplyBuilder:
-    """Return the reply builder for the answers to `prompts`; `created` is in Unix seconds."""
-    envelope = Envelope(
-        model,
-        created,
-        id_prefix="cmpl",
-        whole="text_completion",
-        chunk="text_completion",
-        include_usage=include_usage,
-    )
-    shapes = [
-        _CompletionShape(index, logprobs=logprobs) for index in range(prompts * choices_per_prompt)
-    ]
-    return OpenAIReplyBuilder(envelope, shapes, choices_per_prompt)
+class CompletionChoiceBuilder(ChoiceBuilder):
+    """One choice of a text completion."""
 
+    id_prefix = "cmpl"
+    object = chunk_object = "text_completion"
 
-class _CompletionShape:
     def __init__(self, index: int, *, logprobs: bool) -> None:
-        self._index = index
-        self._logprobs = logprobs
+        super().__init__(index, logprobs=logprobs)
         self._shown = 0
 
+    def whole(self) -> CompletionChoice:
+        """Return the choice's part in a whole reply."""
+        logprobs = _logprobs(self._logprobs, 0) if self._wants_logprobs else None
+        return CompletionChoice("".join(self._text), self._index, logprobs, self._finish_reason)
+
     def chunks(self, event: Event) -> list[CompletionChoice]:
+        """Return the choice's part in each chunk that `event` makes."""
         match event:
             case Delta(text=text, logprobs=tokens):
                 logprobs = _logprobs([(text, tokens)], self._shown) if tokens else None
@@ -72,12 +58,6 @@ class _CompletionShape:
                 return [CompletionChoice("", self._index, None, reason)]
             case _:
                 return []
-
-    def whole(self, collected: Collected) -> CompletionChoice:
-        logprobs = _logprobs(collected.logprobs, 0) if self._logprobs else None
-        return CompletionChoice(
-            "".join(collected.text), self._index, logprobs, collected.finish_reason
-        )
 
 
 def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> CompletionLogprobs:

@@ -4,33 +4,17 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from mlxd.api.completion_reply import completion_reply_builder
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, unsupported
-from mlxd.api.fields import EXACTLY, INT32_MAX, MAX_CHOICES, CommonFields
+from mlxd.api.completion_reply import CompletionChoiceBuilder
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc, unsupported
+from mlxd.api.fields import INT32_MAX, MAX_CHOICES, CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
 
-_TOKEN_IDS_SCHEMA = {
-    "type": "array",
-    "items": {"type": "integer", "minimum": 0, "maximum": INT32_MAX},
-    "minItems": 1,
-}
-_PROMPT_SCHEMA = {
-    "anyOf": [
-        {"type": "string"},
-        {
-            "type": "array",
-            "items": {"type": "string"},
-            "minItems": 1,
-            "maxItems": MAX_CHOICES,
-        },
-        _TOKEN_IDS_SCHEMA,
-        {"type": "array", "items": _TOKEN_IDS_SCHEMA, "minItems": 1, "maxItems": MAX_CHOICES},
-    ]
-}
+_Tokens = Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(min_length=1)]
+_Several = Meta(min_length=1, max_length=MAX_CHOICES)
 
 
 class CompletionBody(CommonFields, frozen=True, kw_only=True):
@@ -38,31 +22,27 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
 
     prompt: Annotated[
         str | list[int | str | list[int]],
-        Meta(
-            description="The text to continue, its token ids, or a list of either. All prompts "
+        doc(
+            "The text to continue, its token ids, or a list of either. All prompts "
             f"together get at most {MAX_CHOICES} answers.",
-            extra_json_schema={EXACTLY: _PROMPT_SCHEMA},
+            str,
+            Annotated[list[str], _Several],
+            _Tokens,
+            Annotated[list[_Tokens], _Several],
         ),
     ]
     best_of: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        Meta(description="Must be 1 or `n`, which mean the same as leaving it out."),
+        doc("Must be 1 or `n`, which mean the same as leaving it out."),
     ] = None
     echo: Annotated[
-        bool | None,
-        NOT_SUPPORTED,
-        Meta(extra_json_schema={EXACTLY: {"anyOf": [{"enum": [False]}, {"type": "null"}]}}),
+        Annotated[bool, Meta(extra_json_schema={"enum": [False]})] | None, NOT_SUPPORTED
     ] = None
     suffix: Annotated[Nothing, NOT_SUPPORTED] = None
 
-    def check(self) -> None:
-        """Check what the types cannot say.
-
-        Raises:
-            InvalidRequest: names the field at fault.
-            UnsupportedParameter: `best_of` or `echo` would change the answer.
-        """
-        super().check()
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
+        super().__post_init__()
         if self.best_of not in (None, 1, self.choices_per_prompt):
             raise unsupported("best_of")
         if self.echo:
@@ -83,40 +63,25 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
-        return completion_reply_builder(
-            model,
-            created,
-            prompts=len(_prompts(self.prompt)),
-            choices_per_prompt=self.choices_per_prompt,
-            logprobs=self.wanted_logprobs is not None,
-            include_usage=self.include_usage,
-        )
+        prompts = len(_prompts(self.prompt))
+        return self.openai_reply_builder(CompletionChoiceBuilder, model, created, prompts=prompts)
 
 
 def decode_body(data: bytes) -> CompletionBody:
-    """Decode and check a text completion request.
-
-    Raises:
-        InvalidRequest: a malformed body, or a bad value.
-        UnsupportedParameter: a field that cannot be honoured.
-    """
-    body = decode(data, CompletionBody)
-    body.check()
-    return body
+    """Decode and check a text completion request; raises what `decode` raises."""
+    return decode(data, CompletionBody)
 
 
-def _prompts(prompt: str | list[int | str | list[int]]) -> list[Prompt]:
+def _prompts(prompt: str | list[Any]) -> list[Prompt]:
     if isinstance(prompt, str):
         return [TextPrompt(prompt)]
-    if not prompt:
-        raise InvalidRequest("`prompt`: must not be an empty list", param="prompt")
     kinds = {type(item) for item in prompt}
     if len(kinds) > 1:
         raise InvalidRequest(
             "`prompt`: a list must contain only strings, only token ids or only lists of token ids",
             param="prompt",
         )
-    if kinds == {int}:
+    if kinds <= {int}:
         return [_tokens(prompt, "prompt")]
     return [
         TextPrompt(item) if isinstance(item, str) else _tokens(item, f"prompt[{index}]")
@@ -124,7 +89,7 @@ def _prompts(prompt: str | list[int | str | list[int]]) -> list[Prompt]:
     ]
 
 
-def _tokens(ids: Any, path: str) -> TokensPrompt:
+def _tokens(ids: list[int], path: str) -> TokensPrompt:
     if not ids:
         raise InvalidRequest(f"`{path}`: must not be an empty list", param=path)
     if min(ids) < 0 or max(ids) > INT32_MAX:

@@ -5,12 +5,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form
+from mlxd.api.decode import check_free_form, doc
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
-
-_FUNCTION_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
-_FunctionName = Annotated[str, Meta(pattern=_FUNCTION_NAME)]
 
 
 class TextPart(msgspec.Struct, frozen=True):
@@ -27,7 +24,7 @@ class CalledFunction(msgspec.Struct, frozen=True):
     """The function that the assistant called."""
 
     name: str
-    arguments: Annotated[str, Meta(description="A JSON object as a string. Empty: no arguments.")]
+    arguments: Annotated[str, doc("A JSON object as a string. Empty: no arguments.")]
 
 
 class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,18 +60,14 @@ class AssistantMessage(
     content: Content | None = None
     name: str | None = None
     tool_calls: list[PastToolCall] | None = None
-    reasoning_content: Annotated[
-        str | None, Meta(description="The reasoning before the answer.")
-    ] = None
-    reasoning: Annotated[str | None, Meta(description="Another name for `reasoning_content`.")] = (
-        None
-    )
+    reasoning_content: Annotated[str | None, doc("The reasoning before the answer.")] = None
+    reasoning: Annotated[str | None, doc("Another name for `reasoning_content`.")] = None
 
 
 class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
     """The result of a function call."""
 
-    tool_call_id: Annotated[str | None, Meta(description="The id of the function call.")] = None
+    tool_call_id: Annotated[str | None, doc("The id of the function call.")] = None
 
 
 class FunctionMessage(_TextMessage, frozen=True, tag="function"):
@@ -91,17 +84,13 @@ Message = (
 )
 
 
-class Function(msgspec.Struct, frozen=True, kw_only=True):
+class Function(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
-    name: _FunctionName
-    description: Annotated[str | None, Meta(description="What the function does.")] = None
-    parameters: Annotated[
-        dict[str, Any] | None, Meta(description="The JSON schema of its arguments.")
-    ] = None
-    strict: Annotated[
-        bool | None, Meta(description="Whether the arguments must match the schema.")
-    ] = None
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: Annotated[str | None, doc("What the function does.")] = None
+    parameters: Annotated[dict[str, Any] | None, doc("The JSON schema of its arguments.")] = None
+    strict: Annotated[bool | None, doc("Whether the arguments must match the schema.")] = None
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -129,31 +118,32 @@ ToolChoice = Literal["none", "auto", "required"] | ChosenTool
 
 def for_template(message: Message) -> dict[str, Any]:
     """Return `message` as chat templates expect it."""
-    fields: dict[str, Any] = {"role": _role(message), "content": _text(message.content)}
-    if message.name is not None:
-        fields["name"] = message.name
-    if isinstance(message, ToolMessage) and message.tool_call_id is not None:
-        fields["tool_call_id"] = message.tool_call_id
+    fields: dict[str, Any] = msgspec.to_builtins(message)
+    content = message.content or ""
+    fields["content"] = content if isinstance(content, str) else "".join(p.text for p in content)
+    if isinstance(message, DeveloperMessage):
+        fields["role"] = "system"
     if isinstance(message, AssistantMessage):
-        reasoning = message.reasoning_content or message.reasoning
-        if reasoning is not None:
-            fields["reasoning_content"] = reasoning
-        if message.tool_calls:
-            fields["tool_calls"] = [_call_for_template(call) for call in message.tool_calls]
-    return fields
+        reasoning = fields.pop("reasoning")
+        fields["reasoning_content"] = message.reasoning_content or reasoning
+        for call in fields["tool_calls"] or []:
+            call["function"]["arguments"] = call["function"]["arguments"] or "{}"
+    return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
 def check_messages(messages: list[Message]) -> None:
-    """Check the function calls in `messages`.
-
-    Raises:
-        InvalidRequest: the arguments of one are not the text of a JSON object.
-    """
+    """Check that the arguments of each function call are the text of a JSON object."""
     for index, message in enumerate(messages):
         calls = message.tool_calls if isinstance(message, AssistantMessage) else None
         for number, call in enumerate(calls or []):
             path = f"messages[{index}].tool_calls[{number}].function.arguments"
-            _check_arguments(call.function.arguments, path)
+            try:
+                arguments = msgspec.json.decode(call.function.arguments or "{}", type=dict)
+            except (msgspec.DecodeError, RecursionError):
+                raise InvalidRequest(
+                    f"`{path}`: not the text of a JSON object", param=path
+                ) from None
+            check_free_form(arguments, path)
 
 
 def tool_use(
@@ -177,36 +167,5 @@ def tool_use(
         )
     if choice == "none":
         return None
-    functions = [_without_nulls(msgspec.to_builtins(tool)) for tool in tools]
+    functions = [msgspec.to_builtins(tool) for tool in tools]
     return ToolUse(functions, "required" if choice == "required" else "auto", name, parallel)
-
-
-def _role(message: Message) -> str:
-    if isinstance(message, DeveloperMessage):
-        return "system"
-    return str(message.__struct_config__.tag)
-
-
-def _text(content: Content | None) -> str:
-    if isinstance(content, list):
-        return "".join(part.text for part in content)
-    return content or ""
-
-
-def _call_for_template(call: PastToolCall) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(call)
-    fields["function"]["arguments"] = call.function.arguments or "{}"
-    return fields
-
-
-def _check_arguments(text: str, path: str) -> None:
-    try:
-        arguments = msgspec.json.decode(text or "{}", type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
-        raise InvalidRequest(f"`{path}`: not the text of a JSON object", param=path) from None
-    check_free_form(arguments, path)
-
-
-def _without_nulls(tool: dict[str, Any]) -> dict[str, Any]:
-    function = {name: value for name, value in tool["function"].items() if value is not None}
-    return tool | {"function": function}

@@ -5,7 +5,7 @@ that may be somebody's prompt.
 """
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
@@ -14,10 +14,7 @@ from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 
 T = TypeVar("T")
 
-NOT_SUPPORTED = Meta(
-    description="Not supported. Accepted only if it changes nothing.",
-    extra={"supported": False},
-)
+NOT_SUPPORTED = Meta(description="Not supported. Accepted only if it changes nothing.")
 """Marks a field that would change the answer and cannot be honoured.
 
 Its type has the values that ask for nothing; every other value is an UnsupportedParameter.
@@ -29,6 +26,9 @@ Nothing = (
     | None
 )
 """The type of most such fields: null, or an empty string, list or object."""
+
+EXACTLY = "x-exactly"
+"""Key in a field's extra JSON schema: the schema that replaces the one of its type."""
 
 _ERROR = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
@@ -44,10 +44,19 @@ _TYPE_NAMES = {
     "object": "an object",
     "null": "null",
 }
-_BYTE = re.compile(r"\(byte (?P<byte>\d+)\)")
-_NOT_NUMBERS = (b"NaN", b"Infinity", b"-Infinity", b"-NaN")
 _MAX_LEVELS = 64
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
+
+
+def doc(text: str, *kinds: Any) -> Meta:
+    """Return what describes a field in docs/api.md and /openapi.json.
+
+    `kinds` are the types of its values, if the field's own type says too little.
+    """
+    schemas = [msgspec.json.schema(kind) for kind in kinds]
+    return Meta(
+        description=text, extra_json_schema={EXACTLY: {"anyOf": schemas}} if kinds else None
+    )
 
 
 def decode(data: bytes, body_type: type[T]) -> T:
@@ -64,9 +73,10 @@ def decode(data: bytes, body_type: type[T]) -> T:
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
     except msgspec.ValidationError as error:
-        raise _refusal(str(error), inspect.type_info(body_type)) from None
+        raise _refusal(str(error), body_type) from None
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the body is not valid JSON: {_where(str(error), data)}") from None
+        reason = str(error).removeprefix("JSON is malformed: ")
+        raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
 
@@ -85,21 +95,23 @@ def check_free_form(value: object, path: str) -> None:
         InvalidRequest: `value`, found at `path`, has more than 64 levels, or an integer of more
             than 64 bits.
     """
-    level = [value]
-    for _ in range(_MAX_LEVELS):
-        inside = [inner for outer in level for inner in _children(outer)]
-        if any(isinstance(inner, int) and not _INT_MIN <= inner <= _INT_MAX for inner in inside):
-            raise InvalidRequest(f"`{path}`: contains an integer of more than 64 bits", param=path)
-        level = [inner for inner in inside if isinstance(inner, dict | list)]
-        if not level:
-            return
-    raise InvalidRequest(f"`{path}`: nested deeper than {_MAX_LEVELS} levels", param=path)
+    try:
+        msgspec.msgpack.encode(value)
+        too_deep = _levels(value) > _MAX_LEVELS
+    except OverflowError:
+        raise InvalidRequest(
+            f"`{path}`: contains an integer of more than 64 bits", param=path
+        ) from None
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise InvalidRequest(f"`{path}`: nested deeper than {_MAX_LEVELS} levels", param=path)
 
 
-def _children(value: object) -> list[Any]:
+def _levels(value: object) -> int:
     if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+        value = list(value.values())
+    return 1 + max(map(_levels, value), default=0) if isinstance(value, list) else 0
 
 
 def _decode(data: bytes, body_type: type[T]) -> T:
@@ -126,29 +138,26 @@ def _with_integers(value: Any) -> Any:
             return value
 
 
-def _where(reason: str, data: bytes) -> str:
-    if "truncated" in reason:
-        return f"it ends too early, after {len(data)} bytes, or contains half a surrogate pair"
-    if (found := _BYTE.search(reason)) and data[int(found["byte"]) :].startswith(_NOT_NUMBERS):
-        return f"NaN and Infinity are not allowed {found[0]}"
-    return reason.removeprefix("JSON is malformed: ")
-
-
-def _refusal(reason: str, body_type: inspect.Type) -> RequestError:
+def _refusal(reason: str, body_type: type[Any]) -> RequestError:
     """Return the error for msgspec's `reason`, which ends with the path of the field."""
     match = _ERROR.fullmatch(reason)
     what, path = (match["what"], match["path"] or "") if match else (reason, "")
     if missing := _MISSING.fullmatch(what):
         path, what = f"{path}.{missing['field']}", "missing"
     steps = _STEP.findall(path)
-    if steps and _is_unsupported(body_type, steps[0]):
+    if steps and NOT_SUPPORTED in _metadata(body_type, steps[0]):
         return unsupported(steps[0])
     if what.startswith("Invalid"):  # it quotes the string that it found
-        what = _one_of(_strings_at(body_type, steps))
+        allowed = dict.fromkeys(_strings_at(inspect.type_info(body_type), steps))
+        what = "expected " + " or ".join(f'"{text}"' for text in allowed)
     what = _TYPES.sub(_in_words, what[0].lower() + what[1:])
     field = path.removeprefix(".")
     param = field.partition(_INSIDE_DICT)[0] or None
     return InvalidRequest(f"`{field}`: {what}" if field else f"the body: {what}", param=param)
+
+
+def _metadata(body_type: type[Any], field: str) -> tuple[Any, ...]:
+    return get_args(get_type_hints(body_type, include_extras=True).get(field))
 
 
 def _in_words(types: re.Match[str]) -> str:
@@ -156,13 +165,6 @@ def _in_words(types: re.Match[str]) -> str:
     names = types[1].split(" | ")
     named = [name for name in names if name != "null"] or names
     return " or ".join(_TYPE_NAMES.get(name, name) for name in named)
-
-
-def _one_of(strings: list[str]) -> str:
-    quoted = list(dict.fromkeys(f'"{text}"' for text in strings))
-    return (
-        f"expected one of {', '.join(quoted)}" if quoted[1:] else f"only {quoted[0]} is supported"
-    )
 
 
 def _strings_at(kind: inspect.Type, steps: list[str]) -> list[str]:
@@ -183,12 +185,3 @@ def _strings_at(kind: inspect.Type, steps: list[str]) -> list[str]:
             return [text for inner in inside for text in _strings_at(inner, steps[1:])]
         case _:
             return []
-
-
-def _is_unsupported(body_type: inspect.Type, name: str) -> bool:
-    fields = body_type.fields if isinstance(body_type, inspect.StructType) else ()
-    return any(
-        isinstance(field.type, inspect.Metadata) and field.type.extra == NOT_SUPPORTED.extra
-        for field in fields
-        if field.encode_name == name
-    )

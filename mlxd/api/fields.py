@@ -1,13 +1,14 @@
 """The fields that chat and text completions share, and the engine's requests made of them."""
 
 import hashlib
-import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.keep_alive import KEEP_ALIVE_SCHEMA, keep_alive_seconds
+from mlxd.api.decode import doc
+from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
+from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
@@ -15,45 +16,32 @@ from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sa
 
 INT32_MAX = 2**31 - 1
 MAX_CHOICES = 128
-EXACTLY = "x-exactly"
-"""Key in a field's extra JSON schema: the schema of the field, where its type cannot say it."""
 
 _MAX_STOPS = 16
 _MAX_TOP_LOGPROBS = 20
-_KEY_PATTERN = r"^[0-9]{1,9}$"
-_BIAS_PATTERN = r"^[+-]?[0-9]{1,9}([.][0-9]{1,20})?$"
-_LARGEST_BIAS = 1e9
 
-_TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)]
-_ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-_Penalty = Annotated[float, Meta(ge=-100, le=100)]
-_Probability = Annotated[float, Meta(ge=0, le=1)]
+_TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)] | None
+_ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)] | None
+_Penalty = Annotated[float, Meta(ge=-100, le=100)] | None
+_Probability = Annotated[float, Meta(ge=0, le=1)] | None
 _StopText = Annotated[str, Meta(min_length=1)]
-_Number = TypeVar("_Number", int, float)
 
-_SIZES = "Default: 20. 0: all."
-_LOGIT_BIAS_SCHEMA = {
-    "anyOf": [
-        {
-            "type": "object",
-            "propertyNames": {"pattern": _KEY_PATTERN},
-            "additionalProperties": {
-                "anyOf": [
-                    {"type": "number", "minimum": -_LARGEST_BIAS, "maximum": _LARGEST_BIAS},
-                    {"type": "string", "pattern": _BIAS_PATTERN},
-                ]
-            },
-        },
-        {"type": "null"},
-    ]
-}
+_TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")]
+_Bias = (
+    Annotated[float, Meta(ge=-1e9, le=1e9)]
+    | Annotated[str, Meta(pattern=r"^[+-]?[0-9]{1,9}([.][0-9]{1,20})?$")]
+)
+
+
+def _context_of(penalty: str) -> Meta:
+    return doc(f"How many of the last tokens `{penalty}` considers. Default: 20. 0: all.")
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
     """Options for streaming."""
 
     include_usage: Annotated[
-        bool | None, Meta(description="Send one more chunk at the end, with the token counts.")
+        bool | None, doc("Send one more chunk at the end, with the token counts.")
     ] = None
 
 
@@ -62,158 +50,126 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     model: Annotated[
         str | None,
-        Meta(
-            description="The model's id or an alias. Default: the default model, which "
+        doc(
+            "The model's id or an alias. Default: the default model, which "
             "`default_model` also names."
         ),
     ] = None
     max_tokens: Annotated[
-        _TokenCount | None,
-        Meta(
-            description="Maximum number of tokens in the answer. Limited to the room that the "
+        _TokenCount,
+        doc(
+            "Maximum number of tokens in the answer. Limited to the room that the "
             "prompt leaves in the model's context."
         ),
     ] = None
     max_completion_tokens: Annotated[
-        _TokenCount | None,
-        Meta(description="Newer name for `max_tokens`. Takes precedence over it."),
+        _TokenCount, doc("Newer name for `max_tokens`. Takes precedence over it.")
     ] = None
     temperature: Annotated[
         Annotated[float, Meta(ge=0, le=2)] | None,
-        Meta(description="Randomness of the answer. 0: always the most likely token."),
+        doc("Randomness of the answer. 0: always the most likely token."),
     ] = None
     top_p: Annotated[
-        _Probability | None,
-        Meta(
-            description="Sample from the most likely tokens up to this total probability. 0: off."
-        ),
+        _Probability,
+        doc("Sample from the most likely tokens up to this total probability. 0: off."),
     ] = None
     top_k: Annotated[
         Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None,
-        Meta(description="Sample from this many of the most likely tokens. 0 or -1: off."),
+        doc("Sample from this many of the most likely tokens. 0 or -1: off."),
     ] = None
     min_p: Annotated[
-        _Probability | None,
-        Meta(description="Drop tokens below this fraction of the most likely one's probability."),
+        _Probability, doc("Drop tokens below this fraction of the most likely one's probability.")
     ] = None
     xtc_probability: Annotated[
-        _Probability | None,
-        Meta(description="How often to exclude the most likely tokens (XTC sampling). 0: off."),
+        _Probability, doc("How often to exclude the most likely tokens (XTC sampling). 0: off.")
     ] = None
     xtc_threshold: Annotated[
         Annotated[float, Meta(ge=0, le=0.5)] | None,
-        Meta(
-            description="XTC excludes the tokens above this probability, except the least likely "
+        doc(
+            "XTC excludes the tokens above this probability, except the least likely "
             "of them (default: 0.1)."
         ),
     ] = None
     repetition_penalty: Annotated[
         Annotated[float, Meta(ge=0, le=100)] | None,
-        Meta(description="Divides the logits of tokens that have occurred. 0 or 1: off."),
+        doc("Divides the logits of tokens that have occurred. 0 or 1: off."),
     ] = None
-    repetition_context_size: Annotated[
-        _ContextSize | None,
-        Meta(description="How many of the last tokens `repetition_penalty` considers. " + _SIZES),
-    ] = None
+    repetition_context_size: Annotated[_ContextSize, _context_of("repetition_penalty")] = None
     presence_penalty: Annotated[
-        _Penalty | None,
-        Meta(description="Subtracted from the logits of tokens that have occurred."),
+        _Penalty, doc("Subtracted from the logits of tokens that have occurred.")
     ] = None
-    presence_context_size: Annotated[
-        _ContextSize | None,
-        Meta(description="How many of the last tokens `presence_penalty` considers. " + _SIZES),
-    ] = None
+    presence_context_size: Annotated[_ContextSize, _context_of("presence_penalty")] = None
     frequency_penalty: Annotated[
-        _Penalty | None,
-        Meta(description="Subtracted from a token's logit once for each time it has occurred."),
+        _Penalty, doc("Subtracted from a token's logit once for each time it has occurred.")
     ] = None
-    frequency_context_size: Annotated[
-        _ContextSize | None,
-        Meta(description="How many of the last tokens `frequency_penalty` considers. " + _SIZES),
-    ] = None
+    frequency_context_size: Annotated[_ContextSize, _context_of("frequency_penalty")] = None
     logit_bias: Annotated[
         dict[str, Any] | None,
-        Meta(
-            description="Token ids, each with the number to add to its logit. The number may be a "
-            "string.",
-            extra_json_schema={EXACTLY: _LOGIT_BIAS_SCHEMA},
+        doc(
+            "Token ids, each with the number to add to its logit. The number may be a string.",
+            dict[_TokenId, _Bias],
+            None,
         ),
     ] = None
     logprobs: Annotated[
         bool | Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None,
-        Meta(
-            description="Return the log-probability of each token. A number also returns that many "
+        doc(
+            "Return the log-probability of each token. A number also returns that many "
             "of the most likely tokens at each position."
         ),
     ] = None
     top_logprobs: Annotated[
         Annotated[int, Meta(ge=-1, le=_MAX_TOP_LOGPROBS)] | None,
-        Meta(
-            description="How many of the most likely tokens to return at each position. Implies "
+        doc(
+            "How many of the most likely tokens to return at each position. Implies "
             "`logprobs`. 0 or -1: none."
         ),
     ] = None
     n: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        Meta(description="How many answers to generate for each prompt (default: 1)."),
+        doc("How many answers to generate for each prompt (default: 1)."),
     ] = None
     stop: Annotated[
         _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None,
-        Meta(description="One or more strings that end the answer. They are not part of it."),
+        doc("One or more strings that end the answer. They are not part of it."),
     ] = None
     seed: Annotated[
         Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
-        Meta(description="Makes a random answer repeatable."),
+        doc("Makes a random answer repeatable."),
     ] = None
-    stream: Annotated[
-        bool | None, Meta(description="Send the answer in pieces, as server-sent events.")
-    ] = None
-    stream_options: Annotated[StreamOptions | None, Meta(description="Options for streaming.")] = (
-        None
-    )
+    stream: Annotated[bool | None, doc("Send the answer in pieces, as server-sent events.")] = None
+    stream_options: Annotated[StreamOptions | None, doc("Options for streaming.")] = None
     draft_model: Annotated[
         str | None,
-        Meta(
-            description="A smaller model with the same tokens, for speculative decoding. Default: "
+        doc(
+            "A smaller model with the same tokens, for speculative decoding. Default: "
             "the configured one, which `default_model` also names."
         ),
     ] = None
     num_draft_tokens: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None,
-        Meta(
-            description="How many tokens the draft model proposes at a time (default: 3). 0: do "
-            "not use it."
-        ),
+        doc("How many tokens the draft model proposes at a time (default: 3). 0: do not use it."),
     ] = None
     adapters: Annotated[
         str | None,
-        Meta(
-            description="Name of the adapter to apply to the model. Default: the configured one, "
+        doc(
+            "Name of the adapter to apply to the model. Default: the configured one, "
             "which `default_model` also names. Empty: none."
         ),
     ] = None
     keep_alive: Annotated[
         float | str | None,
-        Meta(
-            description="How long the model stays in memory afterwards: seconds, or a duration "
+        doc(
+            "How long the model stays in memory afterwards: seconds, or a duration "
             'such as `"10m"`. Negative: forever. 0: unload it at once.',
-            extra_json_schema={EXACTLY: KEEP_ALIVE_SCHEMA},
+            *KEEP_ALIVE_KINDS,
         ),
     ] = None
 
     @property
     def kept_alive(self) -> float | None:
-        """How many seconds the model stays in memory, -1 forever; None as configured.
-
-        Raises:
-            InvalidRequest: `keep_alive` is not a duration.
-        """
+        """How many seconds the model stays in memory, -1 forever; None as configured."""
         return keep_alive_seconds(self.keep_alive)
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with a chunk of token counts."""
-        return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
     def choices_per_prompt(self) -> int:
@@ -222,11 +178,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """How many tokens to return at each position; None if no log-probabilities are wanted.
-
-        Raises:
-            InvalidRequest: `logprobs` and `top_logprobs` contradict each other.
-        """
+        """How many tokens to return at each position; None if no log-probabilities are wanted."""
         top = max(0, self.top_logprobs or 0)
         if self.logprobs is False and top:
             raise InvalidRequest(
@@ -236,12 +188,8 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             return top or None
         return max(top, 0 if self.logprobs is True else self.logprobs)
 
-    def check(self) -> None:
-        """Check what the types cannot say.
-
-        Raises:
-            InvalidRequest: names the field at fault.
-        """
+    def __post_init__(self) -> None:
+        """Check what the types cannot say."""
         _biases(self.logit_bias or {})
         _ = self.wanted_logprobs, self.kept_alive
 
@@ -265,34 +213,42 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             grammar=grammar,
             draft=draft,
         )
-        if len(prompts) == self.choices_per_prompt == 1:
-            return [first]
         return [
             msgspec.structs.replace(first, prompt=prompt, seed=_derived(self.seed, number))
             for prompt in prompts
             for number in range(self.choices_per_prompt)
         ]
 
-    def _sampling(self, defaults: GenerationConfig) -> Sampling:
-        usual = Sampling()
-        return Sampling(
-            temperature=_first(self.temperature, defaults.temperature),
-            top_p=_first(self.top_p, defaults.top_p) or 1.0,
-            top_k=max(0, _first(self.top_k, defaults.top_k)),
-            min_p=_first(self.min_p, defaults.min_p),
-            xtc_probability=self.xtc_probability or 0.0,
-            xtc_threshold=_first(self.xtc_threshold, usual.xtc_threshold),
+    def openai_reply_builder(
+        self, choice: type[ChoiceBuilder], model: str, created: int, *, prompts: int = 1
+    ) -> OpenAIReplyBuilder:
+        """Return the builder of the reply to `prompts`, each with its choices."""
+        return OpenAIReplyBuilder(
+            choice,
+            model,
+            created,
+            prompts=prompts,
+            choices_per_prompt=self.choices_per_prompt,
+            logprobs=self.wanted_logprobs is not None,
+            include_usage=bool(self.stream_options and self.stream_options.include_usage),
         )
 
+    def _sampling(self, defaults: GenerationConfig) -> Sampling:
+        fields = msgspec.structs.asdict(defaults) | self._given(Sampling)
+        del fields["max_tokens"]
+        fields |= {"top_p": fields["top_p"] or 1.0, "top_k": max(0, fields["top_k"])}
+        return Sampling(**fields)
+
     def _penalties(self) -> Penalties:
-        given = {name: getattr(self, name) for name in Penalties.__struct_fields__}
-        if given["repetition_penalty"] == 1:
-            given["repetition_penalty"] = None
-        return Penalties(**{name: value for name, value in given.items() if value is not None})
+        fields = self._given(Penalties)
+        if fields.get("repetition_penalty") == 1:
+            del fields["repetition_penalty"]
+        return Penalties(**fields)
 
-
-def _first(given: _Number | None, default: _Number) -> _Number:
-    return default if given is None else given
+    def _given(self, kind: type[msgspec.Struct]) -> dict[str, Any]:
+        """Return the fields of `kind` that the request sets."""
+        values = {name: getattr(self, name) for name in kind.__struct_fields__}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _derived(seed: int | None, number: int) -> int | None:
@@ -304,20 +260,12 @@ def _derived(seed: int | None, number: int) -> int | None:
 
 
 def _biases(given: dict[str, Any]) -> dict[int, float]:
-    biases = {}
     for key, value in given.items():
-        param = f"logit_bias.{key}"
-        if not re.fullmatch(_KEY_PATTERN, key):
-            raise InvalidRequest(f"`{param}`: the key is not a token id", param=param)
-        if (bias := _bias(value)) is None:
-            raise InvalidRequest(f"`{param}`: expected a number from -1e9 to 1e9", param=param)
-        biases[int(key)] = bias
-    return biases
-
-
-def _bias(value: Any) -> float | None:
-    if isinstance(value, str):
-        return float(value) if re.fullmatch(_BIAS_PATTERN, value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if -_LARGEST_BIAS <= value <= _LARGEST_BIAS else None
+        try:
+            msgspec.convert({key: value}, dict[_TokenId, _Bias])
+        except msgspec.ValidationError:
+            param = f"logit_bias.{key}"
+            raise InvalidRequest(
+                f"`{param}`: expected a token id and a number from -1e9 to 1e9", param=param
+            ) from None
+    return {int(key): float(value) for key, value in given.items()}

@@ -4,6 +4,9 @@ Source: Ollama's API, where it is a number of seconds or a duration of Go's, see
 """
 
 import math
+from typing import Annotated
+
+from msgspec import Meta
 
 from mlxd.errors import InvalidRequest
 from mlxd.units import SECONDS_PATTERN, parse_seconds
@@ -11,14 +14,8 @@ from mlxd.units import SECONDS_PATTERN, parse_seconds
 FOREVER = -1.0
 
 _LONGEST = 365 * 24 * 3600.0
-KEEP_ALIVE_SCHEMA = {
-    "anyOf": [
-        {"type": "number"},
-        {"type": "string", "pattern": f"^[+-]?({SECONDS_PATTERN})$"},
-        {"type": "null"},
-    ]
-}
-"""The JSON schema of the field, for the API's description."""
+KEEP_ALIVE_KINDS = (float, Annotated[str, Meta(pattern=f"^[+-]?({SECONDS_PATTERN})$")], None)
+"""The types of the field, for the API's description."""
 
 
 def keep_alive_seconds(value: float | str | None) -> float | None:

@@ -3,7 +3,9 @@
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
+
+from mlxd.api.decode import doc
 
 ChoiceT = TypeVar("ChoiceT")
 
@@ -41,7 +43,7 @@ class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     choices: list[ChoiceT]
     usage: Annotated[
         CompletionUsage | UnsetType | None,
-        Meta(description="In the chunks of a stream only if `stream_options` asks for it."),
+        doc("In the chunks of a stream only if `stream_options` asks for it."),
     ] = UNSET
 
 

@@ -1,13 +1,14 @@
 """From the events of an answer to its reply, streamed or whole, in OpenAI's dialects."""
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from mlxd import __version__, messages
+from mlxd import __version__
 from mlxd.api.reply import (
     CompletionTokensDetails,
     CompletionUsage,
@@ -23,147 +24,134 @@ from mlxd.messages import (
     Started,
     TokenLogprob,
     ToolCall,
+    Usage,
 )
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 _FINGERPRINT = f"mlxd-{__version__}"
-_DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.Encoder().encode
 
 
-class Collected:
-    """What one choice holds so far."""
+class ChoiceBuilder(ABC):
+    """One choice of an answer: what it holds so far, and how a dialect shows it.
 
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.calls: list[ToolCall] = []
-        self.logprobs: list[tuple[str, list[TokenLogprob]]] = []
-        self.finish_reason: FinishReason | None = None
-
-    def add(self, event: Event) -> None:
-        """Add what `event` brings."""
-        match event:
-            case Delta(text=text, logprobs=logprobs):
-                self.text.append(text)
-                self.logprobs.append((text, logprobs))
-            case Reasoning(text=text):
-                self.reasoning.append(text)
-            case ToolCall():
-                self.calls.append(event)
-            case Finished(reason=reason):
-                self.finish_reason = reason
-
-
-class ChoiceShape(Protocol):
-    """How a dialect shows one choice. It may remember what it has shown."""
-
-    def chunks(self, event: Event) -> Sequence[msgspec.Struct]:
-        """Return the choice's part in each chunk that `event` makes, none or several."""
-
-    def whole(self, collected: Collected) -> msgspec.Struct:
-        """Return the choice's part in a whole reply."""
-
-
-class Envelope:
-    """Wraps the choices of one answer. `created` is in Unix seconds.
-
-    `whole` and `chunk` are what the dialect calls a whole reply and a chunk of one.
+    `id_prefix` begins the reply's id; `object` and `chunk_object` are the dialect's names for a
+    whole reply and a chunk of one.
     """
 
-    def __init__(
-        self,
-        model: str,
-        created: int,
-        *,
-        id_prefix: str,
-        whole: str,
-        chunk: str,
-        include_usage: bool,
-    ) -> None:
-        self._id = f"{id_prefix}-{secrets.token_hex(12)}"
-        self._model = model
-        self._created = created
-        self._whole = whole
-        self._chunk = chunk
-        self._include_usage = include_usage
-        self._usage_in_chunks: UnsetType | None = None if include_usage else UNSET
+    id_prefix: ClassVar[str]
+    object: ClassVar[str]
+    chunk_object: ClassVar[str]
 
-    def whole(self, choices: list[Any], counts: messages.Usage | None) -> bytes:
-        """Return the reply to a request that does not stream, as JSON."""
-        return _encode(self._wrap(self._whole, choices, _usage(counts) if counts else None))
+    def __init__(self, index: int, *, logprobs: bool) -> None:
+        self._index = index
+        self._wants_logprobs = logprobs
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._calls: list[ToolCall] = []
+        self._logprobs: list[tuple[str, list[TokenLogprob]]] = []
+        self._finish_reason: FinishReason | None = None
 
-    def chunk(self, choice: msgspec.Struct) -> bytes:
-        """Return one chunk of a stream, as SSE."""
-        return self._event([choice], self._usage_in_chunks)
+    def add(self, event: Event) -> None:
+        """Add what `event` brings to the whole reply."""
+        match event:
+            case Delta(text=text, logprobs=logprobs):
+                self._text.append(text)
+                self._logprobs.append((text, logprobs))
+            case Reasoning(text=text):
+                self._reasoning.append(text)
+            case ToolCall():
+                self._calls.append(event)
+            case Finished(reason=reason):
+                self._finish_reason = reason
 
-    def end(self, counts: messages.Usage) -> bytes:
-        """Return the end of a stream: the token counts if the request wants them, and `[DONE]`."""
-        return self._event([], _usage(counts)) + _DONE if self._include_usage else _DONE
+    @abstractmethod
+    def whole(self) -> msgspec.Struct:
+        """Return the choice's part in a whole reply."""
 
-    def _event(self, choices: list[Any], usage: CompletionUsage | UnsetType | None) -> bytes:
-        return b"data: %b\n\n" % _encode(self._wrap(self._chunk, choices, usage))
-
-    def _wrap(
-        self, kind: str, choices: list[Any], usage: CompletionUsage | UnsetType | None
-    ) -> Reply[Any]:
-        return Reply(self._id, kind, self._created, self._model, _FINGERPRINT, choices, usage)
+    @abstractmethod
+    def chunks(self, event: Event) -> Sequence[msgspec.Struct]:
+        """Return the choice's part in each chunk that `event` makes, none or several."""
 
 
 class OpenAIReplyBuilder:
     """Turns the events of one answer, which may have several choices, into its reply.
 
-    `shapes` has one for each choice; each prompt has `choices_per_prompt` of them in a row.
+    Each prompt has `choices_per_prompt` choices in a row; `created` is in Unix seconds.
     """
 
     def __init__(
-        self, envelope: Envelope, shapes: Sequence[ChoiceShape], choices_per_prompt: int
+        self,
+        dialect: type[ChoiceBuilder],
+        model: str,
+        created: int,
+        *,
+        prompts: int = 1,
+        choices_per_prompt: int,
+        logprobs: bool,
+        include_usage: bool,
     ) -> None:
-        self.usage: messages.Usage | None = None
-        self._envelope = envelope
-        self._shapes = shapes
+        self.usage: Usage | None = None
+        self._dialect = dialect
+        self._id = f"{dialect.id_prefix}-{secrets.token_hex(12)}"
+        self._model = model
+        self._created = created
         self._choices_per_prompt = choices_per_prompt
-        self._collected = [Collected() for _ in shapes]
-        self._counts: dict[int, messages.Usage] = {}
+        self._logprobs = logprobs
+        self._include_usage = include_usage
+        self._choices = [self._choice(index) for index in range(prompts * choices_per_prompt)]
+        self._counts: dict[int, Usage] = {}
 
     def stream(self, events: list[ChoiceEvent]) -> bytes:
         """Return the SSE events that `events` make, `[DONE]` included after the last `Finished`."""
         pieces: list[bytes] = []
+        usage = None if self._include_usage else UNSET
         for index, event in events:
-            pieces += map(self._envelope.chunk, self._shapes[index].chunks(event))
-            if isinstance(event, Finished):
-                self._count(index, event)
+            pieces += [self._chunk([part], usage) for part in self._choices[index].chunks(event)]
+            self._count(index, event)
         if self.usage is not None:
-            pieces.append(self._envelope.end(self.usage))
+            if self._include_usage:
+                pieces.append(self._chunk([], _usage(self.usage)))
+            pieces.append(b"data: [DONE]\n\n")
         return b"".join(pieces)
 
     def collect(self, events: list[ChoiceEvent]) -> None:
         """Add `events` to the reply. A second `Started` begins a choice anew."""
         for index, event in events:
             if isinstance(event, Started):
-                self._collected[index] = Collected()
+                self._choices[index] = self._choice(index)
                 self._counts.pop(index, None)
-            else:
-                self._collected[index].add(event)
-            if isinstance(event, Finished):
-                self._count(index, event)
+            self._choices[index].add(event)
+            self._count(index, event)
 
     def reply(self) -> bytes:
         """Return the whole reply as JSON, once every choice has finished."""
-        parts = [
-            shape.whole(collected)
-            for shape, collected in zip(self._shapes, self._collected, strict=True)
-        ]
-        return self._envelope.whole(parts, self.usage)
+        choices = [choice.whole() for choice in self._choices]
+        usage = _usage(self.usage) if self.usage else None
+        return _encode(self._wrap(self._dialect.object, choices, usage))
 
-    def _count(self, index: int, event: Finished) -> None:
+    def _choice(self, index: int) -> ChoiceBuilder:
+        return self._dialect(index, logprobs=self._logprobs)
+
+    def _chunk(self, choices: list[Any], usage: CompletionUsage | UnsetType | None) -> bytes:
+        reply = self._wrap(self._dialect.chunk_object, choices, usage)
+        return b"data: %b\n\n" % _encode(reply)
+
+    def _wrap(
+        self, kind: str, choices: list[Any], usage: CompletionUsage | UnsetType | None
+    ) -> Reply[Any]:
+        return Reply(self._id, kind, self._created, self._model, _FINGERPRINT, choices, usage)
+
+    def _count(self, index: int, event: Event) -> None:
+        if not isinstance(event, Finished):
+            return
         self._counts[index] = event.usage
-        if len(self._counts) < len(self._shapes):
+        if len(self._counts) < len(self._choices):
             return
         counts = self._counts
         prompts = [counts[i] for i in range(0, len(counts), self._choices_per_prompt)]
-        self.usage = messages.Usage(
+        self.usage = Usage(
             prompt_tokens=sum(count.prompt_tokens for count in prompts),
             cached_tokens=sum(count.cached_tokens for count in prompts),
             completion_tokens=sum(count.completion_tokens for count in counts.values()),
@@ -171,7 +159,7 @@ class OpenAIReplyBuilder:
         )
 
 
-def _usage(counts: messages.Usage) -> CompletionUsage:
+def _usage(counts: Usage) -> CompletionUsage:
     return CompletionUsage(
         prompt_tokens=counts.prompt_tokens,
         completion_tokens=counts.completion_tokens,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form
+from mlxd.api.decode import check_free_form, doc
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -24,12 +24,12 @@ class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON schema. The other fields do not change the answer."""
 
-    schema: Annotated[dict[str, Any], Meta(description="The JSON schema.")]
-    name: Annotated[str | None, Meta(description="A name for the schema.")] = None
-    description: Annotated[str | None, Meta(description="What the schema is for.")] = None
-    strict: Annotated[
-        bool | None, Meta(description="Has no effect: the answer always matches the schema.")
-    ] = None
+    schema: Annotated[dict[str, Any], doc("The JSON schema.")]
+    name: Annotated[str | None, doc("A name for the schema.")] = None
+    description: Annotated[str | None, doc("What the schema is for.")] = None
+    strict: Annotated[bool | None, doc("Has no effect: the answer always matches the schema.")] = (
+        None
+    )
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
@@ -46,28 +46,20 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
 
     guided_json: Annotated[
         dict[str, Any] | str | None,
-        Meta(description="The answer is JSON that matches this schema (an object or a string)."),
+        doc("The answer is JSON that matches this schema (an object or a string)."),
     ] = None
-    guided_regex: Annotated[
-        str | None, Meta(description="The answer matches this regular expression.")
-    ] = None
-    guided_grammar: Annotated[
-        str | None, Meta(description="The answer matches this Lark grammar.")
-    ] = None
+    guided_regex: Annotated[str | None, doc("The answer matches this regular expression.")] = None
+    guided_grammar: Annotated[str | None, doc("The answer matches this Lark grammar.")] = None
     guided_choice: Annotated[
         Annotated[list[_Choice], Meta(min_length=1)] | None,
-        Meta(description="The answer is one of these strings."),
+        doc("The answer is one of these strings."),
     ] = None
 
     def grammars(self) -> list[Grammar]:
-        """Return one grammar for each field that is set.
-
-        Raises:
-            InvalidRequest: `guided_json` is not a JSON object.
-        """
+        """Return one grammar for each field that is set."""
         grammars = []
         if self.guided_json is not None:
-            grammars.append(_schema(self._guided_schema(self.guided_json), "guided_json"))
+            grammars.append(_schema(_object(self.guided_json), "guided_json"))
         if self.guided_regex is not None:
             grammars.append(Grammar("regex", self.guided_regex, "guided_regex"))
         if self.guided_grammar is not None:
@@ -77,23 +69,9 @@ class GuidedFields(msgspec.Struct, frozen=True, kw_only=True):
             grammars.append(Grammar("lark", f"start: {choices}", "guided_choice"))
         return grammars
 
-    def _guided_schema(self, given: dict[str, Any] | str) -> dict[str, Any]:
-        if isinstance(given, dict):
-            return given
-        try:
-            return msgspec.json.decode(given, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            raise InvalidRequest(
-                "`guided_json`: the string is not a JSON object", param="guided_json"
-            ) from None
-
 
 def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
-    """Return the grammar for `response_format`, if it needs one.
-
-    Raises:
-        InvalidRequest: the schema is nested too deeply.
-    """
+    """Return the grammar for `response_format`, if it needs one."""
     match response_format:
         case JsonObjectFormat():
             return [_schema({"type": "object"}, "response_format")]
@@ -104,15 +82,21 @@ def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
 
 
 def only_one(grammars: list[Grammar]) -> Grammar | None:
-    """Return the only grammar, if there is one.
-
-    Raises:
-        InvalidRequest: there are several.
-    """
+    """Return the only grammar, if there is one; several are an InvalidRequest."""
     if len(grammars) > 1:
         first, second, *_ = (grammar.param for grammar in grammars)
         raise InvalidRequest(f"`{second}`: cannot be combined with `{first}`", param=second)
     return grammars[0] if grammars else None
+
+
+def _object(given: dict[str, Any] | str) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    try:
+        return msgspec.json.decode(given, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        message = "`guided_json`: the string is not a JSON object"
+        raise InvalidRequest(message, param="guided_json") from None
 
 
 def _schema(schema: dict[str, Any], param: str) -> Grammar:

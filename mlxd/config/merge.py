@@ -14,20 +14,9 @@ import msgspec
 
 from mlxd import paths
 from mlxd.config import sources
-from mlxd.config.keys import (
-    GENERATION,
-    KEYS,
-    PER_MODEL,
-    SECTIONS,
-    Key,
-    KeyPath,
-    advice,
-    dotted,
-    find,
-    is_table,
-)
+from mlxd.config.keys import KEYS, PER_MODEL, KeyPath, advice, dotted, find, is_table
 from mlxd.config.sources import Setting
-from mlxd.config.tree import Config, GenerationConfig, ModelSettings
+from mlxd.config.tree import Config
 from mlxd.errors import ConfigError
 
 _SHOWN_CHARACTERS = 60
@@ -45,7 +34,7 @@ class Explained(msgspec.Struct, frozen=True):
 class _Read(msgspec.Struct, frozen=True):
     """A value of the tree, and where it came from."""
 
-    value: object
+    value: Any
     label: str
 
 
@@ -88,7 +77,7 @@ def explain(
         Explained(
             key=dotted(path),
             value="***" if key.secret and row.value else row.value,
-            text=key.write(row.value),
+            text=key.value_type.write(row.value),
             source=row.label,
         )
         for path, row in rows.items()
@@ -96,7 +85,7 @@ def explain(
     ]
 
 
-def read_setting(setting: Setting) -> object:
+def read_setting(setting: Setting) -> Any:
     """Turn a setting into the value of the tree.
 
     Raises:
@@ -108,13 +97,11 @@ def read_setting(setting: Setting) -> object:
         raise ConfigError(f"{where}: found {_shown(setting.value)}, expected a table")
     if key is None:
         raise ConfigError(f"{where}: unknown key; {advice(setting.path)}")
-    folder = setting.source.folder
     try:
-        if setting.text and isinstance(setting.value, str):
-            return key.read_text(setting.value, folder)
-        return key.read(setting.value, folder)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {_found(key, setting.value)}") from error
+        return key.read(setting.value, setting.source.folder, text=setting.text)
+    except (ValueError, msgspec.ValidationError) as error:
+        found = "" if key.secret else f"found {_shown(setting.value)}, "
+        raise ConfigError(f"{where}: {found}expected {key.value_type.expected}") from error
 
 
 def _settings(flags: Mapping[str, object] | None, environ: Mapping[str, str]) -> Iterable[Setting]:
@@ -131,57 +118,36 @@ def _read(settings: Iterable[Setting]) -> dict[KeyPath, _Read]:
     mistakes: list[str] = []
     for setting in settings:
         try:
-            found = _Read(read_setting(setting), setting.source.label)
-            read[setting.path] = _merged(read.get(setting.path), found)
+            value, label = read_setting(setting), setting.source.label
         except ConfigError as error:
             mistakes.append(error.message)
+            continue
+        weaker = read.get(setting.path)
+        if weaker and weaker.value and value and isinstance(value, dict):
+            value, label = weaker.value | value, f"{weaker.label}, {label}"
+        read[setting.path] = _Read(value, label)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return read
 
 
-def _merged(weaker: _Read | None, stronger: _Read) -> _Read:
-    """Return the stronger of two; tables of names are combined, unless one is empty."""
-    if weaker is None or not isinstance(weaker.value, dict) or not isinstance(stronger.value, dict):
-        return stronger
-    if not weaker.value or not stronger.value:
-        return stronger
-    labels = f"{weaker.label}, {stronger.label}"
-    return _Read({**weaker.value, **stronger.value}, labels)
-
-
 def _build(read: Mapping[KeyPath, _Read]) -> Config:
-    sections: dict[str, dict[str, object]] = {}
-    models: dict[str, dict[KeyPath, object]] = {}
-    for path, setting in read.items():
-        if path[0] == PER_MODEL:
-            models.setdefault(path[1], {})[path[2:]] = setting.value
-        else:
-            sections.setdefault(path[0], {})[path[1]] = setting.value
-    config = msgspec.structs.replace(
-        Config(), **{name: SECTIONS[name](**values) for name, values in sections.items()}
-    )
-    models_settings = {
-        name: _model_settings(config.generation, values) for name, values in models.items()
-    }
-    return msgspec.structs.replace(config, model=models_settings)
-
-
-def _model_settings(base: GenerationConfig, values: Mapping[KeyPath, Any]) -> ModelSettings:
-    own = {path[0]: value for path, value in values.items() if path[0] != GENERATION}
-    different = {path[1]: value for path, value in values.items() if path[0] == GENERATION}
-    return ModelSettings(generation=msgspec.structs.replace(base, **different), **own)
-
-
-def _found(key: Key, value: object) -> str:
-    if key.secret:
-        return f"expected {key.expected}"
-    return f"found {_shown(value)}, expected {key.expected}"
+    tree: dict[str, Any] = {}
+    for (*sections, name), setting in read.items():
+        table = tree
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[name] = setting.value
+    for model in tree.get(PER_MODEL, {}).values():
+        model["generation"] = tree.get("generation", {}) | model.get("generation", {})
+    return msgspec.convert(tree, Config)
 
 
 def _shown(value: object) -> str:
+    from json import dumps  # only a mistake pays for this import
+
     try:
-        text = msgspec.json.encode(value).decode()
+        text = dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     except RecursionError:
         return "a value nested too deeply"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

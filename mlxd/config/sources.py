@@ -11,7 +11,6 @@ from mlxd.config.keys import PER_MODEL, SECTIONS, KeyPath, is_table, nearest
 from mlxd.errors import ConfigError
 
 _PREFIX = "MLXD_"
-_NOT_SETTINGS = {"MLXD_HOME"}
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -23,7 +22,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """A value that a source sets; with `text`, a string still has to be parsed."""
+    """A value that a source sets; with `text`, a string that still has to be parsed."""
 
     path: KeyPath
     value: object
@@ -46,46 +45,35 @@ def from_environment(environ: Mapping[str, str]) -> Iterator[Setting]:
     """Yield what the variables `MLXD_SECTION__KEY` set.
 
     Raises:
-        ConfigError: a variable looks like a setting but is not, or is not UTF-8.
+        ConfigError: a variable looks like a setting but is not.
     """
-    for name in sorted(environ):
-        if not name.startswith(_PREFIX) or name in _NOT_SETTINGS:
-            continue
+    for name in sorted(name for name in environ if name.startswith(_PREFIX)):
         where = f"environment variable {name}"
-        path = tuple(name.removeprefix(_PREFIX).lower().split("__"))
-        if len(path) == 1:
-            section, _, key = path[0].partition("_")
-            if section not in SECTIONS:
-                continue
-            near = nearest((section, key))
-            example = "__".join(near or (section, "key")).upper()
-            raise ConfigError(f"{where}: not a setting; did you mean {_PREFIX}{example}?")
-        if path[0] == PER_MODEL:
+        section, underscores, key = name.removeprefix(_PREFIX).lower().partition("__")
+        if underscores and section == PER_MODEL:
             raise ConfigError(f"{where}: [{PER_MODEL}] can be set in config.toml only")
-        _refuse_bad_unicode(environ[name], where)
-        yield Setting(path, environ[name], Source(name, where, Path.cwd()), text=True)
+        if underscores:
+            yield Setting((section, key), environ[name], Source(name, where, Path.cwd()), text=True)
+            continue
+        section, _, key = section.partition("_")
+        if section in SECTIONS:
+            example = "__".join(nearest((section, key)) or (section, "key")).upper()
+            raise ConfigError(f"{where}: not a setting; did you mean {_PREFIX}{example}?")
 
 
 def from_flags(flags: Mapping[str, object]) -> Iterator[Setting]:
-    """Yield what the command line sets: dotted keys and values, None for a flag not given.
-
-    Raises:
-        ConfigError: a value is not UTF-8.
-    """
+    """Yield what the command line sets: dotted keys and values, None for a flag not given."""
     source = Source("flag", "command line", Path.cwd())
     for name, value in flags.items():
-        if value is None:
-            continue
-        if isinstance(value, str):
-            _refuse_bad_unicode(value, f"{source.where}: {name}")
-        yield Setting(tuple(name.split(".")), value, source, text=isinstance(value, str))
+        if value is not None:
+            yield Setting(tuple(name.split(".")), value, source, text=isinstance(value, str))
 
 
 def read_toml(file: Path, *, required: bool = False) -> dict[str, Any]:
     """Return the table in a TOML file; an empty one if it is absent and not `required`.
 
     Raises:
-        ConfigError: the file is missing, cannot be read, is not UTF-8, or is not TOML.
+        ConfigError: the file is missing, cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(file.read_bytes().decode())
@@ -95,11 +83,7 @@ def read_toml(file: Path, *, required: bool = False) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{file}: not valid TOML: nested too deeply") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
 
 
@@ -109,10 +93,3 @@ def _leaves(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
             yield from _leaves((*path, name), entry)
     else:
         yield path, value
-
-
-def _refuse_bad_unicode(text: str, where: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{where}: not UTF-8") from error

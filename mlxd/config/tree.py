@@ -1,4 +1,7 @@
-"""The whole configuration as one typed, frozen tree: every key, its default and what it does."""
+"""The whole configuration as one typed, frozen tree: every key, its default and what it does.
+
+The string in the `Annotated` type of a key is its description.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd import paths
-from mlxd.config.values import FILE, FOLDERS, JSON, SECRET, ByteSize, Duration, duration, size
+from mlxd.config.values import FILE, FOLDERS, SECRET, TABLE, ByteSize, Duration, duration, size
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -20,39 +23,27 @@ class ServerConfig(Section, frozen=True):
     """Where the daemon listens, who may connect, and how much it accepts."""
 
     host: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="Address to listen on. If other machines can reach it, set api_key too.",
-        ),
+        _NonEmpty, "Address to listen on. If other machines can reach it, set api_key too."
     ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port. 0: any free port.")] = 8080
-    socket: Annotated[
-        str, FILE, Meta(description="Path of the Unix socket. Empty: the standard place.")
-    ] = ""
+    port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
+    socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the standard place."] = ""
     allowed_hosts: Annotated[
-        list[_NonEmpty],
-        Meta(description="Host names that clients may use for this server besides localhost."),
+        list[_NonEmpty], "Host names that clients may use for this server besides localhost."
     ] = []
     api_key: Annotated[
-        str,
-        SECRET,
-        Meta(description="Key that TCP clients must send as bearer token. Empty: none."),
+        str, SECRET, "Key that TCP clients must send as bearer token. Empty: none."
     ] = ""
-    max_body: Annotated[ByteSize, Meta(description="Maximum size of a request body.")] = 32_000_000
+    max_body: Annotated[ByteSize, "Maximum size of a request body."] = 32_000_000
     max_queue: Annotated[
-        int, Meta(ge=1, le=100_000, description="Maximum number of requests accepted at a time.")
+        int, Meta(ge=1, le=100_000), "Maximum number of requests accepted at a time."
     ] = 512
     drain_timeout: Annotated[
-        Duration, Meta(description="How long running requests may continue when the daemon stops.")
+        Duration, "How long running requests may continue when the daemon stops."
     ] = 30.0
     idle_exit: Annotated[
         float | None,
         duration(optional=True),
-        Meta(
-            description="Exit after this long without requests (socket-activated daemons only). "
-            "Empty: never."
-        ),
+        "Exit after this long without requests (socket-activated daemons only). Empty: never.",
     ] = None
 
 
@@ -60,71 +51,45 @@ class ModelsConfig(Section, frozen=True):
     """Which models there are, and how long they stay in memory."""
 
     default: Annotated[
-        str,
-        Meta(
-            description="Default model. If empty and only one model is installed, that one is used."
-        ),
+        str, "Default model. If empty and only one model is installed, that one is used."
     ] = ""
     keep_alive: Annotated[
-        float,
-        duration(forever=True),
-        Meta(description='How long an unused model stays in memory. "-1": forever.'),
+        float, duration(forever=True), 'How long an unused model stays in memory. "-1": forever.'
     ] = 300.0
     memory_limit: Annotated[
         int,
         size(minimum=0, automatic=True),
-        Meta(description="Memory for all models together. Empty: what the machine can spare."),
+        "Memory for all models together. Empty: what the machine can spare.",
     ] = 0
-    max_loaded: Annotated[
-        int, Meta(ge=1, le=1000, description="Maximum number of models in memory.")
-    ] = 3
+    max_loaded: Annotated[int, Meta(ge=1, le=1000), "Maximum number of models in memory."] = 3
     pinned: Annotated[
-        list[_NonEmpty],
-        Meta(description="Models that are never unloaded automatically once they are in memory."),
+        list[_NonEmpty], "Models that are never unloaded automatically once they are in memory."
     ] = []
     dirs: Annotated[
-        list[str],
-        FOLDERS,
-        Meta(description="Additional folders with models. mlxd only reads them."),
+        list[str], FOLDERS, "Additional folders with models. mlxd only reads them."
     ] = []
-    aliases: Annotated[
-        dict[_NonEmpty, _NonEmpty],
-        Meta(description="Other names for models, as alias = id."),
-    ] = {}
+    aliases: Annotated[dict[_NonEmpty, _NonEmpty], "Other names for models, as alias = id."] = {}
 
 
 class GenerationConfig(Section, frozen=True):
     """Defaults for what a request leaves out."""
 
     max_tokens: Annotated[
-        int, Meta(ge=1, le=2**31 - 1, description="Maximum number of tokens in an answer.")
+        int, Meta(ge=1, le=2**31 - 1), "Maximum number of tokens in an answer."
     ] = 512
     temperature: Annotated[
-        float, Meta(ge=0, le=2, description="Randomness. 0: always the most likely token.")
+        float, Meta(ge=0, le=2), "Randomness. 0: always the most likely token."
     ] = 0.0
     top_p: Annotated[
-        float,
-        Meta(
-            gt=0,
-            le=1,
-            description="Sample from the most likely tokens up to this total probability.",
-        ),
+        float, Meta(gt=0, le=1), "Sample from the most likely tokens up to this total probability."
     ] = 1.0
     top_k: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=2**31 - 1,
-            description="Sample from this many of the most likely tokens. 0: all.",
-        ),
+        int, Meta(ge=0, le=2**31 - 1), "Sample from this many of the most likely tokens. 0: all."
     ] = 0
     min_p: Annotated[
         float,
-        Meta(
-            ge=0,
-            le=1,
-            description="Drop tokens below this fraction of the most likely one's probability.",
-        ),
+        Meta(ge=0, le=1),
+        "Drop tokens below this fraction of the most likely one's probability.",
     ] = 0.0
 
 
@@ -132,54 +97,42 @@ class EngineConfig(Section, frozen=True):
     """How an engine runs a model."""
 
     decode_concurrency: Annotated[
-        int, Meta(ge=1, le=1024, description="Maximum number of sequences decoded together.")
+        int, Meta(ge=1, le=1024), "Maximum number of sequences decoded together."
     ] = 32
     prompt_concurrency: Annotated[
-        int, Meta(ge=1, le=1024, description="Maximum number of prompts processed together.")
+        int, Meta(ge=1, le=1024), "Maximum number of prompts processed together."
     ] = 8
     prefill_step_size: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="How many prompt tokens one step processes.")
+        int, Meta(ge=1, le=1_000_000), "How many prompt tokens one step processes."
     ] = 2048
     prompt_cache: Annotated[
-        int,
-        size(minimum=0),
-        Meta(description="Memory for the prompt cache of each model. 0: none."),
+        int, size(minimum=0), "Memory for the prompt cache of each model. 0: none."
     ] = 2_000_000_000
     hang_timeout: Annotated[
-        Duration,
-        Meta(description="End an engine that has work but is silent for this long. 0: never."),
+        Duration, "End an engine that has work but is silent for this long. 0: never."
     ] = 30.0
     max_crashes: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=1000,
-            description="Give up on a model after this many crashes in five minutes. 0: never.",
-        ),
+        Meta(ge=0, le=1000),
+        "Give up on a model after this many crashes in five minutes. 0: never.",
     ] = 3
-    spare: Annotated[
-        bool, Meta(description="Keep an engine without a model ready, to load the next one faster.")
-    ] = False
-    trust_remote_code: Annotated[
-        bool, Meta(description="Run Python code that comes with a model.")
-    ] = False
+    spare: Annotated[bool, "Keep an engine without a model ready, to load the next one faster."] = (
+        False
+    )
+    trust_remote_code: Annotated[bool, "Run Python code that comes with a model."] = False
 
 
 class LogConfig(Section, frozen=True):
     """The daemon's log."""
 
     level: Annotated[
-        Literal["debug", "info", "warning", "error", "critical"],
-        Meta(description="Minimum severity."),
+        Literal["debug", "info", "warning", "error", "critical"], "Minimum severity."
     ] = "info"
     format: Annotated[
-        Literal["text", "json"],
-        Meta(description="Lines for people (text), or one JSON object per line (json)."),
+        Literal["text", "json"], "Lines for people (text), or one JSON object per line (json)."
     ] = "text"
-    max_size: Annotated[ByteSize, Meta(description="Size at which a log file is rotated.")] = (
-        10_000_000
-    )
-    keep: Annotated[int, Meta(ge=1, le=1000, description="How many rotated log files to keep.")] = 5
+    max_size: Annotated[ByteSize, "Size at which a log file is rotated."] = 10_000_000
+    keep: Annotated[int, Meta(ge=1, le=1000), "How many rotated log files to keep."] = 5
 
 
 class ModelSettings(Section, frozen=True):
@@ -188,28 +141,20 @@ class ModelSettings(Section, frozen=True):
     keep_alive: Annotated[
         float | None,
         duration(forever=True, optional=True),
-        Meta(description="How long it stays in memory when unused. Empty: as in [models]."),
+        "How long it stays in memory when unused. Empty: as in [models].",
     ] = None
-    adapter: Annotated[str, Meta(description="Adapter to apply to it. Empty: none.")] = ""
+    adapter: Annotated[str, "Adapter to apply to it. Empty: none."] = ""
     draft_model: Annotated[
-        str,
-        Meta(
-            description="Smaller model with the same tokens, for speculative decoding. Empty: none."
-        ),
+        str, "Smaller model with the same tokens, for speculative decoding. Empty: none."
     ] = ""
     num_draft_tokens: Annotated[
         int,
-        Meta(
-            ge=0,
-            le=64,
-            description="How many tokens the draft model proposes at a time. 0: do not use it.",
-        ),
+        Meta(ge=0, le=64),
+        "How many tokens the draft model proposes at a time. 0: do not use it.",
     ] = 3
-    chat_template: Annotated[
-        str, Meta(description="Text of a Jinja template. Empty: the model's own.")
-    ] = ""
+    chat_template: Annotated[str, "Text of a Jinja template. Empty: the model's own."] = ""
     chat_template_args: Annotated[
-        dict[str, Any], JSON, Meta(description="Arguments for the chat template, by name.")
+        dict[str, Any], TABLE, "Arguments for the chat template, by name."
     ] = {}
     generation: GenerationConfig = GenerationConfig()
 

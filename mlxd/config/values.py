@@ -4,13 +4,13 @@ The tree in `tree.py` holds plain ints, floats and strings. A key whose text mea
 type says, such as "32MB", has a ValueType as metadata of its `Annotated` type.
 """
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import msgpack
 
 from mlxd.units import parse_seconds
 
@@ -31,21 +31,8 @@ _SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
 _SPACE_BEFORE_UNIT = re.compile(r"(?<=[0-9]) (?=[a-zµ])")
 _LARGEST_SIZE = 2**63 - 1
 _LONGEST_TIME = 365 * 24 * 3600.0
-_KEY_CHARACTERS = re.compile(r"[!-~]*")
 _SHORTEST_KEY = 8
-_JSON_LEVELS = 16
-
-
-class ValueType(msgspec.Struct, frozen=True):
-    """How one kind of value is written; `expected` says what is allowed, after "expected".
-
-    `read` turns what a source says into the value of the tree, and raises a ValueError if it is not
-    allowed; a relative path starts at the folder. `write` returns the value's TOML text.
-    """
-
-    expected: str
-    read: Callable[[object, Path], object]
-    write: Callable[[object], str]
+_KEY = re.compile(rf"|[!-~]{{{_SHORTEST_KEY},}}")
 
 
 def toml_text(value: object) -> str:
@@ -56,6 +43,18 @@ def toml_text(value: object) -> str:
         pairs = [f"{toml_text(name)} = {toml_text(entry)}" for name, entry in value.items()]
         return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+
+
+class ValueType(msgspec.Struct, frozen=True):
+    """How one kind of value is written; `expected` says what is allowed, after "expected".
+
+    `read` turns what a source says into the value of the tree, and raises a ValueError if it is not
+    allowed; a relative path starts at the folder. `write` returns the value's TOML text.
+    """
+
+    expected: str
+    read: Callable[[Any, Path], object]
+    write: Callable[[Any], str] = toml_text
 
 
 def size(*, minimum: int = 1, automatic: bool = False) -> ValueType:
@@ -70,9 +69,9 @@ def size(*, minimum: int = 1, automatic: bool = False) -> ValueType:
             raise ValueError(value)
         return number
 
-    def write(value: object) -> str:
-        if not isinstance(value, int) or value == 0:
-            return '""' if automatic else str(value)
+    def write(value: int) -> str:
+        if value == 0:
+            return '""' if automatic else "0"
         unit = next(unit for unit, factor in _BYTES.items() if value % factor == 0)
         return f'"{value // _BYTES[unit]}{unit}"'
 
@@ -93,19 +92,15 @@ def duration(*, forever: bool = False, optional: bool = False) -> ValueType:
             return -1.0
         if isinstance(value, str):
             value = parse_seconds(_SPACE_BEFORE_UNIT.sub("", value.strip()))
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(value)
-        if not 0 <= value <= _LONGEST_TIME:
-            raise ValueError(value)
-        return float(value)
+        if (type(value) is int or type(value) is float) and 0 <= value <= _LONGEST_TIME:
+            return float(value)
+        raise ValueError(value)
 
-    def write(value: object) -> str:
-        if value is None:
-            return '""'
-        if not isinstance(value, int | float) or value < 0:
-            return '"-1"'
+    def write(value: float | None) -> str:
+        if value is None or value <= 0:
+            return '""' if value is None else '"-1"' if value else '"0s"'
         unit = next((unit for unit, factor in _SECONDS.items() if value % factor == 0), "ms")
-        return f'"{value / _SECONDS[unit]:.12g}{unit}"' if value else '"0s"'
+        return f'"{value / _SECONDS[unit]:.12g}{unit}"'
 
     ending = (', or "-1" (forever)' if forever else "") + (', or ""' if optional else "")
     allowed = 'a duration of at most a year such as "30s", "5m" or "1h30m"'
@@ -113,7 +108,7 @@ def duration(*, forever: bool = False, optional: bool = False) -> ValueType:
 
 
 def _parse_size(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     factor = _BYTES_BY_LOWER_CASE.get(match[2].lower() or "b") if match else None
@@ -135,47 +130,39 @@ def _read_path(value: object, folder: Path) -> str:
         raise ValueError(value) from error
 
 
-def _read_paths(value: object, folder: Path) -> list[str]:
+def _read_file(value: object, folder: Path) -> str:
+    return "" if value == "" else _read_path(value, folder)
+
+
+def _read_folders(value: object, folder: Path) -> list[str]:
     if not isinstance(value, list | tuple):
         raise ValueError(value)
     return [_read_path(entry, folder) for entry in value]
 
 
-def _read_json(value: object, _folder: Path) -> object:
-    if not isinstance(value, dict) or not _is_json(value, _JSON_LEVELS):
-        raise ValueError(value)
-    return value
-
-
-def _is_json(value: object, levels: int) -> bool:
-    if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
-        return levels > 0 and all(_is_json(entry, levels - 1) for entry in inner)
-    if isinstance(value, int):
-        return -_LARGEST_SIZE <= value <= _LARGEST_SIZE
-    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))
+def _read_table(value: object, _folder: Path) -> dict[str, Any]:
+    try:
+        if isinstance(value, dict) and value == msgpack.decode(msgpack.encode(value)):
+            return value
+    except (OverflowError, RecursionError):
+        pass
+    raise ValueError(value)
 
 
 def _read_secret(value: object, _folder: Path) -> str:
-    if not isinstance(value, str) or not _KEY_CHARACTERS.fullmatch(value):
-        raise ValueError
-    if 0 < len(value) < _SHORTEST_KEY:
+    if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise ValueError
     return value
 
 
-FILE = ValueType(
-    'a path, or ""',
-    lambda value, folder: "" if value == "" else _read_path(value, folder),
-    toml_text,
-)
+FILE = ValueType('a path, or ""', _read_file)
 """A path. `~` is expanded, and a relative path starts at the folder of its source."""
-FOLDERS = ValueType("a list of paths", _read_paths, toml_text)
+FOLDERS = ValueType("a list of paths", _read_folders)
 """A list of such paths."""
-JSON = ValueType(
-    "a table of strings, numbers, booleans, and lists and tables of these", _read_json, toml_text
+TABLE = ValueType(
+    "a table of strings, numbers, booleans, and lists and tables of these", _read_table
 )
-"""A table of what JSON knows too: no dates, no infinite numbers, no deep nesting."""
+"""A table that an engine gets as it is: no dates, no integers of more than 64 bits."""
 SECRET = ValueType(
     f'at least {_SHORTEST_KEY} printable ASCII characters without spaces, or ""',
     _read_secret,

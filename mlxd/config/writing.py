@@ -38,11 +38,13 @@ def _blocks() -> Iterator[str]:
         lines = [f"# {section.__doc__}", f"[{name}]"]
         for (owner, key_name), key in KEYS.items():
             if owner == name:
-                lines += [f"# {key.meta.description}", f"#{key_name} = {key.write(key.default)}"]
+                default = key.value_type.write(key.default)
+                lines += [f"# {key.description}", f"#{key_name} = {default}"]
         yield "\n".join(lines) + "\n"
     examples = [
-        f"#   # {key.meta.description}\n#   {name} = {key.write(key.default)}\n"
-        for (name,), key in MODEL_KEYS.items()
+        f"#   # {key.description}\n#   {path[0]} = {key.value_type.write(key.default)}\n"
+        for path, key in MODEL_KEYS.items()
+        if len(path) == 1
     ]
     yield _PER_MODEL + "".join(examples) + _PER_MODEL_END
 

@@ -1,5 +1,8 @@
 """What the control endpoints do, one module per subject.
 
+The methods raise `ModelNotFound` for a name that no model has, and the errors that they name. While
+the daemon is stopping, those that load or download something raise `Draining`.
+
 status.py    what is running, and where all files are
 catalog.py   the models on disk
 aliases.py   their aliases

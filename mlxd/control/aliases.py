@@ -6,7 +6,10 @@ from mlxd.models.catalog import DEFAULT_NAMES, Catalog
 
 
 class AliasControl:
-    """Lists and changes aliases; a change takes effect at once and survives a restart."""
+    """Lists and changes aliases; a change takes effect at once and survives a restart.
+
+    Changes raise ConfigError if the configuration is at fault, or settings.toml cannot be written.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -17,13 +20,7 @@ class AliasControl:
         return control_api.AliasList(aliases=[self._alias(name, model) for name, model in aliases])
 
     def set(self, name: str, model: str) -> control_api.Alias:
-        """Make `name` an alias of the model that `model` names.
-
-        Raises:
-            InvalidRequest: `name` is not a valid alias, or is the id of a model.
-            ModelNotFound: there is no such model.
-            ConfigError: the configuration is at fault, or settings.toml cannot be written.
-        """
+        """Make `name` an alias of the model that `model` names."""
         if name in DEFAULT_NAMES or name != name.strip() or not name.isprintable():
             raise InvalidRequest(f"{name!r} is not a valid alias", param="name")
         entry = self._catalog.resolve(model)
@@ -33,12 +30,7 @@ class AliasControl:
         return self._alias(name, entry.id)
 
     def remove(self, name: str) -> control_api.AliasRemoval:
-        """Remove an alias from settings.toml.
-
-        Raises:
-            InvalidRequest: it does not exist, or config.toml or the environment sets it.
-            ConfigError: the configuration is at fault, or settings.toml cannot be written.
-        """
+        """Remove an alias from settings.toml, the only place it may be set in."""
         aliases = self._catalog.aliases
         if name not in aliases:
             known = f"known aliases: {', '.join(sorted(aliases))}" if aliases else "there are none"

@@ -35,11 +35,7 @@ class BackgroundTask(Generic[Result]):
         return bool(done)
 
     async def result(self) -> Result:
-        """Return the task's result; cancelling this call does not cancel the task.
-
-        Raises:
-            MlxdError: the task raised it.
-        """
+        """Return the task's result; cancelling this call does not cancel the task."""
         return await asyncio.shield(self.task)
 
 

@@ -52,11 +52,7 @@ class CatalogControl:
         )
 
     async def show(self, model: str) -> control_api.ModelDetails:
-        """Return all facts about a model, broken or not.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
+        """Return all facts about a model, broken or not."""
         entry = self._catalog.find(model)
         shown = control_api.ModelDetails(
             id=entry.id,
@@ -79,10 +75,7 @@ class CatalogControl:
         shown.memory_bytes = entry.memory_bytes
         shown.cache_bytes = entry.cache_bytes
         shown.cached_tokens = entry.cached_tokens
-        if template := details.template:
-            shown.template = control_api.TemplateSupport(
-                tools=template.tools, thinking=template.thinking
-            )
+        shown.template = details.template
         shown.license = details.license
         shown.adapters = details.adapters
         return shown
@@ -90,10 +83,7 @@ class CatalogControl:
     async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
         """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
 
-        Raises:
-            ModelNotFound: there is no such model.
-            NotRemovable: mlxd may not remove it, or the file system refuses.
-            ModelInUse: it is in memory, or requests wait for it.
+        Raises NotRemovable, or ModelInUse if it is in memory or requests wait for it.
         """
         entry = self._catalog.find_own(model)
         removal.check_removable(entry)

@@ -16,7 +16,7 @@ from mlxd.pool.pool import Pool
 
 
 class LoadingControl:
-    """Loads and unloads models.
+    """Loads and unloads models; a configured adapter that does not exist raises `LoadFailed`.
 
     `default_set_by` names the flag or variable that overrides the default model in settings.toml.
     """
@@ -38,11 +38,6 @@ class LoadingControl:
 
         `keep_alive` is for how many seconds it stays in memory unused: -1 for ever, None for the
         configured time.
-
-        Raises:
-            Draining: the daemon is stopping.
-            ModelNotFound: there is no such model.
-            LoadFailed: its configured adapter does not exist.
         """
         named = self._model(self._selection.model(name))
 
@@ -55,17 +50,10 @@ class LoadingControl:
         return BackgroundTask(load(), _progress(named), self._running)
 
     def unload(self, name: str | None) -> BackgroundTask[control_api.UnloadReply]:
-        """Unload a model once its requests have ended; without a name, every model.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
+        """Unload a model once its requests have ended; without a name, every model."""
         wanted = None if name is None else self._catalog.resolve(name).id
-        models = [
-            model
-            for model in self._pool.models
-            if model.resident and wanted in (None, model.entry.id)
-        ]
+        resident = [model for model in self._pool.models if model.resident]
+        models = [model for model in resident if wanted in (None, model.entry.id)]
 
         async def unload() -> control_api.UnloadReply:
             await asyncio.gather(*map(self._pool.admission.unload, models))
@@ -84,11 +72,6 @@ class LoadingControl:
         The old default finishes its requests; `wait` waits for them too. If both do not fit in
         memory, the old one is unloaded first, and new requests for the default wait for the end of
         the switch. If the model cannot be loaded, the default stays.
-
-        Raises:
-            Draining: the daemon is stopping.
-            ModelNotFound: there is no such model.
-            LoadFailed: its configured adapter does not exist.
         """
         model = self._model(self._selection.model(name))
 
@@ -99,7 +82,7 @@ class LoadingControl:
                     config.write_settings({"models.default": model.entry.id})
                     self._catalog.set_default(model.entry.id)
             if wait and old is not None and old is not model:
-                await old.idle()
+                await old.idle.wait()
             return control_api.UseReply(
                 model=model.entry.id, state=model.state, overridden_by=self._default_set_by
             )
@@ -111,7 +94,7 @@ class LoadingControl:
     ) -> contextlib.AbstractAsyncContextManager[None]:
         """Hold requests for the default, unless `old` can answer them while `new` is loaded."""
         if old is None or not old.resident or self._pool.admission.must_unload(old, new):
-            return self._selection.default_held()
+            return self._selection.default_lock
         return contextlib.nullcontext()
 
     def _model(self, entry: CatalogEntry) -> Model:
@@ -130,11 +113,8 @@ class LoadingControl:
 
 def _progress(model: Model) -> Callable[[], control_api.Progress]:
     def progress() -> control_api.Progress:
-        name = model.entry.name
-        if model.state is State.LOADING:
-            return control_api.Progress(status="loading", model=name, fraction=model.load_progress)
-        if model.state is State.READY:
-            return control_api.Progress(status="ready", model=name, fraction=1.0)
-        return control_api.Progress(status="waiting", model=name)
+        known = {State.LOADING: ("loading", model.load_progress), State.READY: ("ready", 1.0)}
+        status, fraction = known.get(model.state, ("waiting", None))
+        return control_api.Progress(status=status, model=model.entry.name, fraction=fraction)
 
     return progress

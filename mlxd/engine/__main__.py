@@ -10,18 +10,13 @@ import os
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mlxd.engine.channel import Channel
-from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello, Load
+from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello
 
 _PR_SET_PDEATHSIG = 1
-_PART_BYTES = 32 * 1024 * 1024
 
 
 def main() -> None:
@@ -33,11 +28,10 @@ def main() -> None:
     channel: Channel[Any] = Channel(_take_standard_input())
     _report_crashes_to(channel)
     channel.send([Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid())])
-    first = channel.receive_one(wait=False)
-    with reading_ahead(Path(first.path) if isinstance(first, Load) else None):
-        # This imports MLX and transformers, for which the handshake cannot wait.
-        from mlxd.engine.serving import serve
-    serve(channel, first)
+    # This imports MLX and transformers, for which the handshake cannot wait.
+    from mlxd.engine.serving import serve
+
+    serve(channel)
 
 
 def _end_with_the_daemon() -> None:
@@ -68,32 +62,6 @@ def _report_crashes_to(channel: Channel[Any]) -> None:
         channel.send([Fatal(f"{kind.__name__}: {error}")])
 
     sys.excepthook = report
-
-
-@contextmanager
-def reading_ahead(folder: Path | None) -> Iterator[None]:
-    """Read the weights in `folder` into the system's file cache while the block runs.
-
-    Files that cannot be read are left to loading, which reports why.
-    """
-    enough = threading.Event()
-    if folder is not None:
-        threading.Thread(target=_read, args=(folder, enough), name="reader", daemon=True).start()
-    try:
-        yield
-    finally:
-        enough.set()
-
-
-def _read(folder: Path, enough: threading.Event) -> None:
-    buffer = bytearray(_PART_BYTES)
-    try:
-        for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb", buffering=0) as file:
-                while not enough.is_set() and file.readinto(buffer):
-                    pass
-    except OSError:
-        return
 
 
 if __name__ == "__main__":

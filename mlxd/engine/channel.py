@@ -38,21 +38,18 @@ class Channel(Generic[Local]):
         """Queue a message of this process among those of the daemon."""
         self._incoming.put(message)
 
-    def receive(self, *, wait: bool) -> list[DaemonMessage | Local]:
+    def receive(self) -> DaemonMessage | Local:
+        """Return the next message."""
+        return self._incoming.get()
+
+    def receive_all(self, *, wait: bool) -> list[DaemonMessage | Local]:
         """Return every message received; with `wait`, sleep until there is one."""
-        messages = [self._incoming.get()] if wait else []
+        messages = [self.receive()] if wait else []
         try:
             while True:
                 messages.append(self._incoming.get_nowait())
         except Empty:
             return messages
-
-    def receive_one(self, *, wait: bool) -> DaemonMessage | Local | None:
-        """Return only the next message; without `wait`, None if there is none."""
-        try:
-            return self._incoming.get(block=wait)
-        except Empty:
-            return None
 
     def send(self, messages: list[EngineMessage]) -> None:
         """Send `messages` as one frame."""

@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
 _IMPORTED, _WEIGHTS = 0.05, 0.9
@@ -25,10 +26,6 @@ _CONTEXT_KEYS = (
     "n_ctx",
     "seq_length",
 )
-
-
-class ModelUnusable(Exception):
-    """The model cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -49,78 +46,63 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
     """Load what `load` names, calling `report` with the fraction of the work that is done.
 
     Raises:
-        ModelUnusable: the folder holds no model that this engine can serve, the adapter does not
+        LoadFailed: the folder holds no model that this engine can serve, the adapter does not
             fit it, or there is not enough memory.
     """
-    path = Path(load.path)
+    path, trusted = Path(load.path), load.trust_remote_code
     report(_IMPORTED)
-    model, config = _read_model(path, trust_remote_code=load.trust_remote_code)
-    with ThreadPoolExecutor(1) as beside:
+    with _faults_explained(), ThreadPoolExecutor(1) as beside:
+        model, config = utils.load_model(path, lazy=True, trust_remote_code=trusted)
         # A large vocabulary takes as long to load as the weights, and uses no MLX.
-        tokenizer = beside.submit(_read_tokenizer, path, config, load.trust_remote_code)
+        loading = beside.submit(_load_tokenizer, path, config, trusted)
         if load.adapter_path is not None:
-            model = _adapt(model, load.adapter_path)
+            subject = f"adapter {Path(load.adapter_path).name} does not fit this model: "
+            with _faults_explained(subject):
+                model = utils.load_adapters(model, load.adapter_path)
+            model.eval()
         if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-            raise ModelUnusable("the cache of this architecture does not support batching")
+            raise LoadFailed("the cache of this architecture does not support batching")
         for fraction in _materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
-    vocabulary = _positive(config, "vocab_size") or len(tokenizer.result())
+        tokenizer = loading.result()
     report(1.0)
-    context_length = _positive(config, *_CONTEXT_KEYS)
-    return LoadedModel(model, tokenizer.result(), context_length, vocabulary)
+    vocabulary = _positive(config, "vocab_size") or len(tokenizer)
+    return LoadedModel(model, tokenizer, _positive(config, *_CONTEXT_KEYS), vocabulary)
 
 
 def load_draft(path: Path, tokenizer: Any) -> Any:
     """Load a draft model for the model that has `tokenizer`.
 
     Raises:
-        ModelUnusable: the folder holds no model, or one with a different vocabulary.
+        LoadFailed: the folder holds no model, or one with a different vocabulary.
     """
-    draft, config = _read_model(path, trust_remote_code=False)
-    draft_tokenizer = _read_tokenizer(path, config, trust_remote_code=False)
-    if draft_tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise ModelUnusable(
-            f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
-        )
     with _faults_explained():
+        draft, config = utils.load_model(path, lazy=True)
+        if _load_tokenizer(path, config).get_vocab() != tokenizer.get_vocab():
+            raise LoadFailed(
+                f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
+            )
         mx.eval(draft.parameters())
     return draft
 
 
 @contextmanager
 def _faults_explained(subject: str = "") -> Iterator[None]:
-    """Raise ModelUnusable for what mlx_lm and MLX raise about files, prefixed by `subject`."""
+    """Raise LoadFailed for what mlx_lm and MLX raise about files, prefixed by `subject`."""
     try:
         yield
     except MemoryError as error:
-        raise ModelUnusable(f"{subject}not enough memory to load it") from error
+        raise LoadFailed(f"{subject}not enough memory to load it") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelUnusable(subject + _one_line(error)) from error
+        text = " ".join(str(error).split())[:500]
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        raise LoadFailed(subject + kind + text) from error
 
 
-def _read_model(path: Path, *, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
-    """Return the model and config of a folder; the weights are read when they are used."""
-    with _faults_explained():
-        model, config = utils.load_model(path, lazy=True, trust_remote_code=trust_remote_code)
-    return model, config
-
-
-def _read_tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> Any:
-    """Return mlx_lm's TokenizerWrapper for a folder; without MLX, so for any thread."""
-    with _faults_explained():
-        return utils.load_tokenizer(
-            path,
-            {"trust_remote_code": trust_remote_code},
-            eos_token_ids=config.get("eos_token_id"),
-        )
-
-
-def _adapt(model: Any, adapter_path: str) -> Any:
-    """Apply LoRA weights to a model, as mlx_lm writes them."""
-    with _faults_explained(f"adapter {Path(adapter_path).name} does not fit this model: "):
-        adapted = utils.load_adapters(model, adapter_path)
-    adapted.eval()
-    return adapted
+def _load_tokenizer(path: Path, config: dict[str, Any], trusted: bool = False) -> Any:
+    """Load a folder's tokenizer in mlx_lm's TokenizerWrapper; without MLX, so for any thread."""
+    options = {"trust_remote_code": trusted}
+    return utils.load_tokenizer(path, options, eos_token_ids=config.get("eos_token_id"))
 
 
 def _materialize(model: Any) -> Iterator[float]:
@@ -137,13 +119,11 @@ def _materialize(model: Any) -> Iterator[float]:
         pending.append(array)
         pending_bytes += array.nbytes
         if pending_bytes >= part_bytes:
-            with _faults_explained():
-                mx.eval(pending)
+            mx.eval(pending)
             done += pending_bytes
             pending, pending_bytes = [], 0
             yield done / total
-    with _faults_explained():
-        mx.eval(pending)
+    mx.eval(pending)
     yield 1.0
 
 
@@ -154,8 +134,3 @@ def _positive(config: dict[str, Any], *keys: str) -> int:
             if isinstance(value := section.get(key), int) and value > 0:
                 return value
     return 0
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"

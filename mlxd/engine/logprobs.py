@@ -1,7 +1,7 @@
 """The log-probabilities of the chosen tokens, for the rows that ask for them."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import mlx.core as mx
 
@@ -40,17 +40,8 @@ class StepLogprobs:
         return chosen, sorted(others, key=lambda scored: -scored[1])[:top]
 
 
-class RowLogprobs:
-    """One row of a step, which stays with its sequence while the batch changes."""
-
-    def __init__(self, step: StepLogprobs, index: int, top: int) -> None:
-        self._step = step
-        self._index = index
-        self._top = top
-
-    def read(self) -> tuple[Scored, list[Scored]]:
-        """Return the chosen token and the likeliest ones, likeliest first."""
-        return self._step.read(self._index, self._top)
+RowLogprobs = Callable[[], tuple[Scored, list[Scored]]]
+"""Returns what `StepLogprobs.read` does for a row, which stays with its sequence."""
 
 
 def row_logprobs(
@@ -65,5 +56,5 @@ def row_logprobs(
         logits, tokens = logits[mx.array(asking)], tokens[mx.array(asking)]
     step = StepLogprobs(logits, tokens, max(rows[index].logprobs or 0 for index in asking))
     for place, index in enumerate(asking):
-        found[index] = RowLogprobs(step, place, rows[index].logprobs or 0)
+        found[index] = partial(step.read, place, rows[index].logprobs or 0)
     return found, step.arrays

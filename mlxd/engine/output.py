@@ -6,35 +6,11 @@ from typing import Any, Literal
 
 from mlx_lm.generate import TextStateMachine, make_text_state_machine
 
-from mlxd.engine.tools import BadCall, CallReader, ToolFormat
+from mlxd.engine.tools import AllowedCalls
 from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall
 
 NORMAL, REASONING, TOOL = "normal", "reasoning", "tool"
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
-
-
-class Markup:
-    """How a model marks its thoughts and its calls; shared by sequences."""
-
-    def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
-        """Take mlx_lm's TokenizerWrapper, and how calls are written, None if there are no tools."""
-        view = _TokenizerView(tokenizer, tools)
-        marked = view.has_thinking or view.has_tool_calling or view.structural_markers
-        plain = not marked and not view.response_transitions
-        self.machine = None if plain else make_text_state_machine(view)
-
-
-class _TokenizerView:
-    """A tokenizer with the marks for calls of one request."""
-
-    def __init__(self, tokenizer: Any, tools: ToolFormat | None) -> None:
-        self._tokenizer = tokenizer
-        self.has_tool_calling = tools is not None
-        self.tool_call_start = tools.start if tools else None
-        self.tool_call_end = tools.end if tools else None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
 
 
 class Output:
@@ -51,9 +27,8 @@ class Output:
         stop: list[str],
         *,
         after: int | None = None,
-        markup: Markup | None = None,
         in_reasoning: bool = False,
-        calls: CallReader | None = None,
+        calls: AllowedCalls | None = None,
     ) -> None:
         """Begin an output.
 
@@ -61,11 +36,11 @@ class Output:
             request_id: the id in the events.
             tokenizer: mlx_lm's TokenizerWrapper.
             stop: the texts that end it.
-            after: the token that the output continues; without it, the output loses the space
-                that its first token may begin with.
-            markup: how thoughts and calls are marked, None for text without marks.
+            after: the token of a text that the output continues. Without it, the output is the
+                answer in a chat, with marks for thoughts and calls, and loses the space that its
+                first token may begin with.
             in_reasoning: whether the output begins inside a thought.
-            calls: reads the calls, None if there cannot be any.
+            calls: which calls it may have, None if it cannot have any.
         """
         self.stopped = False
         self.reasoning_tokens = 0
@@ -78,10 +53,10 @@ class Output:
         if stop:
             # A transition to None ends the text.
             self._stop = TextStateMachine({NORMAL: [(text, None) for text in stop]}).make_state()
-        self._marks = None
         self._state = REASONING if in_reasoning else NORMAL
-        if markup is not None and markup.machine is not None:
-            self._marks = markup.machine.make_state(self._state)
+        self._marks = None
+        if after is None and (machine := _marks_of(tokenizer, calls)) is not None:
+            self._marks = machine.make_state(self._state)
         self._plain = self._marks is None  # the fast path for nearly every token of every answer
         self._calls = calls
         self._call_text: str | None = None
@@ -144,7 +119,7 @@ class Output:
                 break  # the only call that is allowed has been made
         if last:
             self._enter(NORMAL, events, marked=False)
-            if not self._called and (rest := self._space.rest()):
+            if not self._called and (rest := self._space.waiting):
                 events.append(Delta(self._id, rest))
         if before == self._state == NORMAL:
             self._attach(entries, events, last=last)
@@ -186,13 +161,11 @@ class Output:
         text, self._call_text = self._call_text or "", None
         if self._calls is None:
             return
-        try:
-            calls = self._calls.read(text)
-        except BadCall:
+        if not (calls := self._calls.read(text)):
             self._say(self._calls.as_text(text, ended=marked), events)
             return
         self._called = True
-        self._space.drop_held()
+        self._space.waiting = ""
         events.extend(ToolCall(self._id, call.name, call.arguments, call.call_id) for call in calls)
         if self._calls.only_one:
             self.stopped = True
@@ -208,16 +181,39 @@ class Output:
         if last:
             events.append(Delta(self._id, "", entries))
         else:
-            self._logprobs.put_back(entries)
+            self._logprobs.back = entries
+
+
+class _TokenizerView:
+    """A tokenizer with the marks for the calls of one answer."""
+
+    def __init__(self, tokenizer: Any, calls: AllowedCalls | None) -> None:
+        self._tokenizer = tokenizer
+        self.has_tool_calling = calls is not None
+        self.tool_call_start = calls.form.start if calls else None
+        self.tool_call_end = calls.form.end if calls else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def _marks_of(tokenizer: Any, calls: AllowedCalls | None) -> TextStateMachine | None:
+    """Return what recognises the marks of thoughts and calls, None if there are not any."""
+    view = _TokenizerView(tokenizer, calls)
+    marked = view.has_thinking or view.has_tool_calling or view.structural_markers
+    return make_text_state_machine(view) if marked or view.response_transitions else None
 
 
 class _Space:
-    """White space that is not shown: around thoughts, and before and between calls."""
+    """White space that is not shown: around thoughts, and before and between calls.
+
+    `dropped` says that what comes next is not shown, `waiting` is what may yet be shown.
+    """
 
     def __init__(self, *, held: bool, dropped: bool) -> None:
         self.dropped = dropped
         self._held = held
-        self._waiting = ""
+        self.waiting = ""
 
     def take(self, text: str) -> str:
         """Take the next text; return what is certainly shown of it and of what waited."""
@@ -226,22 +222,14 @@ class _Space:
             self.dropped = not text
         if not self._held:
             return text
-        text = self._waiting + text
+        text = self.waiting + text
         seen = text.rstrip()
-        self._waiting = text[len(seen) :]
+        self.waiting = text[len(seen) :]
         return seen
-
-    def drop_held(self) -> None:
-        """Forget what waits."""
-        self._waiting = ""
-
-    def rest(self) -> str:
-        """Return what waits."""
-        return self._waiting
 
 
 class _LogprobQueue:
-    """Log-probabilities of tokens whose text is not certain yet."""
+    """Log-probabilities of tokens whose text is not certain yet; `back` are first in line."""
 
     def __init__(self) -> None:
         # The detokenizer returns a token's text late, or together with the next one's.
@@ -250,7 +238,7 @@ class _LogprobQueue:
         self._written = 0
         self._shown = 0
         self._waiting: deque[tuple[int, int, TokenLogprob]] = deque()
-        self._back: list[TokenLogprob] = []
+        self.back: list[TokenLogprob] = []
 
     def add(self, logprob: TokenLogprob | None) -> None:
         """Take the entry of the next token, None if the request does not ask for it."""
@@ -267,7 +255,7 @@ class _LogprobQueue:
         if text and self._shown == 0 and self._begins_with_space and not text.startswith(" "):
             self._shown = 1  # the detokenizer drops a space there
         self._shown += len(text)
-        entries, self._back = self._back, []
+        entries, self.back = self.back, []
         while self._waiting:
             start, end, entry = self._waiting[0]
             if stopped and start >= self._shown:
@@ -278,7 +266,3 @@ class _LogprobQueue:
             self._waiting.popleft()
             entries.append(entry)
         return entries
-
-    def put_back(self, entries: list[TokenLogprob]) -> None:
-        """Keep entries for the next time."""
-        self._back = entries

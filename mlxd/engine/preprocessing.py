@@ -14,22 +14,16 @@ from typing import Any
 
 import msgspec
 
-from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
-from mlxd.engine.structured_output import ANSWER, BadGrammar, Constraint, Grammars, Part, Thought
-from mlxd.engine.tools import (
-    CallReader,
-    ToolFormat,
-    call_rule,
-    describe_tools,
-    supports_tools,
-    tool_format,
-)
+from mlxd.engine.prompts import PromptReader, begins_in_reasoning
+from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
+from mlxd.engine.tools import AllowedCalls, describe_tools, supports_tools, tool_format
+from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
     Failed,
     Generate,
     GenerateRequest,
-    Prompt,
+    Template,
     TextPrompt,
     TokensPrompt,
 )
@@ -42,15 +36,14 @@ _QUICK_LENGTH = 8192
 class Prepared:
     """A request that is ready to be computed.
 
-    `in_reasoning` says that the prompt ends inside a thought. `tools` is how calls are marked in
-    the answer, and `calls` reads them; both are None if it cannot have any.
+    `in_reasoning` says that the prompt ends inside a thought. `calls` is None if the answer cannot
+    have any.
     """
 
     message: Generate
     tokens: list[int]
     in_reasoning: bool = False
-    tools: ToolFormat | None = None
-    calls: CallReader | None = None
+    calls: AllowedCalls | None = None
     constraint: Constraint | None = None
 
 
@@ -90,13 +83,10 @@ class Preprocessor:
         """Prepare one request, or return why it fails."""
         try:
             return self._prepare(message)
-        except PromptTooLong as error:
-            return Failed(message.id, "context_length_exceeded", str(error), error.param)
-        except BadPrompt as error:
-            return Failed(message.id, "invalid_request", str(error), error.param)
-        except BadGrammar as error:
-            reason = f"`{error.param}` cannot be compiled: {error}"
-            return Failed(message.id, "invalid_request", reason, error.param)
+        except ContextLengthExceeded as error:
+            return Failed(message.id, "context_length_exceeded", error.message, error.param)
+        except InvalidRequest as error:
+            return Failed(message.id, "invalid_request", error.message, error.param)
         except Exception as error:  # noqa: BLE001  it must not end this thread or other requests
             # Without the error's text, which may contain the user's.
             traceback.print_tb(error.__traceback__, file=sys.stderr)
@@ -108,56 +98,51 @@ class Preprocessor:
         self._check_bias(request.logit_bias)
         if request.logprobs is not None:
             self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
-        prompt = request.prompt
+        prompt, tokenizer = request.prompt, self._tokenizer
         if not isinstance(prompt, ChatPrompt):
             tokens = self._reader.read(prompt)
-            return Prepared(message, tokens, constraint=self._constraint(request, None, tokens))
-        form = tool_format(self._tokenizer, prompt.template) if prompt.tools else None
-        tokens = self._read_chat(prompt, form)
-        return Prepared(
-            message,
-            tokens,
-            in_reasoning=begins_in_reasoning(self._tokenizer, tokens),
-            tools=form,
-            calls=CallReader(form, prompt.tools) if form and prompt.tools else None,
-            constraint=self._constraint(request, form, tokens),
-        )
+            return Prepared(message, tokens, constraint=self._constraint(request))
+        calls = None
+        if prompt.tools:
+            calls = AllowedCalls(tool_format(tokenizer, prompt.template), prompt.tools)
+        tokens = self._read_chat(prompt, calls)
+        in_reasoning = begins_in_reasoning(tokenizer, tokens)
+        thought = self._thought(prompt.template, in_reasoning)
+        constraint = self._constraint(request, calls, thought)
+        return Prepared(message, tokens, in_reasoning, calls, constraint)
 
-    def _read_chat(self, prompt: ChatPrompt, form: ToolFormat | None) -> list[int]:
+    def _read_chat(self, prompt: ChatPrompt, calls: AllowedCalls | None) -> list[int]:
         functions = prompt.tools.functions if prompt.tools else []
-        if form.native if form else supports_tools(self._tokenizer, prompt.template):
+        if calls.form.native if calls else supports_tools(self._tokenizer, prompt.template):
             return self._reader.read(prompt, functions or None)
         messages = describe_tools(prompt.messages, functions)
-        plain = msgspec.structs.replace(prompt, messages=messages)
-        return self._reader.read(plain)
+        return self._reader.read(msgspec.structs.replace(prompt, messages=messages))
 
     def _constraint(
-        self, request: GenerateRequest, form: ToolFormat | None, tokens: list[int]
+        self,
+        request: GenerateRequest,
+        calls: AllowedCalls | None = None,
+        thought: Thought | None = None,
     ) -> Constraint | None:
         """Return what constrains the answer: the request's grammar, and the calls it requires."""
-        rule, parts = ANSWER, list[Part]()
-        if (grammar := request.grammar) is not None:
-            parts = [Part("answer", grammar.kind, grammar.source, grammar.param)]
-        tools = request.prompt.tools if isinstance(request.prompt, ChatPrompt) else None
-        must_call = tools is not None and (tools.choice == "required" or tools.name is not None)
-        if form and tools and (must_call or parts):
-            calls, arguments = call_rule(form, self._encode, tools)
-            rule = f"start: calls\n{calls}" if must_call else f"{ANSWER} | calls\n{calls}"
-            parts = arguments if must_call else parts + arguments
-        if not parts:
-            return None
-        return self.grammars.compile(rule, parts, self._thought(request.prompt, tokens))
+        rule = ANSWER
+        parts = [Part("answer", request.grammar)] if request.grammar else []
+        if calls and calls.required:
+            rule, parts = calls.rule(self._encode)
+            rule = f"start: calls\n{rule}"
+        elif calls and parts:
+            call_rule, arguments = calls.rule(self._encode)
+            rule, parts = f"{ANSWER} | calls\n{call_rule}", parts + arguments
+        return self.grammars.compile(rule, parts, thought) if parts else None
 
-    def _thought(self, prompt: Prompt, tokens: list[int]) -> Thought | None:
-        """Return how the model may think before it answers the prompt."""
+    def _thought(self, template: Template, in_reasoning: bool) -> Thought | None:
+        """Return how the model may think before it answers."""
         tokenizer = self._tokenizer
-        if not isinstance(prompt, ChatPrompt) or not tokenizer.has_thinking:
+        if not tokenizer.has_thinking:
             return None
         start, end = tokenizer.think_start_tokens, tuple(tokenizer.think_end_tokens)
-        begun = begins_in_reasoning(tokenizer, tokens)
-        unwanted = prompt.template.arguments.get("enable_thinking") is False
-        may_begin = len(start) == 1 and not unwanted
-        return Thought(start[0] if may_begin else None, end, begun)
+        may_begin = len(start) == 1 and template.arguments.get("enable_thinking") is not False
+        return Thought(start[0] if may_begin else None, end, in_reasoning)
 
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False))
@@ -165,10 +150,8 @@ class Preprocessor:
     def _check_bias(self, bias: dict[int, float]) -> None:
         for token in bias:
             if not 0 <= token < self._vocabulary:
-                raise BadPrompt(
-                    f"token id {token} is outside the vocabulary of {self._vocabulary}",
-                    f"logit_bias.{token}",
-                )
+                reason = f"token id {token} is outside the vocabulary of {self._vocabulary}"
+                raise InvalidRequest(reason, param=f"logit_bias.{token}")
 
 
 def _is_quick(request: GenerateRequest) -> bool:

@@ -1,17 +1,15 @@
 """Prompts to tokens: chat templates, role prefixes, plain text, token ids."""
 
-import ctypes
 import inspect
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from jinja2 import TemplateError
 from mlx_lm.server import convert_chat, process_message_content
 from transformers import PreTrainedTokenizerBase
 
+from mlxd.engine.time_limit import within
+from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 _CHATML = (
@@ -21,22 +19,25 @@ _CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 _TEMPLATE_SECONDS = 5.0
-_FREE_ARGUMENTS = frozenset({"add_generation_prompt", "continue_final_message", "documents"})
+_RESERVED_ARGUMENTS = set(
+    inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+) - {"add_generation_prompt", "continue_final_message", "documents", "kwargs"} | {"messages"}
+"""Parameters of transformers' renderer that are not variables of a template."""
 _LONGEST_UNCHECKED = 65536
 _SHRINKING = 4
 """By how much a tokenizer's normalisation may shorten a text."""
 
-
-class BadPrompt(Exception):
-    """The prompt cannot be turned into tokens; `param` is the request's field at fault."""
-
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
-        self.param = param
-
-
-class PromptTooLong(BadPrompt):
-    """The prompt is longer than the model's context."""
+CONTENT_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What templates and mlx_lm's parsers raise for content that they cannot handle."""
 
 
 class PromptReader:
@@ -51,9 +52,9 @@ class PromptReader:
         """Return the token ids of `prompt`, at least one; `tools` are passed to the template.
 
         Raises:
-            BadPrompt: the template rejects the messages, an id is outside the vocabulary, or the
-                prompt is empty.
-            PromptTooLong: the context has no room for it and one token of the answer.
+            InvalidRequest: the template rejects the messages, an id is outside the vocabulary, or
+                the prompt is empty.
+            ContextLengthExceeded: the context has no room for it and one token of the answer.
         """
         tokenizer = self._tokenizer
         match prompt:
@@ -70,7 +71,7 @@ class PromptReader:
             case TokensPrompt():
                 tokens, param = _check_ids(tokenizer, prompt.tokens), "prompt"
         if not tokens:
-            raise BadPrompt("the prompt is empty", param)
+            raise InvalidRequest("the prompt is empty", param=param)
         if self._context_length and len(tokens) >= self._context_length:
             raise self._too_long(f"{len(tokens)} tokens", param)
         return tokens
@@ -88,11 +89,11 @@ class PromptReader:
         """The length in characters of the longest token, at least 1."""
         return max(map(len, self._tokenizer.get_vocab()), default=1)
 
-    def _too_long(self, size: str, param: str) -> PromptTooLong:
-        return PromptTooLong(
+    def _too_long(self, size: str, param: str) -> ContextLengthExceeded:
+        return ContextLengthExceeded(
             f"the prompt has {size}; the model's context holds {self._context_length} "
             "with the answer",
-            param,
+            param=param,
         )
 
 
@@ -113,33 +114,27 @@ def begins_in_reasoning(tokenizer: Any, tokens: list[int]) -> bool:
 
 
 def _render(tokenizer: Any, prompt: ChatPrompt, tools: list[Any] | None) -> str:
-    template = prompt.template
-    _check_arguments(template.arguments)
+    template, messages = prompt.template, prompt.messages
+    for name in template.arguments:
+        if name in _RESERVED_ARGUMENTS:
+            reason = f"{name!r} cannot be set by a request"
+            raise InvalidRequest(reason, param="chat_template_kwargs")
     param = "chat_template" if template.source else "messages"
-    messages = prompt.messages
     try:
         process_message_content(messages)
         if not uses_template(tokenizer, template):
             return str(convert_chat(messages, template.role_mapping))
-        # The model's own template is trusted; one in a request is not.
-        with _time_limit(_TEMPLATE_SECONDS) if template.source else nullcontext():
+        if not template.source:
             return _apply(tokenizer, template, messages, tools)
-    except _TimeLimitReached:
-        raise BadPrompt(
-            f"the chat template took more than {_TEMPLATE_SECONDS:g} s", param
-        ) from None
-    except (
-        TemplateError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+        # The model's own template is trusted; one in a request is not.
+        return within(_TEMPLATE_SECONDS, lambda: _apply(tokenizer, template, messages, tools))
+    except TimeoutError:
+        reason = f"the chat template took more than {_TEMPLATE_SECONDS:g} s"
+        raise InvalidRequest(reason, param=param) from None
+    except (TemplateError, *CONTENT_ERRORS) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadPrompt(f"the chat template rejected the messages: {reason}", param) from error
+        reason = f"the chat template rejected the messages: {reason}"
+        raise InvalidRequest(reason, param=param) from error
 
 
 def _apply(
@@ -148,75 +143,19 @@ def _apply(
     arguments: dict[str, Any] = {"add_generation_prompt": True, **template.arguments}
     if arguments.get("continue_final_message"):
         arguments["add_generation_prompt"] = False
-    source = template.source
-    if source is None and not tokenizer.has_chat_template:
-        source = _CHATML
-    if source is None:
-        return str(
-            tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **arguments)
-        )
-    arguments.setdefault("enable_thinking", tokenizer.has_thinking)
-    # Past the wrapper: a model with its own renderer would ignore the template.
-    renderer: PreTrainedTokenizerBase = tokenizer._tokenizer
-    return str(
-        renderer.apply_chat_template(
-            messages, tools=tools, chat_template=source, tokenize=False, **arguments
-        )
-    )
-
-
-@lru_cache
-def _reserved_arguments() -> frozenset[str]:
-    """Return the parameters of transformers' renderer that are not template variables."""
-    signature = inspect.signature(PreTrainedTokenizerBase.apply_chat_template)
-    return frozenset(signature.parameters) - _FREE_ARGUMENTS - {"kwargs"} | {"messages"}
-
-
-def _check_arguments(arguments: dict[str, Any]) -> None:
-    for name in arguments:
-        if name in _reserved_arguments():
-            raise BadPrompt(f"{name!r} cannot be set by a request", "chat_template_kwargs")
+    renderer = tokenizer
+    if template.source or not tokenizer.has_chat_template:
+        arguments.setdefault("enable_thinking", tokenizer.has_thinking)
+        arguments["chat_template"] = template.source or _CHATML
+        # Past the wrapper: a model with its own renderer would ignore the template.
+        renderer = tokenizer._tokenizer
+    return str(renderer.apply_chat_template(messages, tools=tools, tokenize=False, **arguments))
 
 
 def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:
     size = len(tokenizer)
     for index, token in enumerate(tokens):
         if not 0 <= token < size:
-            raise BadPrompt(
-                f"token id {token} is outside the vocabulary of {size}", f"prompt[{index}]"
-            )
+            reason = f"token id {token} is outside the vocabulary of {size}"
+            raise InvalidRequest(reason, param=f"prompt[{index}]")
     return tokens
-
-
-class _TimeLimitReached(Exception):
-    """The code ran out of its time."""
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TimeLimitReached in the block once it has run for `seconds`.
-
-    It interrupts Python code between two instructions: a loop, but not a single call into C.
-    """
-    thread = threading.get_ident()
-    lock = threading.Lock()
-    over = False
-
-    def interrupt() -> None:
-        with lock:
-            if not over:
-                _raise_in(thread, _TimeLimitReached)
-
-    timer = threading.Timer(seconds, interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        with lock:
-            over = True
-        timer.cancel()
-
-
-def _raise_in(thread: int, error: type[Exception]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

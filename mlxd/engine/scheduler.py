@@ -1,42 +1,23 @@
 """Which requests of a model are computed, and when: announce, admit, step, abort."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import mlx.core as mx
 
-from mlxd.engine.loader import LoadedModel, ModelUnusable
-from mlxd.engine.output import Markup, Output
+from mlxd.engine.loader import LoadedModel
+from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
-from mlxd.engine.stats import Speed
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
-from mlxd.engine.tools import ToolFormat
+from mlxd.errors import LoadFailed
 from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Usage
+from mlxd.rate import Rate
 
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
-
-
-class _Preparing:
-    """The state of a request that is announced and being prepared."""
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """The state of a request that waits for a place, or for another to read the same prompt."""
-
-    prepared: Prepared
-
-
-@dataclass(frozen=True)
-class _Running:
-    """The state of a request in prefill or decode."""
-
-    sequence: Sequence
-    strategy: Strategy
+_SPEED_SECONDS = 5.0
 
 
 class Scheduler:
@@ -49,7 +30,7 @@ class Scheduler:
 
     def __init__(self, model: LoadedModel, load: Load, token_bytes: Callable[[int], bytes]) -> None:
         """Take a model, how to run it, and a function that returns the bytes of a token."""
-        self.speed = Speed()
+        self.speed = Rate(_SPEED_SECONDS)
         self._model = model
         self._token_bytes = token_bytes
         self._places = load.decode_concurrency
@@ -61,40 +42,40 @@ class Scheduler:
         self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
         self._kept_by_xtc = (*model.tokenizer.encode("\n"), *model.tokenizer.eos_token_ids)
-        self._markups: dict[ToolFormat | None, Markup] = {}
-        self._requests: dict[int, _Preparing | _Waiting | _Running] = {}  # in order of admission
+        # Those that run, wait and (None) are being prepared, in order of admission.
+        self._requests: dict[int, Sequence | Prepared | None] = {}
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return any(not isinstance(state, _Preparing) for state in self._requests.values())
+        return any(request is not None for request in self._requests.values())
 
     def expect(self, request_id: int) -> None:
         """Announce a request that is being prepared."""
-        self._requests[request_id] = _Preparing()
+        self._requests[request_id] = None
 
     def admit(self, prepared: Prepared | Failed) -> list[Event]:
         """Put an announced request in line, unless it was aborted meanwhile."""
         request_id = prepared.id if isinstance(prepared, Failed) else prepared.message.id
-        if not isinstance(self._requests.get(request_id), _Preparing):
+        if request_id not in self._requests:
             return []
         del self._requests[request_id]  # it waits behind those that were admitted before it
         if isinstance(prepared, Failed):
             return [prepared]
-        self._requests[request_id] = _Waiting(prepared)
+        self._requests[request_id] = prepared
         return self._schedule()
 
     def abort(self, request_id: int) -> list[Event]:
         """End a request, unless it has ended already."""
-        match self._requests.pop(request_id, None):
+        if request_id not in self._requests:
+            return []
+        match self._requests.pop(request_id):
             case None:
-                return []
-            case _Preparing():
                 return [Finished(request_id, "abort", Usage(0, 0, 0))]
-            case _Waiting(prepared):
-                return [Finished(request_id, "abort", Usage(len(prepared.tokens), 0, 0))]
-            case _Running(sequence, strategy):
-                strategy.take_out(sequence)
+            case Prepared(tokens=prompt):
+                return [Finished(request_id, "abort", Usage(len(prompt), 0, 0))]
+            case Sequence() as sequence:
+                self._strategy(sequence).take_out(sequence)
                 return [sequence.finished("abort")]
 
     def step(self) -> list[Event]:
@@ -130,7 +111,7 @@ class Scheduler:
         return sum(map(len, self._strategies)) < self._places
 
     def _waiting(self) -> list[Prepared]:
-        return [state.prepared for state in self._requests.values() if isinstance(state, _Waiting)]
+        return [request for request in self._requests.values() if isinstance(request, Prepared)]
 
     def _is_awaited(self, prompt: list[int]) -> bool:
         return any(prepared.tokens == prompt for prepared in self._waiting())
@@ -139,22 +120,25 @@ class Scheduler:
         request_id = prepared.message.id
         cache, cached = self._prompt_cache.fetch(prepared.tokens)
         sequence = self._sequence(prepared, cached)
-        strategy = self._speculation if sequence.draft.tokens else self._batch
         try:
-            strategy.start(sequence, cache)
-        except ModelUnusable as error:
+            self._strategy(sequence).start(sequence, cache)
+        except LoadFailed as error:
             del self._requests[request_id]
-            return Failed(request_id, "invalid_request", str(error), "draft_model")
-        self._requests[request_id] = _Running(sequence, strategy)
+            return Failed(request_id, "invalid_request", error.message, "draft_model")
+        self._requests[request_id] = sequence
         return sequence.started()
 
+    def _strategy(self, sequence: Sequence) -> Strategy:
+        return self._speculation if sequence.draft.tokens else self._batch
+
     def _sequence(self, prepared: Prepared, cached: int) -> Sequence:
-        request = prepared.message.request
-        is_chat = isinstance(request.prompt, ChatPrompt)
+        request, prompt = prepared.message.request, prepared.tokens
+        context = self._model.context_length
+        room = context - len(prompt) if context else _UNBOUNDED_TOKENS
         row = Row(
             sampling=request.sampling,
             seed=seed_word(request.seed),
-            prompt_tokens=len(prepared.tokens),
+            prompt_tokens=len(prompt),
             logprobs=request.logprobs,
             constraint=prepared.constraint,
             kept_by_xtc=self._kept_by_xtc,
@@ -163,8 +147,7 @@ class Scheduler:
             prepared.message.id,
             self._model.tokenizer,
             request.stop,
-            after=None if is_chat else prepared.tokens[-1],
-            markup=self._markup(prepared.tools) if is_chat else None,
+            after=None if isinstance(request.prompt, ChatPrompt) else prompt[-1],
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
         )
@@ -174,16 +157,5 @@ class Scheduler:
             output,
             self._token_bytes,
             cached_tokens=cached,
-            max_tokens=self._room(prepared),
+            max_tokens=min(request.max_tokens or room, room),
         )
-
-    def _room(self, prepared: Prepared) -> int:
-        """Return how many tokens the answer may have: what is asked for, within the context."""
-        context = self._model.context_length
-        room = context - len(prepared.tokens) if context else _UNBOUNDED_TOKENS
-        return min(prepared.message.request.max_tokens or room, room)
-
-    def _markup(self, tools: ToolFormat | None) -> Markup:
-        if tools not in self._markups:
-            self._markups[tools] = Markup(self._model.tokenizer, tools)
-        return self._markups[tools]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlx_lm.sample_utils import make_logits_processors
+from msgspec import structs
 
 from mlxd.engine.logprobs import Scored
 from mlxd.engine.output import FinishReason, Output
@@ -111,15 +112,8 @@ class Sequence:
 
 
 def _logits_processors(request: GenerateRequest) -> list[Any]:
-    penalties = request.penalties
-    repetition = penalties.repetition_penalty
-    processors: list[Any] = make_logits_processors(
-        request.logit_bias,
-        None if repetition == 1 else repetition,
-        penalties.repetition_context_size,
-        penalties.presence_penalty,
-        penalties.presence_context_size,
-        penalties.frequency_penalty,
-        penalties.frequency_context_size,
-    )
+    penalties = structs.asdict(request.penalties)  # with the names of mlx_lm's parameters
+    if penalties["repetition_penalty"] == 1:
+        penalties["repetition_penalty"] = None
+    processors: list[Any] = make_logits_processors(request.logit_bias, **penalties)
     return processors

@@ -3,13 +3,13 @@
 import gc
 
 from mlxd.engine.channel import Channel
-from mlxd.engine.loader import LoadedModel, ModelUnusable, load_model
+from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
-    DaemonMessage,
     EngineMessage,
     Failed,
     Fatal,
@@ -26,31 +26,25 @@ from mlxd.messages import (
 EngineMail = Channel[Prepared | Failed]
 
 
-def serve(channel: EngineMail, first: DaemonMessage | Prepared | Failed | None) -> None:
-    """Serve until `Shutdown`; `first` is a message received before this was imported, if any."""
+def serve(channel: EngineMail) -> None:
+    """Serve until `Shutdown`."""
     channel.send([Warm(memory_bytes())])
-    if (load := _wait_for_load(channel, first)) is None:
+    if (load := _wait_for_load(channel)) is None:
         return
     try:
         model = load_model(load, lambda fraction: channel.send([LoadProgress(fraction)]))
-    except ModelUnusable as error:
-        channel.send([Fatal(str(error))])
-        return
-    _serve_model(channel, model, load)
+    except LoadFailed as error:
+        channel.send([Fatal(error.message)])
+    else:
+        _serve_model(channel, model, load)
 
 
-def _wait_for_load(
-    channel: EngineMail, message: DaemonMessage | Prepared | Failed | None
-) -> Load | None:
+def _wait_for_load(channel: EngineMail) -> Load | None:
     """Return the model to load, or None on `Shutdown`."""
-    while not isinstance(message, Load):
-        match message:
-            case Ping():
-                channel.send([Pong(memory_bytes())])
-            case Shutdown():
-                return None
-        message = channel.receive_one(wait=True)
-    return message
+    while not isinstance(message := channel.receive(), Load | Shutdown):
+        if isinstance(message, Ping):
+            channel.send([Pong(memory_bytes())])
+    return message if isinstance(message, Load) else None
 
 
 def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
@@ -63,7 +57,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     channel.send([Ready(model.context_length, memory_bytes(), device_memory_bytes())])
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
-        for message in channel.receive(wait=not scheduler.busy):
+        for message in channel.receive_all(wait=not scheduler.busy):
             match message:
                 case Generate():
                     scheduler.expect(message.id)

@@ -7,12 +7,15 @@ the noise, penalties and grammar of that position. A guess that equals it saves 
 from typing import Any
 
 import mlx.core as mx
+from mlx_lm.generate import StopSequences
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
 from mlxd.engine.batch import constrain
 from mlxd.engine.logprobs import Scored, StepLogprobs
+from mlxd.engine.output import FinishReason
 from mlxd.engine.sampling import choose
 from mlxd.engine.sequence import Sequence
+from mlxd.messages import Event, PrefillProgress
 
 Token = tuple[int, tuple[Scored, list[Scored]] | None]
 """A token id and its log-probabilities, if the row asks for them."""
@@ -50,47 +53,62 @@ class Runner:
 class Speculation:
     """One sequence, computed by two models."""
 
-    def __init__(self, sequence: Sequence, *, target: Runner, draft: Runner) -> None:
-        """Begin after the prompt of a sequence that has a draft model."""
+    def __init__(
+        self, sequence: Sequence, *, target: Runner, draft: Runner, end: StopSequences.Matcher
+    ) -> None:
+        """Begin with a sequence that has a draft model; `end` recognises its last token."""
         self.tokens = list(sequence.prompt)
         self.target = target
         self.draft = draft
-        self._prompt_tokens = len(sequence.prompt)
+        self._sequence = sequence
+        self._end = end
         self._row = sequence.row
-        self._processors = sequence.logits_processors
-        self._guesses = sequence.draft.tokens
-        self._left = sequence.max_tokens
 
     @staticmethod
     def possible(model: Any) -> bool:
         """Return whether a model's cache can forget a wrong guess."""
         return bool(can_trim_prompt_cache(make_prompt_cache(model)))
 
-    def prefill(self, step_size: int) -> tuple[int, int] | None:
-        """Process up to `step_size` tokens of the prompt with each model.
-
-        Returns:
-            How many of the prompt's tokens are processed and their number; None once all are.
-        """
-        last = self._prompt_tokens - 1  # it starts the answer
+    def step(self, prefill_step_size: int) -> list[Event]:
+        """Read up to so many tokens of the prompt with each model, or else guess and check."""
+        prompt = self._sequence.prompt
+        last = len(prompt) - 1  # it starts the answer
         if min(self.target.covered, self.draft.covered) >= last:
-            return None
+            return self._advance()
         for runner in (self.draft, self.target):
-            if part := self.tokens[runner.covered : min(runner.covered + step_size, last)]:
+            if part := prompt[runner.covered : min(runner.covered + prefill_step_size, last)]:
                 runner.read(part)
-        return min(self.target.covered, self.draft.covered), self._prompt_tokens
+        done = min(self.target.covered, self.draft.covered)
+        if done == last:
+            return []
+        return [PrefillProgress(self._sequence.request_id, done, len(prompt))]
 
-    def round(self) -> list[Token]:
+    def _advance(self) -> list[Event]:
+        """Pass the next tokens to the sequence, up to its end."""
+        sequence = self._sequence
+        events: list[Event] = []
+        for token, scored in self._next_tokens():
+            reason: FinishReason | None = None
+            if self._end.advance(token):
+                reason = "stop"
+            elif sequence.completion_tokens + 1 >= sequence.max_tokens:
+                reason = "length"
+            events += sequence.advance(token, reason, scored)
+            if sequence.ended:
+                break
+        return events
+
+    def _next_tokens(self) -> list[Token]:
         """Guess and check; return the next tokens, at least one and at most those that are left."""
         known = len(self.tokens)
-        count = max(0, min(self._guesses, self._left - 1))
+        left = self._sequence.max_tokens - self._sequence.completion_tokens
+        count = max(0, min(self._sequence.draft.tokens, left - 1))
         guesses = self._guess(count)
         pending = mx.array(self.tokens[self.target.covered :], mx.uint32)
         logits = self.target.predict(mx.concatenate([pending, *guesses]), count + 1)
         guessed: list[int] = [guess.item() for guess in guesses]  # type: ignore[misc]
         chosen = self._check(logits, guessed)
         self.tokens += [token for token, _ in chosen]
-        self._left -= len(chosen)
         right = known + len(chosen) - 1
         self.target.go_back_to(right)
         self.draft.go_back_to(right)
@@ -110,7 +128,7 @@ class Speculation:
 
     def _check(self, logits: mx.array, guessed: list[int]) -> list[Token]:
         """Choose tokens from the logits (guesses + 1, vocabulary), up to the first wrong guess."""
-        if self._processors or self._row.constraint is not None:
+        if self._sequence.logits_processors or self._row.constraint is not None:
             return self._check_one_by_one(logits, guessed)
         first = len(self.tokens) - 1
         positions = range(first, first + len(guessed) + 1)
@@ -127,7 +145,7 @@ class Speculation:
         known = list(self.tokens)
         for place in range(len(guessed) + 1):
             row = logits[place : place + 1]
-            for processor in self._processors:
+            for processor in self._sequence.logits_processors:
                 row = processor(mx.array(known), row)
             if self._row.constraint is not None:
                 row = constrain(row, [self._row], [0])

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from mlx_lm.generate import StopSequences, make_stop_sequences
 
 from mlxd.engine.batch import Batch
-from mlxd.engine.loader import LoadedModel, ModelUnusable, load_draft
-from mlxd.engine.output import FinishReason
+from mlxd.engine.loader import LoadedModel, load_draft
 from mlxd.engine.prompt_cache import MODEL, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
-from mlxd.engine.stats import Speed
+from mlxd.errors import LoadFailed
 from mlxd.messages import Event, Load, PrefillProgress
+from mlxd.rate import Rate
 
 
 class Strategy(Protocol):
@@ -30,7 +30,7 @@ class Strategy(Protocol):
         """Add a sequence; `cache` holds its first `cached_tokens` tokens.
 
         Raises:
-            ModelUnusable: the draft model it asks for cannot be used.
+            LoadFailed: the draft model it asks for cannot be used.
         """
 
     def step(self, prefill_step_size: int) -> list[Event]:
@@ -51,7 +51,7 @@ class BatchStrategy:
         model: LoadedModel,
         load: Load,
         prompt_cache: PromptCache,
-        speed: Speed,
+        speed: Rate,
         is_awaited: Callable[[list[int]], bool],
     ) -> None:
         """Take the model and how to run it; `is_awaited` says if a request waits for a prompt."""
@@ -108,7 +108,7 @@ class BatchStrategy:
             self._speed.add(len(responses))
         for response in responses:
             sequence = self._sequences[response.uid]
-            scored = response.logprobs.read() if response.logprobs is not None else None
+            scored = response.logprobs() if response.logprobs is not None else None
             events += sequence.advance(response.token, response.finish_reason, scored)
             if response.finish_reason is not None:
                 del self._sequences[response.uid]
@@ -135,14 +135,14 @@ class BatchStrategy:
 class SpeculationStrategy:
     """Computes its sequences one after another, with the guesses of their draft models."""
 
-    def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Speed) -> None:
+    def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Rate) -> None:
         """Take the model that checks the guesses, and where to keep caches and count tokens."""
         self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
         self._prompt_cache = prompt_cache
         self._speed = speed
         self._draft: tuple[str, Any] | None = None
-        self._speculations: dict[Sequence, tuple[Speculation, StopSequences.Matcher]] = {}
+        self._speculations: dict[Sequence, Speculation] = {}
 
     def __len__(self) -> int:
         return len(self._speculations)
@@ -151,60 +151,41 @@ class SpeculationStrategy:
         """Add a sequence, loading its draft model unless it is the last one that was used."""
         path = sequence.draft.path
         draft = self._load_draft(path)
-        speculation = Speculation(
+        self._speculations[sequence] = Speculation(
             sequence,
             target=Runner(MODEL, self._model.model, cache, sequence.cached_tokens),
             draft=Runner(path, draft, *self._prompt_cache.fetch(sequence.prompt, of=path)),
+            end=self._end_tokens.matcher(),
         )
-        self._speculations[sequence] = speculation, self._end_tokens.matcher()
 
     def step(self, prefill_step_size: int) -> list[Event]:
         """Advance each sequence by a part of its prompt, or by one round of guesses."""
         events: list[Event] = []
-        for sequence, (speculation, _) in list(self._speculations.items()):
-            if (progress := speculation.prefill(prefill_step_size)) is None:
-                events += self._decode(sequence)
-            elif (done := progress[0]) < (total := progress[1]) - 1:
-                events.append(PrefillProgress(sequence.request_id, done, total))
+        for sequence, speculation in list(self._speculations.items()):
+            before = sequence.completion_tokens
+            events += speculation.step(prefill_step_size)
+            if sequence.completion_tokens > before:
+                self._speed.add(sequence.completion_tokens - before)
+            if sequence.ended:
+                self.take_out(sequence)
         return events
 
     def take_out(self, sequence: Sequence) -> None:
         """Remove a sequence; what both models computed is kept, even a part of the prompt."""
-        speculation, _ = self._speculations.pop(sequence)
+        speculation = self._speculations.pop(sequence)
         for runner in (speculation.target, speculation.draft):
             if runner.covered:
                 computed = speculation.tokens[: runner.covered]
                 self._prompt_cache.keep(computed, runner.cache, of=runner.name)
 
-    def _decode(self, sequence: Sequence) -> list[Event]:
-        speculation, end = self._speculations[sequence]
-        events: list[Event] = []
-        for token, scored in speculation.round():
-            reason: FinishReason | None = None
-            if end.advance(token):
-                reason = "stop"
-            elif sequence.completion_tokens + 1 >= sequence.max_tokens:
-                reason = "length"
-            self._speed.add(1)
-            events += sequence.advance(token, reason, scored)
-            if sequence.ended:
-                self.take_out(sequence)
-                break
-        return events
-
     def _load_draft(self, path: str) -> Any:
-        """Return the draft model in the folder `path`.
-
-        Raises:
-            ModelUnusable: it cannot be a draft model for this model.
-        """
         if not Speculation.possible(self._model.model):
             reason = "this model's cache cannot be rewound, so it cannot use a draft model"
-            raise ModelUnusable(reason)
+            raise LoadFailed(reason)
         if self._draft is None or self._draft[0] != path:
             self._draft = None  # two of them need not be in memory at once
             draft = load_draft(Path(path), self._model.tokenizer)
             if not Speculation.possible(draft):
-                raise ModelUnusable("the draft model's cache cannot be rewound")
+                raise LoadFailed("the draft model's cache cannot be rewound")
             self._draft = path, draft
         return self._draft[1]

@@ -1,53 +1,43 @@
 """Constrained decoding: grammars compiled by llguidance mask the tokens that may come next."""
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import llguidance.hf
 import mlx.core as mx
 import numpy as np
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.numpy import fill_next_token_bitmask
+from msgspec import structs
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mlxd.engine.json_schema import closed, locate
+from mlxd.engine.json_schema import Schema, close, locate
+from mlxd.engine.time_limit import within
+from mlxd.errors import InvalidRequest
+from mlxd.messages import Grammar
 
 ANSWER = "start: @answer"
 """The rule for an answer that matches the part named `answer`."""
 
 _BITS = 32
-_ALL = 0xFFFFFFFF
 _COMPILE_SECONDS = 5.0
 _KEPT = 64  # compiled grammars
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
-
-
-class BadGrammar(Exception):
-    """A grammar cannot be compiled; `param` is its place in the request."""
-
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
-        self.param = param
 
 
 @dataclass(frozen=True)
 class Part:
     """A grammar that a rule refers to as `@name`.
 
-    `source` is a JSON schema as a JSON text, a regular expression or a Lark grammar; `param` is
-    its place in the request. A `lenient` schema may have keywords that no grammar can enforce.
+    A `lenient` schema may have keywords that no grammar can enforce.
     """
 
     name: str
-    kind: Literal["json_schema", "regex", "lark"]
-    source: str
-    param: str
+    grammar: Grammar
     lenient: bool = False
 
 
@@ -70,8 +60,8 @@ class Constraint:
         """Take a matcher that no other answer uses."""
         self.failure: str | None = None
         self._matcher = matcher
-        self._end_tokens = tokenizer.eos_tokens
-        self._words = _words(tokenizer.vocab_size)
+        self._end_bits = np.zeros(_words(tokenizer.vocab_size), np.uint32)
+        _allow(self._end_bits, tokenizer.eos_tokens)
         self._thought_end = thought.end if thought else ()
         self._thinking = thought is not None and thought.begun
         self._thought_start = thought.start if thought and not thought.begun else None
@@ -90,22 +80,18 @@ class Constraint:
 
     def allowed(self) -> NDArray[np.uint32]:
         """Return one bit for each token of the vocabulary, the lowest bit of each word first."""
-        bits = np.zeros(self._words, np.uint32)
         if self._thinking:
-            bits[:] = _ALL
-            for token in self._end_tokens:
-                bits[token // _BITS] &= ~_bit(token)
-            return bits
+            return ~self._end_bits
+        bits = np.zeros_like(self._end_bits)
         if not self._over:
             fill_next_token_bitmask(self._matcher, bits[None].view(np.int32))
             if self._matcher.is_error():
                 self._fail()
                 bits[:] = 0
         if self._over:
-            for token in self._end_tokens:
-                bits[token // _BITS] |= _bit(token)
+            bits |= self._end_bits
         if self._thought_start is not None:
-            bits[self._thought_start // _BITS] |= _bit(self._thought_start)
+            _allow(bits, [self._thought_start])
         return bits
 
     @property
@@ -147,7 +133,7 @@ class Grammars:
             thought: how the model may think first, None if it does not.
 
         Raises:
-            BadGrammar: a part is not valid, or has a keyword that cannot be enforced.
+            InvalidRequest: a part is not valid, or has a keyword that cannot be enforced.
         """
         matcher = self._matcher(rule, tuple(parts))
         return Constraint(matcher.deep_copy(), self._tokens, thought)
@@ -169,47 +155,37 @@ class Grammars:
         size = max(self._vocabulary, len(self._tokenizer))
         ends = sorted(token for token in self._tokenizer.eos_token_ids if token < size)
         if self._fast is None or not ends:
-            raise BadGrammar("the model's tokenizer does not support constrained decoding", "model")
+            reason = "the model's tokenizer does not support constrained decoding"
+            raise InvalidRequest(reason, param="model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
     def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
         grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
-        matcher = self._build(json.dumps({"grammars": grammars}))
-        if matcher is None:
-            where = parts[0].param if len(parts) == 1 else "tools"
-            raise BadGrammar(f"it takes more than {_COMPILE_SECONDS:g} s", where)
-        if not matcher.is_error():
-            return matcher
-        for part in parts:
-            self._check(part)
-        raise BadGrammar(_reason(matcher.get_error()), parts[0].param if parts else "tools")
-
-    def _build(self, grammar: str) -> LLMatcher | None:
-        """Compile in a thread, which is abandoned if it takes too long: nothing can end it."""
-        built: SimpleQueue[LLMatcher] = SimpleQueue()
-        tokens = self._tokens
-
-        def build() -> None:
-            built.put(LLMatcher(tokens, grammar, log_level=0))
-
-        threading.Thread(target=build, name="grammar-compiler", daemon=True).start()
+        source, tokens = json.dumps({"grammars": grammars}), self._tokens
+        param = parts[0].grammar.param if len(parts) == 1 else "tools"
         try:
-            return built.get(timeout=_COMPILE_SECONDS)
-        except Empty:
-            return None
+            matcher = within(_COMPILE_SECONDS, lambda: LLMatcher(tokens, source, log_level=0))
+        except TimeoutError:
+            raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+        if matcher.is_error():
+            for part in parts:
+                self._check(part)
+            raise _invalid(param, _reason(matcher.get_error()))
+        return matcher
 
     def _check(self, part: Part) -> None:
-        """Raise BadGrammar if a part has an error, with the place in it if that can be found."""
+        """Raise InvalidRequest if a part has an error, with its place if that can be found."""
         if (error := self._error(part)) is None:
             return
+
+        def check(schema: Schema) -> str | None:
+            grammar = structs.replace(part.grammar, source=json.dumps(schema))
+            return self._error(replace(part, grammar=grammar))
+
         path = ""
-        if part.kind == "json_schema":
-
-            def check(schema: dict[str, Any]) -> str | None:
-                return self._error(replace(part, source=json.dumps(schema)))
-
-            path = locate(json.loads(part.source), check)
-        raise BadGrammar(error, part.param + path)
+        if part.grammar.kind == "json_schema":
+            path = locate(json.loads(part.grammar.source), check)
+        raise _invalid(part.grammar.param + path, error)
 
     def _error(self, part: Part) -> str | None:
         grammar = json.dumps({"grammars": [_grammar(part)]})
@@ -219,25 +195,28 @@ class Grammars:
 
 def _grammar(part: Part) -> dict[str, Any]:
     """Return a part in llguidance's form."""
-    if part.kind == "json_schema":
+    source = part.grammar.source
+    if part.grammar.kind == "json_schema":
+        schema = json.loads(source)
+        close(schema)
         options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
-        return {
-            "name": part.name,
-            "json_schema": {**closed(json.loads(part.source)), "x-guidance": options},
-        }
-    source = part.source
-    if part.kind == "regex":
-        (grammar,) = json.loads(LLMatcher.grammar_from_regex(source))["grammars"]
-        source = grammar["lark_grammar"]
+        return {"name": part.name, "json_schema": {**schema, "x-guidance": options}}
+    if part.grammar.kind == "regex":
+        source = f"start: /{regex_to_lark(source)}/"
     return {"name": part.name, "lark_grammar": source}
+
+
+def _invalid(param: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(f"`{param}` cannot be compiled: {reason}", param=param)
 
 
 def _words(vocabulary: int) -> int:
     return (vocabulary + _BITS - 1) // _BITS
 
 
-def _bit(token: int) -> np.uint32:
-    return np.uint32(1 << token % _BITS)
+def _allow(bits: NDArray[np.uint32], tokens: list[int]) -> None:
+    for token in tokens:
+        bits[token // _BITS] |= np.uint32(1 << token % _BITS)
 
 
 def _reason(error: str) -> str:

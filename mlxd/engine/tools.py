@@ -9,21 +9,9 @@ from typing import Any
 
 from mlx_lm.tool_parsers import json_tools
 
-from mlxd.engine.prompts import uses_template
+from mlxd.engine.prompts import CONTENT_ERRORS, uses_template
 from mlxd.engine.structured_output import Part
-from mlxd.messages import Template, ToolUse
-
-_PARSER_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What mlx_lm's parsers raise for a call that they cannot read."""
+from mlxd.messages import Grammar, Template, ToolUse
 
 _INSTRUCTIONS = """\
 You can call functions. Each line is one of them, as JSON:
@@ -38,10 +26,6 @@ The result comes as the next message, in <tool_response></tool_response>."""
 _RESULT_ROLES = ("tool", "function")
 
 Chat = list[dict[str, Any]]
-
-
-class BadCall(Exception):
-    """The text between the marks of a call is not a valid call."""
 
 
 @dataclass(frozen=True)
@@ -96,79 +80,62 @@ def supports_tools(tokenizer: Any, template: Template) -> bool:
     return any(re.search(r"\btools\b", text) for text in sources)
 
 
-class CallReader:
-    """Reads the calls of one answer."""
+class AllowedCalls:
+    """The calls that an answer may have: how they are written, read and constrained."""
 
     def __init__(self, form: ToolFormat, use: ToolUse) -> None:
-        """Take how the calls are written and which there may be."""
-        self.only_one = allows_one_call(use)
-        self._form = form
-        self._functions = use.functions
+        self.form = form
+        self.required = use.choice == "required" or use.name is not None
+        self.only_one = use.name is not None or not use.parallel
+        self._use = use
 
     def read(self, text: str) -> list[Call]:
-        """Return the calls in the text between two marks, at least one.
-
-        Raises:
-            BadCall: there is none, or its arguments are not a JSON object.
-        """
+        """Return the calls in the text between two marks, none if the text is not valid."""
         try:
-            parsed = _parse_json(text) or self._form.parse(text, self._functions)
+            parsed = _parse_json(text) or self.form.parse(text, self._use.functions)
             calls = [_call(call) for call in (parsed if isinstance(parsed, list) else [parsed])]
-        except _PARSER_ERRORS as error:
-            raise BadCall(text) from error
-        if not calls:
-            raise BadCall(text)
+        except CONTENT_ERRORS:
+            return []
         return calls[:1] if self.only_one else calls
 
     def as_text(self, text: str, *, ended: bool) -> str:
         """Return text that is not a call as the model wrote it; `ended`: with the end mark."""
-        return self._form.start + text + (self._form.end if ended else "")
+        return self.form.start + text + (self.form.end if ended else "")
 
+    def rule(self, encode: Callable[[str], list[int]]) -> tuple[str, list[Part]]:
+        """Return the Lark rule `calls`, for an answer that must call, and the parts it refers to.
 
-def allows_one_call(use: ToolUse) -> bool:
-    """Return whether an answer may have only one call."""
-    return use.name is not None or not use.parallel
-
-
-def call_rule(
-    form: ToolFormat, encode: Callable[[str], list[int]], use: ToolUse
-) -> tuple[str, list[Part]]:
-    """Return the Lark rule `calls`, for an answer that must call, and the parts it refers to.
-
-    Calls are written as JSON between the marks, whatever format the model was trained on: the
-    schema of the arguments can constrain that, and `CallReader` reads it for every model. The
-    marks are the tokens that `encode` returns, as the model knows them.
-    """
-    start, end = (" ".join(f"<[{token}]>" for token in encode(m)) for m in (form.start, form.end))
-    wanted = [
-        (index, tool["function"])
-        for index, tool in enumerate(use.functions)
-        if use.name in (None, tool["function"]["name"])
-    ]
-    one = " | ".join(f"call_{index}" for index, _ in wanted)
-    lines = [f"one: {one}"]
-    if form.end:
-        lines.append(f'call: {start} "\\n" one "\\n" {end}')
-        lines.append("calls: call" if allows_one_call(use) else "calls: call (/\\s{0,2}/ call)*")
-    else:
-        more = "" if allows_one_call(use) else ' (", " one)*'
-        lines.append(f'calls: {start} "[" one{more} "]"')
-    for index, function in wanted:
-        head = f'{{"name": {json.dumps(function["name"])}, "arguments": '
-        lines.append(f'call_{index}: {json.dumps(head)} @arguments_{index} "}}"')
-    return "\n".join(lines), [_arguments(index, function) for index, function in wanted]
+        Calls are written as JSON between the marks, whatever format the model was trained on: the
+        schema of the arguments can constrain that, and `read` reads it for every model. The marks
+        are the tokens that `encode` returns, as the model knows them.
+        """
+        start, end = (
+            " ".join(f"<[{token}]>" for token in encode(mark))
+            for mark in (self.form.start, self.form.end)
+        )
+        wanted = [
+            (index, tool["function"])
+            for index, tool in enumerate(self._use.functions)
+            if self._use.name in (None, tool["function"]["name"])
+        ]
+        lines = ["one: " + " | ".join(f"call_{index}" for index, _ in wanted)]
+        if self.form.end:
+            more = "" if self.only_one else " (/\\s{0,2}/ call)*"
+            lines += [f'call: {start} "\\n" one "\\n" {end}', f"calls: call{more}"]
+        else:
+            more = "" if self.only_one else ' (", " one)*'
+            lines.append(f'calls: {start} "[" one{more} "]"')
+        for index, function in wanted:
+            head = f'{{"name": {json.dumps(function["name"])}, "arguments": '
+            lines.append(f'call_{index}: {json.dumps(head)} @arguments_{index} "}}"')
+        return "\n".join(lines), [_arguments(index, function) for index, function in wanted]
 
 
 def _arguments(index: int, function: dict[str, Any]) -> Part:
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    schema = {"type": "object", **schema}
-    return Part(
-        f"arguments_{index}",
-        "json_schema",
-        json.dumps(schema),
-        f"tools[{index}].function.parameters",
-        lenient=not function.get("strict"),
-    )
+    schema = {"type": "object", **(function.get("parameters") or {"properties": {}})}
+    param = f"tools[{index}].function.parameters"
+    grammar = Grammar("json_schema", json.dumps(schema), param)
+    return Part(f"arguments_{index}", grammar, lenient=not function.get("strict"))
 
 
 def _parse_json(text: str) -> Any:

@@ -4,8 +4,7 @@ python -m mlxd.gguf FILE.gguf --into MODELS_DIR
 
 __main__      the command
 importer      the import from start to end
-container     the file format: metadata, and where each tensor is
-metadata      typed access to the metadata
+reader        metadata and tensors, read with the `gguf` package
 blocks        tensor types to MLX arrays, keeping the quantisation
 architecture  metadata to config.json, and tensor names to MLX's
 tokenizer     vocabulary to tokenizer.json

@@ -8,8 +8,6 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from mlxd.errors import MlxdError
 
@@ -33,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         help="keep the file's quantisation, or dequantise to a type (default: keep)",
     )
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _exit)
+    # An exception, so that the hidden folder is removed.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         # Imported here so that a missing package is reported like any other error.
         from mlxd.gguf.importer import import_gguf
@@ -61,11 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _say(line: str) -> None:
     print(f"{_PROGRAM}: {line}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Exit with an exception, so that the hidden folder is removed."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -6,185 +6,152 @@ classes of mlx_lm for what they become.
 
 import math
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET, UnsetType
+from gguf import GGMLQuantizationType, ReaderTensor
+from msgspec import field
 
 from mlxd.errors import InvalidRequest
-from mlxd.gguf.blocks import LAYOUTS, type_name
-from mlxd.gguf.container import Container, GGUFTensor
-from mlxd.gguf.metadata import Metadata
+from mlxd.gguf.blocks import TYPES, shape_of
+from mlxd.gguf.reader import Count, GGUFFile, read_keys, unsupported
 
 
 class _Family(msgspec.Struct, frozen=True):
-    """How architectures differ; `model_type` and `class_name` are those of config.json."""
+    """How architectures differ; `model_type` is that of config.json."""
 
     model_type: str
-    class_name: str
-    permuted: bool = False  # query and key rows are in the order of interleaved rope
+    interleaved_rope: bool = False  # on neighbouring elements, not on the two halves of a head
     biases: bool = False  # on query, key and value
     head_norms: bool = False  # on queries and keys
 
 
-_LLAMA = _Family("llama", "LlamaForCausalLM", permuted=True)
+_LLAMA = _Family("llama", interleaved_rope=True)
 _FAMILIES = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
-    "qwen2": _Family("qwen2", "Qwen2ForCausalLM", biases=True),
-    "qwen3": _Family("qwen3", "Qwen3ForCausalLM", head_norms=True),
+    "qwen2": _Family("qwen2", biases=True),
+    "qwen3": _Family("qwen3", head_norms=True),
 }
 
 _EMBEDDING, _HEAD, _ROPE_DIVISORS = "token_embd.weight", "output.weight", "rope_freqs.weight"
 _LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
 
 
-class RopeScaling(msgspec.Struct, kw_only=True):
-    """The `rope_scaling` of Hugging Face configurations."""
+class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys under the architecture's name, such as `llama.block_count`."""
 
-    rope_type: str
-    factor: float
-    original_max_position_embeddings: int | UnsetType = UNSET
-    low_freq_factor: float | UnsetType = UNSET
-    high_freq_factor: float | UnsetType = UNSET
+    width: Count = field(name="embedding_length")
+    layers: Count = field(name="block_count")
+    inner_width: Count = field(name="feed_forward_length")
+    context: Count = field(name="context_length")
+    heads: Count = field(name="attention.head_count")
+    kv_heads: Count | None = field(name="attention.head_count_kv", default=None)
+    key_length: Count | None = field(name="attention.key_length", default=None)
+    norm_epsilon: float = field(name="attention.layer_norm_rms_epsilon")
+    rope_dim: Count | None = field(name="rope.dimension_count", default=None)
+    rope_theta: float = field(name="rope.freq_base", default=10000.0)
+    scaling: str = field(name="rope.scaling.type", default="none")
+    scaling_factor: float = field(name="rope.scaling.factor", default=1.0)
+    scaling_context: Count | None = field(name="rope.scaling.original_context_length", default=None)
+    experts: int = field(name="expert_count", default=0)
 
-
-class ImportedConfig(msgspec.Struct, kw_only=True):
-    """The config.json of the model, with the keys that mlx_lm and transformers read.
-
-    In `quantization`, a layer's path maps to how it differs from the rest.
-    """
-
-    architectures: list[str]
-    model_type: str
-    hidden_size: int
-    num_hidden_layers: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float
-    vocab_size: int
-    max_position_embeddings: int
-    rope_theta: float
-    rope_traditional: bool | UnsetType = UNSET
-    rope_scaling: RopeScaling | UnsetType = UNSET
-    tie_word_embeddings: bool
-    torch_dtype: str | UnsetType = UNSET
-    bos_token_id: int | UnsetType = UNSET
-    eos_token_id: list[int] | UnsetType = UNSET
-    quantization: dict[str, object] | UnsetType = UNSET
-
-
-class Weight(msgspec.Struct, frozen=True):
-    """A tensor of the file, its path in the model, and its kind: `weight` or `bias`."""
-
-    tensor: GGUFTensor
-    path: str
-    kind: str
+    @property
+    def head_dim(self) -> int:
+        return self.key_length or self.width // self.heads
 
 
 class Architecture(msgspec.Struct, frozen=True):
-    """What the file becomes: config.json, and every tensor of the model."""
+    """What the file becomes: config.json, and the model's weights by name, as the file has them."""
 
-    config: ImportedConfig
-    weights: list[Weight]
+    model_type: str
+    vocab_size: int
+    config: dict[str, object]
+    weights: dict[str, ReaderTensor]
 
 
-def read_architecture(container: Container) -> Architecture:
+def read_architecture(file: GGUFFile) -> Architecture:
     """Return the architecture of a file.
 
     Raises:
         InvalidRequest: its architecture, rope scaling, a tensor or a tensor type cannot be
             imported, or keys or tensors are missing.
     """
-    metadata = Metadata(container.metadata)
-    name = metadata.get("general.architecture", str, "")
+    name = str(file.metadata.get("general.architecture", ""))
     family = _FAMILIES.get(name)
     if family is None:
         raise InvalidRequest(
-            f"the architecture {name!r} cannot be imported; these can: {', '.join(_FAMILIES)}"
+            f"the architecture {name!r:.60} cannot be imported; these can: {', '.join(_FAMILIES)}"
         )
-    if metadata.count("split.count", 1) > 1:
+    if file.metadata.get("split.count", 1) not in (0, 1):
         raise InvalidRequest("the file is one part of several: merge them with gguf-split first")
-    config = _config(container, metadata.under(f"{name}."), family)
-    return Architecture(config, _weights(container, config, family))
+    prefix = f"{name}."
+    keys = read_keys(file.metadata, prefix, _ModelKeys)
+    if keys.experts:
+        raise unsupported(f"{prefix}expert_count", keys.experts, "no mixture of experts")
+    if keys.rope_dim not in (None, keys.head_dim):
+        only = f"the width of a head, {keys.head_dim},"
+        raise unsupported(f"{prefix}rope.dimension_count", keys.rope_dim, only)
+    embedding = file.tensors.get(_EMBEDDING)
+    if embedding is None or embedding.shape.size != 2:
+        raise InvalidRequest(f"the file lacks the matrix {_EMBEDDING}")
+    vocab_size, tied = shape_of(embedding)[0], _HEAD not in file.tensors
+    config = {
+        "architectures": [f"{family.model_type.capitalize()}ForCausalLM"],
+        "model_type": family.model_type,
+        "hidden_size": keys.width,
+        "num_hidden_layers": keys.layers,
+        "intermediate_size": keys.inner_width,
+        "num_attention_heads": keys.heads,
+        "num_key_value_heads": keys.kv_heads or keys.heads,
+        "head_dim": keys.head_dim,
+        "rms_norm_eps": keys.norm_epsilon,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": keys.context,
+        "rope_theta": keys.rope_theta,
+        "tie_word_embeddings": tied,
+    }
+    if family.interleaved_rope:
+        config["rope_traditional"] = True
+    if scaling := _rope_scaling(file, keys, prefix):
+        config["rope_scaling"] = scaling
+    weights = _weights(file, _expected(keys, family, vocab_size, tied=tied), family)
+    return Architecture(family.model_type, vocab_size, config, weights)
 
 
-def _config(container: Container, metadata: Metadata, family: _Family) -> ImportedConfig:
-    if metadata.count("expert_count", 0):
-        raise metadata.refuse("expert_count", "no mixture of experts")
-    embedding = container.tensors.get(_EMBEDDING)
-    if embedding is None:
-        raise InvalidRequest(f"the file lacks the tensor {_EMBEDDING}")
-    width = metadata.count("embedding_length")
-    heads = metadata.count("attention.head_count")
-    if heads == 0:
-        raise metadata.refuse("attention.head_count", "one or more")
-    head_dim = metadata.count("attention.key_length", width // heads)
-    for key in ("attention.value_length", "rope.dimension_count"):
-        if metadata.count(key, head_dim) != head_dim:
-            raise metadata.refuse(key, f"the width of a head, {head_dim},")
-    if family.model_type == "qwen2" and head_dim * heads != width:
-        raise metadata.refuse("attention.key_length", f"{width} / {heads}")
-    rope_theta = metadata.get("rope.freq_base", float, 10000.0)
-    scaling = _rope_scaling(container, metadata, head_dim, rope_theta)
-    return ImportedConfig(
-        architectures=[family.class_name],
-        model_type=family.model_type,
-        hidden_size=width,
-        num_hidden_layers=metadata.count("block_count"),
-        intermediate_size=metadata.count("feed_forward_length"),
-        num_attention_heads=heads,
-        num_key_value_heads=metadata.count("attention.head_count_kv", heads),
-        head_dim=head_dim,
-        rms_norm_eps=metadata.get("attention.layer_norm_rms_epsilon", float),
-        vocab_size=embedding.shape[0],
-        max_position_embeddings=metadata.count("context_length"),
-        rope_theta=rope_theta,
-        rope_traditional=True if family.permuted else UNSET,
-        rope_scaling=scaling or UNSET,
-        tie_word_embeddings=_HEAD not in container.tensors,
-    )
-
-
-def _rope_scaling(
-    container: Container, metadata: Metadata, head_dim: int, base: float
-) -> RopeScaling | None:
-    kind = metadata.get("rope.scaling.type", str, "none")
-    divisors = container.tensors.get(_ROPE_DIVISORS)
-    if divisors is not None and kind == "none":
-        return _llama3_scaling(container, divisors, head_dim, base)
-    if divisors is not None or kind not in ("none", "linear", "yarn"):
-        raise metadata.refuse("rope.scaling.type", f"none, linear, yarn, or {_ROPE_DIVISORS} alone")
-    if kind == "none":
+def _rope_scaling(file: GGUFFile, keys: _ModelKeys, prefix: str) -> dict[str, object] | None:
+    """Return the `rope_scaling` of config.json, if there is one."""
+    divisors = file.tensors.get(_ROPE_DIVISORS)
+    if divisors is not None and keys.scaling == "none":
+        return _llama3_scaling(divisors, keys.head_dim, keys.rope_theta)
+    if divisors is not None or keys.scaling not in ("none", "linear", "yarn"):
+        only = f"none, linear, yarn, or {_ROPE_DIVISORS} alone"
+        raise unsupported(f"{prefix}rope.scaling.type", keys.scaling, only)
+    if keys.scaling == "none":
         return None
-    scaling = RopeScaling(rope_type=kind, factor=metadata.get("rope.scaling.factor", float))
-    if kind == "yarn":
-        scaling.original_max_position_embeddings = metadata.count(
-            "rope.scaling.original_context_length"
-        )
+    scaling: dict[str, object] = {"rope_type": keys.scaling, "factor": keys.scaling_factor}
+    if keys.scaling == "yarn":
+        scaling["original_max_position_embeddings"] = keys.scaling_context or keys.context
     return scaling
 
 
-def _llama3_scaling(
-    container: Container, divisors: GGUFTensor, head_dim: int, base: float
-) -> RopeScaling:
+def _llama3_scaling(divisors: ReaderTensor, head_dim: int, base: float) -> dict[str, object]:
     """Return the parameters that the divisors in Llama 3.1 and 3.2 files were computed from."""
-    if divisors.type != 0 or divisors.shape != (head_dim // 2,):
+    is_f32 = divisors.tensor_type == GGMLQuantizationType.F32
+    if not is_f32 or shape_of(divisors) != (head_dim // 2,):
         raise InvalidRequest(f"{_ROPE_DIVISORS} is not {head_dim // 2} numbers of type F32")
-    stored = container.blocks(divisors).view(np.float32)[:, 0]
-    factor = float(stored.max())
-    if not np.allclose(stored, _llama3_divisors(factor, head_dim, base), rtol=1e-4):
+    factor = float(divisors.data.max())
+    if not np.allclose(divisors.data, _llama3_divisors(factor, head_dim, base), rtol=1e-4):
         raise InvalidRequest(f"{_ROPE_DIVISORS} is not the rope scaling of Llama 3")
-    return RopeScaling(
-        rope_type="llama3",
-        factor=factor,
-        low_freq_factor=_LLAMA3_LOW,
-        high_freq_factor=_LLAMA3_HIGH,
-        original_max_position_embeddings=_LLAMA3_CONTEXT,
-    )
+    return {
+        "rope_type": "llama3",
+        "factor": factor,
+        "low_freq_factor": _LLAMA3_LOW,
+        "high_freq_factor": _LLAMA3_HIGH,
+        "original_max_position_embeddings": _LLAMA3_CONTEXT,
+    }
 
 
 def _llama3_divisors(factor: float, head_dim: int, base: float) -> npt.NDArray[np.float64]:
@@ -196,60 +163,61 @@ def _llama3_divisors(factor: float, head_dim: int, base: float) -> npt.NDArray[n
     return divisors
 
 
-def _weights(container: Container, config: ImportedConfig, family: _Family) -> list[Weight]:
-    unclaimed = dict(container.tensors)
-    if family.permuted:
+_Expected: TypeAlias = Iterator[tuple[str, str, tuple[int, ...]]]
+
+
+def _weights(file: GGUFFile, expected: _Expected, family: _Family) -> dict[str, ReaderTensor]:
+    unclaimed = dict(file.tensors)
+    if family.interleaved_rope:
         unclaimed.pop(_ROPE_DIVISORS, None)
-    weights = []
-    for name, path, shape in _expected(config, family):
-        kind = name.rpartition(".")[2]
+    weights = {}
+    for name, path, shape in expected:
         tensor = unclaimed.pop(name, None)
         if tensor is None:
             raise InvalidRequest(f"the file lacks the tensor {name}")
-        if tensor.shape != shape:
+        if shape_of(tensor) != shape:
             raise InvalidRequest(
-                f"{name} has the shape {list(tensor.shape)}; the metadata makes it {list(shape)}"
+                f"{name} has the shape {list(shape_of(tensor))}; "
+                f"the metadata makes it {list(shape)}"
             )
-        if tensor.type not in LAYOUTS:
-            works = ", ".join(layout.name for layout in LAYOUTS.values())
+        if tensor.tensor_type not in TYPES:
             raise InvalidRequest(
-                f"{name} is of type {type_name(tensor.type)}, which cannot be imported; "
-                f"these can: {works}"
+                f"{name} is of type {tensor.tensor_type.name}, which cannot be imported; "
+                f"these can: {', '.join(kind.name for kind in TYPES)}"
             )
-        weights.append(Weight(tensor, path, kind))
+        weights[path] = tensor
     if unclaimed:
         raise InvalidRequest(
-            f"{config.model_type} models have no tensor {min(unclaimed)}: a variant of the "
+            f"{family.model_type} models have no tensor {min(unclaimed)!r:.60}: a variant of the "
             "architecture that cannot be imported"
         )
     return weights
 
 
-def _expected(
-    config: ImportedConfig, family: _Family
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """Yield each tensor's name in the file, path in the model and shape, rows first."""
-    width, inner = config.hidden_size, config.intermediate_size
-    queries = config.num_attention_heads * config.head_dim
-    keys = config.num_key_value_heads * config.head_dim
-    yield _EMBEDDING, "model.embed_tokens", (config.vocab_size, width)
-    yield "output_norm.weight", "model.norm", (width,)
-    if not config.tie_word_embeddings:
-        yield _HEAD, "lm_head", (config.vocab_size, width)
-    for layer in range(config.num_hidden_layers):
-        block, path = f"blk.{layer}.", f"model.layers.{layer}."
-        yield f"{block}attn_norm.weight", f"{path}input_layernorm", (width,)
-        yield f"{block}ffn_norm.weight", f"{path}post_attention_layernorm", (width,)
-        yield f"{block}attn_output.weight", f"{path}self_attn.o_proj", (width, queries)
-        yield f"{block}ffn_gate.weight", f"{path}mlp.gate_proj", (inner, width)
-        yield f"{block}ffn_up.weight", f"{path}mlp.up_proj", (inner, width)
-        yield f"{block}ffn_down.weight", f"{path}mlp.down_proj", (width, inner)
-        for letter, rows in (("q", queries), ("k", keys), ("v", keys)):
-            name, projection = f"{block}attn_{letter}", f"{path}self_attn.{letter}_proj"
-            yield f"{name}.weight", projection, (rows, width)
-            if family.biases:
-                yield f"{name}.bias", projection, (rows,)
-        if family.head_norms:
-            for letter in "qk":
-                norm = f"{path}self_attn.{letter}_norm"
-                yield f"{block}attn_{letter}_norm.weight", norm, (config.head_dim,)
+def _expected(keys: _ModelKeys, family: _Family, vocab_size: int, *, tied: bool) -> _Expected:
+    """Yield each tensor's name in the file, name in the model and shape, rows first."""
+    width, inner, head_dim = keys.width, keys.inner_width, keys.head_dim
+    queries, pairs = head_dim * keys.heads, head_dim * (keys.kv_heads or keys.heads)
+    yield _EMBEDDING, "model.embed_tokens.weight", (vocab_size, width)
+    yield "output_norm.weight", "model.norm.weight", (width,)
+    if not tied:
+        yield _HEAD, "lm_head.weight", (vocab_size, width)
+    layer = [
+        ("attn_norm.weight", "input_layernorm.weight", (width,)),
+        ("ffn_norm.weight", "post_attention_layernorm.weight", (width,)),
+        ("attn_output.weight", "self_attn.o_proj.weight", (width, queries)),
+        ("ffn_gate.weight", "mlp.gate_proj.weight", (inner, width)),
+        ("ffn_up.weight", "mlp.up_proj.weight", (inner, width)),
+        ("ffn_down.weight", "mlp.down_proj.weight", (width, inner)),
+    ]
+    for letter, rows in (("q", queries), ("k", pairs), ("v", pairs)):
+        projection = f"self_attn.{letter}_proj"
+        layer.append((f"attn_{letter}.weight", f"{projection}.weight", (rows, width)))
+        if family.biases:
+            layer.append((f"attn_{letter}.bias", f"{projection}.bias", (rows,)))
+    if family.head_norms:
+        layer.append(("attn_q_norm.weight", "self_attn.q_norm.weight", (head_dim,)))
+        layer.append(("attn_k_norm.weight", "self_attn.k_norm.weight", (head_dim,)))
+    for index in range(keys.layers):
+        for name, path, shape in layer:
+            yield f"blk.{index}.{name}", f"model.layers.{index}.{path}", shape

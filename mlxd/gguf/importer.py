@@ -12,12 +12,12 @@ from typing import Literal, TypeAlias
 
 import mlx.core as mx
 import msgspec
+from gguf import ReaderTensor
 
 from mlxd.errors import InvalidRequest, MlxdError
-from mlxd.gguf.architecture import ImportedConfig, Weight, read_architecture
-from mlxd.gguf.blocks import GROUP_SIZE, Packed, as_stored, dense
-from mlxd.gguf.container import Container, open_container
-from mlxd.gguf.metadata import Metadata
+from mlxd.gguf.architecture import read_architecture
+from mlxd.gguf.blocks import GROUP_SIZE, PLAIN, dense, packed
+from mlxd.gguf.reader import open_gguf
 from mlxd.gguf.tokenizer import ImportedTokenizer, build_tokenizer
 
 Precision: TypeAlias = Literal["keep", "float32", "float16"]
@@ -55,32 +55,40 @@ def import_gguf(
         MlxdError: the folder cannot be written.
     """
     target = _target(models_dir, name or source.stem.lower())
-    container = open_container(source)
-    architecture = read_architecture(container)
-    config = architecture.config
-    tokenizer = build_tokenizer(Metadata(container.metadata), config.model_type)
+    file = open_gguf(source)
+    architecture = read_architecture(file)
+    tokenizer = build_tokenizer(file.metadata, architecture.model_type)
     tokens = tokenizer.tokenizer.get_vocab_size()
-    if tokens > config.vocab_size:
-        raise InvalidRequest(f"the file has {tokens} tokens, but {config.vocab_size} embeddings")
-    weights = _convert(container, architecture.weights, config, precision, progress)
-    config.eos_token_id = tokenizer.eos_ids
+    if tokens > architecture.vocab_size:
+        raise InvalidRequest(
+            f"the file has {tokens} tokens, but {architecture.vocab_size} embeddings"
+        )
+    dtype = _dtype(architecture.weights, precision)
+    arrays, bits = _convert(architecture.weights, dtype, progress, keep=precision == "keep")
+    kind = str(dtype).removeprefix("mlx.core.")
+    config = architecture.config | {"torch_dtype": kind, "eos_token_id": tokenizer.eos_ids}
+    if bits:
+        config["quantization"] = quantization = _quantization(bits)
+        kind = f"{quantization['bits']}-bit"
     if tokenizer.bos_id is not None:
-        config.bos_token_id = tokenizer.bos_id
+        config["bos_token_id"] = tokenizer.bos_id
     progress(f"writing {target}")
     with _hidden_until_done(target) as folder:
-        _write_model(folder, config, weights)
+        _write_weights(folder, arrays)
+        _write_json(folder / "config.json", config)
+        # transformers reads the tokens that end an answer from here, not from config.json
+        _write_json(folder / "generation_config.json", {"eos_token_id": tokenizer.eos_ids})
         _write_tokenizer(folder, tokenizer)
     size = sum(file.stat().st_size for file in target.iterdir())
-    return Imported(target, size, _describe(config))
+    return Imported(target, size, kind)
 
 
 def _target(models_dir: Path, name: str) -> Path:
     if name == _RESERVED_NAME or not _NAME.fullmatch(name):
-        shown = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}…"
         raise InvalidRequest(
-            f"{shown!r} is not a valid model name: use letters, digits, '.', '_' and '-', at most "
-            f"200, starting with a letter or digit, and not {_RESERVED_NAME}; choose another "
-            "with --name"
+            f"{name[:_SHOWN_CHARACTERS]!r} is not a valid model name: use letters, digits, '.', "
+            f"'_' and '-', at most 200, starting with a letter or digit, and not "
+            f"{_RESERVED_NAME}; choose another with --name"
         )
     target = models_dir / name
     if target.exists():
@@ -88,61 +96,50 @@ def _target(models_dir: Path, name: str) -> Path:
     return target
 
 
-def _convert(
-    container: Container,
-    weights: list[Weight],
-    config: ImportedConfig,
-    precision: Precision,
-    progress: Callable[[str], None],
-) -> dict[str, mx.array]:
-    """Return the model's arrays by name, and set their type and quantisation in `config`.
+def _dtype(weights: dict[str, ReaderTensor], precision: Precision) -> mx.Dtype:
+    """Return the type of all arrays that are not quantised: with two, MLX converts at every step.
 
-    All arrays that are not quantised get one type: with two, MLX converts at every step.
+    On a CPU float16 is slow and inexact.
     """
-    scale_type = _fast_type()
+    if precision != "keep":
+        return _DENSE[precision]
+    if not any(_is_quantised(tensor) for tensor in weights.values()):
+        return PLAIN[weights["model.embed_tokens.weight"].tensor_type]
+    return mx.float16 if mx.default_device().type == mx.DeviceType.gpu else mx.float32
+
+
+def _is_quantised(tensor: ReaderTensor) -> bool:
+    return tensor.shape.size > 1 and tensor.tensor_type not in PLAIN
+
+
+def _convert(
+    weights: dict[str, ReaderTensor],
+    dtype: mx.Dtype,
+    progress: Callable[[str], None],
+    *,
+    keep: bool,
+) -> tuple[dict[str, mx.array], dict[str, int]]:
+    """Return the model's arrays by name, and the bits of each layer that stays quantised."""
     arrays: dict[str, mx.array] = {}
-    plain: dict[str, mx.array] = {}
     bits: dict[str, int] = {}
-    for done, weight in enumerate(weights):
+    for done, (name, tensor) in enumerate(weights.items()):
         if done % _TENSORS_A_LINE == 0:
             progress(f"converting tensor {done + 1} of {len(weights)}")
-        tensor, name = weight.tensor, f"{weight.path}.{weight.kind}"
-        blocks = container.blocks(tensor)
-        if precision != "keep":
-            plain[name] = dense(tensor.type, tensor.shape, blocks, _DENSE[precision])
-        elif len(tensor.shape) == 1:
-            plain[name] = dense(tensor.type, tensor.shape, blocks, mx.float32)
+        if keep and _is_quantised(tensor):
+            path = name.removesuffix(".weight")
+            arrays[name], scales, biases, bits[path] = packed(tensor, dtype)
+            arrays |= {f"{path}.scales": scales, f"{path}.biases": biases}
         else:
-            stored = as_stored(tensor.type, tensor.shape, blocks, scale_type)
-            if isinstance(stored, Packed):
-                arrays[name] = stored.weight
-                arrays[f"{weight.path}.scales"] = stored.scales
-                arrays[f"{weight.path}.biases"] = stored.biases
-                bits[weight.path] = stored.bits
-            else:
-                plain[name] = stored
-    dtype = scale_type if bits else plain["model.embed_tokens.weight"].dtype
-    arrays |= {name: array.astype(dtype) for name, array in plain.items()}
-    config.torch_dtype = str(dtype).removeprefix("mlx.core.")
-    if bits:
-        config.quantization = _quantization(bits)
-    return arrays
-
-
-def _fast_type() -> mx.Dtype:
-    """Return the type that this machine is fast with: on a CPU float16 is slow and inexact."""
-    return mx.float16 if mx.default_device().type == mx.DeviceType.gpu else mx.float32
+            arrays[name] = dense(tensor, dtype)
+    return arrays, bits
 
 
 def _quantization(bits: dict[str, int]) -> dict[str, object]:
     """Return the `quantization` of config.json: the usual bits, and the layers with others."""
-    usual = Counter(bits.values()).most_common(1)[0][0]
-    others = {
-        path: {"group_size": GROUP_SIZE, "bits": count}
-        for path, count in bits.items()
-        if count != usual
-    }
-    return {"group_size": GROUP_SIZE, "bits": usual, **others}
+    usual, _ = Counter(bits.values()).most_common(1)[0]
+    others = {path: count for path, count in bits.items() if count != usual}
+    layers = {path: {"group_size": GROUP_SIZE, "bits": count} for path, count in others.items()}
+    return {"group_size": GROUP_SIZE, "bits": usual, **layers}
 
 
 @contextmanager
@@ -159,7 +156,7 @@ def _hidden_until_done(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_model(folder: Path, config: ImportedConfig, arrays: dict[str, mx.array]) -> None:
+def _write_weights(folder: Path, arrays: dict[str, mx.array]) -> None:
     needed, free = sum(array.nbytes for array in arrays.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes needed, {free:,} free on the disk")
@@ -167,9 +164,6 @@ def _write_model(folder: Path, config: ImportedConfig, arrays: dict[str, mx.arra
         mx.save_safetensors(str(folder / "model.safetensors"), arrays, metadata={"format": "mlx"})
     except RuntimeError as error:
         raise OSError(f"{error}") from error
-    _write_json(folder / "config.json", config)
-    # transformers reads the tokens that end an answer from here, not from config.json
-    _write_json(folder / "generation_config.json", {"eos_token_id": config.eos_token_id})
 
 
 def _write_tokenizer(folder: Path, tokenizer: ImportedTokenizer) -> None:
@@ -182,9 +176,3 @@ def _write_tokenizer(folder: Path, tokenizer: ImportedTokenizer) -> None:
 
 def _write_json(path: Path, value: object) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-
-
-def _describe(config: ImportedConfig) -> str:
-    if isinstance(config.quantization, dict):
-        return f"{config.quantization['bits']}-bit"
-    return str(config.torch_dtype)

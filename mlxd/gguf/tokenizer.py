@@ -8,8 +8,12 @@ of each model family for the same in the form of Hugging Face.
 """
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import Annotated, TypeAlias
 
 import msgspec
+from gguf import TokenType
+from msgspec import field
 from tokenizers import (
     AddedToken,
     Regex,
@@ -22,14 +26,14 @@ from tokenizers import (
 )
 
 from mlxd.errors import InvalidRequest
-from mlxd.gguf.metadata import Metadata
+from mlxd.gguf.reader import Metadata, read_keys, unsupported
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 _SPACE = "▁"
 
 # Tokens that end a turn or a text, whichever of them the file names as its end of sequence.
-_ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>")
 _ENDING_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+_ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>")
+
 _ROLES = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -77,12 +81,48 @@ class ImportedTokenizer(msgspec.Struct, frozen=True):
     eos_ids: list[int]
 
 
-class _Vocabulary(msgspec.Struct, frozen=True):
-    """The tokens by id, with their kinds."""
+_TokenId: TypeAlias = Annotated[int, msgspec.Meta(ge=0)] | None
 
-    tokens: list[str]
-    kinds: list[int]
-    ids: dict[str, int]
+
+class _Vocabulary(
+    msgspec.Struct, frozen=True, kw_only=True, dict=True, rename=lambda name: f"ggml.{name}"
+):
+    """The keys under `tokenizer.`; tokens, their types and scores are in the order of the ids."""
+
+    model: str = ""
+    pre: str = ""
+    tokens: Annotated[list[str], msgspec.Meta(min_length=1)]
+    token_type: list[int]
+    scores: list[float] = []
+    merges: list[str] = []
+    add_bos_token: bool | None = None
+    add_space_prefix: bool = True
+    bos_token_id: _TokenId = None
+    eos_token_id: _TokenId = None
+    eot_token_id: _TokenId = None
+    eom_token_id: _TokenId = None
+    padding_token_id: _TokenId = None
+    unknown_token_id: _TokenId = None
+    chat_template: str = field(name="chat_template", default="")
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {token: index for index, token in enumerate(self.tokens)}
+
+    def of(self, *kinds: TokenType) -> list[str]:
+        """Return the tokens of these types."""
+        pairs = zip(self.tokens, self.token_type, strict=True)
+        return [token for token, kind in pairs if kind in kinds]
+
+    def refuse(self, key: str, allowed: str) -> InvalidRequest:
+        return unsupported(f"tokenizer.ggml.{key}", getattr(self, key), allowed)
+
+    def token(self, key: str) -> str | None:
+        """Return the token that the key names by its id."""
+        index: int | None = getattr(self, key)
+        if index is not None and index >= len(self.tokens):
+            raise self.refuse(key, f"a token below {len(self.tokens)}")
+        return None if index is None else self.tokens[index]
 
 
 def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
@@ -91,24 +131,27 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
     Raises:
         InvalidRequest: its tokenizer or pre-tokenizer cannot be imported, or it is damaged.
     """
-    chat_template = metadata.get("tokenizer.chat_template", str, "")
-    metadata = metadata.under("tokenizer.ggml.")
-    build = _BUILDERS.get(metadata.get("model", str, ""))
-    if build is None:
-        raise metadata.refuse("model", " or ".join(_BUILDERS))
-    vocabulary = _vocabulary(metadata)
-    tokenizer, begins = build(metadata, vocabulary, model_type)
-    for kind in (_UNKNOWN, _CONTROL):
-        tokenizer.add_special_tokens(_added(vocabulary, kind, special=True))
-    tokenizer.add_tokens(_added(vocabulary, _USER_DEFINED, special=False))
-
-    roles = {
-        role: vocabulary.tokens[index]
-        for role, key in _ROLES.items()
-        if (index := _token_id(metadata, key, vocabulary)) is not None
-    }
+    vocabulary = read_keys(metadata, "tokenizer.", _Vocabulary)
+    count = len(vocabulary.tokens)
+    if len(vocabulary.token_type) != count:
+        raise vocabulary.refuse("token_type", f"one value for each of {count} tokens")
+    if len(vocabulary.ids) != count:
+        raise vocabulary.refuse("tokens", "a list without duplicates")
+    if vocabulary.model not in _BUILDERS:
+        raise vocabulary.refuse("model", " or ".join(_BUILDERS))
+    if model_type == "qwen2" and _PRE_TOKENIZERS.get(vocabulary.pre) is not _QWEN2:
+        raise vocabulary.refuse("pre", "qwen2 with this architecture")
+    tokenizer, begins = _BUILDERS[vocabulary.model](vocabulary)
+    for kind in (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED):
+        special = kind != TokenType.USER_DEFINED
+        tokenizer.add_tokens(
+            [AddedToken(token, special=special, normalized=False) for token in vocabulary.of(kind)]
+        )
+    roles = {role: token for role, key in _ROLES.items() if (token := vocabulary.token(key))}
     bos = roles.get("bos_token")
-    if bos is not None and metadata.get("add_bos_token", bool, begins):
+    if vocabulary.add_bos_token is not None:
+        begins = vocabulary.add_bos_token
+    if begins and bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single=[bos, "$A"], pair=[bos, "$A", "$B"], special_tokens=[(bos, vocabulary.ids[bos])]
         )
@@ -119,32 +162,20 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
             "clean_up_tokenization_spaces": False,
             **roles,
         },
-        chat_template=chat_template,
-        bos_id=None if bos is None else vocabulary.ids[bos],
-        eos_ids=_eos_ids(metadata, vocabulary),
+        chat_template=vocabulary.chat_template,
+        bos_id=vocabulary.bos_token_id,
+        eos_ids=_eos_ids(vocabulary),
     )
 
 
-def _vocabulary(metadata: Metadata) -> _Vocabulary:
-    tokens, kinds = metadata.get("tokens", list[str]), metadata.get("token_type", list[int])
-    if len(kinds) != len(tokens):
-        raise metadata.refuse("token_type", f"one value for each of {len(tokens)} tokens")
-    ids = {token: index for index, token in enumerate(tokens)}
-    if len(ids) != len(tokens):
-        raise metadata.refuse("tokens", "a list without duplicates")
-    return _Vocabulary(tokens, kinds, ids)
-
-
-def _byte_level(
-    metadata: Metadata, vocabulary: _Vocabulary, model_type: str
-) -> tuple[Tokenizer, bool]:
-    pre = _PRE_TOKENIZERS.get(metadata.get("pre", str, ""))
+def _byte_level(vocabulary: _Vocabulary) -> tuple[Tokenizer, bool]:
+    pre = _PRE_TOKENIZERS.get(vocabulary.pre)
     if pre is None:
-        raise metadata.refuse("pre", ", ".join(_PRE_TOKENIZERS))
-    if model_type == "qwen2" and pre is not _QWEN2:
-        raise metadata.refuse("pre", "qwen2 with this architecture")
+        raise vocabulary.refuse("pre", ", ".join(_PRE_TOKENIZERS))
+    if not vocabulary.merges:
+        raise vocabulary.refuse("merges", "one or more")
     merges = []
-    for merge in metadata.get("merges", list[str]):
+    for merge in vocabulary.merges:
         left, _, right = merge.partition(" ")
         if not {left, right, left + right} <= vocabulary.ids.keys():
             raise InvalidRequest(f"tokenizer.ggml.merges has {merge!r}, which is not a token")
@@ -162,27 +193,21 @@ def _byte_level(
     return tokenizer, pre.begins
 
 
-def _sentence_piece(
-    metadata: Metadata, vocabulary: _Vocabulary, model_type: str
-) -> tuple[Tokenizer, bool]:
-    if model_type == "qwen2":
-        raise metadata.refuse("model", "gpt2 with this architecture")
-    scores = metadata.get("scores", list[float])
-    if len(scores) != len(vocabulary.tokens):
-        raise metadata.refuse("scores", f"one value for each of {len(vocabulary.tokens)} tokens")
-    unknown = vocabulary.tokens[_token_id(metadata, "unknown_token_id", vocabulary) or 0]
+def _sentence_piece(vocabulary: _Vocabulary) -> tuple[Tokenizer, bool]:
+    if len(vocabulary.scores) != len(vocabulary.tokens):
+        raise vocabulary.refuse("scores", f"one value for each of {len(vocabulary.tokens)} tokens")
     tokenizer = Tokenizer(
         models.BPE(
             vocab=vocabulary.ids,
-            merges=_merges_of_scores(vocabulary, scores),
-            unk_token=unknown,
+            merges=_merges_of_scores(vocabulary),
+            unk_token=vocabulary.token("unknown_token_id") or vocabulary.tokens[0],
             fuse_unk=True,
             byte_fallback=True,
         )
     )
     spaces: normalizers.Normalizer = normalizers.Replace(" ", _SPACE)
     back = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-    if metadata.get("add_space_prefix", bool, True):
+    if vocabulary.add_space_prefix:
         spaces = normalizers.Sequence([normalizers.Prepend(_SPACE), spaces])
         back.append(decoders.Strip(" ", left=1))
     tokenizer.normalizer = spaces
@@ -190,52 +215,29 @@ def _sentence_piece(
     return tokenizer, True
 
 
-def _merges_of_scores(vocabulary: _Vocabulary, scores: list[float]) -> list[tuple[str, str]]:
+def _merges_of_scores(vocabulary: _Vocabulary) -> list[tuple[str, str]]:
     """Return every way to make a token of two others, those of the best token first."""
-    ids = vocabulary.ids
-    ranked = sorted(range(len(scores)), key=lambda index: -scores[index])
+    ids, scores = vocabulary.ids, vocabulary.scores
+    mergeable = vocabulary.of(TokenType.NORMAL, TokenType.USER_DEFINED)
     merges = []
-    for index in ranked:
-        token = vocabulary.tokens[index]
-        if vocabulary.kinds[index] not in (_NORMAL, _USER_DEFINED):
-            continue
+    for token in sorted(mergeable, key=lambda token: -scores[ids[token]]):
         halves = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
         known = [(left, right) for left, right in halves if left in ids and right in ids]
         merges += sorted(known, key=lambda pair: (ids[pair[0]], ids[pair[1]]))
     return merges
 
 
-_BUILDERS: dict[str, Callable[[Metadata, _Vocabulary, str], tuple[Tokenizer, bool]]] = {
+_BUILDERS: dict[str, Callable[[_Vocabulary], tuple[Tokenizer, bool]]] = {
     "gpt2": _byte_level,
     "llama": _sentence_piece,
 }
 
 
-def _added(vocabulary: _Vocabulary, kind: int, *, special: bool) -> list[AddedToken]:
-    return [
-        AddedToken(token, special=special, normalized=False)
-        for token, its_kind in zip(vocabulary.tokens, vocabulary.kinds, strict=True)
-        if its_kind == kind
-    ]
-
-
-def _token_id(metadata: Metadata, key: str, vocabulary: _Vocabulary) -> int | None:
-    if not metadata.has(key):
-        return None
-    index = metadata.count(key)
-    if index >= len(vocabulary.tokens):
-        raise metadata.refuse(key, f"a token below {len(vocabulary.tokens)}")
-    return index
-
-
-def _eos_ids(metadata: Metadata, vocabulary: _Vocabulary) -> list[int]:
-    named = [_token_id(metadata, key, vocabulary) for key in _ENDING_KEYS]
-    known = [
-        vocabulary.ids[token]
-        for token in _ENDINGS
-        if token in vocabulary.ids and vocabulary.kinds[vocabulary.ids[token]] == _CONTROL
-    ]
-    found = [index for index in named + known if index is not None]
+def _eos_ids(vocabulary: _Vocabulary) -> list[int]:
+    controls = vocabulary.of(TokenType.CONTROL)
+    named = [vocabulary.token(key) for key in _ENDING_KEYS]
+    known = [token for token in _ENDINGS if token in controls]
+    found = [vocabulary.ids[token] for token in named + known if token is not None]
     if not found:
         raise InvalidRequest("the file lacks the key tokenizer.ggml.eos_token_id")
     return list(dict.fromkeys(found))

@@ -55,9 +55,6 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         record = Record(_request_id(Headers(scope=scope).get("x-request-id", "")))
         scope[_RECORD] = record
         headers = [(b"x-request-id", record.request_id.encode()), *_VERSION_HEADERS]
@@ -82,32 +79,24 @@ def _request_id(given: str) -> str:
 
 
 def _log_request(scope: Scope, record: Record, seconds: float) -> None:
-    method: str = scope["method"]
+    method, status, total_ms = scope["method"], record.status, round(seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
-    details = _details(record)
-    level = logging.WARNING if (record.status or 0) >= _SERVER_ERROR else logging.INFO
-    _log.log(
-        level,
-        "%s %s %s %.1fms%s",
-        method,
-        path,
-        record.status or "-",
-        seconds * 1000,
-        "".join(f" {name}={value}" for name, value in details.items()),
-        extra={
-            "details": {
-                "request": record.request_id,
-                "method": method,
-                "path": path,
-                "status": record.status,
-                "total_ms": round(seconds * 1000, 1),
-                **details,
-            }
-        },
-    )
+    answer = _answer(record)
+    words = "".join(f" {name}={value}" for name, value in answer.items())
+    details = {
+        "request": record.request_id,
+        "method": method,
+        "path": path,
+        "status": status,
+        "total_ms": total_ms,
+        **answer,
+    }
+    level = logging.WARNING if (status or 0) >= _SERVER_ERROR else logging.INFO
+    line = (method, path, status or "-", total_ms, words)
+    _log.log(level, "%s %s %s %.1fms%s", *line, extra={"details": details})
 
 
-def _details(record: Record) -> dict[str, object]:
+def _answer(record: Record) -> dict[str, object]:
     """Return the known facts about an answer, times in milliseconds."""
     usage, timing = record.usage, record.timing
     details: dict[str, object | None] = {

@@ -3,16 +3,20 @@
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
+from mlxd import __version__
 from mlxd.api import chat, completions
+from mlxd.api.reply import Health, ModelCard, ModelList
+from mlxd.errors import MlxdError
 from mlxd.http import control
 from mlxd.http.access_log import AccessLog
-from mlxd.http.endpoints import Dependencies, Endpoints
-from mlxd.http.error_replies import ErrorReplies, http_exception
-from mlxd.http.generate import GenerateEndpoint
+from mlxd.http.connection import Pace, json_response
+from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
+from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.security import Security
-from mlxd.http.sse import Pace
 
 _PACE = Pace()
 
@@ -29,6 +33,7 @@ def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
 
 
 def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Starlette:
+    # The middleware knows only HTTP: `HttpServer` has neither a lifespan nor WebSockets.
     app = Starlette(
         routes=routes,
         middleware=[
@@ -43,15 +48,43 @@ def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Star
 
 
 def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
-    endpoints = Endpoints(dependencies)
+    endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
     return [
         Route("/health", endpoints.health),
         Route("/v1/models", endpoints.models),
-        Route("/v1/models/{id:path}", endpoints.model),
+        Route("/v1/models/{id:path}", endpoints.model),  # an id may hold slashes
         Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/v1/completions", text_endpoint, methods=["POST"]),
         Route("/openapi.json", endpoints.openapi),
     ]
+
+
+class _Endpoints:
+    """The endpoints that do not generate; each takes the request and returns the response."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._catalog = dependencies.catalog
+        self._pool = dependencies.pool
+
+    async def health(self, _request: Request) -> Response:
+        try:
+            await self._pool.healthy()
+        except MlxdError as error:
+            return error_response(error, status=503)
+        return json_response(Health("ok", __version__))
+
+    async def models(self, _request: Request) -> Response:
+        entries = self._catalog.entries()
+        return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
+
+    async def model(self, request: Request) -> Response:
+        entry = self._catalog.resolve(request.path_params["id"])
+        return json_response(ModelCard(entry.id, entry.created))
+
+    async def openapi(self, _request: Request) -> Response:
+        from mlxd.http.openapi import document  # milliseconds and memory that few daemons need
+
+        return json_response(document())

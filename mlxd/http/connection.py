@@ -1,11 +1,14 @@
-"""The client at the other end: reading its body, and noticing when it disconnects."""
+"""The client at the other end: JSON from it and to it, streams to it, and its disconnection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mlxd.errors import UnsupportedMediaType
 
@@ -13,6 +16,11 @@ T = TypeVar("T")
 
 _CURL = "application/x-www-form-urlencoded"
 """The content type that `curl -d` sends with every body."""
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 class ClientGone(Exception):
@@ -22,9 +30,7 @@ class ClientGone(Exception):
 async def read_json(scope: Scope, receive: Receive) -> bytes:
     """Return the whole body of a request whose content type is JSON or not given.
 
-    Raises:
-        UnsupportedMediaType: the content type is another one.
-        ClientGone: the client disconnected before the end of the body.
+    Raises UnsupportedMediaType, or ClientGone before the end of the body.
     """
     content_type = Headers(scope=scope).get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -40,6 +46,11 @@ async def read_json(scope: Scope, receive: Receive) -> bytes:
             return b"".join(pieces)
 
 
+def json_response(reply: object) -> Response:
+    """Return `reply` as JSON."""
+    return Response(msgspec.json.encode(reply), media_type="application/json")
+
+
 async def while_connected(
     receive: Receive,
     work: Coroutine[Any, Any, T],
@@ -48,10 +59,7 @@ async def while_connected(
     """Return the result of `work`, which is cancelled if the client disconnects.
 
     The request's body must have been read. While the work goes on, `beat` is called at first, and
-    then each time after as many seconds as it returned.
-
-    Raises:
-        ClientGone: the client disconnected first.
+    then each time after as many seconds as it returned. Raises ClientGone.
     """
     loop = asyncio.get_running_loop()
     task, gone = loop.create_task(work), loop.create_task(_disconnect(receive))
@@ -73,3 +81,55 @@ async def while_connected(
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How many seconds the status line waits, and how many a stream may be silent."""
+
+    hold: float = 2.0
+    beat: float = 5.0
+
+
+class EventWriter:
+    """Writes one stream of server-sent events; a lock keeps the writes of two tasks in order.
+
+    The status line waits for the first event, so that an early failure still gets its proper
+    status; but not for long, because clients give up when they hear nothing. While there are no
+    events, comments tell the request's progress.
+    """
+
+    def __init__(self, send: Send, progress: Callable[[], str], pace: Pace) -> None:
+        self._send = send
+        self._progress = progress
+        self._pace = pace
+        self._now = asyncio.get_running_loop().time
+        self._last_sent = self._now()
+        self._started = False
+        self._lock = asyncio.Lock()
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`, after the status line if that has not been sent yet."""
+        async with self._lock:
+            if not self._started:
+                self._started = True
+                await self._send(
+                    {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
+                )
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._last_sent = self._now()
+
+    async def beat(self) -> float:
+        """Send a comment if one is due; return in how many seconds the next one is."""
+        if self._due <= self._now():
+            await self.write(f": {self._progress()}\n\n".encode())
+        return self._due - self._now()
+
+    @property
+    def _due(self) -> float:
+        return self._last_sent + (self._pace.beat if self._started else self._pace.hold)
+
+    async def end(self) -> None:
+        """Send the end of the body."""
+        async with self._lock:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})

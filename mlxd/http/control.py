@@ -15,8 +15,7 @@ from mlxd.api.keep_alive import keep_alive_seconds
 from mlxd.control import Control
 from mlxd.control.background import BackgroundTask
 from mlxd.control_api import Endpoint
-from mlxd.http.connection import read_json
-from mlxd.http.endpoints import json_response
+from mlxd.http.connection import json_response, read_json
 
 _LOOK_SECONDS = 0.1
 _SIGN_OF_LIFE_SECONDS = 5.0

@@ -13,14 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlxd.errors import (
-    MethodNotAllowed,
-    MlxdError,
-    RequestError,
-    RouteNotFound,
-    Unauthorized,
-    Unavailable,
-)
+from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import ClientGone
 
@@ -50,9 +43,6 @@ class ErrorReplies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         record = record_of(scope)
         try:
             await self._app(scope, receive, send)
@@ -78,7 +68,7 @@ class ErrorReplies:
 def error_response(error: MlxdError, status: int | None = None) -> Response:
     """Return the reply for `error`, with its own status or the given one."""
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable):
+    if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
@@ -89,14 +79,10 @@ async def http_exception(request: Request, raised: Exception) -> Response:
     """Return the reply for an error of Starlette's router; an exception handler of the app."""
     if not isinstance(raised, HTTPException):
         raise raised
-    error: RequestError
-    match raised.status_code:
-        case 404:
-            error = RouteNotFound(f"no such path: {request.url.path}")
-        case 405:
-            error = MethodNotAllowed(f"{request.url.path} does not allow {request.method}")
-        case _:
-            error = RequestError(raised.detail)
+    path = request.url.path
+    error: RequestError = RouteNotFound(f"no such path: {path}")
+    if raised.status_code == MethodNotAllowed.status:
+        error = MethodNotAllowed(f"{path} does not allow {request.method}")
     record_of(request.scope).error = error.code
     response = error_response(error, raised.status_code)
     response.headers.update(raised.headers or {})
@@ -111,9 +97,5 @@ def _encode(error: MlxdError) -> bytes:
 def _log_unexpected(error: Exception, record: Record) -> None:
     # Without the text of the exception, which may quote the prompt.
     frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error(
-        "unexpected %s\n%s",
-        type(error).__name__,
-        frames,
-        extra={"details": {"request": record.request_id}},
-    )
+    details = {"request": record.request_id}
+    _log.error("unexpected %s\n%s", type(error).__name__, frames, extra={"details": details})

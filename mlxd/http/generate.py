@@ -3,17 +3,32 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, ReplyBuilder
+from mlxd.config import Config
+from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
-from mlxd.http.connection import read_json, while_connected
-from mlxd.http.endpoints import Dependencies
-from mlxd.http.sse import EventWriter, Pace
+from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.models.catalog import Catalog
+from mlxd.models.selection import Selection
+from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """The parts of the daemon that endpoints use."""
+
+    config: Config
+    catalog: Catalog
+    selection: Selection
+    pool: Pool
+    control: Control
 
 
 class GenerateEndpoint:
@@ -27,12 +42,7 @@ class GenerateEndpoint:
         self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; its answer is aborted if it has not ended when this returns.
-
-        Raises:
-            ClientGone: the client disconnected before the end.
-            MlxdError: there is no answer, or it broke off.
-        """
+        """Serve one request; its answer is aborted if it has not ended when this returns."""
         body = self._decode_body(await read_json(scope, receive))
         exchange = _Exchange(self._dependencies, body, record_of(scope))
         if body.stream:

@@ -5,16 +5,17 @@ The format is OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.1.html
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from mlxd import __version__
-from mlxd.api import chat_reply, completion_reply
 from mlxd.api.chat import ChatBody
+from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
+from mlxd.api.completion_reply import CompletionChoice
 from mlxd.api.completions import CompletionBody
-from mlxd.api.fields import EXACTLY
+from mlxd.api.decode import EXACTLY
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.errors import (
     BodyTooLarge,
@@ -36,11 +37,10 @@ Schema = dict[str, Any]
 _JSON = "application/json"
 _REF = "#/components/schemas/{name}"
 _ERRORS: tuple[type[MlxdError], ...] = (Unauthorized, Forbidden)
-_MODEL_ERRORS = (*_ERRORS, ModelNotFound)
-_BODY_ERRORS = (*_MODEL_ERRORS, InvalidRequest, BodyTooLarge, UnsupportedMediaType)
+_BODY_ERRORS = (*_ERRORS, InvalidRequest, ModelNotFound, BodyTooLarge, UnsupportedMediaType)
 _ANSWER_ERRORS = (*_BODY_ERRORS, QueueFull, EngineDied, Draining, LoadFailed)
 _REQUEST_ID = {
-    "description": "The id that the request gave, or a new one.",
+    "description": "The request's own, or a new one.",
     "schema": {"type": "string"},
     "required": True,
 }
@@ -48,74 +48,49 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """One method of one path; `chunk` is the type of a stream's events."""
+    """The one method of a path: POST if it takes a body. `chunk` is what a stream's events hold."""
 
-    method: str
     path: str
     name: str
     summary: str
     reply: Any
+    errors: tuple[type[MlxdError], ...] = _ERRORS
     body: Any = None
     chunk: Any = None
-    errors: tuple[type[MlxdError], ...] = _ERRORS
 
 
-_CHAT = _Operation(
-    "post",
-    "/v1/chat/completions",
-    "createChatCompletion",
-    "Answer a conversation",
-    reply=Reply[chat_reply.ChatChoice],
-    body=ChatBody,
-    chunk=Reply[chat_reply.ChatChunkChoice],
-    errors=_ANSWER_ERRORS,
-)
-_COMPLETION = _Operation(
-    "post",
-    "/v1/completions",
-    "createCompletion",
-    "Continue a text",
-    reply=Reply[completion_reply.CompletionChoice],
-    body=CompletionBody,
-    chunk=Reply[completion_reply.CompletionChoice],
-    errors=_ANSWER_ERRORS,
-)
+def _chat(path: str, name: str, summary: str) -> _Operation:
+    reply, chunk = Reply[ChatChoice], Reply[ChatChunkChoice]
+    return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, chunk)
+
+
 _OPERATIONS = (
-    _Operation("get", "/health", "health", "Check the daemon", Health, errors=(LoadFailed,)),
-    _Operation("get", "/v1/models", "listModels", "List the models", ModelList),
+    _Operation("/health", "health", "Check the daemon", Health, (LoadFailed,)),
+    _Operation("/v1/models", "listModels", "List the models", ModelList),
     _Operation(
-        "get", "/v1/models/{id}", "retrieveModel", "Show a model", ModelCard, errors=_MODEL_ERRORS
+        "/v1/models/{id}", "retrieveModel", "Show a model", ModelCard, (*_ERRORS, ModelNotFound)
     ),
-    _CHAT,
-    replace(
-        _CHAT,
-        path="/chat/completions",
-        name="createChatCompletionAlias",
-        summary="The same as /v1/chat/completions",
+    _chat("/v1/chat/completions", "createChatCompletion", "Answer a conversation"),
+    _chat("/chat/completions", "createChatCompletionAlias", "The same as /v1/chat/completions"),
+    _Operation(
+        "/v1/completions",
+        "createCompletion",
+        "Continue a text",
+        Reply[CompletionChoice],
+        _ANSWER_ERRORS,
+        CompletionBody,
+        Reply[CompletionChoice],
     ),
-    _COMPLETION,
 )
 
 
 def document() -> Schema:
-    """Return the description of the public API, ready to be encoded as JSON."""
-    types = [
-        kind
-        for operation in _OPERATIONS
-        for kind in (operation.reply, operation.body, operation.chunk)
-        if kind is not None
-    ]
-    types = list(dict.fromkeys([*types, ErrorReply]))
+    """Return the description of the public API, ready to be written as JSON."""
+    kinds = [kind for one in _OPERATIONS for kind in (one.reply, one.body, one.chunk) if kind]
+    types = list(dict.fromkeys([*kinds, ErrorReply]))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
+    _use_exact_schemas(components)
     schema_of = dict(zip(types, references, strict=True))
-    paths: dict[str, Schema] = {}
-    for operation in _OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schema_of)
-    key = {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "On TCP, if `server.api_key` is set.",
-    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -123,26 +98,42 @@ def document() -> Schema:
             "summary": "MLX language models behind OpenAI's API.",
             "version": __version__,
         },
-        "paths": paths,
-        "components": {"schemas": _exact(components), "securitySchemes": {"key": key}},
+        "paths": {
+            operation.path: {"post" if operation.body else "get": _describe(operation, schema_of)}
+            for operation in _OPERATIONS
+        },
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "On TCP, if `server.api_key` is set.",
+                }
+            },
+        },
         "security": [{}, {"key": []}],
     }
 
 
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
-    content = {_JSON: {"schema": schema_of[operation.reply]}}
-    if operation.chunk is not None:
-        event = {"anyOf": [schema_of[operation.chunk], schema_of[ErrorReply]]}
-        content["text/event-stream"] = {"schema": _event_stream(event)}
+    failure = schema_of[ErrorReply]
+    done = _response("It is done.", schema_of[operation.reply])
+    if operation.chunk:
+        event = _event({"anyOf": [schema_of[operation.chunk], failure]})
+        done["content"]["text/event-stream"] = {"schema": event}
+    meanings: dict[int, list[str]] = {}
+    for error in sorted(operation.errors, key=lambda error: error.status):
+        meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
+    failures = {
+        str(status): _response(" ".join(texts), failure) for status, texts in meanings.items()
+    }
     described: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
-        "responses": {
-            "200": _response("The reply.", content),
-            **_refusals(operation.errors, schema_of[ErrorReply]),
-        },
+        "responses": {"200": done, **failures},
     }
-    if operation.body is not None:
+    if operation.body:
         content = {_JSON: {"schema": schema_of[operation.body]}}
         described["requestBody"] = {"required": True, "content": content}
     if names := re.findall(r"{(\w+)}", operation.path):
@@ -153,43 +144,30 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     return described
 
 
-def _event_stream(event: Schema) -> Schema:
-    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": event}
+def _response(description: str, schema: Schema) -> Schema:
+    return {
+        "description": description,
+        "headers": {"x-request-id": _REQUEST_ID},
+        "content": {_JSON: {"schema": schema}},
+    }
+
+
+def _event(schema: Schema) -> Schema:
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
     return {
         "type": "object",
-        "description": "With `stream`: one of many events. The data of the last one is `[DONE]`, "
+        "description": "With `stream`: one event of many. The last one's data is `[DONE]`, "
         "or an error.",
         "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
         "required": ["data"],
     }
 
 
-def _response(description: str, content: Schema) -> Schema:
-    return {
-        "description": description,
-        "headers": {"x-request-id": _REQUEST_ID},
-        "content": content,
-    }
-
-
-def _refusals(errors: tuple[type[MlxdError], ...], schema: Schema) -> Schema:
-    """Return a response for each status of `errors`, in their order."""
-    meanings: dict[int, list[str]] = {}
-    for error in sorted(errors, key=lambda error: error.status):
-        meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
-    return {
-        str(status): _response(" ".join(texts), {_JSON: {"schema": schema}})
-        for status, texts in meanings.items()
-    }
-
-
-def _exact(schema: Any) -> Any:
-    """Replace schemas by those that fields bring because types cannot express them."""
-    if isinstance(schema, list):
-        return [_exact(inner) for inner in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if EXACTLY in schema:
-        kept = {key: schema[key] for key in ("description", "default") if key in schema}
-        return {**schema[EXACTLY], **kept}
-    return {key: _exact(inner) for key, inner in schema.items()}
+def _use_exact_schemas(components: dict[str, Schema]) -> None:
+    """Replace the schemas of fields whose type says too little by those that they bring."""
+    for component in components.values():
+        fields = component.get("properties", {})
+        for name, field in fields.items():
+            if EXACTLY in field:
+                kept = {key: field[key] for key in ("description", "default") if key in field}
+                fields[name] = field[EXACTLY] | kept

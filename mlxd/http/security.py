@@ -30,16 +30,7 @@ class Security:
         self._unix = unix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request.
-
-        Raises:
-            Forbidden: the Host or Origin is foreign.
-            Unauthorized: the API key is missing or wrong.
-            BodyTooLarge: the body is over `server.max_body`.
-        """
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Serve one request, or raise Forbidden, Unauthorized or BodyTooLarge."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if any(hosts) or not self._unix:

@@ -96,7 +96,6 @@ class _Protocol(HttpToolsProtocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being served."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def retire(self) -> None:

@@ -8,11 +8,10 @@ reference         the name of a repository and its revision
 
 In the process (`python -m mlxd.hub`), the only code that imports huggingface_hub:
 
-download          one download from start to end
-repository        asking the hub, and what its errors mean
+download          one download from start to end, with its retries
+repository        what the hub has, its files, and what its errors mean
 compatibility     what is refused, and which files a model needs
-fetch             one file, resumed where it stopped, and its hash
-retry, meter      trying again; reporting progress
+meter             reports the progress
 
-In both: `protocol`, what the process reports, and `staging`, where an unfinished download lies.
+In both: `staging`, where an unfinished download lies.
 """

@@ -1,21 +1,24 @@
 """`python -m mlxd.hub OWNER/NAME REVISION --into MODELS_DIR --memory-limit BYTES`: one download.
 
-The daemon runs it. It reports as `protocol.py` says, and exits when its standard input ends, which
-is when the daemon does, however that died. The next download resumes with what is on disk.
+The daemon runs it, as `download_process.py` says. It exits when its standard input ends, which is
+when the daemon does, however that died. The next download resumes with what is on disk.
 """
 
 import argparse
-import errno
 import os
 import sys
 import threading
 from pathlib import Path
 
-from mlxd.errors import MlxdError, PullFailed
-from mlxd.hub.protocol import DownloadFailed, Report, encode_line
-from mlxd.hub.reference import Reference
+import msgspec
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from mlxd.control_api import PullStatus
+from mlxd.errors import MlxdError, PullFailed
+from mlxd.hub.download import Download
+from mlxd.hub.download_process import Report
+from mlxd.hub.meter import Meter
+from mlxd.hub.reference import Reference
+from mlxd.hub.repository import Repository
 
 
 def main() -> None:
@@ -32,29 +35,23 @@ def main() -> None:
 
 
 def _download(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
-    # These imports take most of a second, in which the daemon may end already.
-    from mlxd.hub.download import Download
-    from mlxd.hub.meter import Meter
-    from mlxd.hub.repository import Repository
+    def show(status: PullStatus) -> None:
+        _report(Report(progress=status))
 
+    meter = Meter(reference, show)
     try:
-        return Download(Repository(reference), models_dir, memory_limit, Meter(_report)).run()
+        done = Download(Repository(reference), models_dir, memory_limit, meter).run()
     except MlxdError as error:
-        return DownloadFailed(code=error.code, message=error.message)
+        return Report.of(error)
     except OSError as error:
-        message = f"{error.filename or models_dir}: {error.strerror or error}"
-        if error.errno in _FULL:
-            message = (
-                f"the disk of {models_dir} is full: free some space, then resume with "
-                f"`mlxctl pull {reference}`"
-            )
-        return DownloadFailed(code=PullFailed.code, message=message)
+        where = error.filename or models_dir
+        return Report.of(PullFailed(f"{where}: {error.strerror or error}"))
+    return Report(done=done)
 
 
 def _report(report: Report) -> None:
-    line = encode_line(report)
-    while line:
-        line = line[os.write(sys.stdout.fileno(), line) :]
+    sys.stdout.buffer.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def _exit_with_daemon() -> None:

@@ -1,23 +1,43 @@
 """One download from start to end: ask the hub, check, fetch, verify, install."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from mlxd.errors import PullFailed
-from mlxd.hub.compatibility import check_config, check_disk, check_memory, needed
-from mlxd.hub.fetch import fetch, is_intact
+import msgspec
+
+from mlxd.control_api import PullReply
+from mlxd.errors import HubUnreachable, PullFailed
+from mlxd.hub.compatibility import check_disk, check_model, needed
 from mlxd.hub.meter import Meter
-from mlxd.hub.protocol import Downloaded
-from mlxd.hub.repository import Repository, Snapshot
-from mlxd.hub.retry import Retries, RetryPolicy
-from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, link, size_of
+from mlxd.hub.repository import Interrupted, Repository
+from mlxd.hub.staging import RepoFile, Snapshot, Staging, link, size_of
 from mlxd.models.folder import CONFIG
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """The first and the longest pause between tries, in seconds.
+
+    `tries` is how many tries in a row may bring nothing once a download has begun, which takes
+    about an hour; `first_tries` is the same before, when a user may be waiting.
+    """
+
+    first_pause: float = 1.0
+    longest_pause: float = 60.0
+    tries: int = 65
+    first_tries: int = 6
+
 
 _DEFAULT_POLICY = RetryPolicy()
 
 
 class Download:
-    """The download of `repository` into `models_dir`.
+    """The download of `repository` into `models_dir`, where its staging folder has been made.
 
     A model that needs more than `memory_limit` bytes of memory is refused.
     """
@@ -31,14 +51,14 @@ class Download:
         policy: RetryPolicy = _DEFAULT_POLICY,
     ) -> None:
         self._repository = repository
-        self._reference = repository.reference
+        self._repo = repository.reference.repo
         self._models_dir = models_dir
         self._memory_limit = memory_limit
         self._meter = meter
         self._policy = policy
-        self._staging = Staging(models_dir, self._reference.repo)
+        self._staging = Staging(models_dir, self._repo)
 
-    def run(self) -> Downloaded:
+    def run(self) -> PullReply:
         """Download what is not here yet, and install the model.
 
         Raises:
@@ -47,26 +67,23 @@ class Download:
             HubUnreachable: the hub did not answer for too long; what was downloaded is kept.
             OSError: a file cannot be written; what was downloaded is kept.
         """
-        with self._staging.lock():
-            self._staging.write(Pending(self._reference))
-            self._check_target()
-            snapshot = self._ask()
-            files = needed(self._reference.repo, snapshot.files)
-            up_to_date = self._is_installed(snapshot, files)
-            if up_to_date:
-                self._staging.remove()
-            else:
-                self._prepare(files)
-                self._obtain_all(snapshot, files)
-                repo, revision = self._reference.repo, self._reference.revision
-                self._staging.install(PullRecord(repo, revision, snapshot.commit, files))
-            return Downloaded(
-                path=str(self._staging.target),
-                commit=snapshot.commit,
-                size_bytes=sum(file.size for file in files),
-                bytes_fetched=self._meter.fetched,
-                up_to_date=up_to_date,
-            )
+        self._check_target()
+        snapshot = self._ask()
+        up_to_date = self._is_installed(snapshot)
+        if up_to_date:
+            self._staging.remove()
+        else:
+            self._obtain_all(snapshot)
+            self._staging.install(snapshot)
+        return PullReply(
+            model=snapshot.repo,
+            revision=snapshot.revision,
+            commit=snapshot.commit,
+            path=str(self._staging.target),
+            size_bytes=sum(file.size for file in snapshot.files),
+            bytes_fetched=self._meter.fetched,
+            up_to_date=up_to_date,
+        )
 
     def _check_target(self) -> None:
         target = self._staging.target
@@ -76,37 +93,43 @@ class Download:
             raise PullFailed(f"{owner} is itself a model: move it away first")
 
     def _ask(self) -> Snapshot:
-        begun = self._staging.size_bytes() > 0
-        allowed = self._policy.tries if begun else self._policy.first_tries
+        """Return the repository with the files that the model needs."""
 
         def ask() -> Snapshot:
             self._meter.enter("asking")
-            return self._repository.snapshot(self._policy.silence)
+            return self._repository.snapshot()
 
-        return Retries(self._policy, self._meter, allowed).run(ask)
+        begun = self._staging.size_bytes() > 0
+        tries = self._policy.tries if begun else self._policy.first_tries
+        snapshot = self._retry(ask, tries)
+        return msgspec.structs.replace(snapshot, files=needed(self._repo, snapshot.files))
 
-    def _is_installed(self, snapshot: Snapshot, files: Sequence[RepoFile]) -> bool:
+    def _is_installed(self, snapshot: Snapshot) -> bool:
         installed = self._staging.installed()
         if installed is None or installed.commit != snapshot.commit:
             return False
-        return all(self._is_in_target(file, file.name) for file in files)
+        return all(self._is_in_target(file, file.name) for file in snapshot.files)
 
     def _is_in_target(self, file: RepoFile, name: str) -> bool:
         path = self._staging.target / name
         return path.is_file() and size_of(path) == file.size
 
-    def _prepare(self, files: Sequence[RepoFile]) -> None:
-        """Check that there is room for what is not here yet."""
-        repo = self._reference.repo
-        check_memory(repo, files, self._memory_limit)
+    def _obtain_all(self, snapshot: Snapshot) -> None:
+        """Obtain the files, config.json first: it says whether the model can run here."""
+        files = snapshot.files
+        config, *others = files
+        size = sum(file.size for file in files)
         self._staging.keep_only(files)
         self._reuse_installed(files)
-        present = sum(map(self._staging.present_bytes, files))
-        size = sum(file.size for file in files)
-        self._meter.plan(present, size)
-        check_disk(repo, size - present, self._models_dir)
+        self._meter.plan(sum(map(self._staging.present_bytes, files)), size)
+        self._obtain(snapshot.commit, config)
+        check_model(self._repo, files, self._staging.complete_file(config), self._memory_limit)
+        missing = size - sum(map(self._staging.present_bytes, files))
+        check_disk(self._repo, missing, self._models_dir)
+        for file in others:
+            self._obtain(snapshot.commit, file)
 
-    def _reuse_installed(self, files: Sequence[RepoFile]) -> None:
+    def _reuse_installed(self, files: list[RepoFile]) -> None:
         """Link the files that have not changed since the last pull; they are verified as if new."""
         if (installed := self._staging.installed()) is None:
             return
@@ -116,46 +139,42 @@ class Download:
             if name and not self._staging.present_bytes(file) and self._is_in_target(file, name):
                 link(self._staging.target / name, self._staging.part(file))
 
-    def _obtain_all(self, snapshot: Snapshot, files: Sequence[RepoFile]) -> None:
-        repo = self._reference.repo
-        for file in files:
-            self._obtain(snapshot, file)
-            if file.name == CONFIG:
-                content = self._staging.complete_file(file).read_bytes()
-                check_memory(repo, files, self._memory_limit, check_config(repo, content))
-
-    def _obtain(self, snapshot: Snapshot, file: RepoFile) -> None:
+    def _obtain(self, commit: str, file: RepoFile) -> None:
         """Fetch and verify `file`; one with a wrong hash is fetched once more."""
-        part = self._staging.part(file)
+
+        def fetch() -> None:
+            self._meter.enter("downloading", file.name)
+            self._repository.fetch(commit, file, self._staging.part(file), self._meter)
+
         for _ in range(2):
             if self._staging.complete_file(file).exists():
                 return
-            self._fetch(snapshot, file, part)
+            self._retry(fetch, self._policy.tries)
             self._meter.enter("verifying", file.name)
-            if is_intact(part, file):
-                self._staging.complete(file)
+            if self._staging.complete(file):
                 return
             self._meter.discard(file.size)
-            part.unlink()
         raise PullFailed(
-            f"{file.name} of {self._reference.repo} had a wrong hash twice: what the hub sends is "
+            f"{file.name} of {self._repo} had a wrong hash twice: what the hub sends is "
             f"not what it announces ({file.hash[:12]}…)"
         )
 
-    def _fetch(self, snapshot: Snapshot, file: RepoFile, part: Path) -> None:
-        url = self._repository.url(snapshot, file)
-        retries = Retries(self._policy, self._meter, self._policy.tries)
+    def _retry(self, action: Callable[[], _Result], tries: int) -> _Result:
+        """Call `action` until it is not interrupted, with a longer pause each time.
 
-        def came(count: int) -> None:
-            if count > 0:
-                retries.reset()
-                self._meter.add(count)
-            else:
-                self._meter.discard(-count)
-
-        def attempt() -> None:
-            self._meter.enter("downloading", file.name)
-            with self._repository.errors_explained():
-                fetch(url, file, part, self._policy.silence, came)
-
-        retries.run(attempt)
+        Raises:
+            HubUnreachable: `tries` calls in a row were interrupted, and no byte came.
+        """
+        policy, failures = self._policy, 0
+        while True:
+            fetched = self._meter.fetched
+            try:
+                return action()
+            except Interrupted as interrupted:
+                failures = failures + 1 if self._meter.fetched == fetched else 1
+                if failures >= tries:
+                    raise HubUnreachable(f"{interrupted} (tried {failures} times)") from interrupted
+                pause = min(policy.first_pause * 2.0 ** (failures - 1), policy.longest_pause)
+                pause = max(pause, min(interrupted.retry_after, 10 * policy.longest_pause))
+                self._meter.enter("retrying", cause=f"{interrupted}; next try in {pause:.0f} s")
+                time.sleep(pause)

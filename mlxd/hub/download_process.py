@@ -1,4 +1,7 @@
-"""One download process: started, followed to its last report, and ended with the daemon."""
+"""One download process: started, followed to its last report, and ended with the daemon.
+
+It prints one `Report` a line, as JSON: any number about its progress, then one about its end.
+"""
 
 import asyncio
 import contextlib
@@ -10,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mlxd.errors import PullFailed
-from mlxd.hub.protocol import Downloaded, DownloadFailed, DownloadProgress, decode_line
+from mlxd.control_api import PullReply, PullStatus
+from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
 from mlxd.hub.reference import Reference
 
 DOWNLOAD_COMMAND = (sys.executable, "-P", "-m", "mlxd.hub")
@@ -22,13 +25,30 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
 }
+_ERRORS: dict[str | None, type[MlxdError]] = {
+    error.code: error for error in (PullRefused, PullFailed, HubUnreachable)
+}
 
 _log = logging.getLogger("mlxd.pull")
 
 
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The progress of a download, its result, or the message of its error and the error's code."""
+
+    progress: PullStatus | None = None
+    done: PullReply | None = None
+    error: str | None = None
+    code: str | None = None
+
+    @classmethod
+    def of(cls, error: MlxdError) -> "Report":
+        """Return the report of an error."""
+        return cls(error=error.message, code=error.code)
+
+
 async def download(
-    command: Sequence[str], reference: Reference, show: Callable[[DownloadProgress], None]
-) -> Downloaded:
+    command: Sequence[str], reference: Reference, show: Callable[[PullStatus], None]
+) -> PullReply:
     """Run `command`, call `show` with its progress, and return its result.
 
     Raises:
@@ -56,32 +76,31 @@ async def download(
         status = await process.wait()
     finally:
         await _terminate(process)
-    match following.result():
-        case Downloaded() as done:
-            return done
-        case DownloadFailed() as failed:
-            raise failed.error()
-        case None:
-            raise PullFailed(
-                f"the download process {_ending(status)}; "
-                f"resume with `mlxctl pull {reference}`, or see `mlxctl logs`"
-            )
+    last = following.result()
+    if last.done is not None:
+        return last.done
+    if last.error is not None:
+        raise _ERRORS.get(last.code, PullFailed)(last.error)
+    raise PullFailed(
+        f"the download process {_ending(status)}; "
+        f"resume with `mlxctl pull {reference}`, or see `mlxctl logs`"
+    )
 
 
 async def _follow(
-    output: asyncio.StreamReader, reference: Reference, show: Callable[[DownloadProgress], None]
-) -> Downloaded | DownloadFailed | None:
-    """Return the last report; None if the process ended without one."""
+    output: asyncio.StreamReader, reference: Reference, show: Callable[[PullStatus], None]
+) -> Report:
+    """Return the last report; an empty one if the process ended without it."""
     async for line in output:
         try:
-            report = decode_line(line)
+            report = msgspec.json.decode(line, type=Report)
         except msgspec.DecodeError:
             _log.warning("unexpected output of the download of %s: %r", reference, line)
             continue
-        if not isinstance(report, DownloadProgress):
+        if report.progress is None:
             return report
-        show(report)
-    return None
+        show(report.progress)
+    return Report()
 
 
 async def _log_lines(output: asyncio.StreamReader, reference: Reference) -> None:

@@ -17,9 +17,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
+from mlxd.control_api import PullReply, PullStatus
 from mlxd.errors import Draining, InvalidRequest, MlxdError, PullFailed, PullRefused
 from mlxd.hub.download_process import DOWNLOAD_COMMAND, download
-from mlxd.hub.protocol import Downloaded, DownloadProgress
 from mlxd.hub.reference import Reference
 from mlxd.hub.staging import Pending, Staging, unfinished
 
@@ -29,56 +31,58 @@ _log = logging.getLogger("mlxd.pull")
 
 
 class Pull:
-    """One download: its latest `progress` if there is any, and the `error` it ended with."""
+    """One download: the `task` that does it, and the `error` it ended with."""
 
-    def __init__(self, reference: Reference, staging: Staging) -> None:
+    def __init__(self, reference: Reference, models_dir: Path) -> None:
         self.reference = reference
-        self.staging = staging
-        self.progress: DownloadProgress | None = None
+        self.staging = Staging(models_dir, reference.repo)
+        self.task: asyncio.Task[PullReply] | None = None
         self.error: MlxdError | None = None
-        self._task: asyncio.Task[Downloaded] | None = None
+        self._progress = PullStatus(
+            model=reference.repo, revision=reference.revision, state="queued"
+        )
 
     @property
     def running(self) -> bool:
         """Whether it downloads, or waits for its turn."""
-        return self._task is not None and not self._task.done()
+        return self.task is not None and not self.task.done()
 
-    async def result(self) -> Downloaded:
+    @property
+    def status(self) -> PullStatus:
+        """Its latest progress, or why it failed."""
+        if self.error is None:
+            return self._progress
+        return msgspec.structs.replace(
+            self._progress,
+            state="failed",
+            cause=self.error.message,
+            bytes_done=self.staging.size_bytes(),
+            bytes_per_second=None,
+        )
+
+    async def result(self) -> PullReply:
         """Wait for the end; any number of callers may.
 
         Raises:
             PullRefused, PullFailed, HubUnreachable: there is no model, and why.
             Draining: the daemon stops; the next one resumes the download.
         """
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        if self.task is not None:
+            await asyncio.wait([self.task])
             if self.error is None:
-                return self._task.result()
+                return self.task.result()
         raise self.error or PullFailed(f"{self.reference} is not being pulled")
-
-    def run(self, task: asyncio.Task[Downloaded]) -> None:
-        """Let `task` do the download."""
-        self._task = task
-        task.add_done_callback(self._ended)
 
     async def stop(self, error: MlxdError) -> None:
         """End it if it runs, and raise `error` for every caller of `result`."""
-        if self._task is not None and not self._task.done():
+        if self.task is not None and not self.task.done():
             self.error = error
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            self.task.cancel()
+            await asyncio.wait([self.task])
 
-    def show(self, progress: DownloadProgress) -> None:
+    def show(self, progress: PullStatus) -> None:
         """Take note of the progress."""
-        self.progress = progress
-
-    def _ended(self, task: asyncio.Task[Downloaded]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if not isinstance(error, MlxdError):
-            _log.error("unexpected error in the pull of %s", self.reference, exc_info=error)
-            error = PullFailed(f"internal error: {error!r}")
-        self.error = error
+        self._progress = progress
 
 
 class Pulls:
@@ -106,11 +110,12 @@ class Pulls:
     def resume(self) -> None:
         """Resume what an earlier daemon has begun, and list what failed."""
         for pending in unfinished(self._models_dir):
-            pull = self._add(pending.reference)
+            pull = Pull(pending.reference, self._models_dir)
             if pending.failed is None:
                 self._begin(pull)
             else:
                 pull.error = PullFailed(pending.failed)
+                self._pulls[pull.reference.repo] = pull
 
     def start(self, reference: Reference) -> Pull:
         """Start a download, or return the one that is running.
@@ -122,13 +127,11 @@ class Pulls:
         """
         if self._closed:
             raise Draining("the daemon is stopping: pull again once it is back")
-        pull = self._pulls.get(reference.repo)
-        if pull is None or not pull.running:
-            pull = self._add(reference)
+        if (pull := self._pulls.get(reference.repo)) is None or not pull.running:
+            pull = Pull(reference, self._models_dir)
             try:
                 pull.staging.write(Pending(reference))
             except OSError as error:
-                del self._pulls[reference.repo]
                 raise PullFailed(f"{pull.staging.folder}: {error.strerror}") from error
             self._begin(pull)
         elif pull.reference != reference:
@@ -160,15 +163,11 @@ class Pulls:
         error = Draining("the daemon is stopping; it resumes the download when it is back")
         await asyncio.gather(*(pull.stop(error) for pull in self.pulls))
 
-    def _add(self, reference: Reference) -> Pull:
-        pull = Pull(reference, Staging(self._models_dir, reference.repo))
-        self._pulls[reference.repo] = pull
-        return pull
-
     def _begin(self, pull: Pull) -> None:
-        pull.run(asyncio.get_running_loop().create_task(self._download(pull)))
+        self._pulls[pull.reference.repo] = pull
+        pull.task = asyncio.create_task(self._download(pull))
 
-    async def _download(self, pull: Pull) -> Downloaded:
+    async def _download(self, pull: Pull) -> PullReply:
         reference = pull.reference
         command = (*self._command, reference.repo, reference.revision, *self._arguments)
         try:
@@ -177,19 +176,17 @@ class Pulls:
                 done = await download(command, reference, pull.show)
         except MlxdError as error:
             _log.warning("the pull of %s failed: %s", reference, error.message)
-            self._keep_failed(pull, error)
+            pull.error = error
+            if isinstance(error, PullRefused) or not pull.staging.size_bytes():
+                self._forget(pull)
+            else:
+                with contextlib.suppress(OSError):  # on a full disk: the next daemon tries again
+                    pull.staging.write(Pending(reference, error.message))
             raise
         del self._pulls[reference.repo]
         state = "is up to date" if done.up_to_date else "has been pulled"
         _log.info("%s %s: %s", reference, state, done.path)
         return done
-
-    def _keep_failed(self, pull: Pull, error: MlxdError) -> None:
-        if isinstance(error, PullRefused) or not pull.staging.size_bytes():
-            self._forget(pull)
-            return
-        with contextlib.suppress(OSError):  # on a full disk: the next daemon tries once more
-            pull.staging.write(Pending(pull.reference, error.message))
 
     def _forget(self, pull: Pull) -> None:
         del self._pulls[pull.reference.repo]

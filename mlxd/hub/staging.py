@@ -10,11 +10,10 @@
 A model that was pulled has a `.mlxd-pull.json`, which says what it was pulled from.
 """
 
-import contextlib
-import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,10 +22,11 @@ import msgspec
 from mlxd.files import write_atomically
 from mlxd.hub.reference import Reference
 
-FOLDER = ".pulls"
+_FOLDER = ".pulls"
 _STATE = "pull.json"
 _RECORD = ".mlxd-pull.json"
 _PART = ".part"
+_SHA256_LENGTH = 64
 
 _Content = TypeVar("_Content", bound=msgspec.Struct)
 
@@ -39,8 +39,8 @@ class RepoFile(msgspec.Struct, frozen=True):
     hash: str
 
 
-class PullRecord(msgspec.Struct, frozen=True):
-    """What a model was pulled from, in its folder."""
+class Snapshot(msgspec.Struct, frozen=True):
+    """A repository at a commit, and its files: those a model was pulled from, in its record."""
 
     repo: str
     revision: str
@@ -59,26 +59,11 @@ class Staging:
     """The folder of one repository's download into `models_dir`, which need not exist."""
 
     def __init__(self, models_dir: Path, repo: str) -> None:
-        self.folder = models_dir / FOLDER / repo.replace("/", "--")
+        self.folder = models_dir / _FOLDER / repo.replace("/", "--")
         self.target = models_dir / repo
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Make the folder and lock it, waiting for another process to release it.
-
-        Raises:
-            OSError: it cannot be made.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
     def write(self, pending: Pending) -> None:
-        """Record the pull for the next daemon."""
+        """Make the folder, and record the pull in it for the next daemon."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _STATE, pending)
 
@@ -90,11 +75,16 @@ class Staging:
         """Return where `file` is until it is verified."""
         return self.folder / (file.hash + _PART)
 
-    def complete(self, file: RepoFile) -> None:
-        """Turn the verified part into the complete file, synced to disk."""
-        with self.part(file).open("rb") as stream:
+    def complete(self, file: RepoFile) -> bool:
+        """Make the part the complete file if it has the right hash, else remove it."""
+        part = self.part(file)
+        if not _has_hash(part, file):
+            part.unlink()
+            return False
+        with part.open("rb") as stream:
             os.fsync(stream.fileno())
-        self.part(file).replace(self.complete_file(file))
+        part.replace(self.complete_file(file))
+        return True
 
     def present_bytes(self, file: RepoFile) -> int:
         """Return how many bytes of `file` are here."""
@@ -112,18 +102,14 @@ class Staging:
         return sum(map(size_of, self._files()))
 
     def _files(self) -> list[Path]:
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
-        paths = [self.folder / name for name in names if name != _STATE and name[0] != "."]
-        return [path for path in paths if path.is_file()]
+        found = self.folder.glob("[!.]*")
+        return [path for path in found if path.name != _STATE and path.is_file()]
 
-    def installed(self) -> PullRecord | None:
+    def installed(self) -> Snapshot | None:
         """Return what the installed model was pulled from, if it was pulled."""
-        return _read(self.target / _RECORD, PullRecord)
+        return _read(self.target / _RECORD, Snapshot)
 
-    def install(self, record: PullRecord) -> None:
+    def install(self, snapshot: Snapshot) -> None:
         """Make a model of the files, which are all complete, and put it in place.
 
         It replaces the installed model; a process that has opened that one's files keeps them.
@@ -134,11 +120,10 @@ class Staging:
         model, replaced = self.folder / "model", self.folder / "replaced"
         shutil.rmtree(model, ignore_errors=True)
         model.mkdir()
-        for file in record.files:
+        for file in snapshot.files:
             (model / file.name).parent.mkdir(exist_ok=True)
-            if not link(self.complete_file(file), model / file.name):
-                shutil.copyfile(self.complete_file(file), model / file.name)
-        _write(model / _RECORD, record)
+            link(self.complete_file(file), model / file.name)
+        _write(model / _RECORD, snapshot)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             shutil.rmtree(replaced, ignore_errors=True)
@@ -153,7 +138,7 @@ class Staging:
 
 def unfinished(models_dir: Path) -> list[Pending]:
     """Return the pulls that were neither finished nor cancelled, by name."""
-    folders = sorted((models_dir / FOLDER).glob("*/"))
+    folders = sorted((models_dir / _FOLDER).glob("*/"))
     found = (_read(folder / _STATE, Pending) for folder in folders)
     return [pending for pending in found if pending is not None]
 
@@ -166,13 +151,22 @@ def size_of(file: Path) -> int:
         return 0
 
 
-def link(existing: Path, new: Path) -> bool:
-    """Make `new` another name of `existing`; return whether the file system can."""
+def link(existing: Path, new: Path) -> None:
+    """Make `new` another name of `existing`, or a copy where the file system has no such links."""
     try:
         os.link(existing, new)
     except OSError:
-        return False
-    return True
+        shutil.copyfile(existing, new)
+
+
+def _has_hash(path: Path, file: RepoFile) -> bool:
+    def begin() -> "hashlib._Hash":
+        if len(file.hash) == _SHA256_LENGTH:
+            return hashlib.sha256()
+        return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, begin).hexdigest() == file.hash
 
 
 def _write(file: Path, content: msgspec.Struct) -> None:

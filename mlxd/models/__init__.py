@@ -2,11 +2,9 @@
 
 catalog        the models there are, and which one a name means
 search_path    where candidates are: models.dirs, the models directory, the Hugging Face cache
-hub_cache      the layout of the Hugging Face cache
 folder         reads one candidate: a model, or the reason why it cannot be used
-model_config   what a config.json says
+model_config   what a config.json says, and whether mlx_lm can run the model
 weights        which weight files there should be, and whether they are complete
-architectures  which kinds of models mlx_lm can run
 entry          the types of what is found
 details        what `mlxctl show` says beyond that
 adapters       the adapters, and which models they fit

@@ -1,18 +1,16 @@
 """The adapters on disk, and which models one fits."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import msgspec
 
 from mlxd import paths
-from mlxd.models.weights import TensorInfo, read_tensors
+from mlxd.models.model_config import UnusableJson, load_json
 
 ADAPTER_WEIGHTS = "adapters.safetensors"
 _CONFIG = "adapter_config.json"
-_BASE = ("model", "base_model_name_or_path")
 
 
 class Adapter(msgspec.Struct, frozen=True):
@@ -46,22 +44,10 @@ def adapters() -> Iterator[Adapter]:
             yield Adapter(name, root / name)
 
 
-def fits(adapter: Adapter, model_id: str, tensors: Mapping[str, TensorInfo]) -> bool:
-    """Return whether an adapter was made for a model, whose weights are `tensors`.
-
-    If it does not name its model, it fits every model that has the layers that it changes.
-    """
-    if (base := _base(adapter.path / _CONFIG)) is not None:
-        return PurePosixPath(base).name == PurePosixPath(model_id).name
-    changed = read_tensors([adapter.path / ADAPTER_WEIGHTS])
-    layers = {name.rpartition(".")[0] for name in changed}
-    return bool(layers) and all(f"{layer}.weight" in tensors for layer in layers)
-
-
-def _base(file: Path) -> str | None:
+def made_for(adapter: Adapter, model_id: str) -> bool:
+    """Return whether the configuration of an adapter names a model as the one it was made for."""
     try:
-        config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, RecursionError):
-        return None
-    names = (config.get(key) for key in _BASE)
-    return next((name for name in names if isinstance(name, str) and name), None)
+        base = load_json(adapter.path / _CONFIG).get("model")
+    except UnusableJson:
+        return False
+    return isinstance(base, str) and PurePosixPath(base).name == PurePosixPath(model_id).name

@@ -2,7 +2,8 @@
 
 import difflib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -11,8 +12,7 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
-from mlxd.models.hub_cache import snapshots
-from mlxd.models.search_path import candidates
+from mlxd.models.search_path import candidates, snapshots
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
@@ -33,16 +33,17 @@ class Catalog:
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
         self._folders = FolderReader()
-        self._remarks: set[str] = set()
+        self._logged: set[tuple[Path, str]] = set()
 
     def entries(self) -> list[CatalogEntry]:
         """Return the models by id; of two with the same id, the first."""
         found: dict[str, CatalogEntry] = {}
-        for model in self._read(self._candidates()):
+        for model in self._read(candidates(self._config.dirs)):
             if isinstance(model, CatalogEntry):
                 found.setdefault(model.id, model)
-            elif not model.stray:
-                self._warn(model.path, model.fault)
+            elif not model.stray and (model.path, model.fault) not in self._logged:
+                self._logged.add((model.path, model.fault))
+                _log.warning("%r is ignored: %s", str(model.path), model.fault)
         return sorted(found.values(), key=lambda entry: entry.id)
 
     def broken(self) -> list[BrokenEntry]:
@@ -50,11 +51,12 @@ class Catalog:
 
         Outside the models directory that leaves out strays, which belong to other programs.
         """
-        found = (
-            model for model in self._read(self._candidates()) if isinstance(model, BrokenEntry)
-        )
-        shown = (model for model in found if _own(model) or not model.stray)
-        return sorted(shown, key=lambda model: (model.id, model.path))
+        broken = [
+            model
+            for model in self._read(candidates(self._config.dirs))
+            if isinstance(model, BrokenEntry) and (_own(model) or not model.stray)
+        ]
+        return sorted(broken, key=lambda model: (model.id, model.path))
 
     @property
     def aliases(self) -> Mapping[str, str]:
@@ -85,14 +87,13 @@ class Catalog:
             return None
 
     def resolve(self, name: str | None) -> CatalogEntry:
-        """Give the model that `name` means: an id, an alias, a folder's name, or no name.
+        """Return the model that `name` means: an ID, an alias or a folder's name.
 
-        No name means the default: the configured one, or the only one there is, those in the hub's
-        cache counting only where there is no other.
+        None means the default: the configured one, or else the only installed one; models in the
+        hub's cache count only if there is no other.
 
         Raises:
-            ModelNotFound: it is broken, and why; or there is none of that name, with the near ones;
-                or there are several, or none at all.
+            ModelNotFound: the model does not exist, is broken, or `name` is ambiguous.
         """
         if name is None or name in DEFAULT_NAMES:
             return self._default(self._config.default)
@@ -158,12 +159,12 @@ class Catalog:
 
     def _named(self, name: str) -> list[CatalogEntry | BrokenEntry]:
         """Return every model that has `name` as its id, alias or folder's name, in this order."""
-        everything = list(self._candidates())
+        everything = list(candidates(self._config.dirs))
         meant = self._config.aliases.get(name, name)
         for wanted in dict.fromkeys((name, meant)):
             if exact := list(self._read(each for each in everything if each.id == wanted)):
                 return exact
-        return list(self._read(each for each in everything if each.name == meant))
+        return list(self._read(each for each in everything if each.id.endswith(f"/{meant}")))
 
     def _unknown(self, name: str) -> ModelNotFound:
         if not (entries := self.entries()):
@@ -172,13 +173,6 @@ class Catalog:
         near = difflib.get_close_matches(name, names, _NEAR_NAMES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"installed: {_listed(names)}"
         return ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
-
-    def _candidates(self) -> Iterator[Candidate]:
-        for candidate in candidates(self._config.dirs):
-            if candidate.id.isprintable():
-                yield candidate
-            else:
-                self._warn(candidate.folder, "its name is not UTF-8, or not printable")
 
     def _read(self, found: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
         for candidate in found:
@@ -199,21 +193,12 @@ class Catalog:
             broken += [model] if model else []
         return min(broken, key=lambda model: model.stray, default=None)
 
-    def _warn(self, folder: object, fault: str) -> None:
-        """Log once why `folder` is not used."""
-        warning = f"{str(folder)!r} is ignored: {fault}"
-        if warning not in self._remarks:
-            self._remarks.add(warning)
-            _log.warning("%s", warning)
-
 
 def _own(model: CatalogEntry | BrokenEntry) -> bool:
     return model.origin is Origin.MODELS_DIR
 
 
-def _only(
-    name: str, models: list[CatalogEntry] | list[BrokenEntry] | list[CatalogEntry | BrokenEntry]
-) -> CatalogEntry | BrokenEntry:
+def _only(name: str, models: Sequence[CatalogEntry | BrokenEntry]) -> CatalogEntry | BrokenEntry:
     """Return the first of `models`, which must all have the same id.
 
     Raises:

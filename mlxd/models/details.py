@@ -8,14 +8,18 @@ from typing import Any
 
 import msgspec
 
-from mlxd.models.adapters import adapters, fits
+from mlxd.control_api import TemplateSupport
+from mlxd.models.adapters import adapters, made_for
 from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
+from mlxd.models.model_config import UnusableJson, load_json
 from mlxd.models.weights import TensorInfo, read_tensors
 
 _GROUP_SIZE = 64
 _MAX_BYTES = 50_000_000
 _FRONT_MATTER_BYTES = 20_000
+_FRONT_MATTER = re.compile(r"---\n.*?^---$", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^(license|license_name): *['\"]?(.+?)['\"]?$", re.MULTILINE)
 # What marks templates of thinking models: the tags that mlx_lm knows, and the words of gpt-oss.
 _THINKING = re.compile(
     r"enable_thinking|reasoning_effort|</?think>|<longcat_think>|<\|think:start\|>"
@@ -24,21 +28,13 @@ _THINKING = re.compile(
 _TOOLS = re.compile(r"\btools\b")
 # Tensors that say how the parameters were packed, and are not parameters themselves.
 _SCALES = (".scales", ".biases", ".global_scale")
-_FOREIGN_SCALES = (".weight_scale", ".weight_scale_inv", ".input_scale")
-
-
-class TemplateFeatures(msgspec.Struct, frozen=True):
-    """What a chat template supports."""
-
-    tools: bool
-    thinking: bool
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
     """What the folder of a model says, and the names of the adapters that fit it."""
 
     parameters: int
-    template: TemplateFeatures | None
+    template: TemplateSupport | None
     license: str | None
     adapters: list[str]
 
@@ -50,7 +46,7 @@ def read_details(entry: CatalogEntry) -> Details:
         parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
         template=_template(entry.path),
         license=_license(entry.path),
-        adapters=[adapter.name for adapter in adapters() if fits(adapter, entry.id, tensors)],
+        adapters=[adapter.name for adapter in adapters() if made_for(adapter, entry.id)],
     )
 
 
@@ -61,8 +57,6 @@ def count_parameters(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any
 
 def _parameters(name: str, tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
     module, dot, kind = name.rpartition(".")
-    if name.endswith(_FOREIGN_SCALES):
-        return 0
     if f"{module}.scales" in tensors and tensors[f"{module}.weight"].dtype == "U32":
         if dot + kind in _SCALES:
             return 0
@@ -85,13 +79,13 @@ def _group_size(module: str, config: Mapping[str, Any]) -> int:
     return _GROUP_SIZE
 
 
-def _template(folder: Path) -> TemplateFeatures | None:
+def _template(folder: Path) -> TemplateSupport | None:
     text = _read(folder / "chat_template.jinja", _MAX_BYTES)
     for file in ("chat_template.json", "tokenizer_config.json"):
         text = text or _text(_json(folder / file).get("chat_template"))
     if not text:
         return None
-    return TemplateFeatures(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
+    return TemplateSupport(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
 
 
 def _text(template: object) -> str:
@@ -103,22 +97,18 @@ def _text(template: object) -> str:
 
 def _license(folder: Path) -> str | None:
     """Return the licence in the front matter of the README."""
-    begin, *lines = _read(folder / "README.md", _FRONT_MATTER_BYTES).splitlines() or [""]
-    fields: dict[str, str] = {}
-    for line in lines if begin.strip() == "---" else ():
-        if line.strip() == "---":
-            break
-        key, _, value = line.partition(":")
-        fields[key] = value.strip(" '\"")
+    text = _read(folder / "README.md", _FRONT_MATTER_BYTES)
+    front_matter = _FRONT_MATTER.match(text)
+    fields = dict(_LICENSE.findall(front_matter[0])) if front_matter else {}
     name = fields.get("license", "")
-    name = fields.get("license_name") or name if name == "other" else name
+    name = fields.get("license_name", name) if name == "other" else name
     return name if name and name.isprintable() else None
 
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(_read(file, _MAX_BYTES), type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        return load_json(file)
+    except UnusableJson:
         return {}
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd.models.adapters import Adapter
-
-CACHED_TOKENS = 1024
+from mlxd.models.model_config import cached_tokens
 
 
 class Origin(StrEnum):
@@ -24,11 +23,6 @@ class Candidate(msgspec.Struct, frozen=True):
     id: str
     folder: Path
     origin: Origin
-
-    @property
-    def name(self) -> str:
-        """The last part of the id."""
-        return self.id.rpartition("/")[2]
 
 
 class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +53,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cached_tokens(self) -> int:
         """The length of the conversation that `cache_bytes` is for."""
-        return min(self.context_length or CACHED_TOKENS, CACHED_TOKENS)
+        return cached_tokens(self.context_length)
 
     @property
     def memory_bytes(self) -> int:

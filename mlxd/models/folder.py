@@ -2,23 +2,22 @@
 
 import os
 import stat
-import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 from mlxd.models.adapters import ADAPTER_WEIGHTS
-from mlxd.models.architectures import Architectures
-from mlxd.models.entry import CACHED_TOKENS, BrokenEntry, Candidate, CatalogEntry
-from mlxd.models.model_config import read_config
-from mlxd.models.weights import INDEX, Weights, is_weights, read_weights
+from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
+from mlxd.models.model_config import (
+    UnusableJson,
+    load_json,
+    read_config,
+)
+from mlxd.models.weights import is_weights, read_weights
 
 CONFIG = "config.json"
-_MAX_CONFIG_BYTES = 10_000_000
+INDEX = "model.safetensors.index.json"
 _PYTORCH = (".bin", ".pt", ".pth")
-# Two changes within this time may leave the same timestamp.
-_CLOCK_TICK_NS = 2_000_000_000
 
 
 class _Stamp(NamedTuple):
@@ -30,78 +29,69 @@ class _Stamp(NamedTuple):
     mode: int
 
 
-class _Reading(msgspec.Struct, frozen=True):
-    """What was found, and the stamps of the files it depends on."""
-
-    found: CatalogEntry | BrokenEntry
-    stamps: dict[Path, _Stamp | None]
+_Stamps = dict[str, _Stamp | None]
 
 
 class FolderReader:
-    """Reads candidates, and reads one again only if its files have changed."""
+    """Reads candidates, and reads one again only if a file in its folder has changed."""
 
     def __init__(self) -> None:
-        self._architectures = Architectures()
-        self._known: dict[Candidate, _Reading] = {}
+        self._known: dict[Candidate, tuple[_Stamps, CatalogEntry | BrokenEntry]] = {}
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
         """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
-        known = self._known.get(candidate)
-        if known is not None and all(_stamp(file) == stamp for file, stamp in known.stamps.items()):
-            return known.found
-        self._known.pop(candidate, None)
-        if (reading := self._read(candidate)) is None:
-            return None
-        if _is_settled(reading):
-            self._known[candidate] = reading
-        return reading.found
-
-    def _read(self, candidate: Candidate) -> _Reading | None:
-        folder, file = candidate.folder, candidate.folder / CONFIG
-        stamps = {path: _stamp(path) for path in (folder, file)}
         try:
-            names = [name for name in os.listdir(folder) if not name.startswith(".")]
+            names = [name for name in os.listdir(candidate.folder) if not name.startswith(".")]
         except OSError:
             return None
-        if not names:
-            return None
-        weights = read_weights(folder, names)
-        stamps |= {path: _stamp(path) for path in (folder / INDEX, *weights.files)}
+        stamps = {name: _stamp(candidate.folder / name) for name in names}
+        known = self._known.get(candidate)
+        if known is None or known[0] != stamps:
+            known = self._known[candidate] = (stamps, self._read(candidate, stamps))
+        return known[1] if names else None
+
+    def _read(self, candidate: Candidate, stamps: _Stamps) -> CatalogEntry | BrokenEntry:
+        dated = stamps.get(CONFIG) or _stamp(candidate.folder)
+        created = dated.changed_ns // 1_000_000_000 if dated else 0
         try:
-            found: CatalogEntry | BrokenEntry = self._model(candidate, names, weights)
+            return self._model(candidate, created, stamps)
         except _Unusable as error:
-            found = BrokenEntry(
+            files = [stamp for stamp in stamps.values() if stamp and stat.S_ISREG(stamp.mode)]
+            return BrokenEntry(
                 id=candidate.id,
-                path=folder,
-                created=0,
-                size_bytes=_total(folder, names),
+                path=candidate.folder,
+                created=created,
+                size_bytes=sum(file.size for file in files),
                 fault=str(error),
                 stray=error.stray,
                 origin=candidate.origin,
             )
-        stamp = stamps[file] or stamps[folder]
-        created = stamp.changed_ns // 1_000_000_000 if stamp else 0
-        return _Reading(msgspec.structs.replace(found, created=created), stamps)
 
-    def _model(self, candidate: Candidate, names: list[str], weights: Weights) -> CatalogEntry:
+    def _model(self, candidate: Candidate, created: int, names: Collection[str]) -> CatalogEntry:
+        folder = candidate.folder
+        parts_missing = missing(names)
         if CONFIG not in names:
-            raise _Unusable(_no_config(names), stray=True)
-        config = read_config(_load(candidate.folder / CONFIG))
-        if fault := self._architectures.fault(config):
+            raise _Unusable(str(parts_missing), stray=True)
+        try:
+            config = read_config(load_json(folder / CONFIG))
+        except UnusableJson as error:
+            raise _Unusable(f"its config.json {error}") from error
+        if fault := config.fault:
             raise _Unusable(fault, stray=True)
-        if not weights.files:
-            raise _Unusable(_no_weights(names), stray=True)
+        if parts_missing:
+            raise _Unusable(parts_missing, stray=INDEX not in names)
+        weights = read_weights(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
         return CatalogEntry(
             id=candidate.id,
-            path=candidate.folder,
-            created=0,
+            path=folder,
+            created=created,
             size_bytes=weights.size_bytes,
             architecture=config.architecture,
             quantization=config.quantization or weights.dtype,
             context_length=config.context_length,
-            cache_bytes=config.cache_bytes(CACHED_TOKENS),
+            cache_bytes=config.cache_bytes,
             origin=candidate.origin,
         )
 
@@ -114,53 +104,31 @@ class _Unusable(Exception):
         self.stray = stray
 
 
-def looks_like_model(names: list[str]) -> bool:
+def looks_like_model(names: Collection[str]) -> bool:
     """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_CONFIG_BYTES:
-            raise _Unusable("its config.json is not a regular file, or is too large")
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise _Unusable(f"its config.json cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _Unusable(f"its config.json is not a JSON object: {error}") from error
-
-
-def _no_config(names: list[str]) -> str:
-    if gguf := next((name for name in sorted(names) if name.endswith(".gguf")), None):
-        return f"not an MLX model: convert it with `mlxctl import …/{gguf}`"
-    return "it has no config.json"
-
-
-def _no_weights(names: list[str]) -> str:
-    if ADAPTER_WEIGHTS in names:
-        return "it is an adapter: move it to the adapters directory"
+def missing(names: Collection[str]) -> str | None:
+    """Return why a folder or repository with files of these names is not a model, or None."""
+    has_weights = any(map(is_weights, names))
+    if has_weights and CONFIG in names:
+        return None
+    if any(name.endswith(".gguf") for name in names):
+        return "it has GGUF files, which `mlxctl import FILE.gguf` converts"
+    if ADAPTER_WEIGHTS in names or "adapter_config.json" in names:
+        return "it is an adapter; those of mlx_lm go into the adapters directory"
+    if has_weights or CONFIG not in names:
+        return "it has no config.json"
     if any(name.endswith(_PYTORCH) for name in names):
-        return "not an MLX model: it has PyTorch weights, not safetensors"
+        return "it has PyTorch weights, not safetensors"
     return "it has no weights (model*.safetensors)"
 
 
-def _total(folder: Path, names: list[str]) -> int:
-    """Return the size of the files in a folder, without its subfolders."""
-    found = (_stamp(folder / name) for name in names)
-    return sum(stamp.size for stamp in found if stamp and stat.S_ISREG(stamp.mode))
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """Return the stamp of a file; None if it is missing."""
+def _stamp(file: Path) -> _Stamp | None:
+    """Return the stamp of a file; None if it is missing, as the target of a link may be."""
     try:
-        found = os.stat(path)
+        found = file.stat()
     except OSError:
         return None
     return _Stamp(found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode)
-
-
-def _is_settled(reading: _Reading) -> bool:
-    """Return whether any later change will leave another timestamp."""
-    newest = max((stamp.changed_ns for stamp in reading.stamps.values() if stamp), default=0)
-    return newest < time.time_ns() - _CLOCK_TICK_NS

@@ -1,11 +1,40 @@
-"""What a model's config.json says, under any of the names that mlx_lm's models use."""
+"""What a model's config.json says, under any of the names that mlx_lm's models use.
 
+It also says whether mlx_lm can run the model, without importing mlx_lm.
+"""
+
+import importlib.util
+import pkgutil
+import stat
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+# The names in mlx_lm.utils.MODEL_REMAPPING; a test compares the two.
+OTHER_NAMES = frozenset(
+    {
+        "deepseek_v41_text",
+        "falcon_mamba",
+        "gemma4_unified",
+        "iquestcoder",
+        "joyai_llm_flash",
+        "kimi_k2",
+        "llava",
+        "minimax_m2",
+        "mistral",
+        "phi-msft",
+        "qwen2_5_vl",
+        "xverse",
+    }
+)
+# Quantisation methods whose packed weights mlx_lm would read as plain ones.
+_FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
+_MAX_BYTES = 50_000_000
 _MAX_COUNT = 2**53
+_CACHED_TOKENS = 1024
 _TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "num_query_heads")
@@ -41,9 +70,48 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int | None
     token_bytes: int
 
-    def cache_bytes(self, tokens: int) -> int:
-        """Return about the size of the cache of `tokens` tokens, or of the whole context."""
-        return min(self.context_length or tokens, tokens) * self.token_bytes
+    @property
+    def cache_bytes(self) -> int:
+        """About the size of the cache of a conversation of `cached_tokens` tokens."""
+        return cached_tokens(self.context_length) * self.token_bytes
+
+    @property
+    def fault(self) -> str | None:
+        """Why mlx_lm cannot run the model; one with its own code may have any architecture."""
+        name = self.architecture
+        if not name:
+            return "its config.json has no model_type"
+        if not self.own_code and _known() and name not in _known():
+            return f"mlx-lm has no architecture {name!r}"
+        if self.quant_method in _FOREIGN_METHODS:
+            return f"it is quantised with {self.quant_method}, which MLX cannot read"
+        return None
+
+
+class UnusableJson(Exception):
+    """A file has no JSON object; the message follows its name."""
+
+
+def load_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        UnusableJson: there is none, or it cannot be read.
+    """
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
+            raise UnusableJson("is not a regular file, or is too large")
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise UnusableJson(f"cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnusableJson(f"is not a JSON object: {error}") from error
+
+
+def cached_tokens(context_length: int | None) -> int:
+    """Return the length of the conversation that counts in the memory a model needs."""
+    return min(context_length or _CACHED_TOKENS, _CACHED_TOKENS)
 
 
 def read_config(config: dict[str, Any]) -> ModelConfig:
@@ -57,6 +125,16 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
         context_length=_first(config, _CONTEXT),
         token_bytes=_token_bytes(config),
     )
+
+
+@cache
+def _known() -> frozenset[str]:
+    """Return the architectures of the installed mlx_lm, one module each; none without mlx_lm."""
+    package = importlib.util.find_spec("mlx_lm")  # which does not import it
+    folders = package.submodule_search_locations if package else None
+    modules = pkgutil.iter_modules(f"{folder}/models" for folder in folders or ())
+    names = frozenset(module.name for module in modules)
+    return names | OTHER_NAMES if names else names
 
 
 def _token_bytes(config: dict[str, Any]) -> int:

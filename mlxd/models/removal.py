@@ -5,10 +5,8 @@ meanwhile, `sweep` finishes the work at the next start.
 """
 
 import contextlib
-import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 from mlxd import paths
@@ -24,22 +22,16 @@ def check_removable(model: CatalogEntry | BrokenEntry) -> None:
     Raises:
         NotRemovable: it is elsewhere; the message says how to remove it there.
     """
-    if model.origin is Origin.HUB_CACHE:
-        raise NotRemovable(
-            f"{model.id} is in the Hugging Face cache, which mlxd only reads; "
-            f"remove it there: hf cache rm model/{model.id}"
-        )
-    if model.origin is Origin.DIRS:
-        raise NotRemovable(
-            f"{model.id} is in a folder of models.dirs, which mlxd only reads; "
-            f"remove it yourself: {model.path}"
-        )
     owner = model.path.parent
-    if owner != paths.models_dir() and owner.is_symlink():
-        raise NotRemovable(
-            f"{model.id} is behind the link {owner}, which mlxd only follows; "
-            f"remove it yourself: {owner.resolve() / model.path.name}"
-        )
+    if model.origin is Origin.HUB_CACHE:
+        where, how = "in the Hugging Face cache", f"hf cache rm model/{model.id}"
+    elif model.origin is Origin.DIRS:
+        where, how = "in a folder of models.dirs", str(model.path)
+    elif owner != paths.models_dir() and owner.is_symlink():
+        where, how = f"behind the link {owner}", str(owner.resolve() / model.path.name)
+    else:
+        return
+    raise NotRemovable(f"{model.id} is {where}, which mlxd only reads; remove it there: {how}")
 
 
 def put_aside(folder: Path) -> Path:
@@ -76,15 +68,8 @@ def delete(hidden: Path) -> None:
 
 def sweep() -> None:
     """Delete what an earlier daemon has hidden, as far as the file system allows."""
-    for hidden in list(_hidden_below(paths.models_dir())):
-        with contextlib.suppress(NotRemovable):
-            delete(hidden)
-
-
-def _hidden_below(root: Path, *, nested: bool = True) -> Iterator[Path]:
-    with contextlib.suppress(OSError), os.scandir(root) as found:
-        for entry in found:
-            if entry.name.startswith(_PREFIX):
-                yield root / entry.name
-            elif nested and entry.is_dir(follow_symlinks=False):
-                yield from _hidden_below(root / entry.name, nested=False)
+    root = paths.models_dir()
+    for hidden in (*root.glob(f"{_PREFIX}*"), *root.glob(f"*/{_PREFIX}*")):
+        if hidden.parent == root or not hidden.parent.is_symlink():
+            with contextlib.suppress(NotRemovable):
+                delete(hidden)

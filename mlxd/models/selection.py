@@ -5,9 +5,7 @@ names of the catalog.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -23,35 +21,29 @@ _log = logging.getLogger("mlxd.models")
 
 
 class Selection:
-    """Finds in the catalog what requests and the configuration name."""
+    """Finds in the catalog what requests and the configuration name.
+
+    Whoever holds `default_lock` holds requests for the default model in `settled_model`.
+    """
 
     def __init__(self, catalog: Catalog, config: Config) -> None:
         self._catalog = catalog
         self._config = config
-        self._default_lock = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def default_held(self) -> AsyncIterator[None]:
-        """Hold requests for the default model in `settled_model` until the block ends."""
-        async with self._default_lock:
-            yield
+        self.default_lock = asyncio.Lock()
 
     async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
-        """Return the model as `model` does; wait first if it means the default, which is held."""
+        """Return the model as `model` does, the default model when it is not about to change."""
         if name in (None, *DEFAULT_NAMES):
-            async with self._default_lock:
+            async with self.default_lock:
                 return self.model(name, adapter)
         return self.model(name, adapter)
 
     def model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
         """Return the model `name` with its adapter.
 
-        An `adapter` of None or `default_model` means the configured one, "" means none.
-
-        Raises:
-            ModelNotFound: there is no such model.
-            InvalidRequest: there is no adapter of that name.
-            LoadFailed: the configured adapter does not exist; without it the answers would differ.
+        An `adapter` of None or `default_model` means the configured one, "" means none. Raises
+        ModelNotFound; InvalidRequest if there is no such adapter; LoadFailed if the configured
+        adapter does not exist, without which the answers would differ.
         """
         entry = self._catalog.resolve(name)
         if adapter in (None, _CONFIGURED):
@@ -64,11 +56,8 @@ class Selection:
         """Return the draft model `name`, which drafts `tokens` tokens at a time for `entry`.
 
         A `name` of None or `default_model`, and `tokens` of None, mean the configured ones. Draft
-        models do not change answers, so a configured one that does not exist is only logged.
-
-        Raises:
-            ModelNotFound: there is no model `name`.
-            InvalidRequest: it is the model itself.
+        models do not change answers, so a configured one that does not exist is only logged. Raises
+        ModelNotFound, and InvalidRequest if it is the model itself.
         """
         settings = self._config.for_model(entry.id)
         tokens = settings.num_draft_tokens if tokens is None else tokens
@@ -86,11 +75,7 @@ class Selection:
             return None
 
     def blame(self, error: InvalidRequest, entry: CatalogEntry, draft_name: str | None) -> None:
-        """Do nothing if `error` is the fault of the request, which names `draft_name`.
-
-        Raises:
-            LoadFailed: it is the fault of the configured draft model.
-        """
+        """Raise LoadFailed if the configured draft model, not that of the request, is at fault."""
         if error.param == "draft_model" and draft_name in (None, *DEFAULT_NAMES):
             raise LoadFailed(f"{_key(entry, 'draft_model')}: {error.message}") from None
 
@@ -112,10 +97,8 @@ class Selection:
         except ModelNotFound as error:
             raise ModelNotFound(error.message, param="draft_model") from None
         if draft.id == entry.id:
-            raise InvalidRequest(
-                f"{name!r} is the model itself; name a smaller one with the same tokens",
-                param="draft_model",
-            )
+            fault = f"{name!r} is the model itself; name a smaller one with the same tokens"
+            raise InvalidRequest(fault, param="draft_model")
         return draft
 
 

@@ -1,23 +1,21 @@
 """The weights of a model folder: which files there should be, and whether they are complete.
 
-mlx_lm loads `model*.safetensors`. A safetensors file starts with the length of its header, 8 bytes
+mlx_lm loads every `model*.safetensors`. Such a file starts with the length of its header, 8 bytes
 little-endian, and the header, a JSON object that says where each tensor is in the rest: https://huggingface.co/docs/safetensors.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100_000_000
-_MAX_INDEX = 100_000_000
 _NAMED = 2
-_SHARD = re.compile(r"(model.*)-(\d{5})-of-(\d{5})\.safetensors")
+_PART = re.compile(r"(model.*)-(\d{5})-of-(\d{5})\.safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -29,56 +27,46 @@ class TensorInfo(msgspec.Struct, frozen=True):
     shape: list[int]
     data_offsets: tuple[int, int]
 
-    @property
-    def size_bytes(self) -> int:
-        """Its size in bytes."""
-        return self.data_offsets[1] - self.data_offsets[0]
-
 
 class Weights(msgspec.Struct, frozen=True):
-    """The files there should be, and the total size of those there are.
+    """The total size of the complete files; `fault` says which are missing or damaged.
 
-    `fault` says which are missing or damaged. `dtype` is the type of most of the bytes, unless it
-    is one of packed numbers.
+    `dtype` is the type of most of the bytes, unless it is one of packed numbers.
     """
 
-    files: tuple[Path, ...]
     size_bytes: int
     dtype: str | None
     fault: str | None
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
 
 
 class Damaged(Exception):
     """A file is damaged; the message follows its name."""
 
 
-def read_weights(folder: Path, found: Collection[str]) -> Weights:
+def read_weights(folder: Path, found: Iterable[str]) -> Weights:
     """Read the headers of the weights of `folder`, which holds the files `found`."""
     present = {name for name in found if is_weights(name)}
-    try:
-        expected = _indexed(folder / INDEX) if INDEX in found else _numbered(present)
-    except Damaged as error:
-        return _weights(folder, present, Counter(), f"{INDEX} {error}")
+    names = present | _all_parts(present)
     bytes_of_types: Counter[str] = Counter()
+    size = 0
     faults: list[str] = []
-    names = present | expected
     for name in sorted(names):
         try:
-            for tensor in read_header(folder / name).values():
-                bytes_of_types[tensor.dtype] += tensor.size_bytes
+            tensors, file_size = _read_header(folder / name)
         except Damaged as error:
             faults.append(f"{name} {error}")
-    fault = _summary(faults, len(names))
-    return _weights(folder, names, bytes_of_types, fault)
+            continue
+        size += file_size
+        for tensor in tensors.values():
+            begin, end = tensor.data_offsets
+            bytes_of_types[tensor.dtype] += end - begin
+    dtype = _TYPES.get(max(bytes_of_types, key=bytes_of_types.__getitem__, default=""))
+    return Weights(size, dtype, _summary(faults, len(names)))
 
 
 def is_weights(name: str) -> bool:
     """Return whether mlx_lm would load a file of that name."""
-    return name.startswith("model") and name.endswith(".safetensors")
+    return name.startswith("model") and name.endswith(".safetensors") and "/" not in name
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
@@ -86,14 +74,14 @@ def read_tensors(files: Iterable[Path]) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         try:
-            tensors |= read_header(file)
+            tensors |= _read_header(file)[0]
         except Damaged:
             continue
     return tensors
 
 
-def read_header(file: Path) -> Mapping[str, TensorInfo]:
-    """Return the tensors of a file by name.
+def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:
+    """Return the tensors of a file by name, and its size.
 
     Raises:
         Damaged: it is missing, cut short, or not a safetensors file.
@@ -121,7 +109,7 @@ def read_header(file: Path) -> Mapping[str, TensorInfo]:
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if (whole := _LENGTH_BYTES + length + end) > size:
         raise Damaged(f"is cut short: {size} of {whole} bytes")
-    return tensors
+    return tensors, size
 
 
 def _what_it_is(start: bytes, size: int) -> str:
@@ -132,31 +120,14 @@ def _what_it_is(start: bytes, size: int) -> str:
     return "is cut short" if size < _LENGTH_BYTES else "is not a safetensors file"
 
 
-def _indexed(file: Path) -> set[str]:
-    """Return the names in an index."""
-    try:
-        if file.stat().st_size > _MAX_INDEX:
-            raise Damaged("is too large")
-        names = set(msgspec.json.decode(file.read_bytes(), type=_Index).weight_map.values())
-    except OSError as error:
-        raise Damaged(f"cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged("is not a valid index") from error
-    if any("/" in name or not name.isprintable() for name in names):
-        raise Damaged("names files outside the folder")
-    return names
-
-
-def _numbered(present: Iterable[str]) -> set[str]:
+def _all_parts(present: Iterable[str]) -> set[str]:
     """Return the names of all parts, which follow from that of any part: it has their number."""
-    names: set[str] = set()
-    for name in present:
-        if part := _SHARD.fullmatch(name):
-            stem, _, count = part.groups()
-            names |= {
-                f"{stem}-{number:05}-of-{count}.safetensors" for number in range(1, int(count) + 1)
-            }
-    return names
+    series = {part.group(1, 3) for name in present if (part := _PART.fullmatch(name))}
+    return {
+        f"{stem}-{number:05}-of-{count}.safetensors"
+        for stem, count in series
+        for number in range(1, int(count) + 1)
+    }
 
 
 def _summary(faults: list[str], count: int) -> str | None:
@@ -164,19 +135,3 @@ def _summary(faults: list[str], count: int) -> str | None:
         return faults[0] if faults else None
     named = ", ".join(faults[:_NAMED]) + (", …" if len(faults) > _NAMED else "")
     return f"{len(faults)} of {count} weight files are missing or damaged: {named}"
-
-
-def _weights(
-    folder: Path, names: set[str], bytes_of_types: Counter[str], fault: str | None
-) -> Weights:
-    files = tuple(folder / name for name in sorted(names))
-    most = bytes_of_types.most_common(1)
-    dtype = _TYPES.get(most[0][0]) if most else None
-    return Weights(files, sum(map(_size, files)), dtype, fault)
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -4,10 +4,8 @@ pool            accepts requests, and knows every model that was requested
 request         one accepted request: it waits for its model, runs, and is retried once
 admission       which models are in memory, and which make room for others
 model           the states of one model, and the task that moves it from state to state
-crashes         how engines end, and when a model's engine has crashed too often
 launcher        starts engines for models, and a spare one
 engine_process  the process of an engine: how it starts, what it prints, how it ends
-engine_link     the messages to and from an engine
-engine_request  one request in flight on an engine
+engine_link     the messages to and from an engine, and its requests in flight
 watchdog        detects engines that hang
 """

@@ -54,9 +54,7 @@ class Admission:
     async def acquire(self, model: Model) -> None:
         """Wait for room for `model` and begin a lease of it; `release` ends the lease.
 
-        Raises:
-            InsufficientMemory: there will never be room.
-            Draining: the daemon is stopping.
+        Raises InsufficientMemory if there will never be room, or Draining.
         """
         if self._closed:
             raise Draining("the daemon is stopping")

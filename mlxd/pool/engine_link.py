@@ -1,4 +1,4 @@
-"""The link to an engine: what the daemon asks of it, and what it sends.
+"""The link to an engine: what the daemon asks of it, and the events of each request.
 
 A link has one state. In `SPARE` the engine waits for a model, in `LOADING` it loads one, in `READY`
 it answers requests. In `ENDING` it is asked for nothing more: it was stopped, reported a fatal
@@ -13,35 +13,19 @@ from typing import cast
 
 import msgspec
 
-from mlxd.errors import EngineDied
-from mlxd.messages import (
-    PROTOCOL_VERSION,
-    Abort,
-    DaemonMessage,
-    EngineMessage,
-    Event,
-    Failed,
-    Fatal,
-    Finished,
-    FrameSplitter,
-    Generate,
-    GenerateRequest,
-    Hello,
-    Load,
-    LoadProgress,
-    Ping,
-    Pong,
-    Ready,
-    Shutdown,
-    Warm,
-    decode_engine_frame,
-    encode_frame,
-)
-from mlxd.pool.engine_request import EngineRequest
+from mlxd import errors, messages
+from mlxd.errors import EngineDied, MlxdError
+from mlxd.messages import ChoiceEvent, Event, GenerateRequest
 from mlxd.pool.watchdog import Prefill, Watchdog
 
 STOP_GRACE = 5.0
 _REFRESH_SECONDS = 1.0
+
+_ERRORS: dict[str, type[MlxdError]] = {
+    "invalid_request": errors.InvalidRequest,
+    "context_length_exceeded": errors.ContextLengthExceeded,
+    "generation_failed": errors.GenerationFailed,
+}
 
 
 class LinkState(Enum):
@@ -73,63 +57,52 @@ class EngineLink(asyncio.Protocol):
         self.heard_at = loop.time()
         self.closed: asyncio.Future[None] = loop.create_future()
         self._kill_process = kill
-        self._splitter = FrameSplitter()
+        self._splitter = messages.FrameSplitter()
         self._report: Callable[[float], None] = _nothing
         self._loaded: asyncio.Future[None] = loop.create_future()
-        self._prefill = Prefill(0)
-        self._watchdog = Watchdog(self, 0, self._prefill)
+        self._watchdog = Watchdog(self, 0, Prefill(0))
         self._requests: dict[int, EngineRequest] = {}
         self._last_id = 0
         self._pongs: list[asyncio.Future[None]] = []
         self._refreshed_at = 0.0
 
     async def load(
-        self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float
+        self, name: str, load: messages.Load, report: Callable[[float], None], hang_timeout: float
     ) -> None:
-        """Return when the engine has loaded a model; see `EngineProcess.load`.
-
-        Raises:
-            EngineDied: the process has ended.
-        """
+        """Return when the engine has loaded a model; see `EngineProcess.load`."""
         self.name, self._report = name, report
         self.heard_at = asyncio.get_running_loop().time()
-        self._prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
-        self._watchdog = Watchdog(self, hang_timeout, self._prefill)
+        prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
+        self._watchdog = Watchdog(self, hang_timeout, prefill)
         if self.alive:
             self.state = LinkState.LOADING
             self._send(load)
             self._watchdog.wake()
         await asyncio.shield(self._loaded)
 
-    def generate(self, requests: Sequence[GenerateRequest]) -> EngineRequest:
-        """Start a request, one sequence for each of its choices.
-
-        Raises:
-            EngineDied: the engine has ended, or is about to.
-        """
+    def generate(self, requests: Sequence[GenerateRequest]) -> "EngineRequest":
+        """Start a request, one sequence for each of its choices, or raise EngineDied."""
         self._check_alive()
         ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
         self._last_id += len(requests)
-        engine_request = EngineRequest(ids, lambda sequence: self._send(Abort(sequence)))
+        engine_request = EngineRequest(ids, lambda sequence: self._send(messages.Abort(sequence)))
         if not self._requests:
             self.heard_at = asyncio.get_running_loop().time()
         for sequence, request in zip(ids, requests, strict=True):
             self._requests[sequence] = engine_request
-            self._send(Generate(sequence, request))
+            self._send(messages.Generate(sequence, request))
         self._watchdog.wake()
         return engine_request
 
     async def ping(self, seconds: float) -> None:
         """Wait until the engine's loop has turned, which also refreshes what it reports.
 
-        Raises:
-            EngineDied: the engine has ended, or is about to.
-            TimeoutError: it does not answer in `seconds`.
+        Raises EngineDied, and TimeoutError if it does not answer in `seconds`.
         """
         self._check_alive()
         pong = asyncio.get_running_loop().create_future()
         self._pongs.append(pong)
-        self._send(Ping())
+        self._send(messages.Ping())
         async with asyncio.timeout(seconds):
             await pong
 
@@ -138,7 +111,7 @@ class EngineLink(asyncio.Protocol):
         now = asyncio.get_running_loop().time()
         if now - self._refreshed_at > _REFRESH_SECONDS:
             self._refreshed_at = now
-            self._send(Ping())
+            self._send(messages.Ping())
 
     @property
     def alive(self) -> bool:
@@ -157,7 +130,7 @@ class EngineLink(asyncio.Protocol):
 
     def shut_down(self) -> None:
         """Tell the engine to exit."""
-        self._send(Shutdown())
+        self._send(messages.Shutdown())
         self.end("the engine was stopped")
         self._transport.close()
 
@@ -196,7 +169,7 @@ class EngineLink(asyncio.Protocol):
         """Take what the engine has sent."""
         try:
             for payload in self._splitter.feed(data):
-                self._receive(decode_engine_frame(payload))
+                self._receive(messages.decode_engine_frame(payload))
         except (ValueError, msgspec.DecodeError) as error:
             self.kill(f"the engine sent a message that cannot be read: {error}")
 
@@ -205,36 +178,36 @@ class EngineLink(asyncio.Protocol):
         self.end()
         self.closed.set_result(None)
 
-    def _receive(self, messages: list[EngineMessage]) -> None:
+    def _receive(self, frame: list[messages.EngineMessage]) -> None:
         now = asyncio.get_running_loop().time()
         silence, self.heard_at = now - self.heard_at, now
-        for message in messages:
+        for message in frame:
             match message:
-                case Hello() if message.protocol_version != PROTOCOL_VERSION:
+                case messages.Hello() if message.protocol_version != messages.PROTOCOL_VERSION:
                     self.kill(
                         f"the engine speaks protocol {message.protocol_version}, the daemon "
-                        f"{PROTOCOL_VERSION}: restart the daemon"
+                        f"{messages.PROTOCOL_VERSION}: restart the daemon"
                     )
-                case Warm():
+                case messages.Warm():
                     self.memory_bytes = message.memory_bytes
-                case LoadProgress():
+                case messages.LoadProgress():
                     self._report(message.fraction)
-                case Ready() if self.loading:
+                case messages.Ready() if self.loading:
                     self.state = LinkState.READY
                     self.memory_bytes = message.memory_bytes
                     self.device_memory_bytes = message.device_memory_bytes
                     self._loaded.set_result(None)
-                case Pong():
+                case messages.Pong():
                     self._take_pong(message)
-                case Fatal():
+                case messages.Fatal():
                     self.end(message.message)
-                case Hello() | Ready():
+                case messages.Hello() | messages.Ready():
                     pass
                 case event:
-                    self._prefill.note(event, silence)
+                    self._watchdog.prefill.note(event, silence)
                     self._hand_out(event)
 
-    def _take_pong(self, message: Pong) -> None:
+    def _take_pong(self, message: messages.Pong) -> None:
         self.memory_bytes = message.memory_bytes
         self.tokens_per_second = message.tokens_per_second
         self.on_figures()
@@ -244,7 +217,7 @@ class EngineLink(asyncio.Protocol):
         self._pongs.clear()
 
     def _hand_out(self, event: Event) -> None:
-        terminal = isinstance(event, Finished | Failed)
+        terminal = isinstance(event, messages.Finished | messages.Failed)
         request = self._requests.pop(event.id, None) if terminal else self._requests.get(event.id)
         if request is not None:
             request.take(event)
@@ -253,9 +226,76 @@ class EngineLink(asyncio.Protocol):
         if not self.alive:
             raise EngineDied(self.cause or "the engine process has closed its socket")
 
-    def _send(self, message: DaemonMessage) -> None:
+    def _send(self, message: messages.DaemonMessage) -> None:
         if self.alive:
-            self._transport.write(encode_frame([message]))
+            self._transport.write(messages.encode_frame([message]))
+
+
+class EngineRequest:
+    """The events of one request in flight, to be read by one task.
+
+    A request has one or more choices, each of them a sequence of the engine; their ids are in a
+    row. `on_end` is called once the engine is done with all of them, even if events are still to
+    be read.
+    """
+
+    def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
+        self.on_end: Callable[[], None] | None = None
+        self._first = ids.start
+        self._running = set(ids)
+        self._abort = abort
+        self._events: list[ChoiceEvent] = []
+        self._news = asyncio.Event()
+        self._ended = False
+        self._error: MlxdError | None = None
+
+    async def next_events(self) -> list[ChoiceEvent]:
+        """Return all events that have come, at least one unless the request has ended.
+
+        Raises an MlxdError if a sequence failed, or the engine died.
+        """
+        while not self._events:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return []
+            self._news.clear()
+            await self._news.wait()
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """Abort the sequences that have not ended."""
+        if not self._ended:
+            self.end()
+            self._abort_running()
+
+    def take(self, event: Event) -> None:
+        """Take an event from the engine; one sequence that fails ends the others."""
+        if isinstance(event, messages.Finished | messages.Failed):
+            self._running.discard(event.id)
+        if isinstance(event, messages.Failed):
+            if not self._ended:
+                self.end(_ERRORS[event.kind](event.message, param=event.param))
+                self._abort_running()
+            return
+        self._events.append((event.id - self._first, event))
+        self._news.set()
+        if not self._running:
+            self.end()
+
+    def end(self, error: MlxdError | None = None) -> None:
+        """End here, with `error` if there is one."""
+        if not self._ended:
+            self._ended = True
+            if self.on_end is not None:
+                self.on_end()
+        self._error = self._error or error
+        self._news.set()
+
+    def _abort_running(self) -> None:
+        for sequence in self._running:
+            self._abort(sequence)
 
 
 def _nothing(*_: object) -> None:

@@ -11,10 +11,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.messages import Load
-from mlxd.pool.crashes import EngineCrashed, EngineExit
 from mlxd.pool.engine_link import STOP_GRACE, EngineLink
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
@@ -22,6 +22,28 @@ _LAST_WORDS_SECONDS = 0.5
 _OUTPUT_LINES = 40
 
 _log = logging.getLogger("mlxd.engine")
+
+
+@dataclass(frozen=True)
+class EngineExit:
+    """How an engine ended: `at` in Unix seconds, and the last lines of its `output`.
+
+    `explained` is True if the engine or the daemon gave the `cause`, and False if it is only the
+    exit status.
+    """
+
+    at: float
+    cause: str
+    output: list[str]
+    explained: bool
+
+
+class EngineCrashed(EngineDied):
+    """An engine died while it loaded a model."""
+
+    def __init__(self, name: str, end: EngineExit) -> None:
+        super().__init__(f"{name} cannot be loaded: {end.cause}")
+        self.end = end
 
 
 class EngineProcess:
@@ -44,50 +66,28 @@ class EngineProcess:
 
     @classmethod
     async def spawn(cls, command: Sequence[str] = ENGINE_COMMAND) -> "EngineProcess":
-        """Start an engine without a model; meanwhile it imports what it needs.
+        """Start an engine, which imports what it needs; standard input is its end of the socket.
 
-        Args:
-            command: what to run, with its end of the socket as standard input.
-
-        Raises:
-            LoadFailed: the process cannot be started.
+        Raises LoadFailed if the process cannot be started.
         """
-        try:
-            process, connection, output = await _start(command)
-        except OSError as error:
-            raise LoadFailed(f"cannot start an engine process: {error}") from error
-        kill = functools.partial(_kill, process)
-        try:
+        async with contextlib.AsyncExitStack() as undo:
+            process, connection, output = await _start(command, undo)
+            kill = functools.partial(_kill, process)
             _, link = await asyncio.get_running_loop().create_unix_connection(
                 lambda: EngineLink(kill), sock=connection
             )
-        except BaseException:
-            kill()
-            await process.wait()
-            connection.close()
-            output.close()
-            raise
+            undo.pop_all()
         return cls(process, link, output)
 
     async def load(
-        self,
-        name: str,
-        load: Load,
-        report: Callable[[float], None],
-        hang_timeout: float = 0.0,
+        self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float = 0.0
     ) -> None:
         """Load a model, once. Whatever is raised, the process has ended by then.
 
-        Args:
-            name: the model's name in the log and in errors.
-            load: what to load.
-            report: called with the fraction of the load that is done.
-            hang_timeout: the seconds of silence after which an engine that has work is killed; 0 is
-                no limit.
+        `name` is for the log and for errors, and `report` is called with the fraction that is done.
+        An engine that has work is killed when it is silent for `hang_timeout` seconds; 0 is never.
 
-        Raises:
-            LoadFailed: the model cannot be loaded.
-            EngineCrashed: the process died.
+        Raises LoadFailed, or EngineCrashed if the process died.
         """
         try:
             await self.link.load(name, load, report, hang_timeout)
@@ -138,27 +138,31 @@ class EngineProcess:
 
 
 async def _start(
-    command: Sequence[str],
+    command: Sequence[str], undo: contextlib.AsyncExitStack
 ) -> tuple[asyncio.subprocess.Process, socket.socket, socket.socket]:
     """Return a new process, and our ends of its standard input, a socket, and of its output."""
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as its:
-        connection, its_connection = _socket_pair(ours, its)
-        # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
-        output, its_output = _socket_pair(ours, its)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=its_connection.fileno(),
-            stdout=its_output.fileno(),
-            stderr=its_output.fileno(),
-            start_new_session=True,
-            env=_environment(),
-        )
-        ours.pop_all()
+    with contextlib.ExitStack() as its:
+        try:
+            connection, its_connection = _socket_pair(undo, its)
+            # Not a pipe: asyncio takes a process for alive while anybody holds its end of a pipe.
+            output, its_output = _socket_pair(undo, its)
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=its_connection.fileno(),
+                stdout=its_output.fileno(),
+                stderr=its_output.fileno(),
+                start_new_session=True,
+                env=_environment(),
+            )
+        except OSError as error:
+            raise LoadFailed(f"cannot start an engine process: {error}") from error
+    undo.push_async_callback(process.wait)
+    undo.callback(_kill, process)
     return process, connection, output
 
 
 def _socket_pair(
-    ours: contextlib.ExitStack, its: contextlib.ExitStack
+    ours: contextlib.AsyncExitStack, its: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a connection, each to be closed by its stack."""
     our_end, its_end = socket.socketpair()

@@ -28,12 +28,7 @@ class EngineLauncher:
         self._closed = False
 
     async def launch(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
-        """Return an engine that has loaded `entry`; call `report` with the fraction done.
-
-        Raises:
-            LoadFailed: the model cannot be loaded.
-            EngineCrashed: the process died.
-        """
+        """Return an engine that has loaded `entry`; `report` and errors are as in its `load`."""
         spare, self.spare = self.spare, None
         engine = spare if spare is not None and spare.link.alive else await EngineProcess.spawn()
         load = Load(

@@ -3,20 +3,20 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
-import msgspec
-
+from mlxd.config import Config
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.crashes import Crashes, EngineCrashed, EngineExit
-from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
 _ENGINE_BYTES = 100_000_000  # what an engine takes beside weights and cache
+_CRASH_SECONDS = 300.0
 
 _log = logging.getLogger("mlxd.models")
 
@@ -40,62 +40,79 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-class Observer(Protocol):
-    """Is told of changes."""
+class Crashes:
+    """The crashes of one model in the last five minutes, and the `last` one of all.
 
-    def state_changed(self, model: "Model") -> None:
-        """The model has entered another state."""
-
-    def memory_changed(self, model: "Model") -> None:
-        """The memory that the model takes was measured again."""
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a model stays in memory: `keep_alive` seconds after its last use, -1 for ever.
-
-    A `pinned` model stays for ever and is never unloaded for another one. A model that crashed
-    `max_crashes` times in five minutes is not loaded again until told to; 0 is no limit.
+    `limit` is how many are too many; 0 means that no number is.
     """
 
-    keep_alive: float = -1.0
-    pinned: bool = False
-    max_crashes: int = 0
+    def __init__(self, limit: int) -> None:
+        self.last: EngineExit | None = None
+        self._limit = limit
+        self._times: list[float] = []
+
+    def add(self, crash: EngineExit) -> None:
+        """Count a crash."""
+        self.last = crash
+        now = time.monotonic()
+        self._times = [each for each in self._times if now - each < _CRASH_SECONDS] + [now]
+
+    def forgive(self) -> None:
+        """Start counting again from zero."""
+        self._times.clear()
+
+    @property
+    def count(self) -> int:
+        """How many crashes were counted."""
+        return len(self._times)
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the model is not loaded again until its crashes are forgiven."""
+        return 0 < self._limit <= len(self._times)
 
 
 class Model:
     """One model: its state, its leases and its engine.
 
     The task `_run` is the only writer of `state`, except for `_run_done` when the task fails;
-    everything else asks (`hold`, `ready`, `release`, `unload`) and waits.
+    everything else asks (`hold`, `ready`, `release`, `unload`) and waits. `state_changed` and
+    `memory_changed` are called when the state is another one, and when the memory was measured.
+    `idle` is set while there are no leases.
     """
 
     def __init__(
         self,
         entry: CatalogEntry,
         launch: Launch,
-        policy: Policy,
-        observer: Observer,
+        config: Config,
+        state_changed: Callable[["Model"], None],
+        memory_changed: Callable[["Model"], None],
     ) -> None:
         self.entry = entry
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
-        self.crashes = Crashes(policy.max_crashes)
-        self.pinned = policy.pinned
+        self.crashes = Crashes(config.engine.max_crashes)
+        pinned = config.models.pinned
+        self.pinned = entry.id in {config.models.aliases.get(name, name) for name in pinned}
         self.measured = 0
         self.state = State.UNLOADED
         self.cause: str | None = None
         self.engine: EngineProcess | None = None
         self.load_progress = 0.0
         self.leases = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
         self.idle_since = -math.inf
         self._launch = launch
-        self._usual_keep_alive = self._keep_alive = policy.keep_alive
-        self._observer = observer
+        own = config.for_model(entry.id).keep_alive
+        self._usual_keep_alive = config.models.keep_alive if own is None else own
+        self._keep_alive = self._usual_keep_alive
+        self._state_changed = state_changed
+        self._memory_changed = memory_changed
         self._running: asyncio.Task[None] | None = None
         self._loaded: asyncio.Future[EngineProcess] | None = None
         self._killed = False
         self._unload_wanted = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._expiry: asyncio.TimerHandle | None = None
         self._expires_at = 0.0
 
@@ -120,21 +137,21 @@ class Model:
         return max(0.0, self._expires_at - asyncio.get_running_loop().time())
 
     def keep(self, seconds: float) -> None:
-        """Set how long the model stays after its last use, until it is unloaded."""
+        """Keep the model for `seconds` after its last use, -1 for ever, until it is unloaded."""
         self._keep_alive = seconds
         self._expire_later()
 
     def hold(self) -> None:
         """Begin a lease; until `release` the model is not unloaded."""
         self.leases += 1
-        self._idle.clear()
+        self.idle.clear()
         self._cancel_expiry()
 
     def release(self) -> None:
         """End a lease."""
         self.leases -= 1
         if self.leases == 0:
-            self._idle.set()
+            self.idle.set()
             self.idle_since = asyncio.get_running_loop().time()
             self._expire_later()
             if self.engine is not None:
@@ -143,10 +160,8 @@ class Model:
     async def ready(self) -> EngineProcess:
         """Return the engine, and load the model first if needed; for holders of a lease.
 
-        Raises:
-            LoadFailed: the model cannot be loaded; the next call tries again, unless the engine
-                crashed too often.
-            EngineDied: the engine crashed during the load.
+        Raises LoadFailed, or EngineDied if the engine crashes during the load; the next call tries
+        again, unless the engine crashed too often.
         """
         while self._running is not None and self._is_ending():
             await asyncio.wait([self._running])
@@ -163,14 +178,10 @@ class Model:
 
     async def unload(self) -> None:
         """Wait for the leases to end, then stop the engine or the load, and wait for its end."""
-        await self._idle.wait()
+        await self.idle.wait()
         if self._running is not None:
             self._unload_wanted.set()
             await asyncio.wait([self._running])
-
-    async def idle(self) -> None:
-        """Return when the model has no leases."""
-        await self._idle.wait()
 
     def expire(self) -> None:
         """Unload the model now, unless it has leases."""
@@ -179,11 +190,7 @@ class Model:
             self._unload_wanted.set()
 
     def check(self) -> None:
-        """Return if the model may be loaded.
-
-        Raises:
-            LoadFailed: it crashed too often.
-        """
+        """Raise LoadFailed if the model crashed too often."""
         if self.crashes.too_many and self.state is State.FAILED:
             raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
 
@@ -264,7 +271,7 @@ class Model:
             "the engine of %s failed with an internal error", self.entry.name, exc_info=error
         )
         self.state, self.cause, self.engine = State.FAILED, f"internal error: {error!r}", None
-        self._observer.state_changed(self)
+        self._state_changed(self)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(LoadFailed(self.cause))
             self._loaded.exception()
@@ -272,7 +279,7 @@ class Model:
     def _note_memory(self) -> None:
         if self.engine is not None:
             self.measured = self.engine.link.memory_bytes
-            self._observer.memory_changed(self)
+            self._memory_changed(self)
 
     def _report(self, fraction: float) -> None:
         self.load_progress = fraction
@@ -302,7 +309,7 @@ class Model:
         if state in (State.UNLOADED, State.FAILED):
             self._keep_alive = self._usual_keep_alive
             self._cancel_expiry()
-        self._observer.state_changed(self)
+        self._state_changed(self)
 
     def _expire_later(self) -> None:
         self._cancel_expiry()

@@ -16,7 +16,7 @@ from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
-from mlxd.pool.model import Launch, Model, Policy, State
+from mlxd.pool.model import Launch, Model, State
 from mlxd.pool.request import ActiveRequest
 from mlxd.pool.watchdog import check
 from mlxd.units import size
@@ -74,16 +74,11 @@ class Pool:
     ) -> ActiveRequest:
         """Accept a request; from now on it ends with its answer or with an error.
 
-        Args:
-            entry: the model.
-            requests: one for each choice.
-            stream: whether the client sees events as they come.
-            keep_alive: how many seconds the model stays in memory afterwards, -1 for ever; None
-                leaves that as it is.
+        `requests` has one for each choice, and `stream` tells whether the client sees events as
+        they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
+        and None as long as before.
 
-        Raises:
-            Draining: the daemon is stopping.
-            QueueFull: `server.max_queue` requests have been accepted and not ended.
+        Raises Draining, and QueueFull if `server.max_queue` requests have not ended.
         """
         if self._refusing:
             raise Draining("the daemon is stopping")
@@ -104,7 +99,8 @@ class Pool:
         model = self._models.get(key)
         kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
-            model = Model(entry, self._launch, self._policy(entry), self)
+            evict = self.admission.evict_idle
+            model = Model(entry, self._launch, self._config, self._state_changed, evict)
             self._models[key] = model
         return model
 
@@ -112,15 +108,9 @@ class Pool:
     async def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
     ) -> AsyncIterator[EngineProcess]:
-        """Wait for room for a model, load it if needed, and hold it in memory.
+        """Wait for room for a model, load it if needed, and hold it in memory; see `submit`.
 
-        `keep_alive` is as in `submit`.
-
-        Raises:
-            LoadFailed: it cannot be loaded.
-            InsufficientMemory: it does not fit.
-            EngineDied: its engine crashed during the load.
-            Draining: the daemon is stopping.
+        Raises Draining, InsufficientMemory, LoadFailed, or EngineDied if it crashes meanwhile.
         """
         model = self.model(entry)
         model.check()
@@ -134,12 +124,7 @@ class Pool:
             self.admission.release(model)
 
     async def healthy(self) -> None:
-        """Return if requests are accepted and every engine answers.
-
-        Raises:
-            Draining: the daemon is stopping.
-            EngineDied: an engine does not answer.
-        """
+        """Raise Draining if the daemon is stopping, EngineDied if an engine does not answer."""
         if self.draining:
             raise Draining("the daemon is stopping")
         for model in self.models:
@@ -170,17 +155,7 @@ class Pool:
         if not self._requests:
             self._no_requests.set()
 
-    def _policy(self, entry: CatalogEntry) -> Policy:
-        models = self._config.models
-        own = self._config.for_model(entry.id).keep_alive
-        return Policy(
-            keep_alive=models.keep_alive if own is None else own,
-            pinned=entry.id in {models.aliases.get(name, name) for name in models.pinned},
-            max_crashes=self._config.engine.max_crashes,
-        )
-
-    def state_changed(self, model: Model) -> None:
-        """Do what follows from a model's new state."""
+    def _state_changed(self, model: Model) -> None:
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
                 # Metal knows better than the daemon, which does not use Metal, can calculate.
@@ -189,10 +164,6 @@ class Pool:
             self.admission.warn_if_over_limit(model)
             self._launcher.keep_spare()
         self.admission.notify()
-
-    def memory_changed(self, model: Model) -> None:
-        """Do what follows from the memory a model takes."""
-        self.admission.evict_idle(model)
 
 
 def memory_for_models() -> int:

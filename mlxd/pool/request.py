@@ -9,26 +9,21 @@ from typing import Protocol
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Started
 from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Model, State
 
 
-class Lender(Protocol):
-    """What a request needs of the pool that accepted it; see `Pool`."""
+class _Pool(Protocol):
+    """What a request needs of the `Pool` that accepted it."""
 
     closed: bool
 
-    def model(self, entry: CatalogEntry) -> Model:
-        """Return the model of `entry`."""
-
+    def model(self, entry: CatalogEntry) -> Model: ...
     def lease(
         self, entry: CatalogEntry, keep_alive: float | None = None
-    ) -> AbstractAsyncContextManager[EngineProcess]:
-        """Wait for room for a model, and hold it in memory."""
-
-    def forget(self, request: "ActiveRequest") -> None:
-        """Count `request` as ended."""
+    ) -> AbstractAsyncContextManager[EngineProcess]: ...
+    def forget(self, request: "ActiveRequest") -> None: ...
 
 
 class ActiveRequest:
@@ -41,7 +36,7 @@ class ActiveRequest:
 
     def __init__(
         self,
-        pool: Lender,
+        pool: _Pool,
         entry: CatalogEntry,
         requests: Sequence[GenerateRequest],
         *,
@@ -65,11 +60,7 @@ class ActiveRequest:
         return self
 
     async def __anext__(self) -> list[ChoiceEvent]:
-        """Return the events that have come.
-
-        Raises:
-            MlxdError: the request cannot be answered, or not to its end.
-        """
+        """Return the events that have come, or raise the MlxdError that ended the request."""
         while not self._closed:
             try:
                 events = await self._next_events()
@@ -122,8 +113,8 @@ class ActiveRequest:
 
     def _release_model(self) -> None:
         """Release the model when the engine is done, even if the client has not read it all."""
-        held, self._held = self._held, contextlib.AsyncExitStack()
-        self._releasing = asyncio.get_running_loop().create_task(held.aclose())
+        releasing = self._held.pop_all().aclose()
+        self._releasing = asyncio.get_running_loop().create_task(releasing)
 
     async def _release(self) -> None:
         engine_request, self._engine_request, self._prefill = self._engine_request, None, None
@@ -131,8 +122,7 @@ class ActiveRequest:
             engine_request.close()
         if self._releasing is not None:
             await self._releasing
-        held, self._held = self._held, contextlib.AsyncExitStack()
-        await held.aclose()
+        await self._held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:
         self.timing.note(events)
@@ -151,6 +141,10 @@ class Timing:
     def __init__(self) -> None:
         self._now = asyncio.get_running_loop().time
         self._accepted = self._now()
+        self.restart()
+
+    def restart(self) -> None:
+        """Start again, on another engine; the time until now counts as waiting."""
         self._started: float | None = None
         self._first: float | None = None
         self._ended: float | None = None
@@ -166,10 +160,6 @@ class Timing:
                     break
         if isinstance(events[-1][1], Finished):
             self._ended = self._now()
-
-    def restart(self) -> None:
-        """Start again, on another engine; the time until now counts as waiting."""
-        self._started = self._first = self._ended = None
 
     @property
     def queue(self) -> float | None:

@@ -18,35 +18,25 @@ _SLOWEST = 10.0  # tokens a second, on the slowest machine that is of any use
 _MARGIN = 4.0  # the longer the context, the slower
 
 
-class Watched(Protocol):
-    """What can be seen of an engine; see `EngineLink`."""
+class _Engine(Protocol):
+    """What is used of an `EngineLink`."""
 
     name: str
     heard_at: float
 
     @property
-    def loading(self) -> bool:
-        """Whether it is loading its model."""
-
+    def loading(self) -> bool: ...
     @property
-    def requests(self) -> int:
-        """How many sequences are in flight."""
-
-    async def ping(self, seconds: float) -> None:
-        """Wait until its loop has turned; raise TimeoutError or EngineDied."""
-
-    def kill(self, cause: str) -> None:
-        """Kill the process, because of `cause`."""
+    def requests(self) -> int: ...
+    async def ping(self, seconds: float) -> None: ...
+    def kill(self, cause: str) -> None: ...
 
 
-async def check(engine: Watched) -> None:
-    """Return if the engine's loop turns, or turned lately and has work.
+async def check(engine: _Engine) -> None:
+    """Raise EngineDied if the engine does not answer for 5 seconds.
 
-    An engine that has ended passes: the next request gets a new one.
-
-    Raises:
-        EngineDied: it has not answered for 5 seconds, nor sent anything for 60 if it has work: a
-            step may take long.
+    If it has work it may be silent for 60 seconds, because a step may take long. An engine that has
+    ended passes: the next request gets a new one.
     """
     silence = asyncio.get_running_loop().time() - engine.heard_at
     if engine.requests and silence < _BUSY_SECONDS:
@@ -94,10 +84,10 @@ class Watchdog:
     `prefill` knows how much longer it may be silent.
     """
 
-    def __init__(self, engine: Watched, timeout: float, prefill: Prefill) -> None:
+    def __init__(self, engine: _Engine, timeout: float, prefill: Prefill) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._prefill = prefill
+        self.prefill = prefill
         self._watching: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
@@ -129,4 +119,4 @@ class Watchdog:
     def _allowed(self) -> float:
         if self._engine.loading:
             return max(self._timeout, _LONGEST_LOAD_SILENCE)
-        return self._timeout + self._prefill.step_seconds()
+        return self._timeout + self.prefill.step_seconds()

@@ -124,7 +124,7 @@ def test_templates_get_the_fields_that_they_know_and_no_others():
         (
             [{"role": "wizard", "content": "x"}],
             "messages[0].role",
-            'one of "system", "developer", "user"',
+            'expected "system" or "developer" or "user" or',
         ),
         ([USER, {"role": "user"}], "messages[1].content", "missing"),
         ([{"role": "user", "content": None}], "messages[0].content", "a list, got null"),
@@ -136,7 +136,7 @@ def test_templates_get_the_fields_that_they_know_and_no_others():
         (
             [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
             "messages[0].content[0].type",
-            'only "text" is supported',
+            'expected "text"',
         ),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text", "miss"),
         (["hello"], "messages[0]", "expected an object, got a string"),
@@ -182,8 +182,6 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"xtc_threshold": 0.6}, "xtc_threshold"),
         ({"logit_bias": {"x": 1}}, "logit_bias.x"),
         ({"logit_bias": {"5": "nan"}}, "logit_bias.5"),
-        ({"logit_bias": {"5": "1\n"}}, "logit_bias.5"),
-        ({"logit_bias": {"5\n": 1}}, "logit_bias.5\n"),
         ({"logit_bias": {"5": True}}, "logit_bias.5"),
         ({"logit_bias": {"5": 1e300}}, "logit_bias.5"),
         ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),

@@ -62,7 +62,7 @@ def test_an_error_beside_such_a_number_names_its_own_field():
         ('{"open": "yes"}', "open", "expected a boolean, got a string"),
         ('{"tags": ["a", "b", "c"]}', "tags", "expected a list of length <= 2"),
         ('{"tags": 5}', "tags", "expected a string or a list, got an integer"),
-        ('{"hours": "noon"}', "hours", 'expected one of "day", "night"'),
+        ('{"hours": "noon"}', "hours", 'expected "day" or "night"'),
         ('{"tags": ["a", {}]}', "tags[1]", "expected a string, got an object"),
     ],
 )
@@ -81,8 +81,8 @@ def test_a_body_that_is_not_an_object_has_no_param():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "not valid JSON: it ends too early, after 0 bytes"),
-        (b'{"pets": [', "not valid JSON: it ends too early, after 10 bytes"),
+        (b"", "not valid JSON: Input data was truncated"),
+        (b'{"pets": [', "not valid JSON: Input data was truncated"),
         (b'{"pets": x}', "not valid JSON: invalid character (byte 9)"),
         (b'{"pets": [{"name": "R"}]} {}', "not valid JSON: trailing characters (byte 27)"),
         (b'{"pets": [{"name": "\xff"}]}', "not UTF-8 (byte 20)"),
@@ -141,9 +141,10 @@ def test_an_unsupported_field_may_be_empty(value):
     decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
 
 
-@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
-def test_numbers_that_json_lacks_are_refused_by_name(number):
-    assert "NaN and Infinity are not allowed" in refusal(b'{"price": ' + number + b"}").message
+@pytest.mark.parametrize(("number", "byte"), [(b"NaN", 10), (b"Infinity", 10), (b"-Infinity", 11)])
+def test_numbers_that_json_lacks_are_refused_with_the_place(number, byte):
+    error = refusal(b'{"price": ' + number + b"}")
+    assert error.message == f"the body is not valid JSON: invalid character (byte {byte})"
 
 
 def test_a_number_that_no_float_can_hold_is_refused():

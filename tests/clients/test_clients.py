@@ -10,6 +10,8 @@ import pytest
 from tests.clients.conftest import Environments
 from tests.support.daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 CALL = ["get_weather", {"city": "Paris"}]
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.clients.conftest import MODEL, Client, Environments
 from tests.support.daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What is the capital of France?"
 OPTIONS = ["-m", "local", "-o", "temperature", "0", "-o", "max_tokens", "60"]
 

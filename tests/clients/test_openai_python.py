@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from tests.support.daemon_process import DaemonProcess
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "What is the capital of France?"
 ASKED = {"role": "user", "content": "What is the weather in Paris?"}
 WEATHER = {

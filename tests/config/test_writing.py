@@ -43,9 +43,9 @@ def test_the_example_for_one_model_works(home: Path) -> None:
 
 def test_every_key_is_described_in_one_line() -> None:
     for key in KEYS.values():
-        assert key.meta.description, key.path
-        assert re.fullmatch(r"[A-Z].{1,97}\.", key.meta.description), key.path
-        assert f"# {key.meta.description}\n#{key.path[1]} = " in render_default()
+        assert key.description, key.path
+        assert re.fullmatch(r"[A-Z].{1,97}\.", key.description), key.path
+        assert f"# {key.description}\n#{key.path[1]} = " in render_default()
 
 
 def test_a_setting_is_written_and_the_others_stay(home: Path) -> None:

@@ -9,19 +9,34 @@ import msgspec
 import pytest
 
 from mlxd.control.pulls import PullsControl
+from mlxd.control_api import PullReply, PullStatus
 from mlxd.errors import InvalidRequest, PullRefused
-from mlxd.hub.protocol import Downloaded, DownloadFailed, DownloadProgress, Report
+from mlxd.hub.download_process import Report
 from mlxd.hub.pulls import Pulls
 
-PROGRESS = DownloadProgress(
-    phase="downloading",
-    bytes_done=3,
-    bytes_total=9,
-    bytes_per_second=1.0,
-    file="model.safetensors",
+PROGRESS = Report(
+    progress=PullStatus(
+        model="acme/tiny",
+        revision="v2",
+        state="downloading",
+        bytes_done=3,
+        bytes_total=9,
+        bytes_per_second=1.0,
+        file="model.safetensors",
+    )
 )
-DONE = Downloaded(path="/m", commit="c", size_bytes=9, bytes_fetched=9, up_to_date=False)
-REFUSED = DownloadFailed(code="pull_refused", message="no such model")
+DONE = Report(
+    done=PullReply(
+        model="acme/tiny",
+        revision="main",
+        commit="c",
+        path="/m",
+        size_bytes=9,
+        bytes_fetched=9,
+        up_to_date=False,
+    )
+)
+REFUSED = Report.of(PullRefused("no such model"))
 WAIT = "sys.stdin.read()"
 
 Make = Callable[..., PullsControl]

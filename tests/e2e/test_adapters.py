@@ -15,6 +15,8 @@ from mlx_lm.utils import load_model
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, running_daemon
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["Ahoy", "once upon a time", "x" * 90, '{"a": 1, "b": 1, "a": 1, "b":']
 CONFIG = """
 [model.sailor]

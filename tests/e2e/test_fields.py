@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 
+pytestmark = pytest.mark.slow
+
 A, B, C = "65", "66", "67"
 REPEATING = {A: 60, B: 50, C: 40}
 DRAWN = {"temperature": 1, "seed": 3, "max_tokens": 30}

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 
+pytestmark = pytest.mark.slow
+
 PART = "model.safetensors"
 LISTED = """\
 MODEL         SIZE    QUANT    CONTEXT  STATE

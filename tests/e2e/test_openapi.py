@@ -23,6 +23,8 @@ from mlxd.http.app import public_app
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
 from tests.support.http_fakes import FakePool, make_dependencies
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("MLXD_EXAMPLES", "200"))
 VALID, INVALID = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 SHARES = {

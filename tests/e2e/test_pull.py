@@ -17,6 +17,8 @@ import pytest
 from tests.fakes.hub import Break, FakeHub, Hold, Refuse, Wrong, fake_hub
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
+pytestmark = pytest.mark.slow
+
 REPO = "acme/tiny"
 PADDING = "model-padding.safetensors"
 # Which mlx_lm's llama drops, so that the model may be larger than what sockets buffer.

@@ -24,6 +24,8 @@ import pytest
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
 
+pytestmark = pytest.mark.slow
+
 FLIPS = 10
 REQUESTS = 200
 KILLS = int(os.environ.get("MLXD_KILLS", "8"))

@@ -26,10 +26,11 @@ from mlxd.messages import (
     TextPrompt,
     TokensPrompt,
 )
-from mlxd.pool.crashes import EngineCrashed
-from mlxd.pool.engine_process import ENGINE_COMMAND, EngineProcess
+from mlxd.pool.engine_process import ENGINE_COMMAND, EngineCrashed, EngineProcess
 from tests.support.engine_process import DEADLINE, engine_process
 from tests.support.pool import collect, start_engine
+
+pytestmark = pytest.mark.slow
 
 FAKE_DAEMON = Path(__file__).parent.parent / "fakes" / "daemon.py"
 ENDLESS = GenerateRequest(TextPrompt("go"), None, Sampling())

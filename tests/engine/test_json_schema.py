@@ -1,14 +1,21 @@
 """Which objects of a schema are closed."""
 
+import copy
 from typing import Any
 
 import pytest
 
-from mlxd.engine.json_schema import closed
+from mlxd.engine.json_schema import close
 
 TEXT = {"type": "string"}
 NAMED = {"type": "object", "properties": {"a": TEXT}}
 CLOSED = {**NAMED, "additionalProperties": False}
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    copied = copy.deepcopy(schema)
+    close(copied)
+    return copied
 
 
 def test_objects_that_name_their_properties_are_closed_wherever_they_are() -> None:

@@ -9,7 +9,8 @@ import mlx.core as mx
 import pytest
 
 from mlxd.engine import loader
-from mlxd.engine.loader import ModelUnusable, load_model
+from mlxd.engine.loader import load_model
+from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
 
@@ -48,7 +49,7 @@ def test_truncated_weights_are_not_loaded(tmp_path: Path, tiny_model: Path, kept
     weights = broken / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(ModelUnusable) as caught:
+    with pytest.raises(LoadFailed) as caught:
         progress_of(broken)
     assert "\n" not in str(caught.value)
 
@@ -56,7 +57,7 @@ def test_truncated_weights_are_not_loaded(tmp_path: Path, tiny_model: Path, kept
 def test_a_model_with_a_broken_tokenizer_is_not_loaded(tmp_path: Path, tiny_model: Path) -> None:
     broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
     (broken / "tokenizer.json").write_text('{"model": {"type": "no-such-type"}}')
-    with pytest.raises(ModelUnusable):
+    with pytest.raises(LoadFailed):
         progress_of(broken)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mlx_lm.utils import load_tokenizer
 
-from mlxd.engine.output import Markup, Output
-from mlxd.engine.tools import HERMES, CallReader
+from mlxd.engine.output import Output
+from mlxd.engine.tools import HERMES, AllowedCalls
 from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall, ToolUse, TopLogprob
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
@@ -93,11 +93,10 @@ class Marked:
 
     def __init__(self, tokenizer: Any, use: ToolUse | None = None) -> None:
         self.tokenizer = tokenizer
-        self.markup = Markup(tokenizer, HERMES if use else None)
-        self.calls = CallReader(HERMES, use) if use else None
+        self.calls = AllowedCalls(HERMES, use) if use else None
 
     def output(self, stop: list[str], **options: Any) -> Output:
-        return Output(0, self.tokenizer, stop, markup=self.markup, calls=self.calls, **options)
+        return Output(0, self.tokenizer, stop, calls=self.calls, **options)
 
     def write(self, text: str, *stop: str, **options: Any) -> tuple[Output, list[Event]]:
         output = self.output(list(stop), **options)

@@ -31,6 +31,8 @@ from mlxd.messages import (
 )
 from tests.support.engine_process import DEADLINE, Engine, endless, engine_process
 
+pytestmark = pytest.mark.slow
+
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 
 

@@ -8,7 +8,8 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.prompts import BadPrompt, PromptReader, PromptTooLong, begins_in_reasoning
+from mlxd.engine.prompts import PromptReader, begins_in_reasoning
+from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 USER = {"role": "user", "content": "hi"}
@@ -49,7 +50,7 @@ def test_token_ids_go_through(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("prompt", [TextPrompt(""), TokensPrompt([])])
 def test_an_empty_prompt_is_rejected(tokenizer: Any, prompt: TextPrompt | TokensPrompt) -> None:
-    with pytest.raises(BadPrompt, match="empty") as caught:
+    with pytest.raises(InvalidRequest, match="empty") as caught:
         tokenize(tokenizer, prompt)
     assert caught.value.param == "prompt"
 
@@ -121,7 +122,7 @@ def test_the_last_message_can_be_continued(tokenizer: Any) -> None:
 def test_a_template_that_fails_or_reaches_out_says_why(
     tokenizer: Any, source: str, reason: str
 ) -> None:
-    with pytest.raises(BadPrompt, match=reason) as caught:
+    with pytest.raises(InvalidRequest, match=reason) as caught:
         render(tokenizer, Template(source=source))
     assert caught.value.param == "chat_template"
 
@@ -132,21 +133,21 @@ def test_a_template_that_does_not_end_is_ended(
     monkeypatch.setattr("mlxd.engine.prompts._TEMPLATE_SECONDS", 0.2)
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     began = time.monotonic()
-    with pytest.raises(BadPrompt, match=r"took more than 0\.2 s"):
+    with pytest.raises(InvalidRequest, match=r"took more than 0\.2 s"):
         render(tokenizer, Template(source=endless))
     assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("name", ["tokenize", "return_tensors", "tools", "messages"])
 def test_arguments_of_the_renderer_cannot_be_set(tokenizer: Any, name: str) -> None:
-    with pytest.raises(BadPrompt, match=name) as caught:
+    with pytest.raises(InvalidRequest, match=name) as caught:
         render(tokenizer, Template(arguments={name: True}))
     assert caught.value.param == "chat_template_kwargs"
 
 
 def test_deeply_nested_arguments_are_rejected(tokenizer: Any) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
-    with pytest.raises(BadPrompt, match="chat template rejected"):
+    with pytest.raises(InvalidRequest, match="chat template rejected"):
         render(tokenizer, Template(), {"role": "assistant", "tool_calls": [call]})
 
 
@@ -154,12 +155,12 @@ def test_deeply_nested_arguments_are_rejected(tokenizer: Any) -> None:
     ("size", "told"), [(100, "100 tokens"), (100_000, "100000 characters, at least")]
 )
 def test_a_prompt_longer_than_the_context_is_rejected(tokenizer: Any, size: int, told: str) -> None:
-    with pytest.raises(PromptTooLong, match=f"{told}.*context holds 100 ") as caught:
+    with pytest.raises(ContextLengthExceeded, match=f"{told}.*context holds 100 ") as caught:
         PromptReader(tokenizer, 100).read(TextPrompt("x" * size))
     assert caught.value.param == "prompt"
 
 
 def test_a_token_outside_the_vocabulary_is_named(tokenizer: Any) -> None:
-    with pytest.raises(BadPrompt, match="token id 999 is outside") as caught:
+    with pytest.raises(InvalidRequest, match="token id 999 is outside") as caught:
         tokenize(tokenizer, TokensPrompt([1, 999]))
     assert caught.value.param == "prompt[1]"

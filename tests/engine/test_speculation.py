@@ -17,6 +17,8 @@ from mlxd.messages import (
 from scripts.tiny_model import make_tiny_model
 from tests.support.scheduler_bench import Alone, MakeBench, ask
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,4 +1,4 @@
-"""The memory and the speed that an engine reports."""
+"""The memory that an engine reports."""
 
 import subprocess
 import sys
@@ -7,8 +7,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from mlxd.engine import stats
-from mlxd.engine.stats import Speed, device_memory_bytes, memory_bytes
+from mlxd.engine.stats import device_memory_bytes, memory_bytes
 
 MANY = 64 * 1024 * 1024
 
@@ -54,37 +53,3 @@ def test_it_is_what_the_system_counts() -> None:
 @pytest.mark.skipif(mx.metal.is_available(), reason="there is Metal")
 def test_without_metal_no_device_memory_is_reported() -> None:
     assert device_memory_bytes() == 0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(stats, "time", clock)
-    return clock
-
-
-def test_the_mean_of_the_last_seconds(clock: Clock) -> None:
-    counted = Speed()
-    assert counted.per_second() == 0
-    for _ in range(200):
-        counted.add(4)
-        clock.now += 0.1
-    assert counted.per_second() == pytest.approx(40, rel=0.05)
-    clock.now += 2
-    assert counted.per_second() == pytest.approx(40 * 3 / 5, rel=0.1)
-    clock.now += 6
-    assert counted.per_second() == 0
-
-
-def test_the_first_tokens_count_at_once(clock: Clock) -> None:
-    counted = Speed()
-    counted.add(3)
-    assert counted.per_second() == 12

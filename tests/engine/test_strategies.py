@@ -10,7 +10,6 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row
 from mlxd.engine.sequence import Sequence
-from mlxd.engine.stats import Speed
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.messages import (
     Delta,
@@ -23,6 +22,7 @@ from mlxd.messages import (
     Sampling,
     Usage,
 )
+from mlxd.rate import Rate
 from tests.support.scheduler_bench import ask
 
 PROMPT = "p" * 30
@@ -38,8 +38,8 @@ def strategy(
     request: pytest.FixtureRequest, loaded: LoadedModel, prompt_cache: PromptCache
 ) -> Strategy:
     if request.param == "speculation":
-        return SpeculationStrategy(loaded, prompt_cache, Speed())
-    return BatchStrategy(loaded, Load("unused"), prompt_cache, Speed(), lambda prompt: False)
+        return SpeculationStrategy(loaded, prompt_cache, Rate(5.0))
+    return BatchStrategy(loaded, Load("unused"), prompt_cache, Rate(5.0), lambda prompt: False)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Grammars over the tokens of the tiny marked model: a token is a byte, or a mark."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.structured_output import (
     ANSWER,
-    BadGrammar,
     Grammars,
     Part,
     Thought,
     mask,
 )
+from mlxd.errors import InvalidRequest
+from mlxd.messages import Grammar
 from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
 THINK, THINK_END = 259, 260
@@ -29,11 +31,15 @@ def grammars(marked_model: Path) -> Grammars:
 
 
 def schema(**fields: Any) -> Part:
-    return Part("answer", "json_schema", json.dumps(fields), PARAM)
+    return Part("answer", Grammar("json_schema", json.dumps(fields), PARAM))
 
 
 def regex(source: str) -> Part:
-    return Part("answer", "regex", source, "guided_regex")
+    return Part("answer", Grammar("regex", source, "guided_regex"))
+
+
+def lark(source: str) -> Part:
+    return Part("answer", Grammar("lark", source, "guided_grammar"))
 
 
 def test_only_what_the_grammar_says_may_come_and_the_end_only_at_its_end(
@@ -98,7 +104,7 @@ def test_white_space_in_json_is_limited(grammars: Grammars) -> None:
 def test_an_invalid_schema_is_rejected_with_the_place(
     grammars: Grammars, fields: dict[str, Any], where: str, what: str
 ) -> None:
-    with pytest.raises(BadGrammar) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         grammars.compile(ANSWER, [schema(**fields)])
     assert caught.value.param == PARAM + where
     assert what in str(caught.value)
@@ -110,14 +116,13 @@ def test_a_schema_that_takes_too_long_to_compile_is_rejected(
 ) -> None:
     monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.1)
     patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 20)]  # 0.7 s
-    with pytest.raises(BadGrammar, match="takes more than") as caught:
+    with pytest.raises(InvalidRequest, match="takes more than") as caught:
         grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
     assert caught.value.param == PARAM
 
 
 def test_a_lenient_schema_may_have_keywords_that_cannot_be_enforced(grammars: Grammars) -> None:
-    source = json.dumps({"type": "array", "uniqueItems": True})
-    lenient = Part("answer", "json_schema", source, "tools[0].function.parameters", lenient=True)
+    lenient = replace(schema(type="array", uniqueItems=True), lenient=True)
     write(grammars.compile(ANSWER, [lenient]), "[1,1]")
 
 
@@ -126,14 +131,14 @@ def test_a_lenient_schema_may_have_keywords_that_cannot_be_enforced(grammars: Gr
     [
         (regex("a("), "unclosed group"),
         (regex("(?=a)"), "look-around"),
-        (Part("answer", "lark", "start: nowhere", "guided_grammar"), "nowhere"),
-        (Part("answer", "lark", "", "guided_grammar"), "no start rule"),
+        (lark("start: nowhere"), "nowhere"),
+        (lark(""), "no start rule"),
     ],
 )
 def test_an_invalid_expression_is_rejected(grammars: Grammars, part: Part, what: str) -> None:
-    with pytest.raises(BadGrammar, match=what) as caught:
+    with pytest.raises(InvalidRequest, match=what) as caught:
         grammars.compile(ANSWER, [part])
-    assert caught.value.param == part.param
+    assert caught.value.param == part.grammar.param
     assert "\n" not in str(caught.value)
 
 

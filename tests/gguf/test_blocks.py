@@ -3,95 +3,103 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, quants
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, ReaderField, ReaderTensor, quants
 
-from mlxd.gguf.blocks import LAYOUTS, Packed, as_stored, dense
+from mlxd.gguf.blocks import PLAIN, TYPES, Packed, dense, packed
 
 # Where a block keeps its half-precision scales.
 HALVES = {
-    "Q4_0": [0],
-    "Q4_1": [0, 2],
-    "Q5_0": [0],
-    "Q5_1": [0, 2],
-    "Q8_0": [0],
-    "Q4_K": [0, 2],
-    "Q5_K": [0, 2],
-    "Q6_K": [208],
+    GGMLQuantizationType.Q4_0: [0],
+    GGMLQuantizationType.Q4_1: [0, 2],
+    GGMLQuantizationType.Q5_0: [0],
+    GGMLQuantizationType.Q5_1: [0, 2],
+    GGMLQuantizationType.Q8_0: [0],
+    GGMLQuantizationType.Q4_K: [0, 2],
+    GGMLQuantizationType.Q5_K: [0, 2],
+    GGMLQuantizationType.Q6_K: [208],
 }
-KINDS = {layout.name: kind for kind, layout in LAYOUTS.items()}
+KEPT = [kind for kind in HALVES if kind != GGMLQuantizationType.Q6_K]
 SHAPE = (6, 512)
 
 
-def random_blocks(name: str) -> np.ndarray:
+def random_tensor(kind: GGMLQuantizationType, shape: tuple[int, int] = SHAPE) -> ReaderTensor:
     """Any bytes are a valid block, as long as its scales are numbers."""
-    layout, random = LAYOUTS[KINDS[name]], np.random.default_rng(0)
-    count = SHAPE[0] * SHAPE[1] // layout.elements
-    blocks = random.integers(0, 256, (count, layout.size), dtype=np.uint8)
-    for at in HALVES[name]:
+    elements, size = GGML_QUANT_SIZES[kind]
+    random, count = np.random.default_rng(0), shape[0] * shape[1] // elements
+    blocks = random.integers(0, 256, (count, size), dtype=np.uint8)
+    for at in HALVES[kind]:
         scales = random.uniform(-0.02, 0.02, (count, 1)).astype(np.float16)
         blocks[:, at : at + 2] = scales.view(np.uint8)
-    return blocks
+    return tensor_of(kind, blocks.reshape(shape[0], -1), shape)
 
 
-def reference(name: str, blocks: np.ndarray) -> np.ndarray:
-    rows = blocks.reshape(SHAPE[0], -1)
-    return quants.dequantize(rows, GGMLQuantizationType(KINDS[name]))
+def tensor_of(kind: GGMLQuantizationType, data: np.ndarray, shape: tuple[int, int]) -> ReaderTensor:
+    columns_first, field = np.array(shape[::-1], np.uint64), ReaderField(0, "a")
+    return ReaderTensor("a", kind, columns_first, shape[0] * shape[1], data.nbytes, 0, data, field)
 
 
-@pytest.mark.parametrize("name", HALVES)
-def test_dequantised_values_are_equal(name: str) -> None:
-    blocks = random_blocks(name)
-
-    values = dense(KINDS[name], SHAPE, blocks, mx.float32)
-
-    np.testing.assert_array_equal(np.array(values), reference(name, blocks))
+def reference(tensor: ReaderTensor) -> np.ndarray:
+    return quants.dequantize(tensor.data, tensor.tensor_type)
 
 
-@pytest.mark.parametrize("name", [name for name in HALVES if name != "Q6_K"])
-def test_kept_quantisation_holds_the_same_values(name: str) -> None:
-    blocks = random_blocks(name)
+def test_every_type_is_tested() -> None:
+    assert {*HALVES, *PLAIN} == {*TYPES}
 
-    packed = as_stored(KINDS[name], SHAPE, blocks, mx.float32)
 
-    assert isinstance(packed, Packed)
-    assert packed.bits == int(name[1])
-    np.testing.assert_array_equal(_dequantised(packed), reference(name, blocks))
+@pytest.mark.parametrize("kind", HALVES)
+def test_dequantised_values_are_equal(kind: GGMLQuantizationType) -> None:
+    tensor = random_tensor(kind)
+
+    np.testing.assert_array_equal(np.array(dense(tensor, mx.float32)), reference(tensor))
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_kept_quantisation_holds_the_same_values(kind: GGMLQuantizationType) -> None:
+    tensor = random_tensor(kind)
+
+    kept = packed(tensor, mx.float32)
+
+    assert kept.bits == int(kind.name[1])
+    np.testing.assert_array_equal(_dequantised(kept), reference(tensor))
+
+
+def test_a_large_tensor_is_converted_in_parts() -> None:
+    tensor = random_tensor(GGMLQuantizationType.Q4_1, (1500, 1024))
+
+    kept = packed(tensor, mx.float32)
+
+    assert kept.scales.shape == (1500, 1024 // 32)
+    np.testing.assert_array_equal(_dequantised(kept), reference(tensor))
+    np.testing.assert_array_equal(np.array(dense(tensor, mx.float32)), reference(tensor))
 
 
 def test_q6_k_is_quantised_again_to_8_bits() -> None:
-    blocks = random_blocks("Q6_K")
+    tensor = random_tensor(GGMLQuantizationType.Q6_K)
 
-    packed = as_stored(KINDS["Q6_K"], SHAPE, blocks, mx.float32)
+    kept = packed(tensor, mx.float32)
 
-    assert isinstance(packed, Packed)
-    assert packed.bits == 8
-    exact = reference("Q6_K", blocks).reshape(-1, 32)
-    error = np.abs(_dequantised(packed).reshape(-1, 32) - exact).max(axis=-1)
+    assert kept.bits == 8
+    exact = reference(tensor).reshape(-1, 32)
+    error = np.abs(_dequantised(kept).reshape(-1, 32) - exact).max(axis=-1)
     spread = exact.max(axis=-1) - exact.min(axis=-1)
     assert (error <= spread / 200).all()
 
 
 def test_scales_have_the_requested_type() -> None:
-    packed = as_stored(KINDS["Q4_0"], SHAPE, random_blocks("Q4_0"), mx.float16)
+    kept = packed(random_tensor(GGMLQuantizationType.Q4_0), mx.float16)
 
-    assert isinstance(packed, Packed)
-    assert packed.scales.dtype == packed.biases.dtype == mx.float16
+    assert kept.scales.dtype == kept.biases.dtype == mx.float16
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"), [("F32", mx.float32), ("F16", mx.float16), ("BF16", mx.bfloat16)]
-)
-def test_plain_types_stay_as_they_are(name: str, dtype: mx.Dtype) -> None:
+@pytest.mark.parametrize("kind", PLAIN)
+def test_plain_types_stay_as_they_are(kind: GGMLQuantizationType) -> None:
     values = np.array([[0.5, -1.25, 3.0]], np.float32)
-    blocks = quants.quantize(values, GGMLQuantizationType(KINDS[name])).view(np.uint8)
 
-    array = as_stored(KINDS[name], (1, 3), blocks.reshape(3, -1), mx.float32)
+    array = dense(tensor_of(kind, quants.quantize(values, kind), (1, 3)), PLAIN[kind])
 
-    assert isinstance(array, mx.array)
-    assert array.dtype == dtype
     assert array.tolist() == values.tolist()
 
 
-def _dequantised(packed: Packed) -> np.ndarray:
-    weight, scales, biases, bits = packed
+def _dequantised(kept: Packed) -> np.ndarray:
+    weight, scales, biases, bits = kept
     return np.array(mx.dequantize(weight, scales, biases, group_size=32, bits=bits))

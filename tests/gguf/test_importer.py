@@ -17,6 +17,8 @@ from mlxd.errors import InvalidRequest, MlxdError
 from mlxd.gguf.importer import import_gguf
 from tests.support.gguf_files import random_model, write_model
 
+pytestmark = pytest.mark.slow
+
 PROMPT = [[5, 400, 17, 33, 256, 8, 8, 90]]
 
 

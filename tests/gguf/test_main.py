@@ -13,6 +13,8 @@ import pytest
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from tests.support.gguf_files import write_model
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "mlxd.gguf"]
 
 

@@ -8,7 +8,6 @@ from mlx_lm.utils import load_tokenizer
 
 from mlxd.errors import InvalidRequest
 from mlxd.gguf.importer import import_gguf
-from mlxd.gguf.metadata import Metadata
 from mlxd.gguf.tokenizer import build_tokenizer
 from tests.support.gguf_files import (
     DATA,
@@ -100,7 +99,7 @@ def test_all_end_tokens_are_found() -> None:
     metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
     tokens = vocabulary("byte_level")["tokens"]
 
-    built = build_tokenizer(Metadata(metadata), "llama")
+    built = build_tokenizer(metadata, "llama")
 
     assert [tokens[index] for index in built.eos_ids] == ["<|im_end|>", "<|endoftext|>"]
 
@@ -113,7 +112,14 @@ def test_all_end_tokens_are_found() -> None:
         ("eos_token_id", 10_000, "tokenizer.ggml.eos_token_id is 10000; a token below 498"),
         ("token_type", [1, 1], "tokenizer.ggml.token_type is a list of 2 values; one value for"),
         ("merges", ["a b c"], "tokenizer.ggml.merges has 'a b c', which is not a token"),
-        ("merges", "a b", "tokenizer.ggml.merges is 'a b'; a list of strings"),
+        ("merges", [], "tokenizer.ggml.merges is a list of 0 values; one or more"),
+        ("merges", "a b", "the keys tokenizer.* of the file are not valid: Expected `array`, got"),
+        (
+            "tokens",
+            [],
+            "the keys tokenizer.* of the file are not valid: Expected `array` of length",
+        ),
+        ("eos_token_id", -1, "the keys tokenizer.* of the file are not valid: Expected `int` >= 0"),
     ],
 )
 def test_an_unsupported_value_is_named(key: str, value: object, message: str) -> None:
@@ -121,6 +127,33 @@ def test_an_unsupported_value_is_named(key: str, value: object, message: str) ->
     metadata[f"tokenizer.ggml.{key}"] = value
 
     with pytest.raises(InvalidRequest) as error:
-        build_tokenizer(Metadata(metadata), "llama")
+        build_tokenizer(metadata, "llama")
 
     assert error.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": [0.5]}, "tokenizer.ggml.scores is a list of 1 values; one value for each of"),
+        ({"tokens": ["a", "a"], "token_type": [1, 1]}, "tokenizer.ggml.tokens is a list of 2"),
+        ({"eos_token_id": None}, "the file lacks the key tokenizer.ggml.eos_token_id"),
+    ],
+)
+def test_a_damaged_sentence_piece_vocabulary_is_refused(
+    change: dict[str, object], message: str
+) -> None:
+    metadata = sentence_piece_metadata(vocabulary("sentence_piece"), add_space_prefix=True)
+    metadata |= {f"tokenizer.ggml.{key}": value for key, value in change.items()}
+
+    with pytest.raises(InvalidRequest) as error:
+        build_tokenizer(metadata, "llama")
+
+    assert error.value.message.startswith(message)
+
+
+def test_qwen2_models_have_the_pre_tokenizer_that_transformers_gives_them() -> None:
+    metadata = byte_level_metadata("gpt-2", vocabulary("byte_level"))
+
+    with pytest.raises(InvalidRequest, match=r"tokenizer\.ggml\.pre is 'gpt-2'; qwen2 with this"):
+        build_tokenizer(metadata, "qwen2")

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session
 
-from mlxd.hub.download import Download
+from mlxd.control_api import PullReply, PullStatus
+from mlxd.hub.download import Download, RetryPolicy
 from mlxd.hub.meter import Meter
-from mlxd.hub.protocol import Downloaded, DownloadProgress
 from mlxd.hub.reference import parse
 from mlxd.hub.repository import Repository
-from mlxd.hub.retry import RetryPolicy
-from mlxd.hub.staging import Staging
+from mlxd.hub.staging import Pending, Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
-IMPATIENT = RetryPolicy(silence=0.3, first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
+IMPATIENT = RetryPolicy(first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
 CONFIG = b'{"model_type": "llama"}'
 # Larger than what sockets buffer, and no two blocks of it alike.
 WEIGHTS = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
@@ -29,18 +28,20 @@ class Puller:
 
     hub: FakeHub
     models_dir: Path
-    reports: list[DownloadProgress] = field(default_factory=list)
+    reports: list[PullStatus] = field(default_factory=list)
 
-    def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> Downloaded:
-        repository = Repository(parse(name), self.hub.url)
-        meter = Meter(self.reports.append)
+    def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> PullReply:
+        reference = parse(name)
+        self.staging(reference.repo).write(Pending(reference))  # as the daemon does
+        repository = Repository(reference, self.hub.url, silence=0.3)
+        meter = Meter(reference, self.reports.append)
         return Download(repository, self.models_dir, memory_limit, meter, IMPATIENT).run()
 
     def staging(self, repo: str = "acme/tiny") -> Staging:
         return Staging(self.models_dir, repo)
 
     def notes(self) -> list[str]:
-        return [progress.note for progress in self.reports if progress.note]
+        return [status.cause for status in self.reports if status.cause]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

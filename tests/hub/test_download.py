@@ -9,7 +9,7 @@ import pytest
 from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, unfinished
-from tests.fakes.hub import Break, FakeHub, Refuse, Wrong
+from tests.fakes.hub import INFO, Break, FakeHub, Refuse, Wrong
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
 
 SIZES = {name: len(content) for name, content in TINY.items()}
@@ -164,3 +164,23 @@ def test_an_update_that_was_killed_half_way_is_finished(pull: Puller, hub: FakeH
     pull()
     assert contents(folder) == changed
     assert not staging.folder.exists()
+
+
+@pytest.mark.parametrize("place", [INFO, "config.json", "model.safetensors"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_hub_is_asked_again(pull: Puller, hub: FakeHub, place: str, status: int) -> None:
+    hub.fails(place, Refuse(status))
+    assert contents(Path(pull().path)) == TINY
+    assert any(f"answered with status {status}" in note for note in pull.notes())
+
+
+def test_retry_after_is_honoured_up_to_a_limit(pull: Puller, hub: FakeHub) -> None:
+    hub.fails("config.json", Refuse(429, headers={"Retry-After": "86400"}))
+    pull()
+    assert "the hub answered with status 429; next try in 0 s" in pull.notes()  # 0.5, not a day
+
+
+def test_an_unreachable_hub_is_reported_soon(pull: Puller, hub: FakeHub) -> None:
+    hub.url = "http://127.0.0.1:9"
+    with pytest.raises(HubUnreachable, match=r"127.0.0.1:9 cannot be reached \(tried 2 times\)"):
+        pull()

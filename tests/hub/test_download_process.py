@@ -2,43 +2,55 @@
 
 import sys
 
+import msgspec
 import pytest
 
+from mlxd.control_api import PullReply, PullStatus
 from mlxd.errors import HubUnreachable, PullFailed
-from mlxd.hub.download_process import download
-from mlxd.hub.protocol import DownloadProgress
+from mlxd.hub.download_process import Report, download
 from mlxd.hub.reference import parse
 
 TINY = parse("acme/tiny")
-DONE = (
-    '{"type":"done","path":"/m","commit":"c","size_bytes":9,"bytes_fetched":9,"up_to_date":false}'
+STATUS = PullStatus(model="acme/tiny", revision="main", state="downloading", bytes_done=4)
+REPLY = PullReply(
+    model="acme/tiny",
+    revision="main",
+    commit="c",
+    path="/m",
+    size_bytes=9,
+    bytes_fetched=9,
+    up_to_date=False,
 )
+DONE = Report(done=REPLY)
 
 
-def script(*lines: str) -> tuple[str, ...]:
-    """Return the command of a process that prints `lines`."""
+def script(*reports: Report | str) -> tuple[str, ...]:
+    """Return the command of a process that prints `reports`."""
+    lines = [
+        line if isinstance(line, str) else msgspec.json.encode(line).decode() for line in reports
+    ]
     return (sys.executable, "-c", "\n".join(f"print({line!r}, flush=True)" for line in lines))
 
 
 async def test_progress_is_shown_and_the_result_returned() -> None:
-    shown: list[DownloadProgress] = []
-    command = script('{"type":"progress","phase":"downloading","bytes_done":4}', DONE)
-    done = await download(command, TINY, shown.append)
-    assert (done.path, done.size_bytes) == ("/m", 9)
-    assert [progress.bytes_done for progress in shown] == [4]
+    shown: list[PullStatus] = []
+    command = script(Report(progress=STATUS), DONE)
+    assert await download(command, TINY, shown.append) == REPLY
+    assert shown == [STATUS]
 
 
 async def test_a_failure_is_raised_as_the_error_that_it_is() -> None:
-    command = script('{"type":"failed","code":"hub_unreachable","message":"no network"}')
+    command = script(Report.of(HubUnreachable("no network")))
     with pytest.raises(HubUnreachable, match="no network"):
         await download(command, TINY, print)
 
 
 async def test_other_output_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    errors = (sys.executable, "-c", f"import sys; print('oops', file=sys.stderr); print({DONE!r})")
-    assert (await download(script("hello", DONE), TINY, print)).commit == "c"
-    assert (await download(errors, TINY, print)).commit == "c"
+    *python, program = script(DONE)
+    errors = (*python, f"import sys; print('oops', file=sys.stderr); {program}")
+    assert await download(script("hello", DONE), TINY, print) == REPLY
+    assert await download(errors, TINY, print) == REPLY
     assert caplog.messages == [
         "unexpected output of the download of acme/tiny: b'hello\\n'",
         "acme/tiny: oops",

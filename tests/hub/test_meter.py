@@ -1,10 +1,11 @@
-"""Progress is reported at every change of phase, and else a few times a second."""
+"""Progress is reported at every change of state, and else a few times a second."""
 
 import pytest
 
+from mlxd.control_api import PullStatus
 from mlxd.hub import meter
 from mlxd.hub.meter import Meter
-from mlxd.hub.protocol import DownloadProgress
+from mlxd.hub.reference import parse
 
 
 class Clock:
@@ -15,11 +16,15 @@ class Clock:
         return self.now
 
 
+def make_meter() -> tuple[Meter, list[PullStatus]]:
+    reports: list[PullStatus] = []
+    return Meter(parse("acme/tiny@v2"), reports.append), reports
+
+
 def test_progress_is_reported_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(meter, "time", clock)
-    reports: list[DownloadProgress] = []
-    metered = Meter(reports.append)
+    metered, reports = make_meter()
     metered.plan(100, 1000)
     metered.enter("downloading", "config.json")
     for _ in range(50):
@@ -28,19 +33,22 @@ def test_progress_is_reported_a_few_times_a_second(monkeypatch: pytest.MonkeyPat
     assert [report.bytes_done for report in reports[:3]] == [100, 140, 170]
     assert 10 < len(reports) < 25
     assert metered.fetched == 500
+    assert (reports[-1].model, reports[-1].revision, reports[-1].state) == (
+        "acme/tiny",
+        "v2",
+        "downloading",
+    )
 
 
-def test_a_change_of_phase_is_reported_once() -> None:
-    reports: list[DownloadProgress] = []
-    metered = Meter(reports.append)
-    for phase in ("asking", "asking", "retrying", "retrying"):
-        metered.enter(phase)
-    assert [report.phase for report in reports] == ["asking", "retrying"]
+def test_a_change_of_state_is_reported_once() -> None:
+    metered, reports = make_meter()
+    for state in ("asking", "asking", "retrying", "retrying"):
+        metered.enter(state)
+    assert [report.state for report in reports] == ["asking", "retrying"]
 
 
 def test_discarded_bytes_count_as_fetched_but_not_as_done() -> None:
-    reports: list[DownloadProgress] = []
-    metered = Meter(reports.append)
+    metered, reports = make_meter()
     metered.add(10)
     metered.discard(10)
     metered.enter("verifying")

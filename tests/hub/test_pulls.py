@@ -5,8 +5,10 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mlxd.control_api import PullReply
 from mlxd.errors import (
     Draining,
     HubUnreachable,
@@ -15,14 +17,25 @@ from mlxd.errors import (
     PullFailed,
     PullRefused,
 )
+from mlxd.hub.download_process import Report
 from mlxd.hub.pulls import Pulls
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, Staging, unfinished
 
 TINY = parse("acme/tiny")
-DONE = (
-    '{"type":"done","path":"/m","commit":"c","size_bytes":9,"bytes_fetched":9,"up_to_date":false}'
-)
+DONE = msgspec.json.encode(
+    Report(
+        done=PullReply(
+            model="acme/tiny",
+            revision="main",
+            commit="c",
+            path="/m",
+            size_bytes=9,
+            bytes_fetched=9,
+            up_to_date=False,
+        )
+    )
+).decode()
 START = """
 import os, pathlib, sys, time
 models = pathlib.Path(sys.argv[sys.argv.index("--into") + 1])
@@ -123,7 +136,7 @@ async def test_a_failed_pull_is_resumed_when_it_is_asked_for_again(make: MakePul
 async def test_a_failure_keeps_what_has_come_and_a_refusal_does_not(
     make: MakePulls, tmp_path: Path, error: type[MlxdError]
 ) -> None:
-    report = f'{{"type":"failed","code":"{error.code}","message":"no"}}'
+    report = msgspec.json.encode(Report.of(error("no"))).decode()
     pulls = make(f"receive(); say('{report}')")
     with pytest.raises(error, match="no"):
         await pulls.start(TINY).result()

@@ -1,17 +1,18 @@
 """What is kept of a download until it is a model."""
 
-import fcntl
+import errno
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from mlxd.hub import staging
 from mlxd.hub.reference import parse
-from mlxd.hub.staging import Pending, PullRecord, RepoFile, Staging, unfinished
+from mlxd.hub.staging import Pending, RepoFile, Snapshot, Staging, unfinished
 
-CONFIG = RepoFile("config.json", 2, "a" * 40)
-TEMPLATE = RepoFile("additional_chat_templates/rag.jinja", 2, "a" * 40)
+BLOB = hashlib.sha1(b"blob 2\0{}").hexdigest()
+CONFIG = RepoFile("config.json", 2, BLOB)
+TEMPLATE = RepoFile("additional_chat_templates/rag.jinja", 2, BLOB)
 WEIGHTS = RepoFile("model.safetensors", 9, "b" * 64)
 
 
@@ -21,7 +22,7 @@ def tiny(tmp_path: Path) -> Staging:
     tiny = Staging(tmp_path, "acme/tiny")
     tiny.write(Pending(parse("acme/tiny")))
     tiny.part(CONFIG).write_bytes(b"{}")
-    tiny.complete(CONFIG)
+    assert tiny.complete(CONFIG)
     tiny.part(WEIGHTS).write_bytes(b"12345")
     return tiny
 
@@ -31,19 +32,20 @@ def test_files_and_parts_count_as_present(tiny: Staging) -> None:
     assert tiny.size_bytes() == 7
 
 
+@pytest.mark.parametrize("content", [b"12345", b"1234567890", b"123456780"])
+def test_a_part_with_a_wrong_hash_is_removed(tiny: Staging, content: bytes) -> None:
+    file = RepoFile("model.safetensors", 9, hashlib.sha256(b"123456789").hexdigest())
+    tiny.part(file).write_bytes(content)
+    assert not tiny.complete(file)
+    assert tiny.present_bytes(file) == 0
+    tiny.part(file).write_bytes(b"123456789")
+    assert tiny.complete(file)
+    assert tiny.complete_file(file).read_bytes() == b"123456789"
+
+
 def test_files_of_other_revisions_are_removed(tiny: Staging) -> None:
     tiny.keep_only([WEIGHTS])
     assert [tiny.present_bytes(file) for file in (CONFIG, WEIGHTS)] == [0, 5]
-
-
-def test_only_one_process_at_a_time_has_the_lock(tiny: Staging) -> None:
-    descriptor = os.open(tiny.folder, os.O_RDONLY)
-    try:
-        with tiny.lock(), pytest.raises(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(descriptor)
 
 
 def test_unfinished_pulls_are_listed_by_name(tiny: Staging, tmp_path: Path) -> None:
@@ -56,13 +58,17 @@ def test_unfinished_pulls_are_listed_by_name(tiny: Staging, tmp_path: Path) -> N
     assert unfinished(tmp_path) == [failed]
 
 
+def no_links(existing: Path, new: Path) -> None:
+    raise OSError(errno.ENOTSUP, "Operation not supported")
+
+
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_model_is_installed_on_any_file_system(
     tiny: Staging, monkeypatch: pytest.MonkeyPatch, has_links: bool
 ) -> None:
     if not has_links:
-        monkeypatch.setattr(staging, "link", lambda existing, new: False)
-    record = PullRecord("acme/tiny", "main", "c0ffee", [CONFIG, TEMPLATE])
+        monkeypatch.setattr(os, "link", no_links)
+    record = Snapshot("acme/tiny", "main", "c0ffee", [CONFIG, TEMPLATE])
     tiny.install(record)
     assert tiny.installed() == record
     assert (tiny.target / CONFIG.name).read_bytes() == b"{}"

@@ -15,7 +15,7 @@ from tests.support.fake_daemon import FakeDaemon, chunk
 
 FORBIDDEN = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "starlette", "uvicorn"}
 # Each would cost `mlxctl status` a good part of its time.
-SLOW = {"asyncio", "http.client", "email", "httpx", "rich", "ssl", "subprocess"}
+SLOW = {"asyncio", "httpx", "rich", "subprocess"}
 
 
 NOWHERE = dict.fromkeys(("socket", "config", "settings", "models_dir", "adapters_dir", "log"), "")

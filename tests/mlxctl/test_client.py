@@ -3,12 +3,14 @@
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mlxctl import client
-from mlxctl.client import HEALTH, Client
+from mlxctl.client import HEALTH, Client, StreamEvent
 from mlxctl.errors import CommandFailed, NoAnswer, NotRunning, RefusedByDaemon
 from mlxd import __version__
 from mlxd.control_api import (
@@ -110,45 +112,41 @@ def test_a_daemon_that_cannot_generate_is_an_error(daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize("status", [200, 500])
 def test_the_answer_of_another_program_is_an_error(daemon: FakeDaemon, status: int) -> None:
     daemon.answers(MODELS, ["not", "ours"], status)
-    with pytest.raises(NoAnswer, match=rf"the program on {daemon.socket} is not mlxd"):
+    with pytest.raises(NoAnswer, match=rf"the reply on {daemon.socket} is not what mlxctl"):
         Client(daemon.socket).call(LIST_MODELS)
+
+
+@contextmanager
+def program(file: Path, reply: bytes) -> Iterator[None]:
+    """A program on the socket `file` that reads a little, sends `reply` and ends."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(100)
+            connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(file))
+        listener.listen()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join()
 
 
 @pytest.mark.parametrize(
-    ("status", "reply"),
+    "reply",
     [
-        (404, {"error": {"message": "no such path: /control/v1/use", "code": "not_found"}}),
-        (405, {"error": {"message": "POST is not allowed", "code": "method_not_allowed"}}),
-        (404, {"detail": "Not Found"}),
+        b"",
+        b"SSH-2.0-thing\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfour",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfour",
     ],
 )
-def test_a_daemon_that_does_not_know_the_endpoint_is_outdated(
-    daemon: FakeDaemon, status: int, reply: object
-) -> None:
-    daemon.version = "0.0.1"
-    daemon.answers(USING, reply, status)
-    with pytest.raises(RefusedByDaemon) as refused:
-        use(daemon.socket)
-    assert refused.value.message == (
-        "mlxd 0.0.1 is running and does not know this command; restart it: mlxctl restart"
-    )
-
-
-def test_a_model_that_does_not_exist_says_nothing_of_the_daemon(daemon: FakeDaemon) -> None:
-    error = {"message": "model 'x' does not exist", "code": "model_not_found"}
-    daemon.answers(USING, {"error": error}, status=404)
-    with pytest.raises(RefusedByDaemon, match=r"^model 'x' does not exist$"):
-        use(daemon.socket, "x")
-
-
-def test_a_reply_of_another_version_that_cannot_be_read_is_an_error(daemon: FakeDaemon) -> None:
-    daemon.version = "0.0.1"
-    daemon.answers(MODELS, {"names": []})
-    with pytest.raises(
-        NoAnswer, match=r"cannot read the reply of mlxd 0\.0\.1 .*`models`"
-    ) as broken:
-        Client(daemon.socket).call(LIST_MODELS)
-    assert broken.value.message.endswith("; restart it: mlxctl restart")
+def test_a_reply_that_is_incomplete_or_not_http_is_an_error(file: Path, reply: bytes) -> None:
+    with program(file, reply), pytest.raises(NoAnswer, match=rf"{file}"):
+        Client(file).call(STATUS)
 
 
 def test_a_daemon_that_does_not_answer_in_time_is_an_error(
@@ -176,19 +174,29 @@ def test_a_daemon_of_another_version_prints_a_warning(daemon: FakeDaemon, mlxctl
 
 def test_the_reply_to_a_body_that_was_refused_unread_is_read(file: Path) -> None:
     error = json.dumps({"error": {"message": "too large"}}).encode()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(file))
-        listener.listen()
+    head = b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n" % len(error)
+    with program(file, head + error), pytest.raises(RefusedByDaemon, match="too large"):
+        use(file, "x" * 10_000_000)
 
-        def refuse() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(100)
-                head = b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n" % len(error)
-                connection.sendall(head + error)
 
-        thread = threading.Thread(target=refuse)
-        thread.start()
-        with pytest.raises(RefusedByDaemon, match="too large"):
-            use(file, "x" * 10_000_000)
-        thread.join()
+class Word(StreamEvent):
+    text: str = ""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_stream_has_events_and_comments_up_to_its_end(daemon: FakeDaemon, end: str) -> None:
+    lines = [": loading 41%", "", 'data: {"text": "a"}', "", "event: x", 'data:{"text": "b"}', ""]
+    sent = "".join(line + end for line in [*lines, "data: [DONE]"]).encode()
+    daemon.streams(sent[:20], sent[20:], route=USING)
+    said: list[str] = []
+    words = Client(daemon.socket).stream(USE.path, UseRequest(model="t"), Word, said.append)
+    assert [word.text for word in words] == ["a", "b"]
+    assert said == ["loading 41%"]
+
+
+def test_an_event_comes_before_the_next_is_sent(daemon: FakeDaemon) -> None:
+    stream = daemon.streams(b'data: {"text": "a"}\n', b"data: [DONE]\n", waits=True, route=USING)
+    words = Client(daemon.socket).stream(USE.path, UseRequest(model="t"), Word)
+    assert next(words).text == "a"
+    stream.go_on.set()
+    assert [*words] == []

@@ -13,6 +13,8 @@ import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the-secret-of-the-prompt"
 
 

@@ -11,6 +11,8 @@ from mlxctl.doctor.finding import error, ok
 from tests.mlxctl.conftest import Run
 from tests.support.daemon_process import running_daemon
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from mlxd.control_api import ModelListing
 from tests.support.daemon_process import running_daemon, wait_until
 from tests.support.service_world import Mac, mac
 
+pytestmark = pytest.mark.slow
+
 Found = dict[str, tuple[str, str, str | None]]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.logs.formats import JsonFormatter, TextFormatter
+from mlxd.logs import JsonFormatter, TextFormatter
 from tests.mlxctl.conftest import DEADLINE, Run, command
 
 

@@ -1,4 +1,4 @@
-"""`mlxctl list`, `show`, `rm` and `import`."""
+"""`mlxctl list`, `show`, `rm`, `import` and `alias`."""
 
 import json
 import os
@@ -81,8 +81,10 @@ def test_list_shows_downloads(daemon: FakeDaemon, mlxctl: Run) -> None:
     assert mlxctl("list").stdout.splitlines()[2:] == [
         "",
         "downloads (see mlxctl pull):",
-        "acme/b  40 MB of 117 MB  downloading",
-        "acme/c  0 B of ?         failed       the disk is full",
+        "MODEL   STATE        DONE   TOTAL   SPEED",
+        "acme/b  downloading  40 MB  117 MB  -",
+        "acme/c  failed       0 B    -       -",
+        "  the disk is full",
     ]
     assert [each["model"] for each in json.loads(mlxctl("list", "--json").stdout)["pulls"]] == [
         "acme/b",
@@ -233,3 +235,47 @@ def test_import_exits_with_the_status_of_the_importer(home: Path, mlxctl: Run) -
     assert done.returncode == 1
     assert done.stderr.startswith("mlxctl import: ")
     assert mlxctl("import", "x.gguf", "--dtype", "float64").returncode == 2
+
+
+ALIASES = ("GET", "/control/v1/aliases")
+
+
+def test_aliases_are_listed(daemon: FakeDaemon, mlxctl: Run) -> None:
+    aliases = [
+        {"name": "gpt-4", "model": "owner/a", "exists": True},
+        {"name": "old", "model": "b", "exists": False},
+    ]
+    daemon.answers(ALIASES, {"aliases": aliases})
+    assert mlxctl("alias").stdout.splitlines() == [
+        "ALIAS  MODEL",
+        "gpt-4  owner/a",
+        "old    b (no such model)",
+    ]
+    assert json.loads(mlxctl("alias", "--json").stdout)["aliases"] == aliases
+    daemon.answers(ALIASES, {"aliases": []})
+    assert "mlxctl alias NAME MODEL" in mlxctl("alias").stdout
+
+
+def test_an_alias_is_made(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(("POST", "/control/v1/aliases"), {"name": "gpt-4", "model": "owner/a"})
+    assert mlxctl("alias", "gpt-4", "a").stdout == "gpt-4 is now an alias for owner/a\n"
+    assert daemon.bodies == [{"name": "gpt-4", "model": "a", "exists": True}]
+    assert json.loads(mlxctl("alias", "gpt-4", "a", "--json").stdout)["model"] == "owner/a"
+
+
+def test_an_alias_is_removed(daemon: FakeDaemon, mlxctl: Run) -> None:
+    daemon.answers(("DELETE", "/control/v1/aliases/a/b"), {"name": "a/b"})
+    assert mlxctl("alias", "--rm", "a/b").stdout == "removed the alias a/b\n"
+    daemon.answers(("DELETE", "/control/v1/aliases/x"), {"name": "x", "now": "c"})
+    assert (
+        mlxctl("alias", "--rm", "x").stdout == "x is an alias for c again, as set in config.toml\n"
+    )
+    assert json.loads(mlxctl("alias", "--rm", "x", "--json").stdout) == {"name": "x", "now": "c"}
+
+
+@pytest.mark.parametrize("arguments", [("x",), ("x", ""), ("--rm", "x", "y"), ("--rm",)])
+def test_half_an_alias_is_invalid_usage(
+    daemon: FakeDaemon, mlxctl: Run, arguments: tuple[str, ...]
+) -> None:
+    assert mlxctl("alias", *arguments).returncode == 2
+    assert daemon.bodies == daemon.deleted == []

@@ -23,6 +23,9 @@ def test_the_answer_is_printed_and_ends_its_line(daemon: FakeDaemon, mlxctl: Run
     assert daemon.bodies == [
         {
             "messages": [{"role": "user", "content": "What is it?"}],
+            "model": None,
+            "max_tokens": None,
+            "temperature": None,
             "stream": True,
             "stream_options": {"include_usage": True},
         }

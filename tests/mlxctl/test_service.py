@@ -21,6 +21,8 @@ from tests.mlxctl.conftest import DEADLINE, Run, command
 from tests.support.daemon_process import wait_until
 from tests.support.fake_daemon import FakeDaemon
 
+pytestmark = pytest.mark.slow
+
 # Holds the home as a daemon does, and will not go.
 STUBBORN = """
 import signal, sys, time

@@ -17,6 +17,8 @@ import pytest
 from tests.mlxctl.conftest import DEADLINE, command
 from tests.support.daemon_process import wait_until
 
+pytestmark = pytest.mark.slow
+
 # Without this folder systemd takes the system for one that it has not booted.
 MANAGER = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec systemd --user

@@ -10,7 +10,7 @@ from mlxd.errors import InvalidRequest
 from mlxd.models.adapters import Adapter
 from mlxd.models.catalog import Catalog
 from mlxd.models.details import read_details
-from tests.fakes.model_folder import add_model, write_safetensors
+from tests.fakes.model_folder import add_model
 
 
 def add_adapter(folder: Path) -> Path:
@@ -56,18 +56,15 @@ def test_without_any_adapter_the_error_says_so(models: Path) -> None:
 
 
 def test_an_adapter_fits_the_model_it_was_made_for(models: Path) -> None:
-    add_model(models / "owner" / "a")  # whose only layer is layer.0
-    for name, config, layer in [
-        ("by-id", {"model": "owner/a"}, "other"),
-        ("by-path", {"model": "/home/ada/a/"}, "other"),
-        ("by-layers", {"rank": 8}, "layer.0"),
-        ("foreign", {"model": "owner/b"}, "layer.0"),
-        ("of-peft", {"base_model_name_or_path": "owner/b"}, "layer.0"),
-        ("other-layers", {}, "layer.1"),
-    ]:
-        folder = models.parent / "adapters" / name
-        folder.mkdir(parents=True)
+    add_model(models / "owner" / "a")
+    for name, config in {
+        "by-id": {"model": "owner/a"},
+        "by-path": {"model": "/home/ada/a/"},
+        "foreign": {"model": "owner/b"},
+        "nameless": {"rank": 8},
+    }.items():
+        folder = add_adapter(models.parent / "adapters" / name)
         (folder / "adapter_config.json").write_text(json.dumps(config))
-        write_safetensors(folder / "adapters.safetensors", {f"{layer}.lora_a": ("F32", [2])})
-    fitting = read_details(Catalog(ModelsConfig()).resolve("a")).adapters
-    assert fitting == ["by-id", "by-layers", "by-path"]
+    folder = add_adapter(models.parent / "adapters" / "torn")
+    (folder / "adapter_config.json").write_text("{")
+    assert read_details(Catalog(ModelsConfig()).resolve("a")).adapters == ["by-id", "by-path"]

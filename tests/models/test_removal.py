@@ -24,7 +24,7 @@ def test_only_models_in_the_models_directory_can_be_removed(
     removal.check_removable(catalog.find("mine"))
     for name, hint in {
         "owner/cached": "hf cache rm model/owner/cached",
-        "theirs": f"remove it yourself: {theirs}",
+        "theirs": f"remove it there: {theirs}",
         "owner/linked": f"behind the link {models}/owner",
     }.items():
         with pytest.raises(NotRemovable, match=hint):

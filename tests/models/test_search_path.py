@@ -1,13 +1,15 @@
 """Where models are looked for, and when a change is noticed."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from mlxd.config import ModelsConfig
 from mlxd.models.catalog import Catalog
-from tests.fakes.model_folder import add_model
+from mlxd.models.entry import Origin
+from tests.fakes.model_folder import add_model, add_to_cache
 
 
 def ids(catalog: Catalog) -> list[str]:
@@ -26,19 +28,13 @@ def test_each_folder_with_a_config_and_weights_is_a_model(models: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
-def test_an_unprintable_name_is_ignored_with_a_warning(
-    models: Path, caplog: pytest.LogCaptureFixture, name: bytes
-) -> None:
+def test_an_unprintable_name_is_ignored(models: Path, name: bytes) -> None:
     add_model(models / "a")
     try:
         add_model(models / os.fsdecode(name))
     except OSError:
         pytest.skip("this file system allows no such names")
-    catalog = Catalog(ModelsConfig())
-    assert ids(catalog) == ids(catalog) == ["a"]
-    (warning,) = caplog.messages
-    assert "is ignored: its name is not UTF-8, or not printable" in warning
-    assert warning.isprintable()
+    assert ids(Catalog(ModelsConfig())) == ["a"]
 
 
 def test_a_model_that_is_added_or_removed_is_noticed(models: Path) -> None:
@@ -73,3 +69,64 @@ def test_of_two_models_with_the_same_id_the_first_counts(models: Path, tmp_path:
     first = add_model(tmp_path / "elsewhere" / "a")
     (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "elsewhere")])).entries()
     assert entry.path == first
+
+
+def test_a_snapshot_is_a_model_with_the_id_of_its_repository(models: Path, hub_cache: Path) -> None:
+    folder = add_to_cache(hub_cache, "owner/a", parts=2)
+    add_to_cache(hub_cache, "gpt2")
+    (hub_cache / "datasets--owner--b" / "snapshots" / "abc").mkdir(parents=True)
+    (hub_cache / "models--owner--nothing" / "refs").mkdir(parents=True)
+    first, second = Catalog(ModelsConfig()).entries()
+    assert (first.id, second.id, second.path) == ("gpt2", "owner/a", folder)
+    assert second.origin is Origin.HUB_CACHE
+    assert second.size_bytes > 100
+
+
+def test_the_revision_of_main_comes_first(models: Path, hub_cache: Path) -> None:
+    main = add_to_cache(hub_cache, "owner/a", "1")
+    later = add_to_cache(hub_cache, "owner/a", "2", main=False)
+    os.utime(main, (1, 1))
+    catalog = Catalog(ModelsConfig())
+    assert catalog.resolve("owner/a").path == main
+    (hub_cache / "models--owner--a" / "refs" / "main").unlink()
+    assert catalog.resolve("owner/a").path == later
+
+
+def test_a_revision_without_weights_does_not_hide_a_usable_one(
+    models: Path, hub_cache: Path
+) -> None:
+    whole = add_to_cache(hub_cache, "owner/a", "1")
+    tokenizer_only = add_to_cache(hub_cache, "owner/a", "2")
+    (tokenizer_only / "model.safetensors").unlink()
+    assert Catalog(ModelsConfig()).resolve("owner/a").path == whole
+
+
+def test_a_missing_blob_is_noticed(models: Path, hub_cache: Path) -> None:
+    folder = add_to_cache(hub_cache, "owner/a", parts=2)
+    catalog = Catalog(ModelsConfig())
+    assert catalog.resolve("owner/a").id == "owner/a"
+    (folder / "model-00001-of-00002.safetensors").resolve().unlink()
+    assert catalog.entries() == []
+    (broken,) = catalog.broken()
+    assert "model-00001-of-00002.safetensors is missing" in broken.fault
+
+
+def test_a_cache_may_be_one_of_models_dirs(models: Path, tmp_path: Path) -> None:
+    add_to_cache(tmp_path / "disk", "owner/a")
+    (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "disk")])).entries()
+    assert (entry.id, entry.origin) == ("owner/a", Origin.HUB_CACHE)
+
+
+def test_a_cache_that_is_gone_is_empty(models: Path, hub_cache: Path) -> None:
+    add_to_cache(hub_cache, "owner/a")
+    catalog = Catalog(ModelsConfig())
+    assert len(catalog.entries()) == 1
+    shutil.rmtree(hub_cache)
+    assert catalog.entries() == []
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"../../../else\n", b""])
+def test_an_invalid_ref_is_ignored(models: Path, hub_cache: Path, content: bytes) -> None:
+    folder = add_to_cache(hub_cache, "owner/a")
+    (hub_cache / "models--owner--a" / "refs" / "main").write_bytes(content)
+    assert Catalog(ModelsConfig()).resolve("owner/a").path == folder

@@ -10,8 +10,7 @@ import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.messages import PROTOCOL_VERSION, Load, Ready, encode_frame
-from mlxd.pool.crashes import EngineCrashed
-from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_process import EngineCrashed, EngineProcess
 from tests.support.pool import (
     DEADLINE,
     collect,

@@ -11,7 +11,7 @@ from mlxd import control_api
 from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
-from mlxd.http.endpoints import Dependencies
+from mlxd.http.generate import Dependencies
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection

@@ -17,8 +17,8 @@ from mlxd.messages import (
     TextPrompt,
 )
 from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.engine_request import EngineRequest
 from mlxd.pool.model import Launch
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest

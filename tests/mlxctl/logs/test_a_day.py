@@ -11,6 +11,8 @@ import pytest
 from tests.mlxctl.conftest import Run
 from tests.support.busy_daemon import KEEP, MAX_SIZE, MIDNIGHT, fails, prints, request_id
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400
 NOON = DAY // 2
 

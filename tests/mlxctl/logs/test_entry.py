@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from mlxctl.logs.entry import LogEntry, is_head
-from mlxd.logs.formats import JsonFormatter, TextFormatter
+from mlxctl.logs.entry import Filters, LogEntry, is_head
+from mlxd.logs import JsonFormatter, TextFormatter
 
 FORMATTERS = [TextFormatter(), JsonFormatter()]
 
@@ -67,7 +67,7 @@ def test_an_engine_is_found_by_its_model(engine: str | None, is_its: bool) -> No
     details = {} if engine is None else {"engine": engine}
     for formatter in FORMATTERS:
         entry = LogEntry(written(formatter, "tiny is ready", **details))
-        assert entry.is_of_engine("tiny") is is_its
+        assert Filters(engine="tiny").match(entry) is is_its
 
 
 @pytest.mark.parametrize("line", [b"", b"stray", b"{not json", b'{"a": 1}', b"\xff\xfe"])

@@ -9,8 +9,7 @@ import pytest
 
 from mlxctl.logs.entry import LogEntry
 from mlxctl.logs.files import Tail, entries_backwards, lines_backwards
-from mlxd.logs.files import PrivateRotatingFile
-from mlxd.logs.formats import TextFormatter
+from mlxd.logs import PrivateRotatingFile, TextFormatter
 
 
 class Log:

@@ -22,6 +22,8 @@ from tests.mlxctl.conftest import DEADLINE
 from tests.support.daemon_process import wait_until
 from tests.support.service_world import FAKES, Mac, mac
 
+pytestmark = pytest.mark.slow
+
 STANDARD = {"MLXD_HOME": ""}
 SERVICE = f"Homebrew's service ({LABEL}) starts mlxd: "
 

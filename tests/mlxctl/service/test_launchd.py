@@ -28,6 +28,8 @@ from tests.mlxctl.conftest import command
 from tests.support.daemon_process import wait_until
 from tests.support.service_world import Mac, mac
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def machine(tiny_model: Path) -> Iterator[Mac]:

@@ -24,6 +24,8 @@ from mlxd import config
 from tests.support.daemon_process import wait_until
 from tests.support.service_world import Mac, mac
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:

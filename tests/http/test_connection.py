@@ -5,7 +5,7 @@ import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.http.app import public_app
-from mlxd.http.sse import Pace
+from mlxd.http.connection import Pace
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -90,7 +90,7 @@ async def test_a_stream_that_waits_for_a_switch_of_the_default_model_keeps_talki
     dependencies = make_dependencies(pool)
     client = await serve(public_app(dependencies, QUICK))
     async with asyncio.timeout(10), AsyncExitStack() as switch:
-        await switch.enter_async_context(dependencies.selection.default_held())
+        await switch.enter_async_context(dependencies.selection.default_lock)
         async with ask(client) as reply:
             lines = reply.aiter_lines()
             assert await anext(lines) == ": queued"
