@@ -30,8 +30,7 @@ _DISK_SECONDS = 5.0
 class Machine:
     """This machine: `system` is "Darwin" or "Linux", `release` of macOS its version.
 
-    `processor` is what this Python is made for. `wired_limit_mb` is the sysctl
-    iogpu.wired_limit_mb, 0 if the system chooses or has none.
+    `processor` is what this Python is made for.
     """
 
     system: str
@@ -39,7 +38,6 @@ class Machine:
     processor: str
     chip: str
     memory_bytes: int
-    wired_limit_mb: int = 0
 
 
 @dataclass(kw_only=True)
@@ -143,5 +141,4 @@ def this_machine() -> Machine:
         processor=platform.machine(),
         chip=sysctl.text("machdep.cpu.brand_string") if on_mac else "",
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        wired_limit_mb=sysctl.number("iogpu.wired_limit_mb") if on_mac else 0,
     )

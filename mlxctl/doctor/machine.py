@@ -52,19 +52,11 @@ def computes(python: str, *, on_mac: bool, seconds: float = _MLX_SECONDS) -> Fin
 
 
 def memory(facts: Facts) -> Iterator[Finding]:
-    """The memory limit for models against the machine's memory and what Metal may wire."""
+    """The memory limit for models against the machine's memory."""
     total = facts.machine.memory_bytes
     limit = (facts.config.models.memory_limit or 0) if facts.config else 0
     if facts.status is not None:
         limit = facts.status.memory_limit_bytes or limit
-    wired = facts.machine.wired_limit_mb * 2**20
-    if wired > total * _MOST_OF_MEMORY:
-        yield warning(
-            "memory",
-            f"Metal may wire {size(wired)} of {size(total)} (iogpu.wired_limit_mb), which leaves "
-            "little for the system",
-            "sudo sysctl iogpu.wired_limit_mb=0",
-        )
     if not limit:
         yield ok("memory", f"{size(total)}; models may use what the machine can spare")
         return

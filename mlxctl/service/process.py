@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxctl.errors import CommandFailed, NoAnswer
+from mlxctl.programs import last_lines
 from mlxctl.service.description import absolute
 from mlxctl.service.manager import Report, ServiceManager, ServiceStatus
 from mlxd import paths, run_record
@@ -95,8 +96,6 @@ def _why_it_ended(code: int) -> str:
 
 def _end_of(file: Path) -> str:
     """Return the last lines of `file` as the end of a message; empty if it has none."""
-    from mlxctl.programs import last_lines  # as in _spawn
-
     lines = last_lines(file, _TAIL_LINES)
     return "".join([f"; the end of {file}:", *(f"\n  {line}" for line in lines)]) if lines else ""
 

@@ -122,10 +122,7 @@ class SystemdManager(Installer):
         seen = self._properties()
         code, exited = seen["ExecMainStatus"], seen["ExecMainExitTimestamp"]
         by_signal = seen["ExecMainCode"] in _BY_SIGNAL
-        faults = []
-        if not self._is_current():
-            message = f"{self.file} is not what this mlxctl would write"
-            faults.append(Fault(message, "mlxctl install"))
+        outdated = Fault(f"{self.file} is out of date", "mlxctl install")
         return ServiceStatus(
             manager=self.name,
             label=self._unit,
@@ -135,7 +132,7 @@ class SystemdManager(Installer):
             keeps_sockets=listens,
             starts=self._mode().value if enabled else "never: disabled",
             last_exit=(f"signal {code}" if by_signal else code) if exited else None,
-            faults=faults,
+            faults=[] if self._is_current() else [outdated],
         )
 
     def restart(self, report: Report) -> Status:
