@@ -66,7 +66,7 @@ def is_running() -> bool:
     """Whether a daemon runs; a connection would start one if launchd or systemd listens.
 
     Raises:
-        CommandFailed: its lock file cannot be read.
+        MlxdError: its lock file cannot be read.
     """
     return lock.holder(paths.lock_file()) is not None
 

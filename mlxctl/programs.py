@@ -1,7 +1,6 @@
 """Running another program, and reading the end of its output file."""
 
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,8 @@ def run(command: Sequence[str | Path], *, seconds: float) -> ProgramResult:
     Raises:
         CommandFailed: it cannot be started, or does not end in time.
     """
+    import subprocess  # slow to import, and `mlxctl status` may not need it
+
     words = [os.fspath(word) for word in command]
     try:
         done = subprocess.run(

@@ -41,13 +41,21 @@ def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
     Removes the variables that announce them, which are not meant for child processes.
 
     Raises:
-        StartupError: one of them is not a socket that can be listened on.
+        StartupError: one of them is not a socket that can be listened on, or of the wrong kind.
     """
     activated = Activated()
     with contextlib.ExitStack() as stack:
         for name, descriptor in [*_from_systemd(environ), *_from_launchd()]:
             listener = stack.enter_context(_listener(name, descriptor))
-            _sort_in(activated, name, listener)
+            kind = _LOCAL if listener.family == socket.AF_UNIX else _HTTP
+            if name != kind and name in (_HTTP, _LOCAL):
+                raise _unfit(name, f"is of the other kind, which has to be called {kind!r}")
+            if kind == _HTTP:
+                activated.tcp.append(listener)
+            elif activated.local is None:
+                activated.local = listener
+            else:
+                raise _unfit(name, "is a second Unix socket")
         stack.pop_all()
     return activated
 
@@ -82,19 +90,6 @@ def _listener(name: str, descriptor: int) -> socket.socket:
         raise _unfit(name, "is not a listening stream socket")
     listener.setblocking(False)
     return listener
-
-
-def _sort_in(activated: Activated, name: str, listener: socket.socket) -> None:
-    if listener.family == socket.AF_UNIX:
-        if name == _HTTP:
-            raise _unfit(name, "is a Unix socket, which has to be called `local`")
-        if activated.local is not None:
-            raise _unfit(name, "is a second Unix socket")
-        activated.local = listener
-    elif name == _LOCAL:
-        raise _unfit(name, "is not a Unix socket; a TCP socket has to be called `http`")
-    else:
-        activated.tcp.append(listener)
 
 
 def _unfit(name: str, why: str) -> StartupError:

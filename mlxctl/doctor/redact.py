@@ -36,8 +36,8 @@ _PUBLIC_NAMES = {"root", "daemon", "nobody", "mlxd", "mlxctl", "localhost", "use
 
 def without_private_parts(text: str, environ: Mapping[str, str], secrets: Iterable[str]) -> str:
     """Return `text` without private parts, `secrets` and those of `environ` included."""
-    known = {*secrets, *_secrets_of(environ)}
-    for secret in sorted(known, key=len, reverse=True):
+    known = [value for name, value in environ.items() if _IS_SECRET.search(name)]
+    for secret in sorted({*secrets, *known}, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, MASK)
     text = _USERINFO.sub(rf"\1{MASK}@", text)
@@ -50,12 +50,6 @@ def without_private_parts(text: str, environ: Mapping[str, str], secrets: Iterab
         text = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", public, text, flags=re.IGNORECASE)
     text = _IPV4.sub(_address, text)
     return _IPV6.sub(_address, text)
-
-
-def _secrets_of(environ: Mapping[str, str]) -> Iterator[str]:
-    for name, value in environ.items():
-        if _IS_SECRET.search(name):
-            yield value
 
 
 def _homes(environ: Mapping[str, str]) -> list[str]:

@@ -76,13 +76,11 @@ def _of_end(end: RunEnd, facts: Facts) -> Iterator[Finding]:
         yield ok("last exit", "mlxd stopped normally")
     elif end.how == "crashed":
         status = f" ({_exit_status(facts)})" if _exit_status(facts) else ""
+        who, logs = "mlxd", "mlxctl logs -n 20"
         if facts.pid is not None:
-            message = f"the daemon before this one crashed or was killed{status}"
-            yield warning("last exit", message, "mlxctl logs --level warning")
-        else:
-            finding = warning if facts.asleep else error
-            message = f"mlxd crashed or was killed{status}"
-            yield finding("last exit", message, "mlxctl logs -n 20")
+            who, logs = "the daemon before this one", "mlxctl logs --level warning"
+        finding = error if facts.pid is None and not facts.asleep else warning
+        yield finding("last exit", f"{who} crashed or was killed{status}", logs)
     elif facts.pid is None:
         fix = "mlxctl config validate" if end.how == "configuration" else "mlxctl start"
         yield error("last exit", f"mlxd failed: {end.message}", fix)

@@ -5,36 +5,31 @@ import shutil
 import zlib
 
 from mlxctl.errors import CommandFailed
+from mlxctl.service import homebrew, launchd, plist
 from mlxctl.service.description import Mode
+from mlxctl.service.homebrew import HomebrewJob
+from mlxctl.service.launchd import LaunchdManager
 from mlxctl.service.manager import Installer, ServiceManager
+from mlxctl.service.process import ProcessManager
+from mlxctl.service.systemd import SystemdManager
 from mlxd import paths
 from mlxd.config import Config
-
-# The managers are imported only where they are used, to keep `mlxctl status` quick.
 
 
 def in_charge(config: Config) -> ServiceManager:
     """Return the manager that the service is installed with, or else mlxctl itself."""
-    if (manager := installed(config)) is not None:
-        return manager
-    from mlxctl.service.process import ProcessManager
-
-    return ProcessManager(config)
+    return installed(config) or ProcessManager(config)
 
 
 def installed(config: Config) -> Installer | None:
     """Return the manager that the service is installed with; None where it is not installed."""
     known: list[Installer] = []
     if has_launchd():
-        from mlxctl.service.homebrew import LABEL, HomebrewJob
-        from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
-
-        known += [LaunchdManager(config, label(), folder) for folder in (AGENTS, DAEMONS)]
+        folders = (launchd.AGENTS, launchd.DAEMONS)
+        known += [LaunchdManager(config, label(), folder) for folder in folders]
         if paths.home() is None:  # Homebrew's service always has the default home
-            known += [HomebrewJob(config, LABEL, folder) for folder in (AGENTS, DAEMONS)]
+            known += [HomebrewJob(config, homebrew.LABEL, folder) for folder in folders]
     elif has_systemd():
-        from mlxctl.service.systemd import SystemdManager
-
         known += [SystemdManager(config, unit_name())]
     return next((manager for manager in known if manager.installed()), None)
 
@@ -45,13 +40,11 @@ def to_install(config: Config, name: str | None, mode: Mode) -> Installer:
     Raises:
         CommandFailed: this system has none.
     """
-    from mlxctl.service.launchd import AGENTS, DAEMONS, LaunchdManager
-    from mlxctl.service.systemd import SystemdManager
-
     if name is None and not (has_launchd() or has_systemd()):
         raise CommandFailed("this system has neither launchd nor systemd. Run: mlxctl start")
     if (name or usual()) == "launchd":
-        return LaunchdManager(config, label(), DAEMONS if mode is Mode.SYSTEM else AGENTS)
+        folder = launchd.DAEMONS if mode is Mode.SYSTEM else launchd.AGENTS
+        return LaunchdManager(config, label(), folder)
     return SystemdManager(config, unit_name())
 
 
@@ -62,9 +55,7 @@ def usual() -> str:
 
 def label() -> str:
     """Return the label of this home's launchd job; a second home has another one."""
-    from mlxctl.service.plist import LABEL
-
-    return LABEL + _suffix(".")
+    return plist.LABEL + _suffix(".")
 
 
 def unit_name() -> str:

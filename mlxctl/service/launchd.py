@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from mlxctl.errors import CommandFailed
 from mlxctl.service import launchctl, plist
-from mlxctl.service.description import Mode, carried
+from mlxctl.service.description import Mode, carried, describe
 from mlxctl.service.launchctl import Job
 from mlxctl.service.manager import Fault, Installer, Report, ServiceStatus
 from mlxctl.service.plist import AQUA, BACKGROUND, Plist
@@ -161,7 +161,7 @@ class LaunchdManager(Installer):
         return f"{job.last_exit} ({end.message})" if end and end.message else job.last_exit
 
     def _wanted(self, mode: Mode, session: str) -> Plist:
-        return plist.wanted(self._label, mode, carried(os.environ), session)
+        return plist.make(describe(mode, carried(os.environ)), self._label, session)
 
     def _find(self) -> tuple[str, Job | None]:
         """Return the domain that the job is loaded into, or is to be, and the job."""

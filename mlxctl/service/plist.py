@@ -14,17 +14,6 @@ _THROTTLE_SECONDS = 5
 Plist = dict[str, Any]
 
 
-def wanted(
-    label: str, mode: Mode, environment: dict[str, str], session: str, user: str | None = None
-) -> Plist:
-    """Return what `mlxctl install` writes for a service that runs in `environment`.
-
-    Raises:
-        ConfigError, CommandFailed: as `describe`.
-    """
-    return make(describe(mode, environment, user), label, session)
-
-
 def is_current(found: Plist, label: str) -> bool:
     """Whether `found` is what `mlxctl install` would write now for the same mode and environment.
 
@@ -33,10 +22,10 @@ def is_current(found: Plist, label: str) -> bool:
     """
     environment = found.get("EnvironmentVariables")
     own = environment if isinstance(environment, dict) else {}
-    session = BACKGROUND if found.get("LimitLoadToSessionType") == BACKGROUND else AQUA
-    user = str(found.get("UserName", ""))
     same = {str(name): str(value) for name, value in own.items()}
-    return found == wanted(label, mode_of(found), same, session, user)
+    session = BACKGROUND if found.get("LimitLoadToSessionType") == BACKGROUND else AQUA
+    service = describe(mode_of(found), same, str(found.get("UserName", "")))
+    return found == make(service, label, session)
 
 
 def make(service: Description, label: str, session: str = AQUA) -> Plist:

@@ -48,16 +48,6 @@ class Probe:
         except CommandFailed:
             return None
 
-    def listens(self) -> bool:
-        """Whether a daemon listens on the socket, even if it is slow to answer."""
-        try:
-            self._client.call(control_api.STATUS)
-        except NotRunning:
-            return False
-        except CommandFailed:
-            return True
-        return True
-
     def healthy(self) -> Status | None:
         """Return the daemon's status, None until it answers and can generate."""
         try:

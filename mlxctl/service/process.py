@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlxctl.errors import CommandFailed, NoAnswer
+from mlxctl.programs import last_lines
 from mlxctl.service.description import absolute
 from mlxctl.service.manager import Report, ServiceManager, ServiceStatus
 from mlxd import paths, run_record
@@ -62,9 +63,9 @@ class ProcessManager(ServiceManager):
         return False
 
     def _record_of(self, pid: int) -> RunRecord | None:
-        """Return how the daemon `pid` was started, if it listens where this shell looks for it."""
+        """Return how the daemon `pid` was started, if its socket is where this shell looks."""
         record = run_record.read(paths.run_record_file())
-        known = record is not None and record.pid == pid and self._daemon.listens()
+        known = record is not None and record.pid == pid and self._daemon.socket_file.exists()
         return record if known else None
 
     def _spawn(self, before: RunRecord | None) -> "subprocess.Popen[bytes]":
@@ -95,8 +96,6 @@ def _why_it_ended(code: int) -> str:
 
 def _end_of(file: Path) -> str:
     """Return the last lines of `file` as the end of a message; empty if it has none."""
-    from mlxctl.programs import last_lines  # as in _spawn
-
     lines = last_lines(file, _TAIL_LINES)
     return "".join([f"; the end of {file}:", *(f"\n  {line}" for line in lines)]) if lines else ""
 

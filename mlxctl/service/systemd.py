@@ -122,10 +122,7 @@ class SystemdManager(Installer):
         seen = self._properties()
         code, exited = seen["ExecMainStatus"], seen["ExecMainExitTimestamp"]
         by_signal = seen["ExecMainCode"] in _BY_SIGNAL
-        faults = []
-        if not self._is_current():
-            message = f"{self.file} is not what this mlxctl would write"
-            faults.append(Fault(message, "mlxctl install"))
+        outdated = Fault(f"{self.file} is out of date", "mlxctl install")
         return ServiceStatus(
             manager=self.name,
             label=self._unit,
@@ -135,7 +132,7 @@ class SystemdManager(Installer):
             keeps_sockets=listens,
             starts=self._mode().value if enabled else "never: disabled",
             last_exit=(f"signal {code}" if by_signal else code) if exited else None,
-            faults=faults,
+            faults=[] if self._is_current() else [outdated],
         )
 
     def restart(self, report: Report) -> Status:
@@ -167,7 +164,7 @@ class SystemdManager(Installer):
             self._write(self._folder / name, text.encode())
         self._run("daemon-reload")
         self._run("stop", self._unit)
-        self._forget_failures()
+        _systemctl("reset-failed", *self._units())
         self.enable()
         self._run("restart", *self._sockets())
         if mode is not Mode.ON_DEMAND:
@@ -191,7 +188,7 @@ class SystemdManager(Installer):
 
     def _start(self) -> Status:
         """Start the sockets and the service, and wait until the daemon answers."""
-        self._forget_failures()
+        _systemctl("reset-failed", *self._units())  # those that failed too often start again
         self._run("start", *self._units())
 
         def failure() -> str:
@@ -206,10 +203,6 @@ class SystemdManager(Installer):
             return False
         self._run("stop", *self._units())
         return True
-
-    def _forget_failures(self) -> None:
-        """Let systemd start units again that failed, or were started, too often."""
-        _systemctl("reset-failed", *self._units())
 
     def _sockets(self) -> list[str]:
         names = (f"{self._name}.socket", f"{self._name}-http.socket")

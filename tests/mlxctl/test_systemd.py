@@ -219,7 +219,7 @@ def test_a_changed_unit_is_reported_and_replaced(machine: Session) -> None:
     machine.mlxctl("install")
     file = machine.units / "mlxd.service"
     file.write_text(file.read_text() + "\n# by hand\n")
-    fault = f"{file} is not what this mlxctl would write: mlxctl install"
+    fault = f"{file} is out of date: mlxctl install"
     assert machine.status()["service"]["faults"] == [fault]
     started = machine.mlxctl("restart")
     assert (started.returncode, started.stderr) == (0, f"mlxctl: {fault}\n")

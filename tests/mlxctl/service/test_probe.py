@@ -1,11 +1,9 @@
 """How the daemon is seen from outside; tests/mlxctl/test_service.py has it start and stop."""
 
-import socket
 from pathlib import Path
 
 import pytest
 
-from mlxctl import client
 from mlxctl.service.probe import Probe
 from mlxd import config, lock, paths
 from mlxd.errors import StartupError
@@ -38,21 +36,7 @@ def test_while_a_daemon_runs_the_last_end_is_that_of_the_one_before(home: Path) 
     assert probe.last_end() == RunEnd("stopped")
 
 
-def test_a_daemon_that_is_slow_to_answer_still_listens(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client, "_ANSWER_SECONDS", 0.05)
-    with socket.socket(socket.AF_UNIX) as mute:
-        paths.runtime_dir().mkdir()
-        mute.bind(str(paths.socket_file()))
-        mute.listen()
-        probe = Probe(config.load())
-        assert probe.listens()
-        assert probe.status() is None
-
-
 def test_a_daemon_that_does_not_answer_has_no_status(home: Path) -> None:
     probe = Probe(config.load())
     assert probe.status() is None
-    assert not probe.listens()
     assert probe.healthy() is None
