@@ -69,7 +69,7 @@ def test_the_tests_of_mlxctl_use_what_homebrew_makes_of_it() -> None:
 
 def test_its_service_is_the_one_that_mlxctl_installs() -> None:
     made = plistlib.loads(PLIST.read_bytes())
-    ours = plist.make(describe(Config(), Mode.AT_LOGIN, {}), plist.LABEL)
+    ours = plist.make(describe(Mode.AT_LOGIN, {}), plist.LABEL)
     assert list(complaints(made)) == []
     same = ("ProcessType", "ThrottleInterval", "ExitTimeOut", "KeepAlive", "RunAtLoad")
     assert {key: made[key] for key in same} == {key: ours[key] for key in same}
