@@ -1,5 +1,7 @@
 """The tiny model in memory, and schedulers over it."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,12 @@ def alone(make_bench: MakeBench) -> Alone:
         return bench.text(0)
 
     return run
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """Wait for abandoned threads: Python crashes if one returns from C while it exits."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "time-limit":
+            thread.join(20)

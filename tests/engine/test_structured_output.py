@@ -111,6 +111,7 @@ def test_an_invalid_schema_is_rejected_with_the_place(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("no_thread_left")
 def test_a_schema_that_takes_too_long_to_compile_is_rejected(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
