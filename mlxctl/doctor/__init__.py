@@ -1,7 +1,7 @@
 """What may be wrong with mlxd on this machine, and the command that fixes it.
 
 facts       what the checks look at, gathered once
-machine     platform and chip, Python, MLX, memory
+machine     platform and chip, Python, MLX, memory, open files
 files       configuration, permissions, disk space
 service     what starts the daemon, whether it runs, how the last one ended
 conflicts   other jobs of launchd in its way
@@ -36,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     files.permissions,
     files.disk,
     machine.memory,
+    machine.open_files,
     models.models,
     models.downloads,
 )

@@ -30,7 +30,8 @@ _DISK_SECONDS = 5.0
 class Machine:
     """This machine: `system` is "Darwin" or "Linux", `release` of macOS its version.
 
-    `processor` is what this Python is made for.
+    `processor` is what this Python is made for; `translated` says that the real one differs.
+    `wired_limit_mb` is the sysctl iogpu.wired_limit_mb, 0 if the system chooses or has none.
     """
 
     system: str
@@ -38,6 +39,8 @@ class Machine:
     processor: str
     chip: str
     memory_bytes: int
+    translated: bool = False
+    wired_limit_mb: int = 0
 
 
 @dataclass(kw_only=True)
@@ -135,10 +138,14 @@ def on_disk() -> tuple[ModelListing, list[PullStatus]]:
 def this_machine() -> Machine:
     """Describe this machine."""
     on_mac = sys.platform == "darwin"
+    processor = platform.machine()
     return Machine(
         system=platform.system(),
         release=platform.mac_ver()[0] if on_mac else platform.release(),
-        processor=platform.machine(),
+        processor=processor,
         chip=sysctl.text("machdep.cpu.brand_string") if on_mac else "",
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        # hw.optional.arm64 describes the chip, also to a program that Rosetta translates.
+        translated=on_mac and processor != "arm64" and sysctl.number("hw.optional.arm64") == 1,
+        wired_limit_mb=sysctl.number("iogpu.wired_limit_mb") if on_mac else 0,
     )
