@@ -8,6 +8,7 @@ conflicts   other jobs of launchd in its way
 ports       the TCP port, and proxies
 models      broken models, unfinished downloads
 finding     what a check says
+background  calls with a time limit, of which some may hang
 redact      removes private parts from a report
 
 A check is a function from the facts to its findings, and stands in `CHECKS`. No check starts the
@@ -15,8 +16,10 @@ daemon.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from mlxctl.doctor import conflicts, files, machine, models, ports, service
+from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import FAILURES, Finding, error, explained
 
@@ -42,13 +45,23 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def examine(facts: Facts, checks: Sequence[Check] = CHECKS) -> list[Finding]:
-    """Return the findings of all checks, in their order; a check that fails is one."""
+_SECONDS = 10.0
+
+
+def examine(
+    facts: Facts, checks: Sequence[Check] = CHECKS, seconds: float = _SECONDS
+) -> list[Finding]:
+    """Return the findings of all checks, in their order; a check that fails or hangs is one."""
+    calls = [BackgroundCall(partial(_run, check, facts), seconds) for check in checks]
     findings: list[Finding] = []
-    for check in checks:
+    for check, call in zip(checks, calls, strict=True):
         try:
-            findings += check(facts)
+            findings += call.result()
         except FAILURES as failure:
             name = check.__name__.replace("_", " ")
             findings.append(error(name, f"this check failed: {explained(failure)}"))
     return findings
+
+
+def _run(check: Check, facts: Facts) -> list[Finding]:
+    return list(check(facts))
