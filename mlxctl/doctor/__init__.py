@@ -32,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     files.configuration,
     ports.proxy,
     service.manager,
+    service.homebrew,
     conflicts.conflicts,
     service.daemon,
     service.version,
