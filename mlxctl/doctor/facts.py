@@ -3,12 +3,14 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from mlxctl.client import Client
+from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.finding import FAILURES, explained
 from mlxctl.errors import CommandFailed, NotRunning
 from mlxctl.programs import run
@@ -19,18 +21,22 @@ from mlxd import config as configuration
 from mlxd import control_api, paths, sysctl
 from mlxd.config import Config
 from mlxd.control_api import ModelListing, PullList, PullStatus, Status
-from mlxd.errors import ConfigError, MlxdError
+from mlxd.errors import MlxdError
 from mlxd.run_record import RunEnd
 
 _ANSWER_SECONDS = 2.0
 _DISK_SECONDS = 5.0
+_SECONDS = 6.0  # for each step, of which most have a shorter limit of their own
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """This machine: `system` is "Darwin" or "Linux", `release` of macOS its version.
 
-    `processor` is what this Python is made for.
+    `processor` is what this Python is made for; `translated` says that the real one differs.
+    `wired_limit_mb` is the sysctl iogpu.wired_limit_mb, 0 if the system chooses or has none.
     """
 
     system: str
@@ -38,6 +44,8 @@ class Machine:
     processor: str
     chip: str
     memory_bytes: int
+    translated: bool = False
+    wired_limit_mb: int = 0
 
 
 @dataclass(kw_only=True)
@@ -76,7 +84,7 @@ class Facts:
 
 
 def look() -> Facts:
-    """Gather all facts; whatever is wrong is one of them.
+    """Gather all facts; whatever is wrong, or takes too long, is one of them.
 
     Raises:
         ConfigError: MLXD_HOME is at fault, so that there is nowhere to look.
@@ -84,32 +92,29 @@ def look() -> Facts:
     paths.home()
     facts = Facts(machine=this_machine())
     try:
-        facts.config = configuration.load()
+        facts.config = _in_time(configuration.load)
         configuration.check(facts.config)
-    except ConfigError as error:
+    except MlxdError as error:
         facts.config_fault = error.message
     settings = facts.config or Config()
     try:
-        facts.service = in_charge(settings).describe()
+        facts.service = _in_time(lambda: in_charge(settings).describe())
     except FAILURES as error:
         facts.service_fault = explained(error)
     probe = Probe(settings)
     client = Client(settings.socket_file(), warn=False, patience=_ANSWER_SECONDS)
     kept = facts.service is None or facts.service.keeps_sockets
     try:
-        facts.pid, facts.last_end = probe.pid(), probe.last_end()
+        facts.pid, facts.last_end = _in_time(lambda: (probe.pid(), probe.last_end()))
         if facts.pid or may_be_elsewhere(settings, kept=kept):
-            facts.status = client.call(control_api.STATUS)
+            facts.status = _in_time(lambda: client.call(control_api.STATUS))
     except NotRunning:
         facts.silence = "nothing listens on its socket" if facts.pid else None
     except MlxdError as error:
         facts.silence = error.message
     try:
-        if facts.status:
-            facts.models = client.call(control_api.LIST_MODELS)
-            facts.pulls = client.call(control_api.LIST_PULLS).pulls
-        else:
-            facts.models, facts.pulls = on_disk()
+        listed = on_disk if facts.status is None else lambda: _of_daemon(client)
+        facts.models, facts.pulls = _in_time(listed)
     except CommandFailed as error:
         facts.models_fault = error.message
     return facts
@@ -132,13 +137,31 @@ def on_disk() -> tuple[ModelListing, list[PullStatus]]:
         raise CommandFailed(f"the models directories cannot be read: {error}") from error
 
 
+def _of_daemon(client: Client) -> tuple[ModelListing, list[PullStatus]]:
+    return client.call(control_api.LIST_MODELS), client.call(control_api.LIST_PULLS).pulls
+
+
 def this_machine() -> Machine:
     """Describe this machine."""
     on_mac = sys.platform == "darwin"
+    processor = platform.machine()
     return Machine(
         system=platform.system(),
         release=platform.mac_ver()[0] if on_mac else platform.release(),
-        processor=platform.machine(),
+        processor=processor,
         chip=sysctl.text("machdep.cpu.brand_string") if on_mac else "",
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        # hw.optional.arm64 describes the chip, also to a program that Rosetta translates.
+        translated=on_mac and processor != "arm64" and sysctl.number("hw.optional.arm64") == 1,
+        wired_limit_mb=sysctl.number("iogpu.wired_limit_mb") if on_mac else 0,
     )
+
+
+def _in_time(call: Callable[[], _Result]) -> _Result:
+    """Return what `call` returns.
+
+    Raises:
+        CommandFailed: it takes too long.
+        Exception: one of FAILURES, as `call` raised it.
+    """
+    return BackgroundCall(call, _SECONDS).result()

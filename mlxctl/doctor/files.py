@@ -52,13 +52,14 @@ def disk(facts: Facts) -> Iterator[Finding]:  # noqa: ARG001
 def _open_to_others(config: Config | None) -> Iterator[Finding]:
     if config is None:
         return
-    private = [paths.runtime_dir(), config.socket_file()]
+    private = {paths.runtime_dir(): error, config.socket_file(): error}
     if config.server.api_key:
-        private += filter(_has_key, (paths.config_file(), paths.settings_file()))
-    for file in private:
+        settings = filter(_has_key, (paths.config_file(), paths.settings_file()))
+        private |= dict.fromkeys(settings, warning)
+    for file, finding in private.items():
         if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & _OTHERS:
             message = f"{shown(file)} is open to other users (mode {mode:o})"
-            yield warning("permissions", message, f"chmod go= {shlex.quote(str(file))}")
+            yield finding("permissions", message, f"chmod go= {shlex.quote(str(file))}")
 
 
 def _not_writable() -> Iterator[Finding]:

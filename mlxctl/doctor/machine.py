@@ -1,5 +1,6 @@
-"""Platform and chip, Python, MLX, and memory for models."""
+"""Platform and chip, Python, MLX, memory for models, and open files."""
 
+import resource
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,25 +13,43 @@ from mlxctl.programs import run
 from mlxctl.terminal import shown
 from mlxd.units import size
 
+_OLDEST_MACOS = 14
 _MOST_OF_MEMORY = 0.9
+_FILES_OF_THE_DAEMON = 128  # beside a connection for each request
 _MLX_SECONDS = 8.0  # the first use of Metal after an upgrade compiles
 _COMPUTE = "import mlx.core as mx; mx.eval(mx.ones(8) + 1); print(mx.default_device().type)"
 
 
 def platform(facts: Facts) -> Iterator[Finding]:
-    """What MLX runs on."""
+    """MLX needs Apple silicon and macOS 14, or Linux."""
     machine = facts.machine
-    if machine.system == "Darwin":
-        yield ok("platform", f"macOS {machine.release}, {machine.chip or machine.processor}")
-    else:
+    if machine.system != "Darwin":
         name = f"{machine.system} {machine.release}, {machine.processor}"
         yield ok("platform", f"{name}: MLX runs on the CPU here")
+        return
+    name = f"macOS {machine.release}, {machine.chip or machine.processor}"
+    major = machine.release.partition(".")[0]
+    if machine.processor != "arm64" and not machine.translated:
+        yield error("platform", f"{name}: MLX needs a Mac with Apple silicon")
+    elif major.isdecimal() and int(major) < _OLDEST_MACOS:
+        yield error("platform", f"{name}: MLX needs macOS {_OLDEST_MACOS}", "softwareupdate --list")
+    else:
+        yield ok("platform", name)
 
 
 def python(facts: Facts) -> Iterator[Finding]:
     """The Python that mlxctl, and so mlxd, runs on."""
     found = ".".join(map(str, sys.version_info[:3]))
-    yield ok("python", f"{found} for {facts.machine.processor}, {shown(sys.executable)}")
+    machine = facts.machine
+    if machine.translated:
+        yield error(
+            "python",
+            f"{found} ({sys.executable}) is built for {machine.processor} and runs under "
+            "Rosetta, without Metal",
+            "install a Python for arm64, and mlxd in it",
+        )
+    else:
+        yield ok("python", f"{found} for {machine.processor}, {shown(sys.executable)}")
 
 
 def mlx(facts: Facts) -> Iterator[Finding]:
@@ -52,11 +71,19 @@ def computes(python: str, *, on_mac: bool, seconds: float = _MLX_SECONDS) -> Fin
 
 
 def memory(facts: Facts) -> Iterator[Finding]:
-    """The memory limit for models against the machine's memory."""
+    """The memory limit for models against the machine's memory and what Metal may wire."""
     total = facts.machine.memory_bytes
     limit = (facts.config.models.memory_limit or 0) if facts.config else 0
     if facts.status is not None:
         limit = facts.status.memory_limit_bytes or limit
+    wired = facts.machine.wired_limit_mb * 2**20
+    if wired > total * _MOST_OF_MEMORY:
+        yield warning(
+            "memory",
+            f"Metal may wire {size(wired)} of {size(total)} (iogpu.wired_limit_mb), which leaves "
+            "little for the system",
+            "sudo sysctl iogpu.wired_limit_mb=0",
+        )
     if not limit:
         yield ok("memory", f"{size(total)}; models may use what the machine can spare")
         return
@@ -66,8 +93,30 @@ def memory(facts: Facts) -> Iterator[Finding]:
         yield error("memory", f"{use}, more than there is", fix)
     elif limit > total * _MOST_OF_MEMORY:
         yield warning("memory", f"{use}: the system may have to swap", fix)
+    elif wired and wired < limit:
+        yield warning(
+            "memory",
+            f"{use}, but Metal may wire only {size(wired)} (iogpu.wired_limit_mb)",
+            f"sudo sysctl iogpu.wired_limit_mb={limit // 2**20}  # until the Mac restarts",
+        )
     else:
         yield ok("memory", use)
+
+
+def open_files(facts: Facts) -> Iterator[Finding]:
+    """Whether the daemon may open a connection for each request that it accepts.
+
+    It raises its own limit as far as allowed. The hard limit comes from what starts it: this shell,
+    or a service manager, which was told of enough.
+    """
+    if facts.config is None or (facts.service and facts.service.label):
+        return
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    queue = facts.config.server.max_queue
+    needed = queue + _FILES_OF_THE_DAEMON
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        message = f"this shell allows {allowed}, but server.max_queue = {queue} needs {needed}"
+        yield warning("open files", message, "mlxctl install")
 
 
 def _reinstall(python: str) -> str:

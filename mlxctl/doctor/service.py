@@ -1,12 +1,16 @@
 """What starts the daemon, whether it runs, how the last one ended, and whether it is outdated."""
 
+import getpass
 from collections.abc import Iterator
 
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, error, ok, warning
+from mlxctl.errors import CommandFailed
+from mlxctl.service.brew import listed
+from mlxctl.service.homebrew import NAME
 from mlxctl.service.manager import ServiceStatus
 from mlxctl.terminal import duration
-from mlxd import __version__
+from mlxd import __version__, paths
 from mlxd.run_record import RunEnd
 
 
@@ -23,6 +27,31 @@ def manager(facts: Facts) -> Iterator[Finding]:
         yield _of_healthy(service)
     for fault in service.faults:
         yield warning("service", fault.message, fault.fix)
+
+
+def homebrew(facts: Facts) -> Iterator[Finding]:  # noqa: ARG001  only `brew` knows
+    """Whether `brew services` has started its service, and as which user."""
+    if paths.home() is not None:  # Homebrew's service has no other home
+        return
+    try:
+        found = listed()
+    except CommandFailed as failure:
+        yield warning("homebrew", failure.message)
+        return
+    if found is None or (found.status, found.user) == ("none", None):
+        return
+    if found.user not in (None, getpass.getuser()):
+        message = f"{NAME} belongs to {found.user}"
+        yield warning("homebrew", message, "sudo brew services stop mlxd")
+    elif found.status == "started":
+        yield ok("homebrew", f"{NAME} is started")
+    elif found.status == "error":
+        message = f"{NAME} failed (exit status {found.exit_code})"
+        yield error("homebrew", message, "brew services restart mlxd")
+    else:
+        # "stopped" is what an error in the configuration leads to; `last exit` tells it.
+        state = "not loaded" if found.status == "none" else found.status
+        yield warning("homebrew", f"{NAME} is {state}", "mlxctl start")
 
 
 def daemon(facts: Facts) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Homebrew's service on a Mac: a job like ours, which only `brew` installs and removes.
 
 `brew services start` copies what the formula describes to where launchd looks at login, and
-`brew services stop` removes that again.
+`brew services stop` removes that again; brew.py asks `brew` itself.
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """What a check does to the others: nothing, whatever becomes of it."""
 
+import threading
 from collections.abc import Iterator
 
 from mlxctl.doctor import examine, machine
@@ -13,6 +14,11 @@ def fine(facts: Facts) -> Iterator[Finding]:
     yield ok("fine", "it is")
 
 
+def dead_disk(facts: Facts) -> Iterator[Finding]:
+    threading.Event().wait(60)
+    yield ok("disk", "never said")
+
+
 def no_permission(facts: Facts) -> Iterator[Finding]:
     raise PermissionError(13, "Permission denied", "/private")
     yield
@@ -23,15 +29,17 @@ def refused(facts: Facts) -> Iterator[Finding]:
     yield
 
 
-def test_a_check_that_fails_is_a_finding() -> None:
-    found = examine(WELL, (no_permission, refused, fine, machine.platform))
+def test_a_check_that_hangs_or_fails_is_a_finding() -> None:
+    found = examine(WELL, (dead_disk, no_permission, refused, fine, machine.platform), 0.5)
     assert [(finding.check, finding.state) for finding in found] == [
+        ("dead disk", "error"),
         ("no permission", "error"),
         ("refused", "error"),
         ("fine", "ok"),
         ("platform", "ok"),
     ]
-    assert [finding.message for finding in found[:2]] == [
+    assert [finding.message for finding in found[:3]] == [
+        "this check failed: no result within 0.5 s",
         "this check failed: /private: Permission denied",
         "this check failed: launchctl does not end",
     ]

@@ -1,9 +1,11 @@
 """What doctor finds out about the machine and, without a daemon, about the disk."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from mlxctl.doctor import facts
 from mlxctl.doctor.facts import look, on_disk, this_machine
 from mlxctl.errors import CommandFailed
 from mlxd import paths
@@ -48,6 +50,20 @@ def test_how_the_last_daemon_ended(home: Path) -> None:
     with pytest.raises(StartupError), recorded(paths.run_record_file()):
         raise StartupError("the port is in use")
     assert look().last_end == RunEnd("failed", "the port is in use")
+
+
+@pytest.mark.usefixtures("home")
+def test_what_takes_too_long_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(facts, "_SECONDS", 0.5)
+    monkeypatch.setattr(facts, "in_charge", lambda _settings: never.wait(60))
+    monkeypatch.setattr(facts, "on_disk", lambda: never.wait(60))
+    monkeypatch.setattr(facts.configuration, "load", lambda: never.wait(60))
+    monkeypatch.setattr(facts.Probe, "pid", lambda _probe: never.wait(60))
+    found = look()
+    late = "no result within 0.5 s"
+    assert (found.config_fault, found.service_fault) == (late, late)
+    assert (found.silence, found.models_fault) == (late, late)
 
 
 def test_this_machine() -> None:

@@ -30,9 +30,10 @@ def test_the_socket_is_for_its_owner_alone(home: Path) -> None:
     assert only(files.permissions, WELL)[0] == "ok"
     (home / "run" / "mlxd.sock").chmod(0o666)
     state, _message, fix = only(files.permissions, WELL)
-    assert (state, fix) == ("warning", f"chmod go= {home}/run/mlxd.sock")
+    assert (state, fix) == ("error", f"chmod go= {home}/run/mlxd.sock")
     (home / "run").chmod(0o755)
-    assert next(finding.fix for finding in files.permissions(WELL)) == f"chmod go= {home}/run"
+    folder, _socket = files.permissions(WELL)
+    assert (folder.state, folder.fix) == ("error", f"chmod go= {home}/run")
 
 
 def test_the_key_is_for_its_owner_alone(home: Path) -> None:

@@ -5,35 +5,67 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import machine
-from tests.mlxctl.doctor.conftest import MAC, RUNNING, STOPPED, WELL, only
+from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
 
 LINUX = replace(MAC, system="Linux")
 
 
-def test_platform() -> None:
-    assert only(machine.platform, WELL) == ("ok", "macOS 15.1, Apple M3 Max", None)
-    assert "CPU" in only(machine.platform, replace(WELL, machine=LINUX))[1]
+@pytest.mark.parametrize(
+    ("changes", "state", "says"),
+    [
+        ({}, "ok", "macOS 15.1, Apple M3 Max"),
+        ({"release": "13.6"}, "error", "macOS 14"),
+        ({"processor": "x86_64", "chip": "Intel Core i7"}, "error", "Apple silicon"),
+        ({"system": "Linux", "processor": "x86_64"}, "ok", "CPU"),
+    ],
+)
+def test_platform(changes: dict[str, str], state: str, says: str) -> None:
+    found = only(machine.platform, replace(WELL, machine=replace(MAC, **changes)))
+    assert found[0] == state
+    assert says in found[1]
 
 
 @pytest.mark.parametrize(
-    ("limit_gib", "state", "says"),
+    ("limit_gib", "wired_mb", "state", "says"),
     [
-        (48, "ok", "of 69 GB"),
-        (70, "error", "more than there is"),
-        (62, "warning", "swap"),
+        (48, 0, "ok", "of 69 GB"),
+        (70, 0, "error", "more than there is"),
+        (62, 0, "warning", "swap"),
+        (48, 40_000, "warning", "iogpu.wired_limit_mb"),
+        (48, 56_000, "ok", "of 69 GB"),
     ],
 )
-def test_memory(limit_gib: int, state: str, says: str) -> None:
+def test_memory(limit_gib: int, wired_mb: int, state: str, says: str) -> None:
     status = with_fields(RUNNING, memory_limit_bytes=limit_gib * 2**30)
-    found = only(machine.memory, replace(WELL, status=status))
+    found = only(
+        machine.memory, replace(WELL, status=status, machine=replace(MAC, wired_limit_mb=wired_mb))
+    )
     assert found[0] == state
     assert says in found[1]
     assert (found[2] is None) is (state == "ok")
 
 
+def test_more_than_the_system_can_spare_for_metal() -> None:
+    much = replace(WELL, machine=replace(MAC, wired_limit_mb=65_000))
+    first, second = machine.memory(much)
+    assert (first.state, first.fix) == ("warning", "sudo sysctl iogpu.wired_limit_mb=0")
+    assert second.state == "ok"
+
+
 def test_python() -> None:
-    state, message, _ = only(machine.python, WELL)
-    assert (state, " for arm64, " in message) == ("ok", True)
+    assert only(machine.python, WELL)[0] == "ok"
+    rosetta = replace(WELL, machine=replace(MAC, processor="x86_64", translated=True))
+    assert only(machine.platform, rosetta)[0] == "ok"
+    state, message, _ = only(machine.python, rosetta)
+    assert (state, "Rosetta" in message) == ("error", True)
+
+
+@pytest.mark.parametrize(("most", "state"), [(256, "warning"), (8192, None), (-1, None)])
+def test_open_files(monkeypatch: pytest.MonkeyPatch, most: int, state: str | None) -> None:
+    monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (256, most))
+    by_hand = [finding.state for finding in machine.open_files(WELL)]
+    assert by_hand == ([state] if state else [])
+    assert list(machine.open_files(replace(WELL, service=LAUNCHD))) == []  # which allows enough
 
 
 def test_memory_without_a_daemon_or_a_limit() -> None:
