@@ -66,7 +66,7 @@ def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_models_dir: Path) -> Path:
-    """The folder of SmolLM2-135M-Instruct, quantised to 4 bits as its GGUF file is."""
+    """The folder of SmolLM2-135M-Instruct, quantized to 4 bits as its GGUF file is."""
     return smollm2_models_dir / "smollm2-135m"
 
 

@@ -85,10 +85,10 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("broken", model.fault or ""),
         ("architecture", model.architecture or ""),
         ("parameters", amount(model.parameters) if model.parameters else ""),
-        ("quantisation", model.quantization or ""),
+        ("quantization", model.quantization or ""),
         ("context", f"{model.context_length} tokens" if model.context_length else ""),
         ("template", _template(model)),
-        ("licence", model.license or ""),
+        ("license", model.license or ""),
         ("state", "" if model.fault else model.state),
         ("memory", _memory(model)),
         ("aliases", ", ".join(model.aliases)),
@@ -159,7 +159,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     type=click.Choice(["keep", "float32", "float16"]),
     default="keep",
     show_default=True,
-    help="Keep the quantisation of FILE, or dequantise to this type.",
+    help="Keep the quantization of FILE, or dequantize to this type.",
 )
 def import_model(file: Path, name: str | None, dtype: str) -> None:
     """Convert the GGUF file FILE into a model.

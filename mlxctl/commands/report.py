@@ -61,7 +61,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield f"{machine.system} {machine.release}, {machine.processor} {machine.chip}".rstrip()
     yield "\n## doctor"
     findings = examine(facts)
-    yield from lines(findings, paint=lambda text, _colour: text)
+    yield from lines(findings, paint=lambda text, _color: text)
     yield summary(findings)
     yield "\n## configuration"
     yield from _configuration()

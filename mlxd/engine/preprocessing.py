@@ -29,7 +29,7 @@ from mlxd.messages import (
 )
 
 _QUICK_LENGTH = 8192
-"""Characters that are tokenised in a few milliseconds."""
+"""Characters that are tokenized in a few milliseconds."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class Repository:
         repo, page = self.reference.repo, f"{self._endpoint}/{self.reference.repo}"
         match error:
             case GatedRepoError():  # which is also a RepositoryNotFoundError
-                hint = f"accept its licence on {page}, then {_login_hint()}"
+                hint = f"accept its license on {page}, then {_login_hint()}"
                 return PullRefused(f"{repo} is gated: {hint}")
             case RepositoryNotFoundError():
                 missing = f"there is no model {repo} on {self._endpoint}"

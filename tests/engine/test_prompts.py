@@ -70,7 +70,7 @@ def test_arguments_reach_the_models_template(marked: Any) -> None:
     assert "<|im_start|>effort\nhigh<|im_end|>" in hard
 
 
-def test_a_prompt_that_opens_a_thought_is_recognised(marked: Any, tokenizer: Any) -> None:
+def test_a_prompt_that_opens_a_thought_is_recognized(marked: Any, tokenizer: Any) -> None:
     def opened(tokenizer: Any, **arguments: Any) -> bool:
         prompt = ChatPrompt([dict(USER)], Template(arguments=arguments))
         return begins_in_reasoning(tokenizer, tokenize(tokenizer, prompt))

@@ -133,10 +133,10 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
         "",
         "architecture  llama",
         "parameters    3.2 billion",
-        "quantisation  4-bit",
+        "quantization  4-bit",
         "context       131072 tokens",
         "template      yes, with tools",
-        "licence       llama3.2",
+        "license       llama3.2",
         "state         ready",
         "memory        about 2.0 GB with 2048 tokens of context; 115 MB for each 1000 more, "
         "and the engine itself",
