@@ -138,7 +138,10 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
-            raise CommandFailed(f"no terminal to ask on; to delete it: mlxctl rm --yes {found.id}")
+            raise CommandFailed(
+                "cannot ask for confirmation without a terminal; to delete it: "
+                f"mlxctl rm --yes {found.id}"
+            )
         if not click.confirm(f"delete {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was deleted")
     removed = client.call(control_api.REMOVE_MODEL, model=found.id)

@@ -17,9 +17,9 @@ _HEAD = """\
 # start at this file's folder.
 """
 _PER_MODEL = """\
-# Settings for one model, by its id; each model may have such a table.
+# Settings for one model, by its ID; each model may have such a table.
 #
-#   [model."some/id"]
+#   [model."OWNER/NAME"]
 """
 _PER_MODEL_END = """\
 #   # Keys of [generation] that differ for this model.

@@ -156,6 +156,6 @@ def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:
     size = len(tokenizer)
     for index, token in enumerate(tokens):
         if not 0 <= token < size:
-            reason = f"token id {token} is outside the vocabulary of {size}"
+            reason = f"token ID {token} is outside the vocabulary of {size}"
             raise InvalidRequest(reason, param=f"prompt[{index}]")
     return tokens

@@ -175,4 +175,4 @@ class Repository:
 def _login_hint() -> str:
     if get_token() is None:
         return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
-    return "the token of mlxd does not allow it; `hf auth login` sets another one"
+    return "mlxd's token does not allow it; set another one with `hf auth login`"

@@ -161,6 +161,6 @@ def test_a_prompt_longer_than_the_context_is_rejected(tokenizer: Any, size: int,
 
 
 def test_a_token_outside_the_vocabulary_is_named(tokenizer: Any) -> None:
-    with pytest.raises(InvalidRequest, match="token id 999 is outside") as caught:
+    with pytest.raises(InvalidRequest, match="token ID 999 is outside") as caught:
         tokenize(tokenizer, TokensPrompt([1, 999]))
     assert caught.value.param == "prompt[1]"
