@@ -38,7 +38,7 @@ def path() -> None:
 
 
 @config.command()
-@json_option("Print one JSON object with a member for each key.")
+@json_option("Print one JSON object with an entry for each key.")
 def show(*, as_json: bool) -> None:
     """Print every value and where it is set."""
     rows = configuration.explain()

@@ -119,7 +119,7 @@ def _memory(model: ModelDetails) -> str:
     thousand = model.cache_bytes * 1000 // model.cached_tokens
     return (
         f"{needed} with {model.cached_tokens} tokens of context; {size(thousand)} for each 1000 "
-        "more, and the engine itself"
+        "more, plus the engine itself"
     )
 
 

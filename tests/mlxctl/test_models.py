@@ -139,7 +139,7 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
         "license       llama3.2",
         "state         ready",
         "memory        about 2.0 GB with 2048 tokens of context; 115 MB for each 1000 more, "
-        "and the engine itself",
+        "plus the engine itself",
         "aliases       x, y",
         "adapters      pirate",
         "size          1.8 GB",
