@@ -139,8 +139,8 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     draft_model: Annotated[
         str | None,
         doc(
-            "A smaller model with the same tokens, for speculative decoding. Left out or "
-            "`default_model`: the configured one."
+            "A smaller model with the same tokens, for speculative decoding. Left out, "
+            "empty or `default_model`: the configured one."
         ),
     ] = None
     num_draft_tokens: Annotated[
