@@ -1,4 +1,4 @@
-"""The yardstick: mlx-lm's BatchGenerator in a loop, greedy, without server or detokenising.
+"""The yardstick: mlx-lm's BatchGenerator in a loop, greedy, without server or detokenizing.
 
     echo '{"tokens": 400, "batches": [["a prompt", …], …]}' | python benchmarks/bare_loop.py MODEL
 

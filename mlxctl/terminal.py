@@ -1,4 +1,4 @@
-"""What commands print: figures, tables, colour, a progress line, and JSON for programs.
+"""What commands print: figures, tables, color, a progress line, and JSON for programs.
 
 JSON names are in snake_case and stable; an unknown value is null.
 """
@@ -51,11 +51,11 @@ def table(rows: Sequence[Sequence[str]], notes: Sequence[str | None] = ()) -> st
     return "\n".join(lines)
 
 
-def coloured(text: str, colour: str) -> str:
-    """Return `text` in `colour` on a screen, unless NO_COLOR is set (no-color.org)."""
+def colored(text: str, color: str) -> str:
+    """Return `text` in `color` on a screen, unless NO_COLOR is set (no-color.org)."""
     if os.environ.get("NO_COLOR") or not is_screen(sys.stdout):
         return text
-    return click.style(text, fg=colour)
+    return click.style(text, fg=color)
 
 
 def is_screen(stream: TextIO) -> bool:

@@ -26,10 +26,10 @@ def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Com
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="mlxd", message="%(prog)s %(version)s")
-@_flag("--host", "server.host", "Address to listen on; any but loopback requires server.api_key.")
-@_flag("--port", "server.port", "TCP port; 0 takes a free one.", type=int)
+@_flag("--host", "server.host", "Address to listen on; server.api_key is required beyond loopback.")
+@_flag("--port", "server.port", "TCP port; 0 is any free port.", type=int)
 @_flag("--socket", "server.socket", "Path of the Unix socket.")
-@_flag("--model", "models.default", "Default model: an id, an alias, or the path of a folder.")
+@_flag("--model", "models.default", "Default model: an ID, an alias, or the path of a folder.")
 @_flag("--max-tokens", "generation.max_tokens", "Default max_tokens.", type=int)
 @_flag("--temp", "generation.temperature", "Default temperature; 0 is greedy.", type=float)
 @_flag("--top-p", "generation.top_p", "Default top_p.", type=float)

@@ -49,7 +49,7 @@ def take(environ: MutableMapping[str, str] = os.environ) -> Activated:
             listener = stack.enter_context(_listener(name, descriptor))
             kind = _LOCAL if listener.family == socket.AF_UNIX else _HTTP
             if name != kind and name in (_HTTP, _LOCAL):
-                raise _unfit(name, f"is of the other kind, which has to be called {kind!r}")
+                raise _unfit(name, f"is of the wrong kind: its name must be {kind!r}")
             if kind == _HTTP:
                 activated.tcp.append(listener)
             elif activated.local is None:

@@ -101,7 +101,7 @@ class Daemon:
         entries = {entry.id for entry in self._catalog.entries()}
         for name in self._config.model:
             if name not in entries:
-                _log.warning("%s: there is no model with this id", dotted((PER_MODEL, name)))
+                _log.warning("%s: there is no model with this ID", dotted((PER_MODEL, name)))
                 continue
             try:
                 self._selection.draft(self._selection.model(name))  # which warns by itself

@@ -44,7 +44,7 @@ def hold(file: Path) -> Lock:
         pid = os.read(descriptor, 32).partition(b"\n")[0].decode(errors="replace")
         os.close(descriptor)
         raise StartupError(
-            f"another mlxd (pid {pid or 'unknown'}) runs on this home: {file} is locked"
+            f"another mlxd (pid {pid or 'unknown'}) is running: {file} is locked"
         ) from None
     return Lock(descriptor)
 

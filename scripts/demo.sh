@@ -37,7 +37,7 @@ mlxctl run "$question" </dev/null
 
 url=$(status url)
 socket=$(status socket)
-json='{"messages": [{"role": "user", "content": "Name three colours."}]}'
+json='{"messages": [{"role": "user", "content": "Name three colors."}]}'
 cat <<END
 
 base URL  $url/v1

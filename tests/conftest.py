@@ -1,5 +1,6 @@
 """Models for every test, the tiny random ones and SmolLM2, and a daemon that serves it."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,11 @@ from tests.support.shared import made_once
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Let `-n auto` mean two workers for each processor: most tests wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,7 +72,7 @@ def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2(smollm2_models_dir: Path) -> Path:
-    """The folder of SmolLM2-135M-Instruct, quantised to 4 bits as its GGUF file is."""
+    """The folder of SmolLM2-135M-Instruct, quantized to 4 bits as its GGUF file is."""
     return smollm2_models_dir / "smollm2-135m"
 
 

@@ -22,7 +22,7 @@ def init() -> None:
     """Write a commented config.toml with every key and its default."""
     file = paths.config_file()
     if file.exists():
-        raise ConfigError(f"{file}: already exists, not changed")
+        raise ConfigError(f"{file}: already exists; it was not changed")
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(file, configuration.render_default().encode())
@@ -38,7 +38,7 @@ def path() -> None:
 
 
 @config.command()
-@json_option("Print one JSON object with a member for each key.")
+@json_option("Print one JSON object with an entry for each key.")
 def show(*, as_json: bool) -> None:
     """Print every value and where it is set."""
     rows = configuration.explain()

@@ -12,11 +12,11 @@ from mlxctl.doctor import examine
 from mlxctl.doctor.facts import look
 from mlxctl.doctor.finding import Finding
 from mlxctl.errors import CommandFailed
-from mlxctl.terminal import coloured, is_screen, json_option, print_json
+from mlxctl.terminal import colored, is_screen, json_option, print_json
 
 Paint = Callable[[str, str], str]
 
-_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 _STATE_WIDTH = 7
 _NARROWEST = 30
 
@@ -49,7 +49,7 @@ def doctor(ctx: click.Context, *, as_json: bool) -> None:
 
 
 def lines(
-    findings: Sequence[Finding], paint: Paint = coloured, columns: int | None = None
+    findings: Sequence[Finding], paint: Paint = colored, columns: int | None = None
 ) -> list[str]:
     """Return the findings for a person, each fix on a line of its own.
 
@@ -60,7 +60,7 @@ def lines(
     room = None if columns is None else max(_NARROWEST, columns - len(indent))
     found: list[str] = []
     for finding in findings:
-        state = paint(f"{finding.state:{_STATE_WIDTH}}", _COLOURS[finding.state])
+        state = paint(f"{finding.state:{_STATE_WIDTH}}", _COLORS[finding.state])
         first, *more = _wrapped(finding.message, room)
         found.append(f"{state}  {finding.check:{width}}  {first}")
         found += [f"{indent}{line}" for line in more]

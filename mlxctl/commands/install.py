@@ -16,10 +16,14 @@ from mlxd.config import Config
 
 
 @click.command()
-@click.option("--at-login", "mode", flag_value=Mode.AT_LOGIN, default=True, help="The default.")
-@click.option("--on-demand", "mode", flag_value=Mode.ON_DEMAND, help="At the first connection.")
-@click.option("--system", "mode", flag_value=Mode.SYSTEM, help="At boot, whoever logs in (root).")
-@click.option("--print", "show", is_flag=True, help="Print the service; change nothing.")
+@click.option(
+    "--at-login", "mode", flag_value=Mode.AT_LOGIN, default=True, help="Start at login (default)."
+)
+@click.option(
+    "--on-demand", "mode", flag_value=Mode.ON_DEMAND, help="Start at the first connection."
+)
+@click.option("--system", "mode", flag_value=Mode.SYSTEM, help="Start at boot; requires root.")
+@click.option("--print", "show", is_flag=True, help="Print the service files and change nothing.")
 @click.option(
     "--manager",
     "name",
@@ -29,9 +33,9 @@ from mlxd.config import Config
 def install(mode: str, name: str | None, *, show: bool) -> None:
     """Install mlxd as a service that launchd or systemd starts, by default at each login.
 
-    MLXD_HOME and MLXD_SECTION__KEY of this shell hold for the service too, except the API key. Run
-    this again to change any of them, after an upgrade, and after a change of server.host,
-    server.port or server.socket. It does nothing if the service is up to date.
+    The service gets MLXD_HOME and the MLXD_SECTION__KEY variables of this shell, except the API
+    key. Run this again to change them, after an upgrade, and after a change of server.host,
+    server.port or server.socket. If the service is up to date, nothing changes.
     """
     settings = config.load()
     config.check(settings)
@@ -54,7 +58,9 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
 
 
 @click.command()
-@click.option("--purge", is_flag=True, help="Also remove logs, socket and chat history.")
+@click.option(
+    "--purge", is_flag=True, help="Also remove the logs, the socket and the chat history."
+)
 def uninstall(*, purge: bool) -> None:
     """Stop the daemon and remove its service."""
     manager = choose.installed(config.load())
@@ -69,14 +75,14 @@ def uninstall(*, purge: bool) -> None:
 
 @click.command()
 def enable() -> None:
-    """Start mlxd automatically again."""
+    """Start the service automatically again."""
     _installed().enable()
     click.echo("mlxd is enabled")
 
 
 @click.command()
 def disable() -> None:
-    """Do not start mlxd automatically. A running daemon keeps running."""
+    """Do not start the service automatically. A running daemon keeps running."""
     _installed().disable()
     click.echo("mlxd is disabled and does not start automatically. To enable it: mlxctl enable")
 

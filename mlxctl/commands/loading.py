@@ -38,14 +38,14 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
 @click.option(
     "--keep-alive",
     metavar="TIME",
-    help='Unload it after this long without requests, such as "30m"; "-1" is never. Default: as '
-    "configured.",
+    help='Unload it after this long without requests, such as "30m"; "-1": never. Default: the '
+    "configured time.",
 )
 @json_option("Print one JSON object at the end.")
 def load(model: str | None, keep_alive: str | None, *, as_json: bool) -> None:
     """Load MODEL, or the default model, into memory.
 
-    This also retries a model that has failed too often to be loaded for a request.
+    This also retries a model that has crashed too often and is no longer loaded for requests.
 
     \b
     Examples:

@@ -85,10 +85,10 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("broken", model.fault or ""),
         ("architecture", model.architecture or ""),
         ("parameters", amount(model.parameters) if model.parameters else ""),
-        ("quantisation", model.quantization or ""),
+        ("quantization", model.quantization or ""),
         ("context", f"{model.context_length} tokens" if model.context_length else ""),
         ("template", _template(model)),
-        ("licence", model.license or ""),
+        ("license", model.license or ""),
         ("state", "" if model.fault else model.state),
         ("memory", _memory(model)),
         ("aliases", ", ".join(model.aliases)),
@@ -119,7 +119,7 @@ def _memory(model: ModelDetails) -> str:
     thousand = model.cache_bytes * 1000 // model.cached_tokens
     return (
         f"{needed} with {model.cached_tokens} tokens of context; {size(thousand)} for each 1000 "
-        "more, and the engine itself"
+        "more, plus the engine itself"
     )
 
 
@@ -138,7 +138,10 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     what = f"the link {found.path}" if found.link else f"{found.path} ({size(found.size_bytes)})"
     if not yes:
         if not sys.stdin.isatty():
-            raise CommandFailed(f"no terminal to ask on; to delete it: mlxctl rm --yes {found.id}")
+            raise CommandFailed(
+                "cannot ask for confirmation without a terminal; to delete it: "
+                f"mlxctl rm --yes {found.id}"
+            )
         if not click.confirm(f"delete {found.id}, {what}?", err=True):
             raise CommandFailed("nothing was deleted")
     removed = client.call(control_api.REMOVE_MODEL, model=found.id)
@@ -159,7 +162,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
     type=click.Choice(["keep", "float32", "float16"]),
     default="keep",
     show_default=True,
-    help="Keep the quantisation of FILE, or dequantise to this type.",
+    help="Keep the quantization of FILE, or dequantize to this type.",
 )
 def import_model(file: Path, name: str | None, dtype: str) -> None:
     """Convert the GGUF file FILE into a model.

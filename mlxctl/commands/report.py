@@ -28,7 +28,7 @@ _OUTPUT_LINES = 100
 # Written by a person, or names of other machines.
 _PRIVATE = (".chat_template", ".chat_template_args", ".allowed_hosts")
 _VARIABLES = ("MLXD_HOME", "HF_", "PYTHON", "VIRTUAL_ENV", "DYLD_", "LD_", "METAL_", "MLX_", "OMP_")
-_LOOK = "look at it before you send it"
+_LOOK = "read it before you send it"
 
 
 @click.command()
@@ -50,7 +50,7 @@ def report(file: Path | None) -> None:
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as created:
             created.write(text)
     except FileExistsError as error:
-        raise CommandFailed(f"{file} exists already; it was not changed") from error
+        raise CommandFailed(f"{file} already exists; it was not changed") from error
     click.echo(f"wrote {file}: {_LOOK}")
 
 
@@ -61,7 +61,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield f"{machine.system} {machine.release}, {machine.processor} {machine.chip}".rstrip()
     yield "\n## doctor"
     findings = examine(facts)
-    yield from lines(findings, paint=lambda text, _colour: text)
+    yield from lines(findings, paint=lambda text, _color: text)
     yield summary(findings)
     yield "\n## configuration"
     yield from _configuration()
@@ -76,7 +76,7 @@ def _sections(facts: Facts) -> Iterator[str]:
     yield f"the last one: {facts.last_end}" if facts.last_end else ""
     yield f"\n## the last {_ENTRIES} entries of the log"
     yield from _log_end()
-    yield "\n## printed beside the log"
+    yield "\n## standard error of the daemon"
     yield from last_lines(paths.stderr_file(), _OUTPUT_LINES) or ["nothing"]
 
 

@@ -45,11 +45,11 @@ def stop() -> None:
 
 @click.command()
 def restart() -> None:
-    """Stop the daemon if it runs, then start it and wait until it answers.
+    """Stop the daemon if it is running, then start it and wait until it answers.
 
-    With a service manager, clients that connect meanwhile wait for the new daemon. Without one,
-    they are refused for about a second, and the new daemon keeps the flags and the MLXD_ variables
-    of the old one; variables of this shell win.
+    If mlxd was installed with `mlxctl install`, clients that connect during the restart wait for
+    the new daemon. If it was not, connections are refused for about a second, and the new daemon
+    keeps the flags and the MLXD_ variables of the old one; variables of this shell take precedence.
     """
     # Loaded first: a mistake in the configuration leaves the running daemon alone.
     settings = config.load()

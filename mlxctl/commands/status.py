@@ -20,7 +20,7 @@ from mlxd.units import size
 @terminal.json_option()
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
-    """Show what runs, and where everything is. Exit status 3 when nothing runs."""
+    """Show the daemon's status, its models in memory and its files. Exit status 3: not running."""
     settings = config.load()
     service = in_charge(settings).describe()
     found = _status(settings, kept=service.keeps_sockets)

@@ -47,7 +47,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     ] = None
     chat_template_kwargs: Annotated[
         dict[str, Any] | None,
-        doc("The same as `chat_template_args`, over which it takes precedence."),
+        doc("Another name for `chat_template_args`. Takes precedence over it."),
     ] = None
     use_default_chat_template: Annotated[
         bool | None, doc("Use a generic template if the model has none.")

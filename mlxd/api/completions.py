@@ -23,7 +23,7 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
     prompt: Annotated[
         str | list[int | str | list[int]],
         doc(
-            "The text to continue, its token ids, or a list of either. All prompts "
+            "The text to continue, its token IDs, or a list of either. All prompts "
             f"together get at most {MAX_CHOICES} answers.",
             str,
             Annotated[list[str], _Several],
@@ -33,7 +33,7 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
     ]
     best_of: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        doc("Must be 1 or `n`, which mean the same as leaving it out."),
+        doc("Has no effect, and must be 1 or the same as `n`."),
     ] = None
     echo: Annotated[
         Annotated[bool, Meta(extra_json_schema={"enum": [False]})] | None, NOT_SUPPORTED
@@ -78,7 +78,7 @@ def _prompts(prompt: str | list[Any]) -> list[Prompt]:
     kinds = {type(item) for item in prompt}
     if len(kinds) > 1:
         raise InvalidRequest(
-            "`prompt`: a list must contain only strings, only token ids or only lists of token ids",
+            "`prompt`: a list must contain only strings, only token IDs or only lists of token IDs",
             param="prompt",
         )
     if kinds <= {int}:
@@ -94,5 +94,5 @@ def _tokens(ids: list[int], path: str) -> TokensPrompt:
         raise InvalidRequest(f"`{path}`: must not be an empty list", param=path)
     if min(ids) < 0 or max(ids) > INT32_MAX:
         index = next(i for i, token in enumerate(ids) if not 0 <= token <= INT32_MAX)
-        raise InvalidRequest(f"`{path}[{index}]`: not a token id", param=f"{path}[{index}]")
+        raise InvalidRequest(f"`{path}[{index}]`: not a token ID", param=f"{path}[{index}]")
     return TokensPrompt(ids)

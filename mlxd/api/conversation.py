@@ -67,7 +67,7 @@ class AssistantMessage(
 class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
     """The result of a function call."""
 
-    tool_call_id: Annotated[str | None, doc("The id of the function call.")] = None
+    tool_call_id: Annotated[str | None, doc("The ID of the function call.")] = None
 
 
 class FunctionMessage(_TextMessage, frozen=True, tag="function"):

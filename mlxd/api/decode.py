@@ -15,7 +15,7 @@ from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 T = TypeVar("T")
 
 NOT_SUPPORTED = Meta(description="Not supported. Accepted only if it changes nothing.")
-"""Marks a field that would change the answer and cannot be honoured.
+"""Marks a field that would change the answer and cannot be honored.
 
 Its type has the values that ask for nothing; every other value is an UnsupportedParameter.
 """
@@ -82,7 +82,7 @@ def decode(data: bytes, body_type: type[T]) -> T:
 
 
 def unsupported(param: str) -> UnsupportedParameter:
-    """Return the error for the value of a field that cannot be honoured."""
+    """Return the error for the value of a field that cannot be honored."""
     return UnsupportedParameter(
         f"`{param}`: this value is not supported; leave the field out", param=param
     )

@@ -50,10 +50,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     model: Annotated[
         str | None,
-        doc(
-            "The model's id or an alias. Default: the default model, which "
-            "`default_model` also names."
-        ),
+        doc("The model's ID or an alias. Left out, empty or `default_model`: the default."),
     ] = None
     max_tokens: Annotated[
         _TokenCount,
@@ -106,7 +103,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     logit_bias: Annotated[
         dict[str, Any] | None,
         doc(
-            "Token ids, each with the number to add to its logit. The number may be a string.",
+            "Token IDs, each with the number to add to its logit. The number may be a string.",
             dict[_TokenId, _Bias],
             None,
         ),
@@ -135,15 +132,15 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ] = None
     seed: Annotated[
         Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
-        doc("Makes a random answer repeatable."),
+        doc("Makes random answers reproducible."),
     ] = None
     stream: Annotated[bool | None, doc("Send the answer in pieces, as server-sent events.")] = None
     stream_options: Annotated[StreamOptions | None, doc("Options for streaming.")] = None
     draft_model: Annotated[
         str | None,
         doc(
-            "A smaller model with the same tokens, for speculative decoding. Default: "
-            "the configured one, which `default_model` also names."
+            "A smaller model with the same tokens, for speculative decoding. Left out, "
+            "empty or `default_model`: the configured one."
         ),
     ] = None
     num_draft_tokens: Annotated[
@@ -153,8 +150,8 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     adapters: Annotated[
         str | None,
         doc(
-            "Name of the adapter to apply to the model. Default: the configured one, "
-            "which `default_model` also names. Empty: none."
+            "Name of the adapter to apply to the model. Left out or `default_model`: the "
+            "configured one. Empty: none."
         ),
     ] = None
     keep_alive: Annotated[
@@ -266,6 +263,6 @@ def _biases(given: dict[str, Any]) -> dict[int, float]:
         except msgspec.ValidationError:
             param = f"logit_bias.{key}"
             raise InvalidRequest(
-                f"`{param}`: expected a token id and a number from -1e9 to 1e9", param=param
+                f"`{param}`: expected a token ID and a number from -1e9 to 1e9", param=param
             ) from None
     return {int(key): float(value) for key, value in given.items()}

@@ -26,12 +26,12 @@ class ServerConfig(Section, frozen=True):
         _NonEmpty, "Address to listen on. If other machines can reach it, set api_key too."
     ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
-    socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the standard place."] = ""
+    socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty], "Host names that clients may use for this server besides localhost."
     ] = []
     api_key: Annotated[
-        str, SECRET, "Key that TCP clients must send as bearer token. Empty: none."
+        str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
     ] = ""
     max_body: Annotated[ByteSize, "Maximum size of a request body."] = 32_000_000
     max_queue: Annotated[
@@ -59,7 +59,7 @@ class ModelsConfig(Section, frozen=True):
     memory_limit: Annotated[
         int,
         size(minimum=0, automatic=True),
-        "Memory for all models together. Empty: what the machine can spare.",
+        "Memory for all models together. Empty: chosen from the machine's memory.",
     ] = 0
     max_loaded: Annotated[int, Meta(ge=1, le=1000), "Maximum number of models in memory."] = 3
     pinned: Annotated[
@@ -68,7 +68,7 @@ class ModelsConfig(Section, frozen=True):
     dirs: Annotated[
         list[str], FOLDERS, "Additional folders with models. mlxd only reads them."
     ] = []
-    aliases: Annotated[dict[_NonEmpty, _NonEmpty], "Other names for models, as alias = id."] = {}
+    aliases: Annotated[dict[_NonEmpty, _NonEmpty], "Other names for models, as alias = ID."] = {}
 
 
 class GenerationConfig(Section, frozen=True):

@@ -14,12 +14,12 @@ _HEAD = """\
 # The configuration of mlxd. Every key is here with its default, commented out: to change a key,
 # remove the "#" in front of it. The daemon reads this file when it starts; `mlxctl config validate`
 # checks it. Sizes look like "32MB" or "1GiB", durations like "30s", "5m" or "1h30m". Relative paths
-# start at this file's folder.
+# are resolved from this file's folder.
 """
 _PER_MODEL = """\
-# Settings for one model, by its id; each model may have such a table.
+# Settings for one model, by its ID; each model may have such a table.
 #
-#   [model."some/id"]
+#   [model."OWNER/NAME"]
 """
 _PER_MODEL_END = """\
 #   # Keys of [generation] that differ for this model.

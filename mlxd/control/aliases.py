@@ -25,7 +25,9 @@ class AliasControl:
             raise InvalidRequest(f"{name!r} is not a valid alias", param="name")
         entry = self._catalog.resolve(model)
         if name in (known.id for known in self._catalog.entries()):
-            raise InvalidRequest(f"{name!r} is the id of a model", param="name")
+            raise InvalidRequest(
+                f"{name!r} is the ID of a model and cannot be an alias", param="name"
+            )
         self._write(name, entry.id)
         return self._alias(name, entry.id)
 
@@ -33,7 +35,11 @@ class AliasControl:
         """Remove an alias from settings.toml, the only place it may be set in."""
         aliases = self._catalog.aliases
         if name not in aliases:
-            known = f"known aliases: {', '.join(sorted(aliases))}" if aliases else "there are none"
+            known = (
+                f"known aliases: {', '.join(sorted(aliases))}"
+                if aliases
+                else "there are no aliases"
+            )
             raise InvalidRequest(f"alias {name!r} does not exist; {known}", param="name")
         if name not in config.read_settings().get("models", {}).get("aliases", {}):
             raise InvalidRequest(

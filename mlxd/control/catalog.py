@@ -107,8 +107,8 @@ class CatalogControl:
         for model in self._pool.models:
             awaited = self._pool.admission.has_waiters(model)
             if model.entry.id == entry.id and (model.resident or awaited):
-                why = "requests wait for it" if awaited else model.state
-                raise ModelInUse(f"{entry.id} is in use ({why}); first: mlxctl unload {entry.id}")
+                why = "has waiting requests" if awaited else "is in memory"
+                raise ModelInUse(f"{entry.id} {why}; unload it first: mlxctl unload {entry.id}")
 
     def _states(self) -> dict[str, State]:
         # With different adapters, a model may be in several states at once: show the liveliest.

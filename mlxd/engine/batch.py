@@ -1,6 +1,6 @@
 """mlx-lm's BatchGenerator, with cheaper sampling and with settings for each row.
 
-The stock generation batch normalises the logits and evaluates a log-probability row for every
+The stock generation batch normalizes the logits and evaluates a log-probability row for every
 sequence at every step, which costs 5 to 23 % of the throughput, and calls one sampler a row unless
 all rows share the same object. This one samples straight from the logits in one call per group of
 equal parameters; log-probabilities, penalties and grammars cost only the rows that have them.

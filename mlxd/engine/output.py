@@ -198,7 +198,7 @@ class _TokenizerView:
 
 
 def _marks_of(tokenizer: Any, calls: AllowedCalls | None) -> TextStateMachine | None:
-    """Return what recognises the marks of thoughts and calls, None if there are not any."""
+    """Return what recognizes the marks of thoughts and calls, None if there are not any."""
     view = _TokenizerView(tokenizer, calls)
     marked = view.has_thinking or view.has_tool_calling or view.structural_markers
     return make_text_state_machine(view) if marked or view.response_transitions else None

@@ -29,7 +29,7 @@ from mlxd.messages import (
 )
 
 _QUICK_LENGTH = 8192
-"""Characters that are tokenised in a few milliseconds."""
+"""Characters that are tokenized in a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Preprocessor:
     def _check_bias(self, bias: dict[int, float]) -> None:
         for token in bias:
             if not 0 <= token < self._vocabulary:
-                reason = f"token id {token} is outside the vocabulary of {self._vocabulary}"
+                reason = f"token ID {token} is outside the vocabulary of {self._vocabulary}"
                 raise InvalidRequest(reason, param=f"logit_bias.{token}")
 
 

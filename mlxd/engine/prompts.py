@@ -25,7 +25,7 @@ _RESERVED_ARGUMENTS = set(
 """Parameters of transformers' renderer that are not variables of a template."""
 _LONGEST_UNCHECKED = 65536
 _SHRINKING = 4
-"""By how much a tokenizer's normalisation may shorten a text."""
+"""By how much a tokenizer's normalization may shorten a text."""
 
 CONTENT_ERRORS = (
     ArithmeticError,
@@ -77,7 +77,7 @@ class PromptReader:
         return tokens
 
     def _check_text(self, text: str, param: str) -> None:
-        """Reject a text that cannot fit before the work of tokenising it."""
+        """Reject a text that cannot fit before the work of tokenizing it."""
         if not self._context_length or len(text) <= _LONGEST_UNCHECKED:
             return
         least = len(text) // (self._longest_token * _SHRINKING)
@@ -156,6 +156,6 @@ def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:
     size = len(tokenizer)
     for index, token in enumerate(tokens):
         if not 0 <= token < size:
-            reason = f"token id {token} is outside the vocabulary of {size}"
+            reason = f"token ID {token} is outside the vocabulary of {size}"
             raise InvalidRequest(reason, param=f"prompt[{index}]")
     return tokens

@@ -56,7 +56,7 @@ class Speculation:
     def __init__(
         self, sequence: Sequence, *, target: Runner, draft: Runner, end: StopSequences.Matcher
     ) -> None:
-        """Begin with a sequence that has a draft model; `end` recognises its last token."""
+        """Begin with a sequence that has a draft model; `end` recognizes its last token."""
         self.tokens = list(sequence.prompt)
         self.target = target
         self.draft = draft

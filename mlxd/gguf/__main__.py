@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--dtype",
         choices=("keep", "float32", "float16"),
         default="keep",
-        help="keep the file's quantisation, or dequantise to a type (default: keep)",
+        help="keep the file's quantization, or dequantize to a type (default: keep)",
     )
     options = parser.parse_args(arguments)
     # An exception, so that the hidden folder is removed.

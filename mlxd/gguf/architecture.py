@@ -23,7 +23,7 @@ class _Family(msgspec.Struct, frozen=True):
     """How architectures differ; `model_type` is that of config.json."""
 
     model_type: str
-    interleaved_rope: bool = False  # on neighbouring elements, not on the two halves of a head
+    interleaved_rope: bool = False  # on neighboring elements, not on the two halves of a head
     biases: bool = False  # on query, key and value
     head_norms: bool = False  # on queries and keys
 

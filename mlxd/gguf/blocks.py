@@ -1,10 +1,10 @@
-"""Turns GGUF tensors into MLX arrays: dequantised, or packed in MLX's own quantisation.
+"""Turns GGUF tensors into MLX arrays: dequantized, or packed in MLX's own quantization.
 
-A quantised GGUF tensor is a sequence of blocks, each with its own scales. MLX's affine quantisation
+A quantized GGUF tensor is a sequence of blocks, each with its own scales. MLX's affine quantization
 with groups of 32 holds the same numbers: value = scale * code + bias. Q6_K has groups of 16, which
-MLX does not support; it is quantised again, to 8 bits.
+MLX does not support; it is quantized again, to 8 bits.
 
-The `gguf` package dequantises blocks. It also reads their codes: with the scales set to 1 and the
+The `gguf` package dequantizes blocks. It also reads their codes: with the scales set to 1 and the
 biases to 0, the values of a block are its codes. Source for where a block keeps scales and biases:
 ggml-common.h of ggml. MLX packs codes as a little-endian bit stream.
 """
@@ -27,7 +27,7 @@ _BYTES_AT_ONCE = 1 << 18  # bounds the memory of a conversion
 
 
 class Packed(NamedTuple):
-    """A tensor in MLX's affine quantisation with groups of GROUP_SIZE."""
+    """A tensor in MLX's affine quantization with groups of GROUP_SIZE."""
 
     weight: mx.array
     scales: mx.array
@@ -64,7 +64,7 @@ PLAIN = {
     GGMLQuantizationType.F16: mx.float16,
     GGMLQuantizationType.BF16: mx.bfloat16,
 }
-"""The tensor types that are not quantised, and MLX's names for them."""
+"""The tensor types that are not quantized, and MLX's names for them."""
 
 TYPES = (*PLAIN, *_AFFINE, GGMLQuantizationType.Q6_K)
 """The tensor types that can be imported."""
@@ -76,7 +76,7 @@ def shape_of(tensor: ReaderTensor) -> tuple[int, ...]:
 
 
 def dense(tensor: ReaderTensor, dtype: mx.Dtype) -> mx.array:
-    """Return a tensor dequantised to `dtype`; its type is one of TYPES."""
+    """Return a tensor dequantized to `dtype`; its type is one of TYPES."""
     kind = tensor.tensor_type
     parts = [mx.array(_values(kind, blocks)).astype(dtype) for blocks in _parts(tensor)]
     result = mx.concatenate(parts).reshape(shape_of(tensor))
@@ -85,7 +85,7 @@ def dense(tensor: ReaderTensor, dtype: mx.Dtype) -> mx.array:
 
 
 def packed(tensor: ReaderTensor, scale_type: mx.Dtype) -> Packed:
-    """Return a tensor still quantised; its type is one of TYPES, but not of PLAIN.
+    """Return a tensor still quantized; its type is one of TYPES, but not of PLAIN.
 
     `scale_type` is the type of the scales and biases.
     """

@@ -30,7 +30,7 @@ _TENSORS_A_LINE = 50
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """An imported model: its folder and size, and the quantisation or type of its weights."""
+    """An imported model: its folder and size, and the quantization or type of its weights."""
 
     folder: Path
     size_bytes: int
@@ -47,7 +47,7 @@ def import_gguf(
 ) -> Imported:
     """Convert the GGUF file `source` to the model folder `models_dir`/`name`.
 
-    Without `name` it is the file's name in lower case. `precision` "keep" keeps the quantisation.
+    Without `name` it is the file's name in lower case. `precision` "keep" keeps the quantization.
     `progress` is called with lines for the user. A failure leaves nothing behind.
 
     Raises:
@@ -97,18 +97,18 @@ def _target(models_dir: Path, name: str) -> Path:
 
 
 def _dtype(weights: dict[str, ReaderTensor], precision: Precision) -> mx.Dtype:
-    """Return the type of all arrays that are not quantised: with two, MLX converts at every step.
+    """Return the type of all arrays that are not quantized: with two, MLX converts at every step.
 
     On a CPU float16 is slow and inexact.
     """
     if precision != "keep":
         return _DENSE[precision]
-    if not any(_is_quantised(tensor) for tensor in weights.values()):
+    if not any(_is_quantized(tensor) for tensor in weights.values()):
         return PLAIN[weights["model.embed_tokens.weight"].tensor_type]
     return mx.float16 if mx.default_device().type == mx.DeviceType.gpu else mx.float32
 
 
-def _is_quantised(tensor: ReaderTensor) -> bool:
+def _is_quantized(tensor: ReaderTensor) -> bool:
     return tensor.shape.size > 1 and tensor.tensor_type not in PLAIN
 
 
@@ -119,13 +119,13 @@ def _convert(
     *,
     keep: bool,
 ) -> tuple[dict[str, mx.array], dict[str, int]]:
-    """Return the model's arrays by name, and the bits of each layer that stays quantised."""
+    """Return the model's arrays by name, and the bits of each layer that stays quantized."""
     arrays: dict[str, mx.array] = {}
     bits: dict[str, int] = {}
     for done, (name, tensor) in enumerate(weights.items()):
         if done % _TENSORS_A_LINE == 0:
             progress(f"converting tensor {done + 1} of {len(weights)}")
-        if keep and _is_quantised(tensor):
+        if keep and _is_quantized(tensor):
             path = name.removesuffix(".weight")
             arrays[name], scales, biases, bits[path] = packed(tensor, dtype)
             arrays |= {f"{path}.scales": scales, f"{path}.biases": biases}

@@ -46,7 +46,7 @@ def open_gguf(path: Path) -> GGUFFile:
     except (ArithmeticError, LookupError, RecursionError, ValueError) as error:
         reason = textwrap.shorten(str(error), _LONGEST_REASON)
         raise InvalidRequest(
-            f"{path} is damaged, or not GGUF version 2 or 3, little-endian: {reason}"
+            f"{path} is damaged, or is not a little-endian GGUF file of version 2 or 3: {reason}"
         ) from error
     return GGUFFile(metadata, {tensor.name: tensor for tensor in reader.tensors})
 

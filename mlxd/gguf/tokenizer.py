@@ -53,7 +53,7 @@ class _PreTokenizer(msgspec.Struct, frozen=True):
 
     patterns: tuple[str, ...]
     whole_words: bool = False  # a word that is a token is not made of merges
-    composed: bool = False  # normalised to Unicode's NFC first
+    composed: bool = False  # normalized to Unicode's NFC first
     begins: bool = False  # text starts with BOS unless the file says otherwise
 
 

@@ -154,7 +154,7 @@ class Repository:
         repo, page = self.reference.repo, f"{self._endpoint}/{self.reference.repo}"
         match error:
             case GatedRepoError():  # which is also a RepositoryNotFoundError
-                hint = f"accept its licence on {page}, then {_login_hint()}"
+                hint = f"accept its license on {page}, then {_login_hint()}"
                 return PullRefused(f"{repo} is gated: {hint}")
             case RepositoryNotFoundError():
                 missing = f"there is no model {repo} on {self._endpoint}"
@@ -175,4 +175,4 @@ class Repository:
 def _login_hint() -> str:
     if get_token() is None:
         return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
-    return "the token of mlxd does not allow it; `hf auth login` sets another one"
+    return "mlxd's token does not allow it; set another one with `hf auth login`"

@@ -152,8 +152,9 @@ class Catalog:
             if len(only) == 1:
                 return only[0]
         raise ModelNotFound(
-            f"no default model is set: request one of {_listed(entry.id for entry in entries)}, "
-            "or set it with `mlxctl use MODEL`",
+            "several models are installed: request one of "
+            f"{_listed(entry.id for entry in entries)}, "
+            "or set the default with `mlxctl use MODEL`",
             param="model",
         )
 

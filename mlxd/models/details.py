@@ -51,7 +51,7 @@ def read_details(entry: CatalogEntry) -> Details:
 
 
 def count_parameters(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> int:
-    """Count the parameters; in quantised weights one number packs several."""
+    """Count the parameters; in quantized weights one number packs several."""
     return sum(_parameters(name, tensors, config) for name in tensors)
 
 
@@ -96,7 +96,7 @@ def _text(template: object) -> str:
 
 
 def _license(folder: Path) -> str | None:
-    """Return the licence in the front matter of the README."""
+    """Return the license in the front matter of the README."""
     text = _read(folder / "README.md", _FRONT_MATTER_BYTES)
     front_matter = _FRONT_MATTER.match(text)
     fields = dict(_LICENSE.findall(front_matter[0])) if front_matter else {}

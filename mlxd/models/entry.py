@@ -29,7 +29,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One model on disk that can be used, and the adapter to apply to it, if any.
 
     `created` is in Unix seconds, `context_length` in tokens, `size_bytes` that of the weights.
-    `quantization` is like "4-bit", "4/8-bit" or "mxfp4"; for weights that are not quantised it is
+    `quantization` is like "4-bit", "4/8-bit" or "mxfp4"; for weights that are not quantized it is
     their type, and None if that is unknown. `cache_bytes` is about what the cache of a conversation
     of `cached_tokens` tokens takes, 0 if the configuration does not tell.
     """

@@ -30,7 +30,7 @@ OTHER_NAMES = frozenset(
         "xverse",
     }
 )
-# Quantisation methods whose packed weights mlx_lm would read as plain ones.
+# Quantization methods whose packed weights mlx_lm would read as plain ones.
 _FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
 _MAX_BYTES = 50_000_000
 _MAX_COUNT = 2**53
@@ -60,7 +60,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `context_length` is in tokens; `token_bytes` is about the size of a token's keys and values in
     the cache. With `own_code` the folder has its own Python code; `quant_method` is the program
-    that quantised the weights, if it was not MLX.
+    that quantized the weights, if it was not MLX.
     """
 
     architecture: str
@@ -84,7 +84,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         if not self.own_code and _known() and name not in _known():
             return f"mlx-lm has no architecture {name!r}"
         if self.quant_method in _FOREIGN_METHODS:
-            return f"it is quantised with {self.quant_method}, which MLX cannot read"
+            return f"it is quantized with {self.quant_method}, which MLX cannot read"
         return None
 
 

@@ -55,12 +55,12 @@ def test_the_forms_of_a_prompt(prompt, meant):
 @pytest.mark.parametrize(
     ("prompt", "param", "said"),
     [
-        (["a", 1], "prompt", "only strings, only token ids or only lists of token ids"),
+        (["a", 1], "prompt", "only strings, only token IDs or only lists of token IDs"),
         (["a"] * 129, "prompt", "129 answers requested"),
         ([], "prompt", "must not be an empty list"),
-        ([1, -5], "prompt[1]", "not a token id"),
+        ([1, -5], "prompt[1]", "not a token ID"),
         ([[1], []], "prompt[1]", "must not be an empty list"),
-        ([[1, -2]], "prompt[0][1]", "not a token id"),
+        ([[1, -2]], "prompt[0][1]", "not a token ID"),
         (None, "prompt", "expected a string or a list, got null"),
     ],
 )

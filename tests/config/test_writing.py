@@ -35,9 +35,9 @@ def test_the_default_file_has_every_key_with_its_default(home: Path) -> None:
 def test_the_example_for_one_model_works(home: Path) -> None:
     text = re.sub(r"^#   ", "", render_default(), flags=re.MULTILINE)
     (home / "config.toml").write_text(text)
-    example = load(environ={}).for_model("some/id")
+    example = load(environ={}).for_model("OWNER/NAME")
     assert example == ModelSettings(generation=GenerationConfig(max_tokens=2048, temperature=0.7))
-    shown = tomllib.loads(text)["model"]["some/id"]
+    shown = tomllib.loads(text)["model"]["OWNER/NAME"]
     assert set(shown) == set(ModelSettings.__struct_fields__)
 
 

@@ -58,7 +58,7 @@ def test_removing_an_alias_uncovers_the_one_in_config_toml(
 
 @pytest.mark.parametrize("name", ["", "default_model", " x", "two\nlines", "b", "owner/a"])
 def test_an_invalid_alias_is_refused(aliases: AliasControl, name: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"is not a valid alias|is the id of a model"):
+    with pytest.raises(InvalidRequest, match=r"is not a valid alias|is the ID of a model"):
         aliases.set(name, "b")
 
 

@@ -31,7 +31,7 @@ async def test_it_says_why_there_is_no_default_model(
         add_model(models / name)
     status = await reporter(catalog, pool).read()
     assert status.default_model is None
-    assert "no default model is set" in (status.default_fault or "")
+    assert "several models are installed" in (status.default_fault or "")
 
 
 async def test_it_lists_the_models_that_are_or_were_in_memory(

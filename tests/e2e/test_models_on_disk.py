@@ -103,11 +103,11 @@ def test_a_model_can_be_removed_once_it_is_unloaded(home: Path, tiny_model: Path
     models = home / "models"
     with running_daemon(home) as daemon:
         assert answers(daemon, "copied")[0] == 200
-        assert "owner/copied is in use (ready); first: mlxctl unload owner/copied" in mlxctl(
+        assert "owner/copied is in memory; unload it first: mlxctl unload owner/copied" in mlxctl(
             "rm", "-y", "copied"
         )
         mlxctl("unload", "copied")
-        assert "no terminal to ask on" in mlxctl("rm", "copied")
+        assert "cannot ask for confirmation without a terminal" in mlxctl("rm", "copied")
         assert (models / "owner" / "copied" / PART).is_file()
         assert mlxctl("rm", "-y", "copied").startswith("deleted owner/copied, ")
         assert mlxctl("rm", "-y", "cut").startswith("deleted cut, ")

@@ -70,7 +70,7 @@ def test_arguments_reach_the_models_template(marked: Any) -> None:
     assert "<|im_start|>effort\nhigh<|im_end|>" in hard
 
 
-def test_a_prompt_that_opens_a_thought_is_recognised(marked: Any, tokenizer: Any) -> None:
+def test_a_prompt_that_opens_a_thought_is_recognized(marked: Any, tokenizer: Any) -> None:
     def opened(tokenizer: Any, **arguments: Any) -> bool:
         prompt = ChatPrompt([dict(USER)], Template(arguments=arguments))
         return begins_in_reasoning(tokenizer, tokenize(tokenizer, prompt))
@@ -161,6 +161,6 @@ def test_a_prompt_longer_than_the_context_is_rejected(tokenizer: Any, size: int,
 
 
 def test_a_token_outside_the_vocabulary_is_named(tokenizer: Any) -> None:
-    with pytest.raises(InvalidRequest, match="token id 999 is outside") as caught:
+    with pytest.raises(InvalidRequest, match="token ID 999 is outside") as caught:
         tokenize(tokenizer, TokensPrompt([1, 999]))
     assert caught.value.param == "prompt[1]"

@@ -74,8 +74,8 @@ def test_text_held_back_for_a_stop_text_is_shown_at_the_end(
 def test_a_seed_repeats_whatever_else_is_in_the_batch(make_bench: MakeBench, alone: Alone) -> None:
     seeded = ask("dice", 30, sampling=Sampling(temperature=1.0, top_p=0.95), seed=7)
     bench = make_bench()
-    bench.admit(0, ask("greedy neighbour", 50))
-    bench.admit(1, ask("random neighbour", 50, sampling=Sampling(temperature=1.0, top_p=0.95)))
+    bench.admit(0, ask("greedy neighbor", 50))
+    bench.admit(1, ask("random neighbor", 50, sampling=Sampling(temperature=1.0, top_p=0.95)))
     bench.step()
     bench.admit(2, seeded)
     bench.run()

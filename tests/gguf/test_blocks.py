@@ -1,4 +1,4 @@
-"""Every tensor type, compared with llama.cpp's own dequantisation."""
+"""Every tensor type, compared with llama.cpp's own dequantization."""
 
 import mlx.core as mx
 import numpy as np
@@ -47,20 +47,20 @@ def test_every_type_is_tested() -> None:
 
 
 @pytest.mark.parametrize("kind", HALVES)
-def test_dequantised_values_are_equal(kind: GGMLQuantizationType) -> None:
+def test_dequantized_values_are_equal(kind: GGMLQuantizationType) -> None:
     tensor = random_tensor(kind)
 
     np.testing.assert_array_equal(np.array(dense(tensor, mx.float32)), reference(tensor))
 
 
 @pytest.mark.parametrize("kind", KEPT)
-def test_kept_quantisation_holds_the_same_values(kind: GGMLQuantizationType) -> None:
+def test_kept_quantization_holds_the_same_values(kind: GGMLQuantizationType) -> None:
     tensor = random_tensor(kind)
 
     kept = packed(tensor, mx.float32)
 
     assert kept.bits == int(kind.name[1])
-    np.testing.assert_array_equal(_dequantised(kept), reference(tensor))
+    np.testing.assert_array_equal(_dequantized(kept), reference(tensor))
 
 
 def test_a_large_tensor_is_converted_in_parts() -> None:
@@ -69,18 +69,18 @@ def test_a_large_tensor_is_converted_in_parts() -> None:
     kept = packed(tensor, mx.float32)
 
     assert kept.scales.shape == (1500, 1024 // 32)
-    np.testing.assert_array_equal(_dequantised(kept), reference(tensor))
+    np.testing.assert_array_equal(_dequantized(kept), reference(tensor))
     np.testing.assert_array_equal(np.array(dense(tensor, mx.float32)), reference(tensor))
 
 
-def test_q6_k_is_quantised_again_to_8_bits() -> None:
+def test_q6_k_is_quantized_again_to_8_bits() -> None:
     tensor = random_tensor(GGMLQuantizationType.Q6_K)
 
     kept = packed(tensor, mx.float32)
 
     assert kept.bits == 8
     exact = reference(tensor).reshape(-1, 32)
-    error = np.abs(_dequantised(kept).reshape(-1, 32) - exact).max(axis=-1)
+    error = np.abs(_dequantized(kept).reshape(-1, 32) - exact).max(axis=-1)
     spread = exact.max(axis=-1) - exact.min(axis=-1)
     assert (error <= spread / 200).all()
 
@@ -100,6 +100,6 @@ def test_plain_types_stay_as_they_are(kind: GGMLQuantizationType) -> None:
     assert array.tolist() == values.tolist()
 
 
-def _dequantised(kept: Packed) -> np.ndarray:
+def _dequantized(kept: Packed) -> np.ndarray:
     weight, scales, biases, bits = kept
     return np.array(mx.dequantize(weight, scales, biases, group_size=32, bits=bits))

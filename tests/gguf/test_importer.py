@@ -51,7 +51,7 @@ def test_an_imported_model_gives_the_same_logits(
     np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
 
 
-def test_quantised_weights_stay_quantised(tmp_path: Path) -> None:
+def test_quantized_weights_stay_quantized(tmp_path: Path) -> None:
     original = random_model("llama")
     file = write_model(tmp_path / "small.gguf", "llama", original, tensor_type=TensorType.Q8_0)
 
@@ -65,7 +65,7 @@ def test_quantised_weights_stay_quantised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", mx.float32), ("float16", mx.float16)])
-def test_quantised_weights_can_be_dequantised(
+def test_quantized_weights_can_be_dequantized(
     tmp_path: Path, precision: str, dtype: mx.Dtype
 ) -> None:
     original = random_model("qwen3")

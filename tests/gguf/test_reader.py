@@ -81,7 +81,7 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path, content: bytes, rea
     with pytest.raises(InvalidRequest) as error:
         open_gguf(file)
 
-    start = f"{file} is damaged, or not GGUF version 2 or 3, little-endian: {reason}"
+    start = f"{file} is damaged, or is not a little-endian GGUF file of version 2 or 3: {reason}"
     assert error.value.message.startswith(start)
     assert "\n" not in error.value.message
 

@@ -59,7 +59,7 @@ def test_a_repository_without_an_mlx_model_is_refused(
         ),
         (
             b'{"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}}',
-            "is quantised with bitsandbytes",
+            "is quantized with bitsandbytes",
         ),
     ],
 )

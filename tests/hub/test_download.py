@@ -174,7 +174,7 @@ def test_a_busy_hub_is_asked_again(pull: Puller, hub: FakeHub, place: str, statu
     assert any(f"answered with status {status}" in note for note in pull.notes())
 
 
-def test_retry_after_is_honoured_up_to_a_limit(pull: Puller, hub: FakeHub) -> None:
+def test_retry_after_is_honored_up_to_a_limit(pull: Puller, hub: FakeHub) -> None:
     hub.fails("config.json", Refuse(429, headers={"Retry-After": "86400"}))
     pull()
     assert "the hub answered with status 429; next try in 0 s" in pull.notes()  # 0.5, not a day

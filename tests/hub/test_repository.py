@@ -49,9 +49,9 @@ def test_a_repository_that_is_not_a_model_of_the_hub_is_refused(pull: Puller, hu
         pull("acme/old")
 
 
-def test_a_gated_model_needs_its_licence_accepted(pull: Puller, hub: FakeHub) -> None:
+def test_a_gated_model_needs_its_license_accepted(pull: Puller, hub: FakeHub) -> None:
     hub.repos["acme/tiny"].gated = True
-    with pytest.raises(PullRefused, match=f"gated: accept its licence on {hub.url}/acme/tiny"):
+    with pytest.raises(PullRefused, match=f"gated: accept its license on {hub.url}/acme/tiny"):
         pull()
 
 

@@ -41,7 +41,7 @@ def test_init_writes_a_private_file_once(home: Path) -> None:
     assert _run("validate").exit_code == 0
 
     file.write_text("# mine")
-    assert _refusal(_run("init")) == f"{file}: already exists, not changed"
+    assert _refusal(_run("init")) == f"{file}: already exists; it was not changed"
     assert file.read_text() == "# mine"
 
 

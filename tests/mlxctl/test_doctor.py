@@ -97,7 +97,7 @@ def test_a_report_tells_all_but_secrets(home: Path, mlxctl: Run, tmp_path: Path)
     file = tmp_path / "report.txt"
     done = mlxctl("report", file, HOME=str(home), **PLANTED)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"wrote {file}: look at it before you send it\n"
+    assert done.stdout == f"wrote {file}: read it before you send it\n"
     assert os.stat(file).st_mode & 0o777 == 0o600
     text = file.read_text()
     private = ("planted", "corp.example", str(home), "adalovelace", "203.0.113.7")
@@ -128,4 +128,4 @@ def test_a_report_on_standard_output(home: Path, mlxctl: Run) -> None:
     done = mlxctl("report")
     assert done.returncode == 0
     assert "there is no log" in done.stdout
-    assert done.stderr == "mlxctl: look at it before you send it\n"
+    assert done.stderr == "mlxctl: read it before you send it\n"

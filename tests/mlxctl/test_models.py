@@ -133,13 +133,13 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
         "",
         "architecture  llama",
         "parameters    3.2 billion",
-        "quantisation  4-bit",
+        "quantization  4-bit",
         "context       131072 tokens",
         "template      yes, with tools",
-        "licence       llama3.2",
+        "license       llama3.2",
         "state         ready",
         "memory        about 2.0 GB with 2048 tokens of context; 115 MB for each 1000 more, "
-        "and the engine itself",
+        "plus the engine itself",
         "aliases       x, y",
         "adapters      pirate",
         "size          1.8 GB",
@@ -189,7 +189,10 @@ def test_rm_deletes_nothing_without_a_terminal_to_ask_on(daemon: FakeDaemon, mlx
     daemon.answers(WOULD, REMOVED)
     done = mlxctl("rm", "a")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "mlxctl: no terminal to ask on; to delete it: mlxctl rm --yes owner/a\n"
+    assert done.stderr == (
+        "mlxctl: cannot ask for confirmation without a terminal; to delete it: "
+        "mlxctl rm --yes owner/a\n"
+    )
     assert daemon.deleted == [WOULD[1]]
 
 
@@ -213,12 +216,12 @@ def test_rm_asks_on_a_terminal(daemon: FakeDaemon, answer: bytes, status: int) -
 
 
 def test_rm_prints_why_the_daemon_refuses(daemon: FakeDaemon, mlxctl: Run) -> None:
-    error = {"error": {"message": "a is in use (ready); first: mlxctl unload a"}}
+    error = {"error": {"message": "a is in memory; unload it first: mlxctl unload a"}}
     daemon.answers(WOULD, error, status=409)
     done = mlxctl("rm", "--yes", "a")
     assert (done.returncode, done.stderr) == (
         1,
-        "mlxctl: a is in use (ready); first: mlxctl unload a\n",
+        "mlxctl: a is in memory; unload it first: mlxctl unload a\n",
     )
 
 

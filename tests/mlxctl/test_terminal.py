@@ -1,4 +1,4 @@
-"""Figures, tables and colour."""
+"""Figures, tables and color."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mlxctl import terminal
-from mlxctl.terminal import coloured, is_screen
+from mlxctl.terminal import colored, is_screen
 
 
 @pytest.mark.parametrize(
@@ -44,27 +44,27 @@ class Screen(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _colourful(monkeypatch: pytest.MonkeyPatch) -> None:
+def _colorful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
-def test_a_terminal_has_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Screen())
-    assert coloured("bad", "red") == "\x1b[31mbad\x1b[0m"
+    assert colored("bad", "red") == "\x1b[31mbad\x1b[0m"
     assert is_screen(sys.stdout)
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_colour_can_be_declined(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_color_can_be_declined(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setattr(sys, "stdout", Screen())
     monkeypatch.setenv(name, value)
-    assert coloured("bad", "red") == "bad"
+    assert colored("bad", "red") == "bad"
 
 
-def test_a_pipe_has_no_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_has_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert coloured("bad", "red") == "bad"
+    assert colored("bad", "red") == "bad"
     assert not is_screen(sys.stdout)
 
 

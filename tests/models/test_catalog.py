@@ -104,7 +104,7 @@ def test_a_path_names_no_model(models: Path, name: str) -> None:
         ("tinny", "", "model 'tinny' does not exist; did you mean tiny?"),
         ("zzz", "", "model 'zzz' does not exist; installed: other, tiny"),
         ("../tiny", "", "did you mean tiny?"),
-        (None, "", "no default model is set: request one of other, tiny"),
+        (None, "", "several models are installed: request one of other, tiny"),
         (None, "gone", "model 'gone' does not exist"),
     ],
 )

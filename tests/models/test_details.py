@@ -28,7 +28,7 @@ def small_model() -> llama.Model:
     ("bits", "group_size", "mode"),
     [(4, 64, "affine"), (3, 32, "affine"), (8, 32, "mxfp8"), (4, 32, "mxfp4"), (4, 16, "nvfp4")],
 )
-def test_quantised_parameters_are_counted_as_mlx_lm_does(
+def test_quantized_parameters_are_counted_as_mlx_lm_does(
     tmp_path: Path, bits: int, group_size: int, mode: str
 ) -> None:
     model = small_model()
@@ -100,7 +100,7 @@ def test_the_chat_template_is_found_in_any_file(
 
 
 @pytest.mark.parametrize(
-    ("text", "licence"),
+    ("text", "found"),
     [
         ("---\nlanguage: en\nlicense: 'apache-2.0'\n---\nlicense: x", "apache-2.0"),
         ("---\nlicense: other\nlicense_name: gemma\n---", "gemma"),
@@ -111,8 +111,8 @@ def test_the_chat_template_is_found_in_any_file(
         ("", None),
     ],
 )
-def test_the_licence_is_read_from_the_front_matter(
-    models: Path, text: str, licence: str | None
+def test_the_license_is_read_from_the_front_matter(
+    models: Path, text: str, found: str | None
 ) -> None:
     (add_model(models / "a") / "README.md").write_text(text)
-    assert read_details(Catalog(ModelsConfig()).resolve("a")).license == licence
+    assert read_details(Catalog(ModelsConfig()).resolve("a")).license == found

@@ -96,7 +96,7 @@ def test_the_remapped_names_of_mlx_lm_are_known() -> None:
         ({"model_file": "bert.py"}, "its config.json has no model_type"),
         (
             {"model_type": "llama", "quantization_config": {"quant_method": "bitsandbytes"}},
-            "it is quantised with bitsandbytes, which MLX cannot read",
+            "it is quantized with bitsandbytes, which MLX cannot read",
         ),
         ({"model_type": "llama", "quantization_config": {"quant_method": "mxfp4"}}, None),
         (

@@ -147,7 +147,7 @@ def write_model(
 
 
 def write_vocabulary(path: Path, tokenizer: Mapping[str, object]) -> Path:
-    """Write a file without weights, which llama.cpp can tokenise with, and return `path`."""
+    """Write a file without weights, which llama.cpp can tokenize with, and return `path`."""
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in tokenizer.items():
         _add(writer, key, value)
@@ -173,7 +173,7 @@ def _tensors(model: nn.Module, *, permuted: bool) -> dict[str, npt.NDArray[np.fl
 
 
 def _interleaved(rows: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
-    """Interleave the two halves of each head's rows, for rope over neighbouring pairs."""
+    """Interleave the two halves of each head's rows, for rope over neighboring pairs."""
     halves = rows.reshape(heads, 2, -1, rows.shape[-1])
     return halves.swapaxes(1, 2).reshape(rows.shape)
 

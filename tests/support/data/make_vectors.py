@@ -129,15 +129,15 @@ def main() -> None:
                 vocabularies["sentence_piece"], add_space_prefix=prefix
             )
             files[name] = write_vocabulary(folder / f"{name}.gguf", metadata)
-        ids = _tokenise(node_folder, folder, TEXTS, files)
+        ids = _tokenize(node_folder, folder, TEXTS, files)
         # Qwen's own tokenizer composes to NFC first; llama.cpp leaves that to the caller
         composed = [unicodedata.normalize("NFC", text) for text in TEXTS]
-        ids |= _tokenise(node_folder, folder, composed, {"qwen2": files["qwen2"]})
+        ids |= _tokenize(node_folder, folder, composed, {"qwen2": files["qwen2"]})
     _write("vocabularies.json", vocabularies)
     _write("vectors.json", {"texts": TEXTS, "ids": ids})
 
 
-def _tokenise(
+def _tokenize(
     node_folder: Path, folder: Path, texts: list[str], files: dict[str, Path]
 ) -> dict[str, list]:
     script = shutil.copy(DATA / "make_vectors.mjs", node_folder)
