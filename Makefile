@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 export MLXD_HOME ?= .mlxd
 
 .PHONY: help run stop test test-fast check format clean
@@ -23,10 +24,10 @@ stop: $(VENV)/.stamp ## stop the daemon that `make run` started
 	@$(BIN)/mlxctl stop || [ $$? -eq 3 ]  # 3: there is nothing to stop
 
 test: $(VENV)/.stamp ## run the whole test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.stamp ## run the tests that start no daemon and ask no real model
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .

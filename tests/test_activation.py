@@ -316,7 +316,7 @@ def test_what_is_meant_for_another_process_is_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("http", "called 'local'"), ("local", "called 'http'")],
+    [("http", "must be 'local'"), ("local", "must be 'http'")],
 )
 def test_a_socket_of_the_wrong_kind_is_named(
     name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -259,7 +259,7 @@ def test_a_low_limit_on_open_files_is_raised(home: Path) -> None:
 def test_a_second_daemon_on_the_same_home_is_refused(daemon: DaemonProcess) -> None:
     second = run_mlxd(daemon.home)
     assert second.returncode == 1
-    assert second.stderr.startswith(f"mlxd: another mlxd (pid {daemon.process.pid}) runs")
+    assert second.stderr.startswith(f"mlxd: another mlxd (pid {daemon.process.pid}) is running")
     assert daemon.local.get("/health").status_code == 200
 
 

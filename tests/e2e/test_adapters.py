@@ -262,4 +262,4 @@ def test_a_configured_chat_template_is_used_unless_the_request_overrides_it(
 
 
 def test_a_table_for_an_unknown_model_is_logged(daemon: DaemonProcess) -> None:
-    assert "model.nobody: there is no model with this id" in daemon.log()
+    assert "model.nobody: there is no model with this ID" in daemon.log()

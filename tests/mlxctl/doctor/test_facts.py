@@ -54,13 +54,21 @@ def test_how_the_last_daemon_ended(home: Path) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_what_takes_too_long_is_a_fact(monkeypatch: pytest.MonkeyPatch) -> None:
-    never = threading.Event()
+    over = threading.Event()
+
+    def hang(*_: object) -> None:
+        over.wait(60)
+        raise CommandFailed("the test is over")
+
     monkeypatch.setattr(facts, "_SECONDS", 0.5)
-    monkeypatch.setattr(facts, "in_charge", lambda _settings: never.wait(60))
-    monkeypatch.setattr(facts, "on_disk", lambda: never.wait(60))
-    monkeypatch.setattr(facts.configuration, "load", lambda: never.wait(60))
-    monkeypatch.setattr(facts.Probe, "pid", lambda _probe: never.wait(60))
-    found = look()
+    monkeypatch.setattr(facts, "in_charge", hang)
+    monkeypatch.setattr(facts, "on_disk", hang)
+    monkeypatch.setattr(facts.configuration, "load", hang)
+    monkeypatch.setattr(facts.Probe, "pid", hang)
+    try:
+        found = look()
+    finally:
+        over.set()
     late = "no result within 0.5 s"
     assert (found.config_fault, found.service_fault) == (late, late)
     assert (found.silence, found.models_fault) == (late, late)
