@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import pytest
 
 from scripts.demo_model import DEFAULT_CACHE, fetch
 from scripts.tiny_model import make_tiny_model
-from tests.support.daemon_process import DaemonProcess, running_daemon
-from tests.support.shared import made_once
+from tests.support.daemon_process import DaemonProcess, shared_daemon
+from tests.support.shared import made_once, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
@@ -94,16 +93,17 @@ def smollm2_float32(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> 
 
 
 @pytest.fixture(scope="session")
-def smollm2_daemon(smollm2_float32: Path) -> Iterator[DaemonProcess]:
+def smollm2_daemon(
+    tmp_path_factory: pytest.TempPathFactory, smollm2_float32: Path
+) -> Iterator[DaemonProcess]:
     """A daemon whose default model is SmolLM2, for all tests that only ask it questions.
 
     Linux uses Debian's OpenBLAS if it is installed: with float32 weights it then reads prompts
     twenty times faster than with MLX's own kernels for this processor.
     """
-    preload = {"LD_PRELOAD": str(OPENBLAS)} if OPENBLAS.exists() else {}
-    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        home = Path(folder)
-        (home / "models").mkdir()
-        (home / "models" / smollm2_float32.name).symlink_to(smollm2_float32)
-        with running_daemon(home, "--model", smollm2_float32.name, **preload) as daemon:
-            yield daemon
+    environ = {"MLXD_MODELS__DIRS": str(smollm2_float32)}
+    if OPENBLAS.exists():
+        environ["LD_PRELOAD"] = str(OPENBLAS)
+    folder = shared_folder(tmp_path_factory, "smollm2-daemon")
+    with shared_daemon(folder, "--model", smollm2_float32.name, **environ) as daemon:
+        yield daemon

@@ -1,17 +1,22 @@
 """The real daemon as a process: `python -m mlxd` on a home of its own and a free port."""
 
+import fcntl
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.support.shared import one_at_a_time
 
 DEADLINE = 60.0
 
@@ -20,7 +25,7 @@ DEADLINE = 60.0
 class DaemonProcess:
     """A running daemon; `local` talks to its Unix socket, `url` is where TCP clients go."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None
     home: Path
     local: httpx.Client
     url: str
@@ -67,14 +72,43 @@ def running_daemon(home: Path, *flags: str, **environ: str) -> Iterator[DaemonPr
     ):
         try:
             _wait_until_listening(process, home)
-            transport = httpx.HTTPTransport(uds=str(home / "run" / "mlxd.sock"))
-            with httpx.Client(
-                transport=transport, base_url="http://localhost", timeout=DEADLINE
-            ) as local:
+            with _client(home) as local:
                 url = local.get("/control/v1/status").json()["url"]
                 yield DaemonProcess(process, home, local, url)
         finally:
             process.kill()
+
+
+@contextmanager
+def shared_daemon(folder: Path, *flags: str, **environ: str) -> Iterator[DaemonProcess]:
+    """Use the one daemon that all processes of a test run share, for tests that only ask it.
+
+    The first process starts it, and at its end waits for the others that use it. `folder` holds
+    what they tell each other.
+    """
+    with ExitStack() as stack:
+        users = stack.enter_context((folder / "users").open("w"))
+        told = folder / "daemon.json"
+        with one_at_a_time(folder):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if told.exists():
+                home, url = json.loads(told.read_text())
+                local = stack.enter_context(_client(Path(home)))
+                daemon = DaemonProcess(None, Path(home), local, url)
+            else:
+                temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="mlxd"))
+                daemon = stack.enter_context(running_daemon(Path(temporary), *flags, **environ))
+                told.write_text(json.dumps([temporary, daemon.url]))
+        yield daemon
+        if daemon.process is not None:
+            with one_at_a_time(folder):
+                told.unlink()
+            fcntl.flock(users, fcntl.LOCK_EX)
+
+
+def _client(home: Path) -> httpx.Client:
+    transport = httpx.HTTPTransport(uds=str(home / "run" / "mlxd.sock"))
+    return httpx.Client(transport=transport, base_url="http://localhost", timeout=DEADLINE)
 
 
 def wait_until(condition, what: str) -> None:
