@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from mlxd.control.pulls import PullsControl
-from mlxd.control_api import PullReply, PullStatus
+from mlxd.control_api import PullStatus
 from mlxd.errors import InvalidRequest, PullRefused
 from mlxd.hub.download_process import Report
 from mlxd.hub.pulls import Pulls
+from tests.support.downloads import REPLY
 
 PROGRESS = Report(
     progress=PullStatus(
@@ -25,17 +26,7 @@ PROGRESS = Report(
         file="model.safetensors",
     )
 )
-DONE = Report(
-    done=PullReply(
-        model="acme/tiny",
-        revision="main",
-        commit="c",
-        path="/m",
-        size_bytes=9,
-        bytes_fetched=9,
-        up_to_date=False,
-    )
-)
+DONE = Report(done=REPLY)
 REFUSED = Report.of(PullRefused("no such model"))
 WAIT = "sys.stdin.read()"
 

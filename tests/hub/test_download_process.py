@@ -5,22 +5,14 @@ import sys
 import msgspec
 import pytest
 
-from mlxd.control_api import PullReply, PullStatus
+from mlxd.control_api import PullStatus
 from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.download_process import Report, download
 from mlxd.hub.reference import parse
+from tests.support.downloads import REPLY
 
 TINY = parse("acme/tiny")
 STATUS = PullStatus(model="acme/tiny", revision="main", state="downloading", bytes_done=4)
-REPLY = PullReply(
-    model="acme/tiny",
-    revision="main",
-    commit="c",
-    path="/m",
-    size_bytes=9,
-    bytes_fetched=9,
-    up_to_date=False,
-)
 DONE = Report(done=REPLY)
 
 

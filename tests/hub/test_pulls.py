@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlxd.control_api import PullReply
 from mlxd.errors import (
     Draining,
     HubUnreachable,
@@ -22,21 +21,10 @@ from mlxd.hub.download_process import Report
 from mlxd.hub.pulls import Pulls
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, Staging, unfinished
+from tests.support.downloads import REPLY
 
 TINY = parse("acme/tiny")
-DONE = msgspec.json.encode(
-    Report(
-        done=PullReply(
-            model="acme/tiny",
-            revision="main",
-            commit="c",
-            path="/m",
-            size_bytes=9,
-            bytes_fetched=9,
-            up_to_date=False,
-        )
-    )
-).decode()
+DONE = msgspec.json.encode(Report(done=REPLY)).decode()
 START = """
 import os, pathlib, sys, time
 models = pathlib.Path(sys.argv[sys.argv.index("--into") + 1])
