@@ -1,13 +1,17 @@
 """Which requests of a model are computed, and when: announce, admit, step, abort."""
 
 from collections.abc import Callable
+from functools import partial
 
 import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.engine.cache_layers import can_be_cut
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.output import Output
+from mlxd.engine.prefill import Reading
 from mlxd.engine.preprocessing import Prepared
-from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
@@ -18,6 +22,11 @@ from mlxd.rate import Rate
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
 _SPEED_SECONDS = 5.0
+
+
+def needs_boundaries(model: LoadedModel, load: Load) -> bool:
+    """Return whether the prompt cache is of use only with the boundaries of conversations."""
+    return load.prompt_cache_bytes > 0 and not can_be_cut(make_prompt_cache(model.model))
 
 
 class Scheduler:
@@ -35,15 +44,17 @@ class Scheduler:
         self._token_bytes = token_bytes
         self._places = load.decode_concurrency
         self._prefill_step_size = load.prefill_step_size
-        self._prompt_cache = PromptCache(load.prompt_cache_bytes)
-        self._batch = BatchStrategy(
-            model, load, self._prompt_cache, self.speed, is_awaited=self._is_awaited
+        self._prompt_cache = PromptCache(
+            load.prompt_cache_bytes, partial(make_prompt_cache, model.model)
         )
+        self._batch = BatchStrategy(model, load, self._prompt_cache, self.speed)
         self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
         self._kept_by_xtc = (*model.tokenizer.encode("\n"), *model.tokenizer.eos_token_ids)
         # Those that run, wait and (None) are being prepared, in order of admission.
         self._requests: dict[int, Sequence | Prepared | None] = {}
+        # Those that wait for another prompt to be read so far.
+        self._behind: dict[int, tuple[Reading, int]] = {}
 
     @property
     def busy(self) -> bool:
@@ -73,6 +84,7 @@ class Scheduler:
             case None:
                 return [Finished(request_id, "abort", Usage(0, 0, 0))]
             case Prepared(tokens=prompt):
+                self._behind.pop(request_id, None)
                 return [Finished(request_id, "abort", Usage(len(prompt), 0, 0))]
             case Sequence() as sequence:
                 self._strategy(sequence).take_out(sequence)
@@ -95,7 +107,8 @@ class Scheduler:
     def _schedule(self) -> list[Event]:
         """Start waiting requests in their order while there are places.
 
-        A request whose prompt is being read for another one waits until the prompt cache has it.
+        A request whose prompt begins like one that is being read waits until the prompt cache has
+        what they have in common.
         """
         events: list[Event] = []
         if not self._has_place():
@@ -103,9 +116,24 @@ class Scheduler:
         for prepared in self._waiting():
             if not self._has_place():
                 break
-            if not (self._prompt_cache.enabled and self._batch.is_reading(prepared.tokens)):
+            if not self._is_behind(prepared):
                 events.append(self._start(prepared))
         return events
+
+    def _is_behind(self, prepared: Prepared) -> bool:
+        """Return whether a request should wait for the prompt of another one."""
+        if not self._prompt_cache.enabled:
+            return False
+        request_id = prepared.message.id
+        if request_id in self._behind:
+            reading, position = self._behind.pop(request_id)
+            if self._batch.is_reading(reading) and reading.position < position:
+                self._behind[request_id] = reading, position
+                return True
+        covered = self._prompt_cache.covered(prepared.tokens)
+        if (behind := self._batch.sharing(prepared.tokens, covered)) is not None:
+            self._behind[request_id] = behind
+        return behind is not None
 
     def _has_place(self) -> bool:
         return sum(map(len, self._strategies)) < self._places
@@ -113,15 +141,12 @@ class Scheduler:
     def _waiting(self) -> list[Prepared]:
         return [request for request in self._requests.values() if isinstance(request, Prepared)]
 
-    def _is_awaited(self, prompt: list[int]) -> bool:
-        return any(prepared.tokens == prompt for prepared in self._waiting())
-
     def _start(self, prepared: Prepared) -> Event:
         request_id = prepared.message.id
-        cache, cached = self._prompt_cache.fetch(prepared.tokens)
-        sequence = self._sequence(prepared, cached)
+        found = self._prompt_cache.fetch(prepared.tokens)
+        sequence = self._sequence(prepared, found)
         try:
-            self._strategy(sequence).start(sequence, cache)
+            self._strategy(sequence).start(sequence, found.cache)
         except LoadFailed as error:
             del self._requests[request_id]
             return Failed(request_id, "invalid_request", error.message, "draft_model")
@@ -131,7 +156,7 @@ class Scheduler:
     def _strategy(self, sequence: Sequence) -> Strategy:
         return self._speculation if sequence.draft.tokens else self._batch
 
-    def _sequence(self, prepared: Prepared, cached: int) -> Sequence:
+    def _sequence(self, prepared: Prepared, found: Found) -> Sequence:
         request, prompt = prepared.message.request, prepared.tokens
         context = self._model.context_length
         room = context - len(prompt) if context else _UNBOUNDED_TOKENS
@@ -156,6 +181,7 @@ class Scheduler:
             row,
             output,
             self._token_bytes,
-            cached_tokens=cached,
+            cached_tokens=found.covered,
+            common_tokens=found.common,
             max_tokens=min(request.max_tokens or room, room),
         )

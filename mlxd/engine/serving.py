@@ -5,7 +5,7 @@ import gc
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
@@ -48,7 +48,12 @@ def _wait_for_load(channel: EngineMail) -> Load | None:
 
 
 def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
-    preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
+    preprocessor = Preprocessor(
+        model.tokenizer,
+        model.vocabulary,
+        model.context_length,
+        find_boundaries=needs_boundaries(model, load),
+    )
     scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.

@@ -161,7 +161,7 @@ def test_the_prompt_cache_keeps_what_an_aborted_answer_has_computed(
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_the_part_of_a_prompt_that_was_read_is_kept_with_a_draft_model_only(
+def test_the_part_of_a_prompt_that_was_read_is_kept(
     make_bench: MakeBench, alone: Alone, draft: Draft | None, parts: int
 ) -> None:
     bench = make_bench(prefill_step_size=PART, **CACHE)
@@ -171,7 +171,7 @@ def test_the_part_of_a_prompt_that_was_read_is_kept_with_a_draft_model_only(
     again = ask(PROMPT, 10)
     bench.admit(2, again)
     check_the_others(bench, alone, {2: again})
-    assert bench.finished(2).usage.cached_tokens == (parts * PART if draft else 0)
+    assert bench.finished(2).usage.cached_tokens == parts * PART
 
 
 def test_a_request_that_is_being_prepared_is_never_started(
@@ -283,7 +283,10 @@ def test_when_the_reader_of_a_prompt_is_aborted_a_waiting_request_reads_it(
         step_until(bench, 1, has_read(parts * PART))
     bench.abort(1)
     check_the_others(bench, alone, {2: same, 3: same})
-    assert [bench.finished(i).usage.cached_tokens for i in (2, 3)] == [0, len(PROMPT) - 1]
+    assert [bench.finished(i).usage.cached_tokens for i in (2, 3)] == [
+        parts * PART,
+        len(PROMPT) - 1,
+    ]
 
 
 def test_a_request_that_has_finished_stays_finished(
