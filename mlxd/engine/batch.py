@@ -188,6 +188,17 @@ class Batch:
                 return taken
         return None
 
+    def pause(self, request_id: int) -> list[int]:
+        """Remove a sequence, and return its tokens, with the next one."""
+        for batch in self._batches:
+            if request_id in batch.uids:
+                index = batch.uids.index(request_id)
+                token: int = batch._next_tokens[index].item()  # type: ignore[assignment]
+                tokens = [*batch.tokens[index], token]
+                self.take_out(request_id)
+                return tokens
+        raise KeyError(request_id)
+
     def dissolve(self) -> dict[int, list[int]]:
         """Forget all sequences, and compute no two together from now on.
 

@@ -33,9 +33,18 @@ layer would soon exceed the number of buffers that Metal allows.
 _CUTTABLE = (KVCache, ConcatenateKVCache, QuantizedKVCache, BatchKVCache)
 
 
+def flat(cache: Cache) -> Iterator[Any]:
+    """Yield the layers, and for a layer with several caches each of them."""
+    for layer in cache:
+        if isinstance(layer, CacheList):
+            yield from flat(layer.caches)
+        else:
+            yield layer
+
+
 def can_be_cut(cache: Cache) -> bool:
     """Return whether a cache can be cut at any token, so that it needs no checkpoints."""
-    return all(isinstance(layer, _CUTTABLE) for layer in _flat(cache))
+    return all(isinstance(layer, _CUTTABLE) for layer in flat(cache))
 
 
 def merge(caches: list[Cache]) -> Cache:
@@ -48,7 +57,7 @@ def restore(empty: Cache, blocks: list[Blocks], covered: int, checkpoint: Cache)
 
     `checkpoint` holds the layers that cannot be cut, in order.
     """
-    layers = list(_flat(empty))
+    layers = list(flat(empty))
     for numbers in blocks[0] if blocks else ():
         columns = zip(*(block[numbers] for block in blocks), strict=True)
         stacked = [mx.concatenate(list(parts), axis=2)[:, :, :covered] for parts in columns]
@@ -91,10 +100,10 @@ class Snapshot:
         self._rest: list[Any] = []
         padding = 0
         if row is not None:
-            batched = (layer for layer in _flat(cache) if isinstance(layer, BatchKVCache))
+            batched = (layer for layer in flat(cache) if isinstance(layer, BatchKVCache))
             paddings = [layer.left_padding.tolist() for layer in islice(batched, 1)]
             padding = paddings[0][row] if paddings else 0
-        for number, layer in enumerate(_flat(cache)):
+        for number, layer in enumerate(flat(cache)):
             if not isinstance(layer, _CUTTABLE):
                 self._rest.append(layer if row is None else layer.extract(row))
             elif layer.keys is not None:
@@ -135,15 +144,6 @@ def _arrays_in(value: Any) -> Iterator[mx.array]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _arrays_in(each)
-
-
-def _flat(cache: Cache) -> Iterator[Any]:
-    """Yield the layers, and for a layer with several caches each of them."""
-    for layer in cache:
-        if isinstance(layer, CacheList):
-            yield from _flat(layer.caches)
-        else:
-            yield layer
 
 
 def _arrays(layer: Any) -> list[mx.array]:

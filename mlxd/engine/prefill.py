@@ -90,14 +90,20 @@ class Group:
 class Prefill:
     """The prompts that are being read, up to `concurrency` of them in turns."""
 
-    def __init__(self, model: Any, *, concurrency: int, together: bool) -> None:
-        """Take a model, and whether it can read several prompts `together`."""
+    def __init__(self, model: Any, *, concurrency: int, together: bool, padded: bool) -> None:
+        """Take a model, and whether it can read several prompts `together`.
+
+        If they may not be `padded`, only parts of the same length are read together: mlx-lm's
+        recurrent layers take padding for tokens.
+        """
         self.together = together
+        self._padded = padded
         self._model = model
         self._concurrency = concurrency
         self._readings: dict[int, Reading] = {}
         self._ready: list[Group] = []
         self._pace = _Pace()
+        self._need = _Need()
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -136,20 +142,26 @@ class Prefill:
                 best, most = (reading, common), common
         return best
 
-    def step(self, limit: int, step_seconds: float | None) -> list[Part]:
+    def step(
+        self, limit: int, step_seconds: float | None, workspace: int | None = None
+    ) -> list[Part]:
         """Read the next part of one prompt, or of several short ones.
 
         Args:
             limit: the most tokens a part may have.
             step_seconds: how long a step of the running answers takes, None without any.
+            workspace: how many bytes a part may take for a moment, None for any number.
         """
-        turn = self._next_turn(self._pace.part(limit, step_seconds))
-        if not turn:
+        if not self._readings:
             return []
-        began = time.perf_counter()
+        turn = self._next_turn(limit, step_seconds, workspace)
+        tokens = sum(length for _, length in turn)
+        context = max(reading.position + length for reading, length in turn)
+        began, active = time.perf_counter(), mx.get_active_memory()
+        mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        seconds = time.perf_counter() - began
-        self._pace.add(sum(length for _, length in turn), seconds, step_seconds or 0.0)
+        self._pace.add(tokens, time.perf_counter() - began, step_seconds or 0.0)
+        self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
     def take_ready(self) -> list[Group]:
@@ -164,20 +176,25 @@ class Prefill:
             ready.append(Group(readings, merge([group.cache for group in alone])))
         return ready
 
-    def _next_turn(self, part: int) -> list[tuple[Reading, int]]:
+    def _next_turn(
+        self, limit: int, step_seconds: float | None, workspace: int | None
+    ) -> list[tuple[Reading, int]]:
         """Return whose turn it is, with the tokens to read of each."""
-        if not self._readings:
-            return []
         readings = list(self._readings.values())
         short = [reading for reading in readings if reading.left <= SHORT]
         first = min(
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
         )
-        turn = [(first, first.length(part))]
-        if self.together and first.left <= SHORT:
-            others = [reading for reading in short if reading is not first]
-            turn += [(each, each.length(part)) for each in others[: self._concurrency - 1]]
+        limit = self._pace.part(limit, step_seconds)
+        if workspace is not None:
+            limit = self._need.part(limit, first.position, workspace)
+        turn = [(first, first.length(limit))]
+        if self.together and first.left <= min(SHORT, limit):
+            others = [(each, each.length(limit)) for each in short if each is not first]
+            if not self._padded:
+                others = [other for other in others if other[1] == turn[0][1]]
+            turn += others[: self._concurrency - 1]
         return turn
 
     def _read_one(self, reading: Reading, length: int) -> list[Part]:
@@ -246,3 +263,25 @@ class _Pace:
         speed = tokens / max(seconds - step_seconds, seconds / 4)
         last = self._tokens_per_second
         self._tokens_per_second = speed if last is None else last + _NEWEST * (speed - last)
+
+
+class _Need:
+    """How many tokens a part may have, from what memory earlier parts took for a moment."""
+
+    def __init__(self) -> None:
+        self._bytes_per_token = 0.0
+        self._context = 1
+
+    def part(self, limit: int, position: int, workspace: int) -> int:
+        """Return the tokens of a part that begins at `position` and may take `workspace` bytes."""
+        if not self._bytes_per_token:
+            return min(limit, _FIRST_PART)
+        # Where attention is not computed in one piece, a token takes the more the longer the text.
+        longer = max(1.0, (position + _FIRST_PART) / self._context)
+        tokens = int(workspace / (self._bytes_per_token * longer))
+        return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
+
+    def add(self, tokens: int, context: int, taken: int) -> None:
+        """Learn from a part of a text of `context` tokens that took so many bytes for a moment."""
+        if tokens >= _SMALLEST_PART:
+            self._bytes_per_token, self._context = taken / tokens, context

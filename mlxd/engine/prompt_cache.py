@@ -112,6 +112,11 @@ class PromptCache:
         self._touch(node)
         self.shrink_to(self.max_bytes)
 
+    def limit_to(self, max_bytes: int) -> None:
+        """Set the limit, and drop what exceeds it."""
+        self.max_bytes = max_bytes
+        self.shrink_to(max_bytes)
+
     def shrink_to(self, max_bytes: int) -> None:
         """Drop what was used least recently until what is left takes `max_bytes` at most."""
         while self.nbytes > max_bytes and self._nodes:

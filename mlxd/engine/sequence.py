@@ -55,6 +55,11 @@ class Sequence:
         self._output = output
         self._token_bytes = token_bytes
 
+    @property
+    def length(self) -> int:
+        """How many tokens it has, those of its prompt and of its answer so far."""
+        return len(self.prompt) + self.completion_tokens
+
     def advance(
         self,
         token: int,

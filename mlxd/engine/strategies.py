@@ -16,10 +16,11 @@ from mlx_lm.generate import StopSequences, generation_stream, make_stop_sequence
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.batch import Batch, Start
-from mlxd.engine.cache_layers import Cache, Snapshot
+from mlxd.engine.cache_layers import Cache, Snapshot, can_be_cut
 from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched, load_draft
+from mlxd.engine.memory import Memory
 from mlxd.engine.prefill import SHORT, Prefill, Reading
-from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
 from mlxd.errors import LoadFailed
@@ -59,11 +60,22 @@ class BatchStrategy:
     """Computes its sequences together, or in turns if the model cannot be batched."""
 
     def __init__(
-        self, model: LoadedModel, load: Load, prompt_cache: PromptCache, speed: Rate
+        self,
+        model: LoadedModel,
+        load: Load,
+        prompt_cache: PromptCache,
+        speed: Rate,
+        memory: Memory,
     ) -> None:
-        """Take the model and how to run it, where to keep caches, and where to count tokens."""
+        """Take the model, how to run it, where to keep caches and count tokens, and a budget."""
+        self._memory = memory
         together = can_be_batched(model.model)
-        self._prefill = Prefill(model.model, concurrency=load.prompt_concurrency, together=together)
+        self._prefill = Prefill(
+            model.model,
+            concurrency=load.prompt_concurrency,
+            together=together,
+            padded=can_be_cut(make_prompt_cache(model.model)),
+        )
         self._batch = Batch(model.model, together=together)
         self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
@@ -82,8 +94,22 @@ class BatchStrategy:
 
     def start(self, sequence: Sequence, cache: Cache | None) -> None:
         """Add a sequence."""
+        self.resume(sequence, sequence.prompt, Found(cache, sequence.cached_tokens))
+
+    def resume(self, sequence: Sequence, tokens: list[int], found: Found) -> None:
+        """Add a sequence that has `tokens`, of its prompt and of its answer so far."""
         self._sequences[sequence.request_id] = sequence
-        self._read(sequence, sequence.prompt, sequence.cached_tokens, cache)
+        self._read(sequence, tokens, found.covered, found.cache)
+
+    def pause(self, sequence: Sequence) -> list[int]:
+        """Remove a sequence, and return the tokens that `resume` needs."""
+        del self._sequences[sequence.request_id]
+        reading = self._prefill.remove(sequence.request_id)
+        return reading.tokens if reading else self._batch.pause(sequence.request_id)
+
+    def lengths(self) -> list[int]:
+        """Return how many tokens each sequence has or will have after its prompt is read."""
+        return [each.length for each in self._sequences.values()]
 
     def sharing(self, tokens: list[int], covered: int) -> tuple[Reading, int] | None:
         """Return a prompt that is being read and will soon cover more of `tokens`, and how much.
@@ -159,8 +185,9 @@ class BatchStrategy:
 
     def _read_part(self, limit: int) -> list[Event]:
         step_seconds = self._step_seconds if len(self._batch) else None
+        workspace = self._memory.workspace if self._memory.budget else None
         events: list[Event] = []
-        for part in self._prefill.step(limit, step_seconds):
+        for part in self._prefill.step(limit, step_seconds, workspace):
             reading = part.reading
             if part.snapshot is not None:
                 position = reading.position

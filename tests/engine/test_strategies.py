@@ -7,6 +7,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
@@ -41,7 +42,7 @@ def strategy(
 ) -> Strategy:
     if request.param == "speculation":
         return SpeculationStrategy(loaded, prompt_cache, Rate(5.0))
-    return BatchStrategy(loaded, Load("unused"), prompt_cache, Rate(5.0))
+    return BatchStrategy(loaded, Load("unused"), prompt_cache, Rate(5.0), Memory.unlimited())
 
 
 @pytest.fixture
