@@ -150,10 +150,7 @@ class GenerateRequest(Message, frozen=True):
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
-
-    `memory_bytes` is the first `Budget`.
-    """
+    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
 
     path: str
     adapter_path: str | None = None
@@ -161,7 +158,6 @@ class Load(Message, frozen=True, tag=True):
     prompt_concurrency: int = 8
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
-    memory_bytes: int = 0
     trust_remote_code: bool = False
 
 
@@ -179,7 +175,7 @@ class Abort(Message, frozen=True, tag=True):
 
 
 class Budget(Message, frozen=True, tag=True):
-    """From now on the engine may take so much memory in all; 0 is no limit."""
+    """From now on the engine may take so much memory in all; 0, as at first, is no limit."""
 
     memory_bytes: int
 

@@ -60,6 +60,8 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         """Take over the rows of `batch`."""
         super().extend(batch)
         self._groups = None
+        for layer in self.prompt_cache:  # one by one, so that only one is in memory twice
+            mx.eval(layer.state)
 
     def filter(self, keep: list[int]) -> None:
         """Keep only the rows `keep`."""

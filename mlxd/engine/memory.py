@@ -22,8 +22,8 @@ from mlxd.units import size
 
 _ROUNDED = KVCache.step
 """mlx-lm's caches grow by so many tokens."""
-_SMALLEST_WORKSPACE = 8_000_000
-_SHARE_OF_WORKSPACE = 8
+_SMALLEST_WORKSPACE, _LARGEST_WORKSPACE = 8_000_000, 2_000_000_000
+_SHARE_OF_WORKSPACE = 4
 """One part in so many is left for what a step needs for a moment."""
 
 
@@ -72,6 +72,11 @@ class CacheSize:
         lengths = list(lengths)
         return len(lengths) * self.of_tokens(max(lengths)) if lengths else 0
 
+    def of_changing_batch(self, lengths: Iterable[int]) -> int:
+        """Return the same while a sequence joins: a layer is there twice then."""
+        once = self.of_batch(lengths)
+        return once + once // max(1, len(self.layers))
+
 
 class Memory:
     """The memory of an engine: `budget` bytes in all, of which `base` are taken already.
@@ -97,19 +102,20 @@ class Memory:
     @property
     def workspace(self) -> int:
         """How many bytes a step may take for a moment."""
-        return max(_SMALLEST_WORKSPACE, self.room // _SHARE_OF_WORKSPACE)
+        share = self.room // _SHARE_OF_WORKSPACE
+        return min(max(_SMALLEST_WORKSPACE, share), _LARGEST_WORKSPACE)
 
     def fits(self, lengths: Iterable[int]) -> bool:
         """Return whether sequences of so many tokens can run together."""
         if not self.budget:
             return True
-        return self.cache_size.of_batch(lengths) + self.workspace <= self.room
+        return self.cache_size.of_changing_batch(lengths) + self.workspace <= self.room
 
     def left(self, lengths: Iterable[int], most: int) -> int:
         """Return how many bytes, up to `most`, running sequences leave to the prompt cache."""
         if not self.budget:
             return most
-        used = self.cache_size.of_batch(lengths) + self.workspace
+        used = self.cache_size.of_changing_batch(lengths) + self.workspace
         return max(0, min(most, self.room - used))
 
     def why_not(self, tokens: int) -> str:

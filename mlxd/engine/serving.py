@@ -58,8 +58,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
         model.context_length,
         find_boundaries=needs_boundaries(model, load),
     )
-    memory = Memory(load.memory_bytes, memory_bytes(), CacheSize.of(model.model))
-    mx.set_cache_limit(memory.workspace)
+    memory = Memory(0, memory_bytes(), CacheSize.of(model.model))
     scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
@@ -80,6 +79,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                     events.extend(scheduler.abort(message.id))
                 case Budget():
                     memory.budget = message.memory_bytes
+                    mx.set_cache_limit(memory.workspace)
                 case Ping():
                     events.append(scheduler.figures(memory_bytes()))
                 case Shutdown():

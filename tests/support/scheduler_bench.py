@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.messages import (
@@ -26,7 +27,7 @@ _MOST_STEPS = 10_000
 class Bench:
     """A scheduler and its events, by request."""
 
-    def __init__(self, model: LoadedModel, **settings: int) -> None:
+    def __init__(self, model: LoadedModel, memory: Memory | None = None, **settings: int) -> None:
         load = Load("unused", **settings)
         self._preprocessor = Preprocessor(
             model.tokenizer,
@@ -34,7 +35,8 @@ class Bench:
             model.context_length,
             find_boundaries=needs_boundaries(model, load),
         )
-        self.scheduler = Scheduler(model, load, self._preprocessor.grammars.token_bytes)
+        token_bytes = self._preprocessor.grammars.token_bytes
+        self.scheduler = Scheduler(model, load, token_bytes, memory)
         self.events: dict[int, list[Event]] = {}
 
     def expect(self, request_id: int, request: GenerateRequest) -> Prepared | Failed:
