@@ -24,6 +24,7 @@ _REFRESH_SECONDS = 1.0
 _ERRORS: dict[str, type[MlxdError]] = {
     "invalid_request": errors.InvalidRequest,
     "context_length_exceeded": errors.ContextLengthExceeded,
+    "insufficient_memory": errors.InsufficientMemory,
     "generation_failed": errors.GenerationFailed,
 }
 

@@ -9,6 +9,7 @@ from mlxd.messages import (
     Finished,
     GenerateRequest,
     PrefillProgress,
+    Queued,
     Sampling,
     Started,
     TokensPrompt,
@@ -180,9 +181,9 @@ def test_a_request_starts_as_soon_as_its_prompt_has_been_read_by_another(
     bench.admit(0, ask("c" * 60, 4000))
     bench.admit(1, ask("c" * 60, 10))
     while PrefillProgress(0, 59, 60) not in bench.events[0]:
-        assert 1 not in bench.events
+        assert bench.events[1] == [Queued(1, 1)]
         bench.step()
-    assert bench.events[1] == [Started(1, prompt_tokens=60, cached_tokens=59)]
+    assert bench.events[1] == [Queued(1, 1), Started(1, prompt_tokens=60, cached_tokens=59)]
 
 
 def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.messages import (
     Delta,
     Event,
@@ -27,9 +27,14 @@ class Bench:
     """A scheduler and its events, by request."""
 
     def __init__(self, model: LoadedModel, **settings: int) -> None:
-        self._preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
-        token_bytes = self._preprocessor.grammars.token_bytes
-        self.scheduler = Scheduler(model, Load("unused", **settings), token_bytes)
+        load = Load("unused", **settings)
+        self._preprocessor = Preprocessor(
+            model.tokenizer,
+            model.vocabulary,
+            model.context_length,
+            find_boundaries=needs_boundaries(model, load),
+        )
+        self.scheduler = Scheduler(model, load, self._preprocessor.grammars.token_bytes)
         self.events: dict[int, list[Event]] = {}
 
     def expect(self, request_id: int, request: GenerateRequest) -> Prepared | Failed:
