@@ -56,6 +56,7 @@ class DiskCache:
         self._queue: dict[bytes, StoredNode] = {}  # the first one is being written
         self._queued_bytes = 0
         self._used: set[bytes] = set()
+        self._replaced: set[bytes] = set()
         self._closing = False
         self._paused_until = 0.0
         self._complained = False
@@ -130,6 +131,11 @@ class DiskCache:
             if key in self._nodes:
                 self._used.add(key)
 
+    def remove(self, key: bytes) -> None:
+        """Delete a node that another one replaces, and what follows it, after the next write."""
+        with self._changed:
+            self._replaced.add(key)
+
     def flush(self, seconds: float) -> bool:
         """Wait until all is written, for at most `seconds`; return whether it is."""
         with self._changed:
@@ -177,6 +183,7 @@ class DiskCache:
             self._pause(f"{error.strerror} ({self._folder.parent})")
             return False
         self._complained = False
+        self._remove_replaced()
         return True
 
     def _parent_exists(self, node: StoredNode) -> bool:
@@ -263,6 +270,13 @@ class DiskCache:
         for file in files:
             with contextlib.suppress(OSError):
                 os.utime(self._folder / file.name)
+
+    def _remove_replaced(self) -> None:
+        with self._changed:
+            keys = list(self._replaced)
+            self._replaced.clear()
+        for key in keys:
+            self._drop(key)
 
     def _remove_half_written(self) -> None:
         """Remove what an engine left that was killed while it wrote."""

@@ -146,6 +146,18 @@ def test_a_node_is_written_in_place_of_the_one_before(open_cache: Open, folder: 
     assert len(list(folder.glob("*.kv"))) == 1
 
 
+def test_a_shorter_node_goes_once_the_longer_one_is_written(open_cache: Open, folder: Path) -> None:
+    a, short = chain([1], [2, 3])
+    longer = node([2, 3, 4], a)
+    cache = open_cache()
+    written(cache, a, short)
+    cache.remove(short.key)
+    assert cache.read(short.key) == short
+    written(cache, longer)
+    assert cache.children(a.key) == [longer.file]
+    assert {file.name for file in folder.glob("*.kv")} == {a.file.name, longer.file.name}
+
+
 def test_a_node_without_its_parent_is_not_written(open_cache: Open) -> None:
     a, b = chain([1], [2])
     cache = open_cache()
