@@ -100,6 +100,7 @@ class DiskCache:
             self._queue[node.key] = node
             self._queued_bytes = queued + node.nbytes
             self._add(node.file)
+            self._replaced.discard(node.key)
             self._changed.notify_all()
             return True
 
