@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -149,8 +149,24 @@ class GenerateRequest(Message, frozen=True):
     draft: Draft | None = None
 
 
+class DiskCacheSettings(Message, frozen=True):
+    """Where the prompt cache is on disk, and how large it may be for all models together.
+
+    `model` and `adapter` are what people call what is loaded.
+    """
+
+    folder: str
+    max_bytes: int
+    model: str
+    adapter: str | None = None
+
+
 class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
+    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
+
+    `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
+    """
 
     path: str
     adapter_path: str | None = None
@@ -159,6 +175,7 @@ class Load(Message, frozen=True, tag=True):
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
+    disk_cache: DiskCacheSettings | None = None
 
 
 class Generate(Message, frozen=True, tag=True):

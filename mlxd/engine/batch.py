@@ -115,8 +115,9 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         tokens: list[int] = inputs.tolist()  # type: ignore[assignment]
         for index in constrained:
             row = self.samplers[index]
-            answer_begun = len(self.tokens[index]) >= row.prompt_tokens
-            if answer_begun and row.constraint is not None:
+            place = len(self.tokens[index]) - row.prompt_tokens
+            # A sequence that was paused goes on from a token that was accepted before.
+            if row.constraint is not None and place == row.constraint.accepted:
                 row.constraint.accept(tokens[index])
         return constrain(logits, self.samplers, constrained)
 
@@ -190,27 +191,16 @@ class Batch:
                 return taken
         return None
 
-    def pause(self, request_id: int) -> list[int]:
-        """Remove a sequence, and return its tokens, with the next one."""
-        for batch in self._batches:
-            if request_id in batch.uids:
-                index = batch.uids.index(request_id)
-                token: int = batch._next_tokens[index].item()  # type: ignore[assignment]
-                tokens = [*batch.tokens[index], token]
-                self.take_out(request_id)
-                return tokens
-        raise KeyError(request_id)
-
     def dissolve(self) -> dict[int, list[int]]:
         """Forget all sequences, and compute no two together from now on.
 
         Returns what each can be started again with: its tokens, by the id of its request.
         """
-        left: dict[int, list[int]] = {}
-        for batch in self._batches:
-            pending: list[int] = batch._next_tokens.tolist()  # type: ignore[assignment]
-            for request_id, tokens, token in zip(batch.uids, batch.tokens, pending, strict=True):
-                left[request_id] = [*tokens, token]
+        tokens = {
+            request_id: row
+            for batch in self._batches
+            for request_id, row in zip(batch.uids, batch.tokens, strict=True)
+        }
         self._batches = []
         self.together = False
-        return left
+        return tokens

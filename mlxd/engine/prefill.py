@@ -17,7 +17,7 @@ from mlxd.engine.cache_layers import Cache, Snapshot, merge
 from mlxd.engine.prompt_cache import common_length
 
 SHORT = 256
-"""Tokens up to which prompts are read together: one of them would not fill the processor."""
+"""Tokens up to which prompts are read together: one of them does not fill the processor."""
 _WORTH_WAITING = 64
 _FIRST_PART = 128
 _SMALLEST_PART = 32
@@ -181,7 +181,7 @@ class Prefill:
     ) -> list[tuple[Reading, int]]:
         """Return whose turn it is, with the tokens to read of each."""
         readings = list(self._readings.values())
-        short = [reading for reading in readings if reading.left <= SHORT]
+        short = [reading for reading in readings if reading.last <= SHORT]
         first = min(
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
@@ -190,11 +190,11 @@ class Prefill:
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
-        if self.together and first.left <= min(SHORT, limit):
+        if self.together and first in short:
             others = [(each, each.length(limit)) for each in short if each is not first]
             if not self._padded:
                 others = [other for other in others if other[1] == turn[0][1]]
-            turn += others[: self._concurrency - 1]
+            turn += others[: min(self._concurrency, 1 + limit // SHORT) - 1]
         return turn
 
     def _read_one(self, reading: Reading, length: int) -> list[Part]:

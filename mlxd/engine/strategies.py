@@ -104,8 +104,10 @@ class BatchStrategy:
     def pause(self, sequence: Sequence) -> list[int]:
         """Remove a sequence, and return the tokens that `resume` needs."""
         del self._sequences[sequence.request_id]
-        reading = self._prefill.remove(sequence.request_id)
-        return reading.tokens if reading else self._batch.pause(sequence.request_id)
+        if (reading := self._prefill.remove(sequence.request_id)) is not None:
+            return reading.tokens
+        taken = self._batch.take_out(sequence.request_id)
+        return taken[0] if taken else sequence.prompt
 
     def lengths(self) -> list[int]:
         """Return how many tokens each sequence has or will have after its prompt is read."""

@@ -62,8 +62,8 @@ def test_the_prompt_cache_gets_what_sequences_leave(memory: Memory) -> None:
 
 def test_a_refusal_has_the_arithmetic(memory: Memory) -> None:
     assert memory.why_not(100_000) == (
-        "the prompt has 100000 tokens, whose cache takes 102.5 MB; models.memory_limit leaves "
-        "37.5 MB of 100 MB for that: weights and program take 50 MB, a step 12.5 MB"
+        "the prompt has 100000 tokens, whose cache takes 102 MB; models.memory_limit leaves "
+        "38 MB of 100 MB for that: weights and program take 50 MB, a step 12 MB"
     )
 
 
