@@ -163,6 +163,7 @@ class DiskCacheSettings(Message, frozen=True):
 
 class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
+
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
     `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
