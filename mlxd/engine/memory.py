@@ -18,7 +18,7 @@ from mlx_lm.models.cache import (
 )
 
 from mlxd.engine.cache_layers import arrays_of, flat
-from mlxd.engine.stats import memory_bytes
+from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.units import size
 
 _ROUNDED = KVCache.step
@@ -97,6 +97,7 @@ class Memory:
         self.base = base
         self.cache_size = cache_size
         self._measure = measure
+        self._trimmed_base = base
 
     @classmethod
     def of_process(cls, model: Any) -> "Memory":
@@ -110,8 +111,12 @@ class Memory:
 
     def refresh(self) -> None:
         """Measure what stays: libraries take memory of their own when they are first used."""
-        if self._measure is not None:
-            self.base = max(self.base, self._measure())
+        if self._measure is None:
+            return
+        self.base = self._measure()
+        if self.base > self._trimmed_base + self.room // _SHARE_OF_WORKSPACE:
+            give_memory_back()
+            self.base = self._trimmed_base = self._measure()
 
     @property
     def room(self) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import can_be_cut
@@ -16,7 +15,7 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
-from mlxd.engine.stats import memory_bytes
+from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.errors import LoadFailed
 from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Pong, Queued, Usage
@@ -128,7 +127,7 @@ class Scheduler:
         # Their `Started` is sent before the next step, in which a prompt may take long.
         events += self._schedule()
         if not self.busy:
-            mx.clear_cache()  # gives the memory of the last sequences back to the machine
+            give_memory_back()
         return events
 
     def figures(self) -> Pong:
