@@ -90,7 +90,7 @@ class _Source:
         return [array[self.row, :, first:last] for array in self.arrays]
 
 
-class Snapshot:
+class CacheSnapshot:
     """The cache of one sequence as it is now; the batch it is part of may go on.
 
     Nothing is computed or copied before `cut` and `checkpoint` are evaluated, and until then it

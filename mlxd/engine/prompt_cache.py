@@ -19,7 +19,7 @@ import mlx.core as mx
 from mlxd.engine.cache_layers import (
     Blocks,
     Cache,
-    Snapshot,
+    CacheSnapshot,
     arrays_of,
     can_be_cut,
     checkpointed,
@@ -104,7 +104,7 @@ class PromptCache:
         cache = restore(self._new_cache(), blocks, covered, node.checkpoint or [])
         return Found(cache, covered, common)
 
-    def keep(self, tokens: list[int], snapshot: Snapshot, *, lasting: bool = False) -> None:
+    def keep(self, tokens: list[int], snapshot: CacheSnapshot, *, lasting: bool = False) -> None:
         """Keep the cache of one sequence, which covers exactly `tokens`.
 
         A `lasting` one, which other conversations begin with too, is dropped later than others.

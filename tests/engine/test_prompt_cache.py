@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache
 
-from mlxd.engine.cache_layers import Cache, Snapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
 from mlxd.engine.disk_cache import DiskCache
 from mlxd.engine.prompt_cache import PromptCache, common_length
 from mlxd.prompt_files import FolderInfo, node_files
@@ -40,7 +40,7 @@ def read(cache: Cache, tokens: list[int]) -> Cache:
 
 
 def keep(prompts: PromptCache, new: Callable[[], Cache], tokens: list[int], **more: Any) -> None:
-    prompts.keep(tokens, Snapshot(read(new(), tokens)), **more)
+    prompts.keep(tokens, CacheSnapshot(read(new(), tokens)), **more)
 
 
 def content(layer: Any) -> list[float]:
@@ -95,7 +95,7 @@ def test_what_cannot_be_cut_is_found_at_its_checkpoints_only() -> None:
 def test_what_is_fetched_and_what_was_kept_may_change(new: Callable[[], Cache]) -> None:
     prompts = PromptCache(MEGABYTE, new)
     kept = read(new(), [1, 2, 3])
-    prompts.keep([1, 2, 3], Snapshot(kept))
+    prompts.keep([1, 2, 3], CacheSnapshot(kept))
     read(kept, [4, 5])
     first = prompts.fetch([1, 2, 3, 4]).cache
     assert first
@@ -156,7 +156,7 @@ def test_one_row_of_a_batch_does_not_keep_the_batch_alive() -> None:
     caches = [read(attention(), [row] * 1000) for row in range(64)]
     batch = [KVCache.merge([cache[0] for cache in caches])]
     mx.eval(batch[0].keys, batch[0].values)
-    prompts.keep([3] * 1000, Snapshot(batch, 3))
+    prompts.keep([3] * 1000, CacheSnapshot(batch, 3))
     del caches, batch
     assert mx.get_active_memory() - before < 3 * 1000 * 8
     assert prompts.fetch([3] * 1001).covered == 1000
