@@ -20,6 +20,7 @@ from mlx_lm.models.cache import (
     dynamic_roll,
 )
 
+from mlxd.engine.cache_layers import Cache, flat, merge
 from mlxd.errors import LoadFailed
 
 Packed = tuple[mx.array, ...]
@@ -29,6 +30,13 @@ _FEW_TOKENS = 4
 """Quantized products cost the same for each token; full precision costs once for all of them."""
 _GROUP_SIZES = (128, 64, 32)
 """What MLX can quantize, the largest first."""
+_TRY_PRODUCTS = (False,) if mx.cuda.is_available() else (True, False)
+"""Whether attention is to multiply with quantized arrays: what is tried, in order.
+
+MLX has no products for every head dimension on CUDA, and says so only when it computes them.
+"""
+_FAULTS = (AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+"""What mlx-lm's models and MLX raise where an array or a cache is not what they expect."""
 _TOKENS = 2  # the axis
 _Array = Any
 """An mlx array; mlx's own stubs leave its item assignment untyped."""
@@ -258,45 +266,43 @@ def _pad(array: mx.array, left: int, right: int) -> mx.array:
 
 
 class CacheQuantization:
-    """How the cache of one model is quantized: layers that keep everything are, if they can be.
+    """How the cache of one model is quantized: layers that keep all tokens are, if they can be.
 
-    Sliding windows and recurrent states stay as they are.
+    Sliding windows and recurrent states stay as they are. `formats` has one entry for each layer
+    that `cache_layers.flat` yields, None where it stays as it is. The cache of a sequence is to be
+    quantized once it holds `start` tokens.
     """
 
-    def __init__(self, model: Any, bits: int, group_size: int) -> None:
+    def __init__(self, model: Any, bits: int, group_size: int, start: int = 0) -> None:
         """Find out what works with `model`, without computing anything.
 
-        Where a layer's dimensions are no multiples of `group_size`, it gets a smaller one.
+        Where `group_size` does not divide the dimensions of a layer's heads, a smaller one is used.
 
         Raises:
             LoadFailed: nothing can be quantized.
         """
         # Not mlx-lm's make_prompt_cache: the loader has it ask `new_cache`.
-        self._new_plain: Callable[[], list[Any]] = getattr(
+        self._new_plain: Callable[[], Cache] = getattr(
             model, "make_cache", lambda: [KVCache() for _ in model.layers]
         )
-        self._formats = self._find_formats(model, bits, group_size)
+        self.formats = self._find_formats(model, bits, group_size)
+        self.start = start
 
-    @property
-    def layers(self) -> int:
-        """How many layers are quantized."""
-        return sum(each is not None for each in self._formats)
+    def new_cache(self, tokens: int = 0) -> Cache:
+        """Return an empty cache for a sequence that has so many tokens already."""
+        plain = self._new_plain()
+        return self.quantize(plain) if tokens >= self.start else plain
 
-    def new_cache(self) -> list[Any]:
-        """Return an empty cache for one sequence."""
-        return self.quantize(self._new_plain())
-
-    def quantize(self, cache: list[Any]) -> list[Any]:
+    def quantize(self, cache: Cache) -> Cache:
         """Return the quantized cache of a sequence that has a plain one; it shares other layers."""
-        return list(_quantized(cache, iter(self._formats)))
+        return list(_quantized(cache, iter(self.formats)))
 
     def _find_formats(self, model: Any, bits: int, group_size: int) -> list[CacheFormat | None]:
-        """Return the format of each layer, None if it stays as it is."""
         cache = self._new_plain()
         model(mx.zeros((1, 1), mx.uint32), cache=cache)
         complete = [
             layer if type(layer) is KVCache and layer.keys is not None else None
-            for layer in _flat(cache)
+            for layer in flat(cache)
         ]
         if not any(complete):
             raise LoadFailed("no layer of this model keeps the keys and values of all tokens")
@@ -305,30 +311,26 @@ class CacheQuantization:
             smallest = _GROUP_SIZES[-1]
             dimensions = {size for layer in complete if layer for size in _head_dimensions(layer)}
             unfit = ", ".join(str(size) for size in sorted(dimensions) if size % smallest)
-            raise LoadFailed(
-                f"{unfit} values of a head cannot be quantized in groups of {smallest}"
-            )
+            raise LoadFailed(f"heads of {unfit} values cannot be divided into groups of {smallest}")
         rows = 2 if _computes(model, self._new_plain, 2) else 1
-        for products in (True, False):
-            self._formats = [each and replace(each, products=products) for each in formats]
-            if _computes(model, self.new_cache, rows):
-                return self._formats
+        for products in _TRY_PRODUCTS:
+            self.formats = [each and replace(each, products=products) for each in formats]
+            if _computes(model, lambda: self.quantize(self._new_plain()), rows):
+                return self.formats
         raise LoadFailed("the attention of this model does not work with a quantized cache")
 
 
-def _computes(model: Any, new_cache: Callable[[], list[Any]], rows: int) -> bool:
+def _computes(model: Any, new_cache: Callable[[], Cache], rows: int) -> bool:
     """Return whether a batch of prompts of many tokens, and a step after it, raise nothing.
 
     MLX checks types and shapes when it is told what to compute, which it never does here.
     """
-    cache, *others = [new_cache() for _ in range(rows)]
+    caches = [new_cache() for _ in range(rows)]
     try:
-        if others:
-            layers = zip(cache, *others, strict=True)
-            cache = [first.merge([first, *rest]) for first, *rest in layers]
+        cache = merge(caches) if rows > 1 else caches[0]
         for tokens in (_FEW_TOKENS + 1, 1):
             model(mx.zeros((rows, tokens), mx.uint32), cache=cache)
-    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError):
+    except _FAULTS:
         return False
     return True
 
@@ -337,15 +339,8 @@ def _quantized(layers: Iterable[Any], formats: Iterator[CacheFormat | None]) -> 
     for layer in layers:
         if isinstance(layer, CacheList):
             yield CacheList(*_quantized(layer.caches, formats))
-        else:
-            layer_format = next(formats)
-            yield MergeableQuantizedKVCache.of(layer, layer_format) if layer_format else layer
-
-
-def _flat(layers: Iterable[Any]) -> Iterator[Any]:
-    for layer in layers:
-        if isinstance(layer, CacheList):
-            yield from _flat(layer.caches)
+        elif (layer_format := next(formats)) is not None:
+            yield MergeableQuantizedKVCache.of(layer, layer_format)
         else:
             yield layer
 
