@@ -5,7 +5,7 @@ goes to the caches of running sequences, to what a step needs for a moment, and,
 leave it, to the prompt cache.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from mlx_lm.models.cache import (
 )
 
 from mlxd.engine.cache_layers import arrays_of, flat
+from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.units import size
 
 _ROUNDED = KVCache.step
@@ -79,15 +80,43 @@ class CacheSize:
 
 
 class Memory:
-    """The memory of an engine: `budget` bytes in all, of which `base` are taken already.
+    """The memory of an engine: `budget` bytes in all, of which `base` are taken by what stays.
 
     A budget of 0 is no limit.
     """
 
-    def __init__(self, budget: int, base: int, cache_size: CacheSize) -> None:
+    def __init__(
+        self,
+        budget: int,
+        base: int,
+        cache_size: CacheSize,
+        measure: Callable[[], int] | None = None,
+    ) -> None:
+        """Take what is known, and a function that measures `base` anew."""
         self.budget = budget
         self.base = base
         self.cache_size = cache_size
+        self._measure = measure
+        self._trimmed_base = base
+
+    @classmethod
+    def of_process(cls, model: Any) -> "Memory":
+        """Return that of this process, which has loaded a model and done nothing else."""
+        weights = mx.get_active_memory()
+
+        def measure() -> int:
+            return memory_bytes() - (mx.get_active_memory() - weights) - mx.get_cache_memory()
+
+        return cls(0, measure(), CacheSize.of(model), measure)
+
+    def refresh(self) -> None:
+        """Measure what stays: libraries take memory of their own when they are first used."""
+        if self._measure is None:
+            return
+        self.base = self._measure()
+        if self.base > self._trimmed_base + self.room // _SHARE_OF_WORKSPACE:
+            give_memory_back()
+            self.base = self._trimmed_base = self._measure()
 
     @property
     def room(self) -> int:

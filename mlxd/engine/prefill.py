@@ -190,11 +190,15 @@ class Prefill:
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
-        if self.together and first in short:
-            others = [(each, each.length(limit)) for each in short if each is not first]
-            if not self._padded:
-                others = [other for other in others if other[1] == turn[0][1]]
-            turn += others[: min(self._concurrency, 1 + limit // SHORT) - 1]
+        longest = turn[0][1]
+        for other in short if self.together and first in short else ():
+            length = other.length(limit)
+            if other is first or not (self._padded or length == longest):
+                continue
+            longest = max(longest, length)
+            if len(turn) == self._concurrency or (len(turn) + 1) * longest > limit:
+                break
+            turn.append((other, length))
         return turn
 
     def _read_one(self, reading: Reading, length: int) -> list[Part]:

@@ -47,6 +47,11 @@ class Prepared:
     calls: AllowedCalls | None = None
     constraint: Constraint | None = None
 
+    @property
+    def request_id(self) -> int:
+        """The id of the request."""
+        return self.message.id
+
 
 class Preprocessor:
     """Prepares requests one after another."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import can_be_cut
@@ -16,6 +15,7 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
+from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.errors import LoadFailed
 from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Pong, Queued, Usage
@@ -37,6 +37,10 @@ class _Paused:
 
     sequence: Sequence
     tokens: list[int]
+
+    @property
+    def request_id(self) -> int:
+        return self.sequence.request_id
 
 
 class Scheduler:
@@ -123,15 +127,15 @@ class Scheduler:
         # Their `Started` is sent before the next step, in which a prompt may take long.
         events += self._schedule()
         if not self.busy:
-            mx.clear_cache()  # gives the memory of the last sequences back to the machine
+            give_memory_back()
         return events
 
-    def figures(self, memory_bytes: int) -> Pong:
-        """Return the figures that the daemon shows, with what the whole process takes."""
+    def figures(self) -> Pong:
+        """Return the figures that the daemon shows."""
         lengths = self._batch.lengths()
         cache_bytes = self._memory.cache_size.of_batch(lengths)
         return Pong(
-            memory_bytes,
+            memory_bytes(),
             self.speed.per_second(),
             cache_bytes,
             self._prompt_cache.nbytes,
@@ -150,15 +154,15 @@ class Scheduler:
         for waiting in self._waiting():
             if not self._has_place():
                 break
-            if isinstance(waiting, _Paused):
-                if not self._fits(waiting.sequence.length):
-                    break
-                self._resume(waiting)
-            elif not self._is_behind(waiting):
-                if not self._fits(len(waiting.tokens) + 1):
-                    events += self._refuse_if_too_large(waiting)
-                    break
+            if isinstance(waiting, Prepared) and self._is_behind(waiting):
+                continue
+            if not self._memory.fits([*self._batch.lengths(), len(waiting.tokens) + 1]):
+                events += self._refuse_if_too_large(waiting)
+                break
+            if isinstance(waiting, Prepared):
                 events.append(self._start(waiting))
+            else:
+                self._resume(waiting)
         return events + self._tell_positions()
 
     def _tell_positions(self) -> list[Event]:
@@ -172,16 +176,12 @@ class Scheduler:
         self._places_told = places
         return events
 
-    def _fits(self, length: int) -> bool:
-        """Return whether there is memory for one more sequence of so many tokens."""
-        return self._memory.fits([*self._batch.lengths(), length])
-
-    def _refuse_if_too_large(self, prepared: Prepared) -> list[Event]:
+    def _refuse_if_too_large(self, waiting: "Prepared | _Paused") -> list[Event]:
         """Fail a request for which there will never be memory."""
-        length = len(prepared.tokens) + 1
+        length = len(waiting.tokens) + 1
         if self._memory.fits([length]):
             return []
-        request_id = prepared.message.id
+        request_id = waiting.request_id
         del self._requests[request_id]
         reason = self._memory.why_not(length)
         return [Failed(request_id, "insufficient_memory", reason)]
@@ -190,6 +190,7 @@ class Scheduler:
         """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait."""
         if not self._memory.budget:
             return
+        self._memory.refresh()
         running = [each for each in self._requests.values() if isinstance(each, Sequence)]
         batched = [each for each in running if self._strategy(each) is self._batch]
         while len(batched) > 1 and not self._memory.fits(each.length for each in batched):

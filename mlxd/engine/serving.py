@@ -6,7 +6,7 @@ import mlx.core as mx
 
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, load_model
-from mlxd.engine.memory import CacheSize, Memory
+from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
@@ -58,7 +58,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
         model.context_length,
         find_boundaries=needs_boundaries(model, load),
     )
-    memory = Memory(0, memory_bytes(), CacheSize.of(model.model))
+    memory = Memory.of_process(model.model)
     scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
@@ -81,7 +81,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                     memory.budget = message.memory_bytes
                     mx.set_cache_limit(memory.workspace)
                 case Ping():
-                    events.append(scheduler.figures(memory_bytes()))
+                    events.append(scheduler.figures())
                 case Shutdown():
                     return
         if events:

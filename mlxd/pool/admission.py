@@ -18,7 +18,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
-from mlxd.models.entry import CatalogEntry
 from mlxd.pool.model import Model
 from mlxd.units import size
 

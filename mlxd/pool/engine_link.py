@@ -42,9 +42,10 @@ class EngineLink(asyncio.Protocol):
     """The daemon's end of the socket to one engine, whose process `kill` ends.
 
     `memory_bytes`, `cache_bytes`, `prompt_cache_bytes`, `device_memory_bytes`, `tokens_per_second`
-    and `batched` are what the engine last reported; `on_figures` is called when it answers a ping with them. `heard_at` is the loop's time when the
-    engine last sent something, or got work after it had none. `cause` says why the state is
-    `ENDING`, if that is known before the process has ended. `closed` is done when the socket is.
+    and `batched` are what the engine last reported; `on_figures` is called when it answers a ping
+    with them. `heard_at` is the loop's time when the engine last sent something, or got work after
+    it had none. `cause` says why the state is `ENDING`, if that is known before the process has
+    ended. `closed` is done when the socket is.
     """
 
     def __init__(self, kill: Callable[[], None]) -> None:

@@ -54,8 +54,14 @@ def test_a_prompt_of_one_token_is_ready_at_once(prefill: Prefill, read) -> None:
 def test_short_prompts_are_read_together(prefill: Prefill, read) -> None:
     for request_id, length in [(1, 20), (2, 200), (3, 7)]:
         prefill.add(read(request_id, length))
-    assert progress(prefill) == {1: 19, 2: 199, 3: 6}
+    assert progress(prefill, 2048) == {1: 19, 2: 199, 3: 6}
     assert [sorted(group) for group in ready(prefill)] == [[1, 2, 3]]
+
+
+def test_together_they_have_no_more_tokens_than_a_part_may_have(prefill: Prefill, read) -> None:
+    for request_id in (1, 2, 3):
+        prefill.add(read(request_id, 101))
+    assert [progress(prefill, 250) for _ in range(2)] == [{1: 100, 2: 100}, {3: 100}]
 
 
 def test_without_padding_only_equal_lengths_are_read_together(loaded: LoadedModel, read) -> None:
@@ -83,7 +89,7 @@ def test_a_small_prompt_does_not_wait_for_a_huge_one_nor_the_reverse(
     prefill.add(read(2, 900))
     prefill.add(read(3, 900))
     turns = [progress(prefill) for _ in range(5)]
-    assert turns == [{2: 512}, {3: 512}, {2: 899}, {3: 899}, {1: 1024}]
+    assert turns == [{2: 512}, {3: 512}, {1: 1024}, {2: 899}, {3: 899}]
 
 
 def test_reading_pauses_where_the_cache_is_to_be_kept(prefill: Prefill, read) -> None:

@@ -270,4 +270,4 @@ def test_the_prompt_cache_makes_room_for_sequences(make_bench: MakeBench, memory
     for request_id in range(3):
         bench.admit(request_id, ask(f"{request_id}" * 500, 2))
         bench.run()
-    assert bench.scheduler.figures(0).prompt_cache_bytes <= 1_600_000
+    assert bench.scheduler.figures().prompt_cache_bytes <= 1_600_000
