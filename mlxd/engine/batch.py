@@ -172,7 +172,7 @@ class Batch:
             self._batches.pop()
 
     def step(self) -> list[GenerationBatch.Response]:
-        """Compute the next token of every sequence; one that ends leaves with its `CacheSnapshot`."""
+        """Compute the next token of every sequence; one that ends leaves with its cache."""
         self._steps += 1
         if self._steps % _STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
