@@ -108,6 +108,11 @@ class EngineConfig(Section, frozen=True):
     prompt_cache: Annotated[
         int, size(minimum=0), "Memory for the prompt cache of each model. 0: none."
     ] = 2_000_000_000
+    prompt_cache_disk: Annotated[
+        int,
+        size(minimum=0),
+        "Disk space for the prompt caches of all models together. 0: none.",
+    ] = 10_000_000_000
     hang_timeout: Annotated[
         Duration, "End an engine that has work but is silent for this long. 0: never."
     ] = 30.0

@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.engine.cache_layers import merge
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
@@ -26,6 +27,14 @@ _CONTEXT_KEYS = (
     "n_ctx",
     "seq_length",
 )
+
+BATCH_FAULTS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What mlx-lm's models raise if they cannot compute several sequences together."""
+_WRONG_IN_BATCHES = frozenset({"afm7"})
+"""Architectures whose answers in a batch are not those alone, as of mlx-lm 0.32.2.
+
+The layers of afm7 that reuse keys take the padding of a row for tokens.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,33 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
             with _faults_explained(subject):
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
-        if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-            raise LoadFailed("the cache of this architecture does not support batching")
         for fraction in _materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
         tokenizer = loading.result()
     report(1.0)
     vocabulary = _positive(config, "vocab_size") or len(tokenizer)
     return LoadedModel(model, tokenizer, _positive(config, *_CONTEXT_KEYS), vocabulary)
+
+
+def can_be_batched(model: Any) -> bool:
+    """Return whether a model can compute several sequences together.
+
+    What it would compute for two is put together, but not computed, so this takes no time.
+    """
+    if getattr(model, "model_type", None) in _WRONG_IN_BATCHES:
+        return False
+    caches = [make_prompt_cache(model), make_prompt_cache(model)]
+    if not all(hasattr(layer, "merge") for cache in caches for layer in cache):
+        return False
+    try:
+        for cache, length in zip(caches, (3, 2), strict=True):
+            model(mx.zeros((1, length), mx.uint32), cache=cache)
+        batch = merge(caches)
+        model(mx.zeros((2, 1), mx.uint32), cache=batch)
+        model(mx.zeros((2, 1), mx.uint32), cache=batch)
+    except BATCH_FAULTS:
+        return False
+    return True
 
 
 def load_draft(path: Path, tokenizer: Any) -> Any:

@@ -2,14 +2,18 @@
 
 import gc
 
+import mlx.core as mx
+
 from mlxd.engine.channel import Channel
 from mlxd.engine.loader import LoadedModel, load_model
+from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
+    Budget,
     EngineMessage,
     Failed,
     Fatal,
@@ -48,8 +52,14 @@ def _wait_for_load(channel: EngineMail) -> Load | None:
 
 
 def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
-    preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
-    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes)
+    preprocessor = Preprocessor(
+        model.tokenizer,
+        model.vocabulary,
+        model.context_length,
+        find_boundaries=needs_boundaries(model, load),
+    )
+    memory = Memory.of_process(model.model)
+    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
@@ -67,8 +77,11 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                     events.extend(scheduler.admit(message))
                 case Abort():
                     events.extend(scheduler.abort(message.id))
+                case Budget():
+                    memory.budget = message.memory_bytes
+                    mx.set_cache_limit(memory.workspace)
                 case Ping():
-                    events.append(Pong(memory_bytes(), scheduler.speed.per_second()))
+                    events.append(scheduler.figures())
                 case Shutdown():
                     return
         if events:

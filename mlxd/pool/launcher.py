@@ -4,25 +4,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from mlxd import paths
 from mlxd.config import Config
 from mlxd.errors import LoadFailed
-from mlxd.messages import Load
+from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 
 _log = logging.getLogger("mlxd.models")
 
 
 class EngineLauncher:
-    """Starts engines for models that `admission` has room for.
+    """Starts engines for models.
 
     With `engine.spare`, one engine has imported what it needs and waits for the next model.
     """
 
-    def __init__(self, config: Config, admission: Admission) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config.engine
-        self._admission = admission
         self.spare: EngineProcess | None = None
         self._spawning: asyncio.Task[None] | None = None
         self._closed = False
@@ -37,11 +36,22 @@ class EngineLauncher:
             decode_concurrency=self._config.decode_concurrency,
             prompt_concurrency=self._config.prompt_concurrency,
             prefill_step_size=self._config.prefill_step_size,
-            prompt_cache_bytes=min(self._config.prompt_cache, self._admission.headroom(entry)),
+            prompt_cache_bytes=self._config.prompt_cache,
             trust_remote_code=self._config.trust_remote_code,
+            disk_cache=self._disk_cache(entry),
         )
         await engine.load(entry.name, load, report, self._config.hang_timeout)
         return engine
+
+    def _disk_cache(self, entry: CatalogEntry) -> DiskCacheSettings | None:
+        if not self._config.prompt_cache or not self._config.prompt_cache_disk:
+            return None
+        return DiskCacheSettings(
+            folder=str(paths.prompts_dir()),
+            max_bytes=self._config.prompt_cache_disk,
+            model=entry.id,
+            adapter=entry.adapter.name if entry.adapter else None,
+        )
 
     def keep_spare(self) -> None:
         """Start a spare engine if one is configured and there is none."""

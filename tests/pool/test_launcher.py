@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mlxd.config import Config, EngineConfig
-from mlxd.messages import Load
+from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import Adapter
 from mlxd.pool import engine_process
 from mlxd.pool.admission import Admission
@@ -57,6 +57,23 @@ async def test_an_engine_is_told_of_the_model_and_its_adapter(
         ("a with adapter pirate", "/models/a", "/adapters/pirate"),
     ]
     assert {(load.prompt_cache_bytes, hang) for _, load, hang in loads} == {(77, 9)}
+
+
+@pytest.mark.parametrize("off", [{"prompt_cache_disk": 0}, {"prompt_cache": 0}])
+async def test_an_engine_is_told_where_its_prompt_cache_is_on_disk(
+    models: Path, monkeypatch: pytest.MonkeyPatch, off: dict[str, int]
+) -> None:
+    caches: list[DiskCacheSettings | None] = []
+
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+        caches.append(load.disk_cache)
+
+    monkeypatch.setattr(EngineProcess, "load", load)
+    folder = str(models.parent / "cache" / "prompts")
+    for settings in (EngineConfig(prompt_cache_disk=9), EngineConfig(**off)):
+        engine = await launcher_of(Config(engine=settings)).launch(ADAPTED, lambda _: None)
+        await engine.stop(grace=0)
+    assert caches == [DiskCacheSettings(folder, 9, "a", "pirate"), None]
 
 
 async def test_the_prompt_cache_is_limited_to_the_memory_beside_the_model(
