@@ -109,7 +109,14 @@ def _open_disk_cache(load: Load) -> DiskCache | None:
         return None
     adapter = Path(load.adapter_path) if load.adapter_path else None
     try:
-        name = fingerprint(Path(load.path), adapter, layout=LAYOUT)
+        name = fingerprint(
+            Path(load.path),
+            adapter,
+            layout=LAYOUT,
+            kv_bits=load.kv_bits,
+            kv_group_size=load.kv_group_size,
+            quantized_kv_start=load.quantized_kv_start,
+        )
     except OSError:
         return None
     info = FolderInfo(settings.model, settings.adapter)
