@@ -93,23 +93,6 @@ async def test_an_engine_is_told_where_its_prompt_cache_is_on_disk(
     assert caches == [DiskCacheSettings(folder, 9, "a", "pirate"), None]
 
 
-async def test_the_prompt_cache_is_limited_to_the_memory_beside_the_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    caches: list[int] = []
-
-    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
-        caches.append(load.prompt_cache_bytes)
-
-    monkeypatch.setattr(EngineProcess, "load", load)
-    large = msgspec.structs.replace(A, size_bytes=700)
-    for limit in (10_000, 1000, 600):
-        launcher = EngineLauncher(Config(engine=EngineConfig(prompt_cache=5000)), limit)
-        engine = await launcher.launch(large, lambda _: None)
-        await engine.stop(grace=0)
-    assert caches == [5000, 300, 0]
-
-
 async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
     launcher = EngineLauncher(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
