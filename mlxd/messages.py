@@ -167,6 +167,7 @@ class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
     `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
+    `kv_bits` is 0 for caches in full precision.
     """
 
     path: str
@@ -177,6 +178,9 @@ class Load(Message, frozen=True, tag=True):
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
     disk_cache: DiskCacheSettings | None = None
+    kv_bits: int = 0
+    kv_group_size: int = 64
+    quantized_kv_start: int = 0
 
 
 class Generate(Message, frozen=True, tag=True):

@@ -13,6 +13,7 @@ from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import merge
+from mlxd.engine.quantized_cache import CacheQuantization
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
@@ -42,13 +43,15 @@ class LoadedModel:
     """A model ready to run.
 
     `context_length` is in tokens, 0 if its config does not say; `vocabulary` is the width of its
-    logits, which may be more than the number of the tokenizer's tokens.
+    logits, which may be more than the number of the tokenizer's tokens. mlx-lm's
+    `make_prompt_cache` makes caches as `quantization` says, if there is one.
     """
 
     model: Any
     tokenizer: Any
     context_length: int
     vocabulary: int
+    quantization: CacheQuantization | None = None
 
 
 def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
@@ -69,12 +72,27 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
             with _faults_explained(subject):
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
+        quantization = _quantize_cache(model, load) if load.kv_bits else None
         for fraction in _materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
         tokenizer = loading.result()
     report(1.0)
     vocabulary = _positive(config, "vocab_size") or len(tokenizer)
-    return LoadedModel(model, tokenizer, _positive(config, *_CONTEXT_KEYS), vocabulary)
+    context_length = _positive(config, *_CONTEXT_KEYS)
+    return LoadedModel(model, tokenizer, context_length, vocabulary, quantization)
+
+
+def _quantize_cache(model: Any, load: Load) -> CacheQuantization | None:
+    """Have mlx-lm make quantized caches for the model; where that is impossible, say why."""
+    try:
+        quantization = CacheQuantization(
+            model, load.kv_bits, load.kv_group_size, load.quantized_kv_start
+        )
+    except LoadFailed as error:
+        print(f"kv_bits = {load.kv_bits} has no effect: {error.message}", flush=True)  # noqa: T201
+        return None
+    model.make_cache = quantization.new_cache
+    return quantization
 
 
 def can_be_batched(model: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import PromptProcessingBatch
 
-from mlxd.engine.cache_layers import Cache, Snapshot, merge
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, merge
 from mlxd.engine.prompt_cache import common_length
 
 SHORT = 256
@@ -72,11 +72,11 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """A part of a prompt that was just read; `snapshot` is its cache if reading pauses here."""
 
     reading: Reading
-    snapshot: Snapshot | None
+    snapshot: CacheSnapshot | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Group:
     cache: Cache
 
 
-class Prefill:
+class Prefiller:
     """The prompts that are being read, up to `concurrency` of them in turns."""
 
     def __init__(self, model: Any, *, concurrency: int, together: bool, padded: bool) -> None:
@@ -144,7 +144,7 @@ class Prefill:
 
     def step(
         self, limit: int, step_seconds: float | None, workspace: int | None = None
-    ) -> list[Part]:
+    ) -> list[PromptPart]:
         """Read the next part of one prompt, or of several short ones.
 
         Args:
@@ -201,7 +201,7 @@ class Prefill:
             turn.append((other, length))
         return turn
 
-    def _read_one(self, reading: Reading, length: int) -> list[Part]:
+    def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
         tokens = reading.tokens[reading.position : reading.position + length]
         self._model(mx.array([tokens]), cache=reading.cache)
         mx.eval([layer.state for layer in reading.cache])
@@ -211,7 +211,7 @@ class Prefill:
             self._ready.append(Group([reading], reading.cache))
         return [part]
 
-    def _read_several(self, turn: list[tuple[Reading, int]]) -> list[Part]:
+    def _read_several(self, turn: list[tuple[Reading, int]]) -> list[PromptPart]:
         readings = [reading for reading, _ in turn]
         batch = PromptProcessingBatch(
             self._model,
@@ -232,7 +232,7 @@ class Prefill:
                 self._ready.append(Group([reading], reading.cache))
         return parts
 
-    def _advance(self, reading: Reading, length: int, cache: Cache, row: int | None) -> Part:
+    def _advance(self, reading: Reading, length: int, cache: Cache, row: int | None) -> PromptPart:
         reading.position += length
         reading.service += length
         reading.parts += 1
@@ -241,7 +241,7 @@ class Prefill:
             del reading.stops[0]
         if reading.done:
             del self._readings[reading.request_id]
-        return Part(reading, Snapshot(cache, row) if paused else None)
+        return PromptPart(reading, CacheSnapshot(cache, row) if paused else None)
 
 
 class _Pace:

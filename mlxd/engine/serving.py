@@ -1,15 +1,20 @@
 """An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
+from pathlib import Path
 
 import mlx.core as mx
 
 from mlxd.engine.channel import Channel
+from mlxd.engine.disk_cache import DiskCache
+from mlxd.engine.disk_reader import DiskReader, Restored
+from mlxd.engine.fingerprint import fingerprint
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.engine.stored_layers import LAYOUT
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
@@ -26,8 +31,9 @@ from mlxd.messages import (
     Shutdown,
     Warm,
 )
+from mlxd.prompt_files import FolderInfo
 
-EngineMail = Channel[Prepared | Failed]
+EngineMail = Channel[Prepared | Failed | Restored]
 
 
 def serve(channel: EngineMail) -> None:
@@ -59,7 +65,9 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
         find_boundaries=needs_boundaries(model, load),
     )
     memory = Memory.of_process(model.model)
-    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory)
+    disk = _open_disk_cache(load)
+    reader = DiskReader(disk, channel.put) if disk else None
+    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory, reader)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
@@ -75,6 +83,8 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                         events.extend(scheduler.admit(prepared))
                 case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
+                case Restored():
+                    events.extend(scheduler.restored(message))
                 case Abort():
                     events.extend(scheduler.abort(message.id))
                 case Budget():
@@ -83,8 +93,24 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                 case Ping():
                     events.append(scheduler.figures())
                 case Shutdown():
+                    if disk is not None:
+                        disk.close()
                     return
         if events:
             channel.send(events)
         if stepped := scheduler.step():
             channel.send([*stepped])
+
+
+def _open_disk_cache(load: Load) -> DiskCache | None:
+    """Open what is kept on disk for the model, unless that is off or its files cannot be read."""
+    settings = load.disk_cache
+    if settings is None:
+        return None
+    adapter = Path(load.adapter_path) if load.adapter_path else None
+    try:
+        name = fingerprint(Path(load.path), adapter, layout=LAYOUT)
+    except OSError:
+        return None
+    info = FolderInfo(settings.model, settings.adapter)
+    return DiskCache(Path(settings.folder), name, settings.max_bytes, info)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlxd.config import Config, EngineConfig
+from mlxd.config import Config, EngineConfig, ModelSettings
 from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import Adapter
 from mlxd.pool import engine_process
@@ -57,6 +57,28 @@ async def test_an_engine_is_told_of_the_model_and_its_adapter(
         ("a with adapter pirate", "/models/a", "/adapters/pirate"),
     ]
     assert {(load.prompt_cache_bytes, hang) for _, load, hang in loads} == {(77, 9)}
+
+
+async def test_an_engine_is_told_how_to_quantize_the_caches_of_its_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loads: list[Load] = []
+
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+        loads.append(load)
+
+    monkeypatch.setattr(EngineProcess, "load", load)
+    launcher = launcher_of(
+        Config(
+            engine=EngineConfig(kv_bits=8, kv_group_size=32, quantized_kv_start=7),
+            model={"a": ModelSettings(kv_bits=4)},
+        )
+    )
+    for entry in (A, make_entry("b")):
+        engine = await launcher.launch(entry, lambda _: None)
+        await engine.stop(grace=0)
+    quantized = [(load.kv_bits, load.kv_group_size, load.quantized_kv_start) for load in loads]
+    assert quantized == [(4, 32, 7), (8, 32, 7)]
 
 
 @pytest.mark.parametrize("off", [{"prompt_cache_disk": 0}, {"prompt_cache": 0}])
