@@ -48,6 +48,7 @@ SECTIONS = {
         "ps": ("loading:ps", "List the models in memory."),
         "load": ("loading:load", "Load a model into memory."),
         "unload": ("loading:unload", "Unload a model from memory."),
+        "cache": ("cache:cache", "Show or clear the prompt cache on disk."),
     },
     "Service": {
         "install": ("install:install", "Install the daemon as a service."),

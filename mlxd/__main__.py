@@ -39,6 +39,14 @@ def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Com
 @_flag("--prompt-concurrency", "engine.prompt_concurrency", "Prompts processed at once.", type=int)
 @_flag("--prefill-step-size", "engine.prefill_step_size", "Prompt tokens per step.", type=int)
 @_flag("--prompt-cache-bytes", "engine.prompt_cache", 'Memory for the prompt cache, such as "2GB".')
+@_flag("--kv-bits", "engine.kv_bits", "Bits of cached keys and values: 4, 8; 0 is off.", type=int)
+@_flag("--kv-group-size", "engine.kv_group_size", "Cached values that share a scale.", type=int)
+@_flag(
+    "--quantized-kv-start",
+    "engine.quantized_kv_start",
+    "Tokens of a sequence before its cache is quantized.",
+    type=int,
+)
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with a model.")
 @_flag("--log-level", "log.level", "debug, info, warning, error or critical.")
 @click.option(

@@ -63,6 +63,7 @@ class Status(msgspec.Struct, kw_only=True):
     settings: str
     models_dir: str
     adapters_dir: str
+    cache_dir: str = ""
     log: str
     uptime_s: float | None = None
     default_model: str | None = None
@@ -279,6 +280,39 @@ class CancelPullReply(msgspec.Struct, kw_only=True):
     bytes_removed: int
 
 
+class CachedPrompts(msgspec.Struct, kw_only=True):
+    """What one model, run in one way, has in the prompt cache on disk.
+
+    `fingerprint` stands for the model's files, the adapter's, and how they are run: after a change
+    a model begins anew under another one. `model` is None if it cannot be told. `last_used` is in
+    Unix seconds.
+    """
+
+    fingerprint: str
+    model: str | None = None
+    adapter: str | None = None
+    files: int
+    tokens: int
+    size_bytes: int
+    last_used: float
+
+
+class PromptCacheListing(msgspec.Struct, kw_only=True):
+    """The prompt cache on disk, the model last used first; a `limit_bytes` of 0 turns it off."""
+
+    folder: str
+    limit_bytes: int
+    size_bytes: int
+    models: list[CachedPrompts]
+
+
+class PromptCacheRemoval(msgspec.Struct, kw_only=True):
+    """What was removed from the prompt cache on disk."""
+
+    files: int
+    size_bytes: int
+
+
 class Endpoint(msgspec.Struct, Generic[ReplyT], frozen=True):
     """One endpoint; the parameters in braces in its `path` may hold slashes.
 
@@ -315,3 +349,8 @@ USE = StreamEndpoint("POST", "/control/v1/use", UseRequest, UseReply, progress=P
 LIST_PULLS = Endpoint("GET", "/control/v1/pulls", None, PullList)
 PULL = StreamEndpoint("POST", "/control/v1/pull", PullRequest, PullReply, progress=PullStatus)
 CANCEL_PULL = Endpoint("POST", "/control/v1/pull/cancel", CancelPullRequest, CancelPullReply)
+SHOW_CACHE = Endpoint("GET", "/control/v1/cache", None, PromptCacheListing, seconds=30.0)
+CLEAR_CACHE = Endpoint("DELETE", "/control/v1/cache", None, PromptCacheRemoval, seconds=120.0)
+CLEAR_MODEL_CACHE = Endpoint(
+    "DELETE", "/control/v1/cache/{model}", None, PromptCacheRemoval, seconds=120.0
+)

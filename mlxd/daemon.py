@@ -69,6 +69,7 @@ class Daemon:
             self._pulls,
             url=sockets.url,
             socket_file=sockets.socket_file,
+            prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
         dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 5
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 
@@ -149,8 +149,26 @@ class GenerateRequest(Message, frozen=True):
     draft: Draft | None = None
 
 
+class DiskCacheSettings(Message, frozen=True):
+    """Where the prompt cache is on disk, and how large it may be for all models together.
+
+    `model` and `adapter` are what people call what is loaded.
+    """
+
+    folder: str
+    max_bytes: int
+    model: str
+    adapter: str | None = None
+
+
 class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
+
+    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
+
+    `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
+    `kv_bits` is 0 for caches in full precision.
+    """
 
     path: str
     adapter_path: str | None = None
@@ -159,6 +177,10 @@ class Load(Message, frozen=True, tag=True):
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
+    disk_cache: DiskCacheSettings | None = None
+    kv_bits: int = 0
+    kv_group_size: int = 64
+    quantized_kv_start: int = 0
 
 
 class Generate(Message, frozen=True, tag=True):
@@ -172,6 +194,12 @@ class Abort(Message, frozen=True, tag=True):
     """End the sequence `id` within a step."""
 
     id: int
+
+
+class Budget(Message, frozen=True, tag=True):
+    """From now on the engine may take so much memory in all; 0, as at first, is no limit."""
+
+    memory_bytes: int
 
 
 class Ping(Message, frozen=True, tag=True):
@@ -216,11 +244,16 @@ class Ready(Message, frozen=True, tag=True):
 class Pong(Message, frozen=True, tag=True):
     """The loop turns; `memory_bytes` is how much memory the process takes now.
 
-    `tokens_per_second` is how fast it generated in the last seconds.
+    `tokens_per_second` is how fast it generated in the last seconds. `cache_bytes` is what the
+    running sequences take, `prompt_cache_bytes` the prompt cache. `batched` is whether sequences
+    are computed together.
     """
 
     memory_bytes: int
     tokens_per_second: float = 0.0
+    cache_bytes: int = 0
+    prompt_cache_bytes: int = 0
+    batched: bool = True
 
 
 class Fatal(Message, frozen=True, tag=True):
@@ -235,6 +268,13 @@ class Started(Message, frozen=True, tag=True):
     id: int
     prompt_tokens: int
     cached_tokens: int
+
+
+class Queued(Message, frozen=True, tag=True):
+    """The request waits for a place, for memory, or for another's prompt; `place` 1 is next."""
+
+    id: int
+    place: int
 
 
 class PrefillProgress(Message, frozen=True, tag=True):
@@ -306,13 +346,15 @@ class Failed(Message, frozen=True, tag=True):
     """Terminal: the sequence failed. `param` names the request's field that is at fault."""
 
     id: int
-    kind: Literal["invalid_request", "context_length_exceeded", "generation_failed"]
+    kind: Literal[
+        "invalid_request", "context_length_exceeded", "insufficient_memory", "generation_failed"
+    ]
     message: str
     param: str | None = None
 
 
-DaemonMessage = Load | Generate | Abort | Ping | Shutdown
-Event = Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
+DaemonMessage = Load | Generate | Abort | Budget | Ping | Shutdown
+Event = Queued | Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
 ChoiceEvent = tuple[int, Event]
 """The number of a choice, from 0, and an event of it."""
 EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event

@@ -69,6 +69,17 @@ def hub_cache_dir() -> Path | None:
     return Path(caches).absolute() / "huggingface" / "hub"
 
 
+def cache_dir() -> Path:
+    """Return the folder of what mlxd can make again."""
+    root = home()
+    return root / "cache" if root else platformdirs.user_cache_path(_APP, appauthor=False)
+
+
+def prompts_dir() -> Path:
+    """Return the folder of the prompt cache on disk, of mode 0700; see `mlxd.prompt_files`."""
+    return cache_dir() / "prompts"
+
+
 def log_dir() -> Path:
     """Return the folder of the daemon's log files."""
     root = home()

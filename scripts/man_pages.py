@@ -40,8 +40,10 @@ _MLXD_ENVIRONMENT = {
 _FILES = {
     "~/Library/Application Support/mlxd": "On macOS: config.toml, settings.toml, models, adapters "
     "and the socket.",
+    "~/Library/Caches/mlxd": "On macOS: the prompt cache.",
     "~/Library/Logs/mlxd": "On macOS: the log.",
     "~/.config/mlxd": "On Linux: config.toml and settings.toml.",
+    "~/.cache/mlxd": "On Linux: the prompt cache.",
     "~/.local/share/mlxd": "On Linux: models and adapters.",
     "~/.local/state/mlxd": "On Linux: the log and the socket.",
 }

@@ -15,6 +15,7 @@ LEAVES = {
     "mlxd.files",
     "mlxd.lock",
     "mlxd.messages",
+    "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.run_record",
     "mlxd.sysctl",

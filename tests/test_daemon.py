@@ -296,6 +296,14 @@ async def test_a_server_that_fails_ends_the_daemon_with_an_error(
         (("--host", "0.0.0.0"), {}, 78, "server.api_key"),
         (("--port", "99999"), {}, 78, "65535"),
         (("--log-level", "loud"), {}, 78, "warning"),
+        (
+            ("--kv-bits", "3", "--kv-group-size", "5", "--quantized-kv-start", "-1"),
+            {},
+            78,
+            "mlxd: command line: engine.kv_bits: found 3, expected one of 0, 4, 8\n"
+            "command line: engine.kv_group_size: found 5, expected one of 32, 64, 128\n"
+            "command line: engine.quantized_kv_start: found -1, expected",
+        ),
         ((), {"MLXD_SERVER__PROT": "1"}, 78, "server.port"),
         (("--socket", "/" + "x" * 120), {}, 78, "server.socket"),
         (("--socket", "/proc/mlxd.sock"), {}, 1, "/proc/mlxd.sock"),

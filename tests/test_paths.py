@@ -11,6 +11,7 @@ EVERY = [
     paths.settings_file,
     paths.models_dir,
     paths.adapters_dir,
+    paths.prompts_dir,
     paths.log_file,
     paths.stderr_file,
     paths.chat_history_file,
@@ -27,6 +28,7 @@ def test_mlxd_home_holds_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "settings.toml",
         "models",
         "adapters",
+        "cache/prompts",
         "logs/mlxd.log",
         "logs/mlxd.stderr.log",
         "chat_history",
@@ -68,6 +70,7 @@ def test_without_a_home_platformdirs_decides(
     assert paths.home() is None
     assert paths.config_dir() == platformdirs.user_config_path("mlxd", appauthor=False)
     assert paths.models_dir().parent == platformdirs.user_data_path("mlxd", appauthor=False)
+    assert paths.cache_dir() == platformdirs.user_cache_path("mlxd", appauthor=False)
     assert paths.log_dir() == platformdirs.user_log_path("mlxd", appauthor=False)
     assert len({path() for path in EVERY}) == len(EVERY)
 

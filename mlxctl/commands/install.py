@@ -59,7 +59,9 @@ def install(mode: str, name: str | None, *, show: bool) -> None:
 
 @click.command()
 @click.option(
-    "--purge", is_flag=True, help="Also remove the logs, the socket and the chat history."
+    "--purge",
+    is_flag=True,
+    help="Also remove the logs, the socket, the chat history and the prompt cache.",
 )
 def uninstall(*, purge: bool) -> None:
     """Stop the daemon and remove its service."""
@@ -70,7 +72,8 @@ def uninstall(*, purge: bool) -> None:
     else:
         click.echo("mlxd is not installed as a service")
     if purge:
-        _purge([paths.log_dir(), paths.runtime_dir(), paths.chat_history_file()])
+        places = [paths.log_dir(), paths.runtime_dir(), paths.chat_history_file()]
+        _purge([*places, paths.cache_dir()])
 
 
 @click.command()

@@ -159,7 +159,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["keep", "float32", "float16"]),
+    type=click.Choice(["keep", "float32", "float16", "bfloat16"]),
     default="keep",
     show_default=True,
     help="Keep the quantization of FILE, or dequantize to this type.",
@@ -167,7 +167,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
 def import_model(file: Path, name: str | None, dtype: str) -> None:
     """Convert the GGUF file FILE into a model.
 
-    Supported architectures are llama, mistral, qwen2 and qwen3.
+    Supported architectures are llama, mistral, qwen2, qwen3 and gemma3.
 
     \b
     Examples:

@@ -54,6 +54,7 @@ def _status(settings: Config, *, kept: bool) -> Status:
         settings=str(paths.settings_file()),
         models_dir=str(paths.models_dir()),
         adapters_dir=str(paths.adapters_dir()),
+        cache_dir=str(paths.cache_dir()),
         log=str(paths.log_file()),
     )
 
@@ -66,6 +67,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("settings", status.settings),
         ("models", status.models_dir),
         ("adapters", status.adapters_dir),
+        ("cache", status.cache_dir),
         ("log", status.log),
     ]
     if status.version is None:

@@ -64,6 +64,7 @@ def _open_to_others(config: Config | None) -> Iterator[Finding]:
 
 def _not_writable() -> Iterator[Finding]:
     folders = [paths.config_dir(), paths.models_dir(), paths.log_dir(), paths.runtime_dir()]
+    folders.append(paths.prompts_dir())
     files = [paths.settings_file(), paths.log_file(), paths.stderr_file(), paths.lock_file()]
     for place in dict.fromkeys([*map(_nearest, folders), *files]):
         wanted = os.W_OK | os.X_OK if place.is_dir() else os.W_OK

@@ -8,11 +8,25 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from mlxd import paths
-from mlxd.config.values import FILE, FOLDERS, SECRET, TABLE, ByteSize, Duration, duration, size
+from mlxd.config.values import (
+    FILE,
+    FOLDERS,
+    SECRET,
+    TABLE,
+    ByteSize,
+    Duration,
+    duration,
+    optional,
+    size,
+)
 
 _NonEmpty = Annotated[str, Meta(min_length=1)]
+_CacheBits = Literal[0, 4, 8]
+_CacheGroupSize = Literal[32, 64, 128]
+_Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +122,18 @@ class EngineConfig(Section, frozen=True):
     prompt_cache: Annotated[
         int, size(minimum=0), "Memory for the prompt cache of each model. 0: none."
     ] = 2_000_000_000
+    prompt_cache_disk: Annotated[
+        int,
+        size(minimum=0),
+        "Disk space for the prompt caches of all models together. 0: none.",
+    ] = 10_000_000_000
+    kv_bits: Annotated[_CacheBits, "Bits of each value in key-value caches. 0: full precision."] = 0
+    kv_group_size: Annotated[
+        _CacheGroupSize, "How many values of a quantized cache share a scale, at most."
+    ] = 64
+    quantized_kv_start: Annotated[
+        _Tokens, "How many tokens a sequence has before its cache is quantized."
+    ] = 0
     hang_timeout: Annotated[
         Duration, "End an engine that has work but is silent for this long. 0: never."
     ] = 30.0
@@ -156,6 +182,21 @@ class ModelSettings(Section, frozen=True):
     chat_template_args: Annotated[
         dict[str, Any], TABLE, "Arguments for the chat template, by name."
     ] = {}
+    kv_bits: Annotated[
+        _CacheBits | None,
+        optional(_CacheBits, "one of 0, 4, 8"),
+        "Bits of each value in its key-value caches. Empty: as in [engine].",
+    ] = None
+    kv_group_size: Annotated[
+        _CacheGroupSize | None,
+        optional(_CacheGroupSize, "one of 32, 64, 128"),
+        "How many values share a scale, at most. Empty: as in [engine].",
+    ] = None
+    quantized_kv_start: Annotated[
+        int | None,
+        optional(_Tokens, "an integer from 0 to 2147483647"),
+        "Tokens a sequence has before its cache is quantized. Empty: as in [engine].",
+    ] = None
     generation: GenerationConfig = GenerationConfig()
 
 
@@ -172,6 +213,16 @@ class Config(Section, frozen=True):
     def for_model(self, model_id: str) -> ModelSettings:
         """Return the settings for a model, which `[model."model_id"]` may change."""
         return self.model.get(model_id) or ModelSettings(generation=self.generation)
+
+    def engine_for(self, model_id: str) -> EngineConfig:
+        """Return [engine] with what `[model."model_id"]` changes."""
+        own = self.for_model(model_id)
+        changes = {
+            "kv_bits": own.kv_bits,
+            "kv_group_size": own.kv_group_size,
+            "quantized_kv_start": own.quantized_kv_start,
+        }
+        return replace(self.engine, **{k: v for k, v in changes.items() if v is not None})
 
     def socket_file(self) -> Path:
         """Return the path of the Unix socket: `server.socket`, or the standard place."""

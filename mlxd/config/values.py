@@ -107,6 +107,18 @@ def duration(*, forever: bool = False, optional: bool = False) -> ValueType:
     return ValueType(allowed + ending, read, write)
 
 
+def optional(kind: Any, expected: str) -> ValueType:
+    """Return the type of a value of the type `kind`; an empty string stands for None."""
+
+    def read(value: object, _folder: Path) -> object:
+        return None if value == "" else msgspec.convert(value, kind)
+
+    def write(value: object) -> str:
+        return '""' if value is None else toml_text(value)
+
+    return ValueType(f'{expected}, or ""', read, write)
+
+
 def _parse_size(value: object) -> int:
     if type(value) is int:
         return value

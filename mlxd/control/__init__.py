@@ -3,18 +3,21 @@
 The methods raise `ModelNotFound` for a name that no model has, and the errors that they name. While
 the daemon is stopping, those that load or download something raise `Draining`.
 
-status.py    what is running, and where all files are
-catalog.py   the models on disk
-aliases.py   their aliases
-loading.py   the models in memory, and the default model
-pulls.py     downloads from the hub
+status.py        what is running, and where all files are
+catalog.py       the models on disk
+aliases.py       their aliases
+loading.py       the models in memory, and the default model
+pulls.py         downloads from the hub
+prompt_cache.py  the prompt cache on disk
 """
 
 from pathlib import Path
 
+from mlxd import paths
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import LoadingControl
+from mlxd.control.prompt_cache import PromptCacheControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
 from mlxd.hub.pulls import Pulls
@@ -24,7 +27,10 @@ from mlxd.pool.pool import Pool
 
 
 class Control:
-    """All subjects of the daemon that serves `url` and the Unix socket `socket_file`."""
+    """All subjects of the daemon that serves `url` and the Unix socket `socket_file`.
+
+    `prompt_cache_disk` is how many bytes the prompt cache may take on disk.
+    """
 
     def __init__(
         self,
@@ -35,6 +41,7 @@ class Control:
         *,
         url: str,
         socket_file: Path,
+        prompt_cache_disk: int,
         default_set_by: str | None = None,
     ) -> None:
         self.status = StatusReporter(catalog, pool, url=url, socket_file=socket_file)
@@ -42,3 +49,4 @@ class Control:
         self.aliases = AliasControl(catalog)
         self.loading = LoadingControl(catalog, selection, pool, default_set_by)
         self.pulls = PullsControl(pulls)
+        self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)

@@ -43,6 +43,7 @@ class StatusReporter:
             settings=str(paths.settings_file()),
             models_dir=str(paths.models_dir()),
             adapters_dir=str(paths.adapters_dir()),
+            cache_dir=str(paths.cache_dir()),
             log=str(paths.log_file()),
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default,

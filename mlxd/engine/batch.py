@@ -1,19 +1,20 @@
-"""mlx-lm's BatchGenerator, with cheaper sampling and with settings for each row.
+"""The sequences that generate, with cheaper sampling than mlx-lm's and with settings for each row.
 
 The stock generation batch normalizes the logits and evaluates a log-probability row for every
 sequence at every step, which costs 5 to 23 % of the throughput, and calls one sampler a row unless
 all rows share the same object. This one samples straight from the logits in one call per group of
 equal parameters; log-probabilities, penalties and grammars cost only the rows that have them.
-Everything else (prompt processing, caches, stop tokens) is mlx-lm's.
+Everything else (caches, stop tokens) is mlx-lm's.
 """
 
-import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
+from mlx_lm.generate import GenerationBatch, StopSequences
 
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
 from mlxd.engine.logprobs import RowLogprobs, row_logprobs
 from mlxd.engine.sampling import Row, RowGroups
 from mlxd.engine.structured_output import mask
@@ -22,21 +23,45 @@ Logits = Any
 """An mlx array (rows, vocabulary); mlx's own stubs leave its item assignment untyped."""
 
 
+_STEPS_BETWEEN_CLEARING = 512
+"""As in mlx-lm's own loop: free buffers of sizes that no longer occur add up."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A sequence whose prompt is read, but for the last of `tokens`."""
+
+    request_id: int
+    tokens: list[int]
+    row: Row
+    logits_processors: list[Any]
+    stop_sequences: StopSequences
+    max_tokens: int
+
+
 class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
     """A generation batch whose samplers are the `Row` of each sequence."""
 
     uids: list[int]
     tokens: list[list[int]]
     samplers: list[Row]
+    prompt_cache: Cache
     logits_processors: list[list[Any]]
+    batched = True
     _next_tokens: mx.array
     _next_logprobs: list[RowLogprobs | None]
     _groups: RowGroups | None = None
+
+    def extract_cache(self, index: int) -> CacheSnapshot:
+        """Return the cache of one row."""
+        return CacheSnapshot(self.prompt_cache, index if self.batched else None)
 
     def extend(self, batch: GenerationBatch) -> None:
         """Take over the rows of `batch`."""
         super().extend(batch)
         self._groups = None
+        for layer in self.prompt_cache:  # one by one, so that only one is in memory twice
+            mx.eval(layer.state)
 
     def filter(self, keep: list[int]) -> None:
         """Keep only the rows `keep`."""
@@ -90,8 +115,9 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         tokens: list[int] = inputs.tolist()  # type: ignore[assignment]
         for index in constrained:
             row = self.samplers[index]
-            answer_begun = len(self.tokens[index]) >= row.prompt_tokens
-            if answer_begun and row.constraint is not None:
+            place = len(self.tokens[index]) - row.prompt_tokens
+            # A sequence that was paused goes on from a token that was accepted before.
+            if row.constraint is not None and place == row.constraint.accepted:
                 row.constraint.accept(tokens[index])
         return constrain(logits, self.samplers, constrained)
 
@@ -109,95 +135,72 @@ def constrain(logits: Logits, rows: Sequence[Row], indices: list[int]) -> Logits
     return logits.at[where].add(mx.where(allowed, mx.array(0, logits.dtype), never))
 
 
-class LeanPromptBatch(PromptProcessingBatch):  # type: ignore[misc]
-    """A prompt batch that becomes a `LeanGenerationBatch`."""
+class Batch:
+    """The sequences that generate: all in one batch, or each in its own.
 
-    uids: list[int]
-    tokens: list[list[int]]
-    samplers: list[Row]
-    prompt_cache: list[Any]
-    logits_processors: list[list[Any]]
-    stop_sequences: list[Any]
-    max_tokens: list[int]
+    They are known by the ids of their requests.
+    """
 
-    def split(self, indices: list[int]) -> "LeanPromptBatch":
-        """Move the rows `indices` to a batch of their own, without a copy if they are all rows."""
-        if len(indices) < len(self.uids):
-            part: LeanPromptBatch = super().split(indices)
-            return part
-        whole = copy.copy(self)
-        self.uids, self.prompt_cache, self.tokens, self.samplers = [], [], [], []
-        self.logits_processors, self.stop_sequences, self.max_tokens = [], [], []
-        return whole
+    def __init__(self, model: Any, *, together: bool) -> None:
+        """Take a model, and whether it can compute several sequences `together`."""
+        self.together = together
+        self._model = model
+        self._batches: list[LeanGenerationBatch] = []
+        self._steps = 0
 
-    def generate(self, tokens: list[list[int]]) -> LeanGenerationBatch:
-        """Start generating; `tokens` holds the last token of each prompt."""
-        return LeanGenerationBatch(
-            self.model,
-            self.uids,
-            mx.array([row[-1] for row in tokens]),
-            self.prompt_cache,
-            self.tokens,
-            self.samplers,
-            self.fallback_sampler,
-            self.logits_processors,
-            self.stop_sequences,
-            self.max_tokens,
+    def __len__(self) -> int:
+        return sum(map(len, self._batches))
+
+    def start(self, starts: Sequence[Start], cache: Cache) -> None:
+        """Start generating sequences; `cache` is theirs, merged if they are computed together."""
+        batch = LeanGenerationBatch(
+            self._model,
+            [start.request_id for start in starts],
+            mx.array([start.tokens[-1] for start in starts]),
+            cache,
+            [list(start.tokens[:-1]) for start in starts],
+            [start.row for start in starts],
+            None,
+            [start.logits_processors for start in starts],
+            [start.stop_sequences for start in starts],
+            [start.max_tokens for start in starts],
         )
+        batch.batched = self.together
+        self._batches.append(batch)
+        if self.together and len(self._batches) > 1:
+            self._batches[0].extend(batch)
+            self._batches.pop()
 
+    def step(self) -> list[GenerationBatch.Response]:
+        """Compute the next token of every sequence; one that ends leaves with its cache."""
+        self._steps += 1
+        if self._steps % _STEPS_BETWEEN_CLEARING == 0:
+            mx.clear_cache()
+        responses = [response for batch in self._batches for response in batch.next()]
+        self._batches = [batch for batch in self._batches if len(batch)]
+        return responses
 
-class Batch(BatchGenerator):  # type: ignore[misc]
-    """Continuous batching over one model."""
+    def take_out(self, request_id: int) -> tuple[list[int], CacheSnapshot] | None:
+        """Remove a sequence, if it is here; return its tokens and their cache."""
+        for batch in self._batches:
+            if request_id in batch.uids:
+                index = batch.uids.index(request_id)
+                taken = batch.tokens[index], batch.extract_cache(index)
+                batch.filter([each for each in range(len(batch)) if each != index])
+                self._batches = [each for each in self._batches if len(each)]
+                return taken
+        return None
 
-    _currently_processing: list[Any]
-    _prompt_batch: LeanPromptBatch
-    _generation_batch: LeanGenerationBatch
+    def dissolve(self) -> dict[int, list[int]]:
+        """Forget all sequences, and compute no two together from now on.
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        decode_concurrency: int,
-        prompt_concurrency: int,
-        prefill_step_size: int,
-    ) -> None:
-        super().__init__(
-            model,
-            completion_batch_size=decode_concurrency,
-            # BatchGenerator decodes as many as it prefills, at least.
-            prefill_batch_size=min(prompt_concurrency, decode_concurrency),
-            prefill_step_size=prefill_step_size,
-        )
-        self._prompt_batch = LeanPromptBatch.empty(
-            model, self.sampler, prefill_step_size=prefill_step_size
-        )
-        self._generation_batch = LeanGenerationBatch.empty(model, self.sampler)
-
-    def _next(self) -> tuple[list[Any], list[Any]]:
-        """Step, then start generating where a prompt is read, rather than at the next step."""
-        prompt_responses, generation_responses = super()._next()
-        self._start_ready()
-        return prompt_responses, generation_responses
-
-    def _start_ready(self) -> None:
-        """Move the sequences whose prompt is read, but for its last token, to generation."""
-        ready: list[int] = []
-        waiting: list[int] = []
-        for index, (segments, *_) in enumerate(self._currently_processing):
-            last_token_left = len(segments) == 1 and len(segments[0]) == 1
-            (ready if last_token_left else waiting).append(index)
-        if ready:
-            last_tokens = [self._currently_processing[index][0][0] for index in ready]
-            self._currently_processing = [self._currently_processing[index] for index in waiting]
-            started = self._prompt_batch.split(ready).generate(last_tokens)
-            self._generation_batch.extend(started)
-
-    def has_read(self, uid: int) -> bool:
-        """Return whether the prompt of a sequence is read, and its answer has begun."""
-        return uid in self._generation_batch.uids
-
-    def take_out(self, uid: int) -> tuple[list[Any], list[int]] | None:
-        """Remove a sequence; return its cache and the tokens in it if it was generating."""
-        generating = self.has_read(uid)
-        caches = self.remove([uid], return_prompt_caches=generating)
-        return caches.get(uid) if generating else None
+        Returns what each can be started again with: its tokens, by the id of its request.
+        """
+        tokens = {
+            request_id: row
+            for batch in self._batches
+            for request_id, row in zip(batch.uids, batch.tokens, strict=True)
+        }
+        self._batches = []
+        self.together = False
+        return tokens

@@ -12,6 +12,8 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.engine.cache_layers import merge
+from mlxd.engine.quantized_cache import CacheQuantization
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
@@ -27,19 +29,29 @@ _CONTEXT_KEYS = (
     "seq_length",
 )
 
+BATCH_FAULTS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
+"""What mlx-lm's models raise if they cannot compute several sequences together."""
+_WRONG_IN_BATCHES = frozenset({"afm7"})
+"""Architectures whose answers in a batch are not those alone, as of mlx-lm 0.32.2.
+
+The layers of afm7 that reuse keys take the padding of a row for tokens.
+"""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to run.
 
     `context_length` is in tokens, 0 if its config does not say; `vocabulary` is the width of its
-    logits, which may be more than the number of the tokenizer's tokens.
+    logits, which may be more than the number of the tokenizer's tokens. mlx-lm's
+    `make_prompt_cache` makes caches as `quantization` says, if there is one.
     """
 
     model: Any
     tokenizer: Any
     context_length: int
     vocabulary: int
+    quantization: CacheQuantization | None = None
 
 
 def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
@@ -60,14 +72,48 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
             with _faults_explained(subject):
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
-        if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-            raise LoadFailed("the cache of this architecture does not support batching")
+        quantization = _quantize_cache(model, load) if load.kv_bits else None
         for fraction in _materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
         tokenizer = loading.result()
     report(1.0)
     vocabulary = _positive(config, "vocab_size") or len(tokenizer)
-    return LoadedModel(model, tokenizer, _positive(config, *_CONTEXT_KEYS), vocabulary)
+    context_length = _positive(config, *_CONTEXT_KEYS)
+    return LoadedModel(model, tokenizer, context_length, vocabulary, quantization)
+
+
+def _quantize_cache(model: Any, load: Load) -> CacheQuantization | None:
+    """Have mlx-lm make quantized caches for the model; where that is impossible, say why."""
+    try:
+        quantization = CacheQuantization(
+            model, load.kv_bits, load.kv_group_size, load.quantized_kv_start
+        )
+    except LoadFailed as error:
+        print(f"kv_bits = {load.kv_bits} has no effect: {error.message}", flush=True)  # noqa: T201
+        return None
+    model.make_cache = quantization.new_cache
+    return quantization
+
+
+def can_be_batched(model: Any) -> bool:
+    """Return whether a model can compute several sequences together.
+
+    What it would compute for two is put together, but not computed, so this takes no time.
+    """
+    if getattr(model, "model_type", None) in _WRONG_IN_BATCHES:
+        return False
+    caches = [make_prompt_cache(model), make_prompt_cache(model)]
+    if not all(hasattr(layer, "merge") for cache in caches for layer in cache):
+        return False
+    try:
+        for cache, length in zip(caches, (3, 2), strict=True):
+            model(mx.zeros((1, length), mx.uint32), cache=cache)
+        batch = merge(caches)
+        model(mx.zeros((2, 1), mx.uint32), cache=batch)
+        model(mx.zeros((2, 1), mx.uint32), cache=batch)
+    except BATCH_FAULTS:
+        return False
+    return True
 
 
 def load_draft(path: Path, tokenizer: Any) -> Any:

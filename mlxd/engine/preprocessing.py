@@ -36,25 +36,42 @@ _QUICK_LENGTH = 8192
 class Prepared:
     """A request that is ready to be computed.
 
-    `in_reasoning` says that the prompt ends inside a thought. `calls` is None if the answer cannot
-    have any.
+    `boundaries` are as `PromptReader.boundaries` returns them. `in_reasoning` says that the prompt
+    ends inside a thought. `calls` is None if the answer cannot have any.
     """
 
     message: Generate
     tokens: list[int]
+    boundaries: tuple[int, ...] = ()
     in_reasoning: bool = False
     calls: AllowedCalls | None = None
     constraint: Constraint | None = None
+
+    @property
+    def request_id(self) -> int:
+        """The id of the request."""
+        return self.message.id
 
 
 class Preprocessor:
     """Prepares requests one after another."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int, context_length: int) -> None:
-        """Take mlx_lm's TokenizerWrapper, the width of the logits, and the context length."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        vocabulary: int,
+        context_length: int,
+        *,
+        find_boundaries: bool = False,
+    ) -> None:
+        """Take mlx_lm's TokenizerWrapper, the width of the logits, and the context length.
+
+        `find_boundaries` asks for the boundaries of each conversation.
+        """
         self.grammars = Grammars(tokenizer, vocabulary)
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._find_boundaries = find_boundaries
         self._reader = PromptReader(tokenizer, context_length)
         self._line: SimpleQueue[Generate] = SimpleQueue()
         self._submitted = self._delivered = 0  # each written by one thread
@@ -105,18 +122,25 @@ class Preprocessor:
         calls = None
         if prompt.tools:
             calls = AllowedCalls(tool_format(tokenizer, prompt.template), prompt.tools)
-        tokens = self._read_chat(prompt, calls)
+        tokens, boundaries = self._read_chat(prompt, calls)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
         constraint = self._constraint(request, calls, thought)
-        return Prepared(message, tokens, in_reasoning, calls, constraint)
+        return Prepared(message, tokens, boundaries, in_reasoning, calls, constraint)
 
-    def _read_chat(self, prompt: ChatPrompt, calls: AllowedCalls | None) -> list[int]:
+    def _read_chat(
+        self, prompt: ChatPrompt, calls: AllowedCalls | None
+    ) -> tuple[list[int], tuple[int, ...]]:
+        """Return the tokens of a conversation, and its boundaries where they are needed."""
         functions = prompt.tools.functions if prompt.tools else []
-        if calls.form.native if calls else supports_tools(self._tokenizer, prompt.template):
-            return self._reader.read(prompt, functions or None)
-        messages = describe_tools(prompt.messages, functions)
-        return self._reader.read(msgspec.structs.replace(prompt, messages=messages))
+        tools = functions or None
+        if not (calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)):
+            messages = describe_tools(prompt.messages, functions)
+            prompt, tools = msgspec.structs.replace(prompt, messages=messages), None
+        tokens = self._reader.read(prompt, tools)
+        if not self._find_boundaries:
+            return tokens, ()
+        return tokens, self._reader.boundaries(prompt, tools, tokens)
 
     def _constraint(
         self,

@@ -6,8 +6,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 from mlx_lm.server import convert_chat, process_message_content
+from msgspec import structs
 from transformers import PreTrainedTokenizerBase
 
+from mlxd.engine.prompt_cache import common_length
 from mlxd.engine.time_limit import within
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
@@ -23,6 +25,7 @@ _RESERVED_ARGUMENTS = set(
     inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
 ) - {"add_generation_prompt", "continue_final_message", "documents", "kwargs"} | {"messages"}
 """Parameters of transformers' renderer that are not variables of a template."""
+_SYSTEM_ROLES = ("system", "developer")
 _LONGEST_UNCHECKED = 65536
 _SHRINKING = 4
 """By how much a tokenizer's normalization may shorten a text."""
@@ -75,6 +78,58 @@ class PromptReader:
         if self._context_length and len(tokens) >= self._context_length:
             raise self._too_long(f"{len(tokens)} tokens", param)
         return tokens
+
+    def boundaries(
+        self, prompt: ChatPrompt, tools: list[dict[str, Any]] | None, tokens: list[int]
+    ) -> tuple[int, ...]:
+        """Return after how many of its tokens another conversation may part from this one.
+
+        That is after the system prompt and the tools (0 without any), before the last turn of the
+        user, and before what begins the answer, since a template may render all after them in
+        another way when the conversation goes on.
+        """
+        messages = prompt.messages
+        roles = [message.get("role") for message in messages]
+        system = next((i for i, role in enumerate(roles) if role not in _SYSTEM_ROLES), 0)
+        last_user = max((i for i, role in enumerate(roles) if role == "user"), default=0)
+        empty = {"role": "user", "content": ""}
+        beginnings = (
+            [*messages[:system], empty] if system or tools else [],
+            [*messages[:last_user], empty] if last_user > system else [],
+            messages,
+        )
+        text = _render(self._tokenizer, prompt, tools)
+        return tuple(
+            self._tokens_before(self._parting(prompt, tools, text, beginning), text, tokens)
+            if beginning
+            else 0
+            for beginning in beginnings
+        )
+
+    def _parting(
+        self,
+        prompt: ChatPrompt,
+        tools: list[dict[str, Any]] | None,
+        text: str,
+        messages: list[dict[str, Any]],
+    ) -> int:
+        """Return how many characters of a prompt's text come from its first messages."""
+        arguments = {**prompt.template.arguments, "add_generation_prompt": False}
+        template = structs.replace(prompt.template, arguments=arguments)
+        try:
+            beginning = _render(self._tokenizer, ChatPrompt(messages, template), tools)
+        except InvalidRequest:  # some templates want more than one empty message
+            return 0
+        return common_length(text, beginning)
+
+    def _tokens_before(self, position: int, text: str, tokens: list[int]) -> int:
+        """Return how many tokens the first `position` characters of a text are."""
+        if 2 * position > len(text):
+            rest = list(self._tokenizer.encode(text[position:], add_special_tokens=False))
+            if rest and tokens[-len(rest) :] == rest:
+                return len(tokens) - len(rest)
+        beginning = self._tokenizer.encode(text[:position], add_special_tokens=False)
+        return common_length(tokens, list(beginning))
 
     def _check_text(self, text: str, param: str) -> None:
         """Reject a text that cannot fit before the work of tokenizing it."""

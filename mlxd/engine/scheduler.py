@@ -1,23 +1,47 @@
 """Which requests of a model are computed, and when: announce, admit, step, abort."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.engine.cache_layers import can_be_cut
+from mlxd.engine.disk_reader import DiskReader, Restored
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
+from mlxd.engine.prefill import Reading
 from mlxd.engine.preprocessing import Prepared
-from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
+from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.errors import LoadFailed
-from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Usage
+from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Pong, Queued, Usage
 from mlxd.rate import Rate
 
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
 _SPEED_SECONDS = 5.0
+
+
+def needs_boundaries(model: LoadedModel, load: Load) -> bool:
+    """Return whether the prompt cache is of use only with the boundaries of conversations."""
+    return load.prompt_cache_bytes > 0 and not can_be_cut(make_prompt_cache(model.model))
+
+
+@dataclass(frozen=True)
+class _Paused:
+    """A sequence that waits for memory; `tokens` are those of its prompt and of its answer."""
+
+    sequence: Sequence
+    tokens: list[int]
+
+    @property
+    def request_id(self) -> int:
+        return self.sequence.request_id
 
 
 class Scheduler:
@@ -28,27 +52,49 @@ class Scheduler:
     that run.
     """
 
-    def __init__(self, model: LoadedModel, load: Load, token_bytes: Callable[[int], bytes]) -> None:
-        """Take a model, how to run it, and a function that returns the bytes of a token."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        load: Load,
+        token_bytes: Callable[[int], bytes],
+        memory: Memory | None = None,
+        reader: DiskReader | None = None,
+    ) -> None:
+        """Take a model, how to run it, a function that returns the bytes of a token, and a budget.
+
+        `reader` reads what the prompt cache has on disk.
+        """
         self.speed = Rate(_SPEED_SECONDS)
+        self._memory = memory or Memory.unlimited()
+        self._prompt_cache_bytes = load.prompt_cache_bytes
         self._model = model
         self._token_bytes = token_bytes
         self._places = load.decode_concurrency
         self._prefill_step_size = load.prefill_step_size
-        self._prompt_cache = PromptCache(load.prompt_cache_bytes)
-        self._batch = BatchStrategy(
-            model, load, self._prompt_cache, self.speed, is_awaited=self._is_awaited
+        self._prompt_cache = PromptCache(
+            load.prompt_cache_bytes,
+            partial(make_prompt_cache, model.model),
+            reader.disk if reader else None,
         )
+        self._reader = reader
+        self._restoring: set[int] = set()
+        self._batch = BatchStrategy(model, load, self._prompt_cache, self.speed, self._memory)
         self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
         self._kept_by_xtc = (*model.tokenizer.encode("\n"), *model.tokenizer.eos_token_ids)
         # Those that run, wait and (None) are being prepared, in order of admission.
-        self._requests: dict[int, Sequence | Prepared | None] = {}
+        self._requests: dict[int, Sequence | _Paused | Prepared | None] = {}
+        self._places_told: dict[int, int] = {}
+        # Those that wait for another prompt to be read so far.
+        self._behind: dict[int, tuple[Reading, int]] = {}
 
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return any(request is not None for request in self._requests.values())
+        return any(
+            request is not None and request_id not in self._restoring
+            for request_id, request in self._requests.items()
+        )
 
     def expect(self, request_id: int) -> None:
         """Announce a request that is being prepared."""
@@ -63,6 +109,15 @@ class Scheduler:
         if isinstance(prepared, Failed):
             return [prepared]
         self._requests[request_id] = prepared
+        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
+            self._restoring.add(request_id)
+            self._reader.read(request_id, keys)
+        return self._schedule()
+
+    def restored(self, restored: Restored) -> list[Event]:
+        """Take what was read from disk for a request, which goes on now."""
+        self._restoring.discard(restored.request_id)
+        self._prompt_cache.restore(restored.nodes)
         return self._schedule()
 
     def abort(self, request_id: int) -> list[Event]:
@@ -73,13 +128,18 @@ class Scheduler:
             case None:
                 return [Finished(request_id, "abort", Usage(0, 0, 0))]
             case Prepared(tokens=prompt):
+                self._behind.pop(request_id, None)
+                self._restoring.discard(request_id)
                 return [Finished(request_id, "abort", Usage(len(prompt), 0, 0))]
+            case _Paused(sequence=sequence):
+                return [sequence.finished("abort")]
             case Sequence() as sequence:
                 self._strategy(sequence).take_out(sequence)
                 return [sequence.finished("abort")]
 
     def step(self) -> list[Event]:
         """Advance every running request by up to one token or one part of its prompt."""
+        self._make_room()
         events = self._schedule()
         for strategy in self._strategies:
             stepped = strategy.step(self._prefill_step_size)
@@ -89,39 +149,116 @@ class Scheduler:
         # Their `Started` is sent before the next step, in which a prompt may take long.
         events += self._schedule()
         if not self.busy:
-            mx.clear_cache()  # gives the memory of the last sequences back to the machine
+            give_memory_back()
         return events
+
+    def figures(self) -> Pong:
+        """Return the figures that the daemon shows."""
+        lengths = self._batch.lengths()
+        cache_bytes = self._memory.cache_size.of_batch(lengths)
+        return Pong(
+            memory_bytes(),
+            self.speed.per_second(),
+            cache_bytes,
+            self._prompt_cache.nbytes,
+            self._batch.together,
+        )
 
     def _schedule(self) -> list[Event]:
         """Start waiting requests in their order while there are places.
 
-        A request whose prompt is being read for another one waits until the prompt cache has it.
+        A request whose prompt begins like one that is being read waits until the prompt cache has
+        what they have in common.
         """
         events: list[Event] = []
         if not self._has_place():
             return events
-        for prepared in self._waiting():
+        for waiting in self._waiting():
             if not self._has_place():
                 break
-            if not (self._prompt_cache.enabled and self._batch.is_reading(prepared.tokens)):
-                events.append(self._start(prepared))
+            if isinstance(waiting, Prepared) and self._is_behind(waiting):
+                continue
+            if not self._memory.fits([*self._batch.lengths(), len(waiting.tokens) + 1]):
+                events += self._refuse_if_too_large(waiting)
+                break
+            if isinstance(waiting, Prepared):
+                events.append(self._start(waiting))
+            else:
+                self._resume(waiting)
+        return events + self._tell_positions()
+
+    def _tell_positions(self) -> list[Event]:
+        """Return the new place in line of each request whose place has changed."""
+        events: list[Event] = []
+        waiting = [each.message.id for each in self._waiting() if isinstance(each, Prepared)]
+        places = {request_id: place for place, request_id in enumerate(waiting, 1)}
+        for request_id, place in places.items():
+            if self._places_told.get(request_id) != place:
+                events.append(Queued(request_id, place))
+        self._places_told = places
         return events
+
+    def _refuse_if_too_large(self, waiting: "Prepared | _Paused") -> list[Event]:
+        """Fail a request for which there will never be memory."""
+        length = len(waiting.tokens) + 1
+        if self._memory.fits([length]):
+            return []
+        request_id = waiting.request_id
+        del self._requests[request_id]
+        reason = self._memory.why_not(length)
+        return [Failed(request_id, "insufficient_memory", reason)]
+
+    def _make_room(self) -> None:
+        """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait."""
+        if not self._memory.budget:
+            return
+        self._memory.refresh()
+        running = [each for each in self._requests.values() if isinstance(each, Sequence)]
+        batched = [each for each in running if self._strategy(each) is self._batch]
+        while len(batched) > 1 and not self._memory.fits(each.length for each in batched):
+            newest = batched.pop()
+            tokens = self._batch.pause(newest)
+            self._requests[newest.request_id] = _Paused(newest, tokens)
+        lengths = [each.length for each in batched]
+        self._prompt_cache.limit_to(self._memory.left(lengths, self._prompt_cache_bytes))
+
+    def _resume(self, paused: "_Paused") -> None:
+        sequence = paused.sequence
+        found = self._prompt_cache.fetch(paused.tokens)
+        self._batch.resume(sequence, paused.tokens, found)
+        self._requests[sequence.request_id] = sequence
+
+    def _is_behind(self, prepared: Prepared) -> bool:
+        """Return whether a request should wait for the prompt of another one."""
+        if not self._prompt_cache.enabled:
+            return False
+        request_id = prepared.message.id
+        if request_id in self._behind:
+            reading, position = self._behind.pop(request_id)
+            if self._batch.is_reading(reading) and reading.position < position:
+                self._behind[request_id] = reading, position
+                return True
+        covered = self._prompt_cache.covered(prepared.tokens)
+        if (behind := self._batch.sharing(prepared.tokens, covered)) is not None:
+            self._behind[request_id] = behind
+        return behind is not None
 
     def _has_place(self) -> bool:
         return sum(map(len, self._strategies)) < self._places
 
-    def _waiting(self) -> list[Prepared]:
-        return [request for request in self._requests.values() if isinstance(request, Prepared)]
-
-    def _is_awaited(self, prompt: list[int]) -> bool:
-        return any(prepared.tokens == prompt for prepared in self._waiting())
+    def _waiting(self) -> "list[Prepared | _Paused]":
+        return [
+            request
+            for request in self._requests.values()
+            if isinstance(request, Prepared | _Paused) and request.request_id not in self._restoring
+        ]
 
     def _start(self, prepared: Prepared) -> Event:
         request_id = prepared.message.id
-        cache, cached = self._prompt_cache.fetch(prepared.tokens)
-        sequence = self._sequence(prepared, cached)
+        found = self._prompt_cache.fetch(prepared.tokens)
+        sequence = self._sequence(prepared, found)
         try:
-            self._strategy(sequence).start(sequence, cache)
+            self._strategy(sequence).start(sequence, found.cache)
         except LoadFailed as error:
             del self._requests[request_id]
             return Failed(request_id, "invalid_request", error.message, "draft_model")
@@ -131,7 +268,7 @@ class Scheduler:
     def _strategy(self, sequence: Sequence) -> Strategy:
         return self._speculation if sequence.draft.tokens else self._batch
 
-    def _sequence(self, prepared: Prepared, cached: int) -> Sequence:
+    def _sequence(self, prepared: Prepared, found: Found) -> Sequence:
         request, prompt = prepared.message.request, prepared.tokens
         context = self._model.context_length
         room = context - len(prompt) if context else _UNBOUNDED_TOKENS
@@ -156,6 +293,7 @@ class Scheduler:
             row,
             output,
             self._token_bytes,
-            cached_tokens=cached,
+            cached_tokens=found.covered,
+            common_tokens=found.common,
             max_tokens=min(request.max_tokens or room, room),
         )

@@ -26,7 +26,8 @@ from mlxd.messages import (
 class Sequence:
     """A request that is being computed: its prompt, how its tokens are chosen, its output.
 
-    `draft` says which draft model guesses how many tokens ahead; 0 tokens is none.
+    `draft` says which draft model guesses how many tokens ahead; 0 tokens is none. `boundaries` are
+    the numbers of tokens after which a conversation may part from this one, or go on.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class Sequence:
         *,
         cached_tokens: int,
         max_tokens: int,
+        common_tokens: int = 0,
     ) -> None:
         request = prepared.message.request
         self.request_id = prepared.message.id
         self.prompt = prepared.tokens
         self.cached_tokens = cached_tokens
+        self.boundaries = [common_tokens, *prepared.boundaries]
         self.max_tokens = max_tokens
         self.row = row
         self.logits_processors = _logits_processors(request)
@@ -51,6 +54,11 @@ class Sequence:
         self.ended = False
         self._output = output
         self._token_bytes = token_bytes
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has, those of its prompt and of its answer so far."""
+        return len(self.prompt) + self.completion_tokens
 
     def advance(
         self,

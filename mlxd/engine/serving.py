@@ -1,15 +1,24 @@
 """An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
+from pathlib import Path
+
+import mlx.core as mx
 
 from mlxd.engine.channel import Channel
+from mlxd.engine.disk_cache import DiskCache
+from mlxd.engine.disk_reader import DiskReader, Restored
+from mlxd.engine.fingerprint import fingerprint
 from mlxd.engine.loader import LoadedModel, load_model
+from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.engine.stored_layers import LAYOUT
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
+    Budget,
     EngineMessage,
     Failed,
     Fatal,
@@ -22,8 +31,9 @@ from mlxd.messages import (
     Shutdown,
     Warm,
 )
+from mlxd.prompt_files import FolderInfo
 
-EngineMail = Channel[Prepared | Failed]
+EngineMail = Channel[Prepared | Failed | Restored]
 
 
 def serve(channel: EngineMail) -> None:
@@ -48,8 +58,16 @@ def _wait_for_load(channel: EngineMail) -> Load | None:
 
 
 def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
-    preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
-    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes)
+    preprocessor = Preprocessor(
+        model.tokenizer,
+        model.vocabulary,
+        model.context_length,
+        find_boundaries=needs_boundaries(model, load),
+    )
+    memory = Memory.of_process(model.model)
+    disk = _open_disk_cache(load)
+    reader = DiskReader(disk, channel.put) if disk else None
+    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory, reader)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
@@ -65,13 +83,41 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                         events.extend(scheduler.admit(prepared))
                 case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
+                case Restored():
+                    events.extend(scheduler.restored(message))
                 case Abort():
                     events.extend(scheduler.abort(message.id))
+                case Budget():
+                    memory.budget = message.memory_bytes
+                    mx.set_cache_limit(memory.workspace)
                 case Ping():
-                    events.append(Pong(memory_bytes(), scheduler.speed.per_second()))
+                    events.append(scheduler.figures())
                 case Shutdown():
+                    if disk is not None:
+                        disk.close()
                     return
         if events:
             channel.send(events)
         if stepped := scheduler.step():
             channel.send([*stepped])
+
+
+def _open_disk_cache(load: Load) -> DiskCache | None:
+    """Open what is kept on disk for the model, unless that is off or its files cannot be read."""
+    settings = load.disk_cache
+    if settings is None:
+        return None
+    adapter = Path(load.adapter_path) if load.adapter_path else None
+    try:
+        name = fingerprint(
+            Path(load.path),
+            adapter,
+            layout=LAYOUT,
+            kv_bits=load.kv_bits,
+            kv_group_size=load.kv_group_size,
+            quantized_kv_start=load.quantized_kv_start,
+        )
+    except OSError:
+        return None
+    info = FolderInfo(settings.model, settings.adapter)
+    return DiskCache(Path(settings.folder), name, settings.max_bytes, info)

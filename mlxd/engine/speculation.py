@@ -11,8 +11,10 @@ from mlx_lm.generate import StopSequences
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
 from mlxd.engine.batch import constrain
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
 from mlxd.engine.logprobs import Scored, StepLogprobs
 from mlxd.engine.output import FinishReason
+from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import choose
 from mlxd.engine.sequence import Sequence
 from mlxd.messages import Event, PrefillProgress
@@ -24,12 +26,14 @@ Token = tuple[int, tuple[Scored, list[Scored]] | None]
 class Runner:
     """One model and its cache, which covers the first `covered` tokens of a sequence."""
 
-    def __init__(self, name: str, model: Any, cache: list[Any] | None, covered: int) -> None:
-        """Take a model, its name in the prompt cache, and what that cache has of the sequence."""
-        self.name = name
+    def __init__(
+        self, model: Any, cache: Cache | None, covered: int, prompt_cache: PromptCache
+    ) -> None:
+        """Take a model, its prompt cache, and what that cache has of the sequence."""
         self.cache = cache or make_prompt_cache(model)
         self.covered = covered
         self._model = model
+        self._prompt_cache = prompt_cache
 
     def read(self, tokens: list[int]) -> None:
         """Process tokens of the prompt."""
@@ -48,6 +52,10 @@ class Runner:
         if covered < self.covered:
             trim_prompt_cache(self.cache, self.covered - covered)
             self.covered = covered
+
+    def keep(self, tokens: list[int]) -> None:
+        """Keep what is computed of a sequence in the prompt cache."""
+        self._prompt_cache.keep(tokens[: self.covered], CacheSnapshot(self.cache))
 
 
 class Speculation:

@@ -4,20 +4,33 @@ Both have the same interface, `Strategy`, and share the prompt cache. A step com
 of each sequence, or reads the next part of its prompt.
 """
 
-from collections.abc import Callable
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from mlx_lm.generate import StopSequences, make_stop_sequences
+import mlx.core as mx
+from mlx_lm.generate import StopSequences, generation_stream, make_stop_sequences
+from mlx_lm.models.cache import make_prompt_cache
 
-from mlxd.engine.batch import Batch
-from mlxd.engine.loader import LoadedModel, load_draft
-from mlxd.engine.prompt_cache import MODEL, PromptCache
+from mlxd.engine.batch import Batch, Start
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, can_be_cut
+from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched, load_draft
+from mlxd.engine.memory import Memory
+from mlxd.engine.prefill import SHORT, Prefiller, Reading
+from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
 from mlxd.errors import LoadFailed
 from mlxd.messages import Event, Load, PrefillProgress
 from mlxd.rate import Rate
+
+_LASTING = 2
+"""So many of a sequence's boundaries are those at which other conversations part from it."""
+_NEWEST = 0.2
+"""The weight of the newest measurement in a running average."""
 
 
 class Strategy(Protocol):
@@ -26,7 +39,7 @@ class Strategy(Protocol):
     def __len__(self) -> int:
         """Return how many sequences it computes."""
 
-    def start(self, sequence: Sequence, cache: list[Any] | None) -> None:
+    def start(self, sequence: Sequence, cache: Cache | None) -> None:
         """Add a sequence; `cache` holds its first `cached_tokens` tokens.
 
         Raises:
@@ -44,7 +57,7 @@ class Strategy(Protocol):
 
 
 class BatchStrategy:
-    """Computes all its sequences in one batch."""
+    """Computes its sequences together, or in turns if the model cannot be batched."""
 
     def __init__(
         self,
@@ -52,60 +65,117 @@ class BatchStrategy:
         load: Load,
         prompt_cache: PromptCache,
         speed: Rate,
-        is_awaited: Callable[[list[int]], bool],
+        memory: Memory,
     ) -> None:
-        """Take the model and how to run it; `is_awaited` says if a request waits for a prompt."""
-        self._batch = Batch(
+        """Take the model, how to run it, where to keep caches and count tokens, and a budget."""
+        self._memory = memory
+        together = can_be_batched(model.model)
+        self._prefill = Prefiller(
             model.model,
-            decode_concurrency=load.decode_concurrency,
-            prompt_concurrency=load.prompt_concurrency,
-            prefill_step_size=load.prefill_step_size,
+            concurrency=load.prompt_concurrency,
+            together=together,
+            padded=can_be_cut(make_prompt_cache(model.model)),
         )
+        self._batch = Batch(model.model, together=together)
+        self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
         self._prompt_cache = prompt_cache
         self._speed = speed
-        self._is_awaited = is_awaited
-        self._sequences: dict[int, Sequence] = {}  # by the batch's own numbers
+        self._sequences: dict[int, Sequence] = {}
+        self._step_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._sequences)
 
-    def start(self, sequence: Sequence, cache: list[Any] | None) -> None:
-        """Add a sequence to the batch."""
-        prompt, cached = sequence.prompt, sequence.cached_tokens
-        (uid,) = self._batch.insert_segments(
-            [[prompt[cached:]]],
-            max_tokens=[sequence.max_tokens],
-            caches=[cache],
-            all_tokens=[prompt[:cached]],
-            samplers=[sequence.row],
-            logits_processors=[sequence.logits_processors],
-            stop_sequences=[self._end_tokens],
-        )
-        self._sequences[uid] = sequence
+    @property
+    def together(self) -> bool:
+        """Whether sequences are computed together."""
+        return self._batch.together
 
-    def is_reading(self, prompt: list[int]) -> bool:
-        """Return whether a sequence has this prompt and has not read all of it."""
-        return any(
-            sequence.prompt == prompt and not self._batch.has_read(uid)
-            for uid, sequence in self._sequences.items()
-        )
+    def start(self, sequence: Sequence, cache: Cache | None) -> None:
+        """Add a sequence."""
+        self.resume(sequence, sequence.prompt, Found(cache, sequence.cached_tokens))
+
+    def resume(self, sequence: Sequence, tokens: list[int], found: Found) -> None:
+        """Add a sequence that has `tokens`, of its prompt and of its answer so far."""
+        self._sequences[sequence.request_id] = sequence
+        self._read(sequence, tokens, found.covered, found.cache)
+
+    def pause(self, sequence: Sequence) -> list[int]:
+        """Remove a sequence, and return the tokens that `resume` needs."""
+        del self._sequences[sequence.request_id]
+        if (reading := self._prefill.remove(sequence.request_id)) is not None:
+            return reading.tokens
+        taken = self._batch.take_out(sequence.request_id)
+        return taken[0] if taken else sequence.prompt
+
+    def lengths(self) -> list[int]:
+        """Return how many tokens each sequence has or will have after its prompt is read."""
+        return [each.length for each in self._sequences.values()]
+
+    def sharing(self, tokens: list[int], covered: int) -> tuple[Reading, int] | None:
+        """Return a prompt that is being read and will soon cover more of `tokens`, and how much.
+
+        The prompt cache has that much once the prompt is read so far.
+        """
+        shared = self._prefill.sharing(tokens, covered)
+        if shared is not None:
+            reading, common = shared
+            reading.stop_at(common)
+            reading.lasting.add(common)
+        return shared
+
+    def is_reading(self, reading: Reading) -> bool:
+        """Return whether a prompt is still being read."""
+        return self._prefill.is_reading(reading)
 
     def step(self, prefill_step_size: int) -> list[Event]:
-        """Advance the batch by one step."""
+        """Compute the next token of each sequence, then read a part of the prompts."""
         if not self._sequences:
             return []
-        self._batch.prefill_step_size = prefill_step_size
-        parts, responses = self._batch.next()
         events: list[Event] = []
-        for part in parts:
-            done, total = part.progress
-            if total > prefill_step_size and not part.end_of_prompt:
-                events.append(PrefillProgress(self._sequences[part.uid].request_id, done, total))
-            if self._batch.has_read(part.uid):
-                self._share(part.uid)
-        if responses:
-            self._speed.add(len(responses))
+        try:
+            with mx.stream(generation_stream):
+                events += self._generate()
+                events += self._read_part(prefill_step_size)
+                self._start_generating()
+        except BATCH_FAULTS as error:
+            if not self.together or len(self._sequences) < 2:
+                raise
+            self._separate(error)
+        return events
+
+    def take_out(self, sequence: Sequence) -> None:
+        """Remove a sequence; the prompt cache keeps what was computed."""
+        del self._sequences[sequence.request_id]
+        if (reading := self._prefill.remove(sequence.request_id)) is not None:
+            self._prompt_cache.keep(
+                reading.tokens[: reading.position], CacheSnapshot(reading.cache)
+            )
+        elif (taken := self._batch.take_out(sequence.request_id)) is not None:
+            self._prompt_cache.keep(*taken)
+
+    def _read(
+        self, sequence: Sequence, tokens: list[int], covered: int, cache: Cache | None
+    ) -> None:
+        reading = Reading(
+            sequence.request_id, tokens, cache or make_prompt_cache(self._model.model), covered
+        )
+        if self._prompt_cache.needs_checkpoints:
+            for boundary in (*sequence.boundaries, reading.last):
+                reading.stop_at(boundary)
+        reading.lasting.update(sequence.boundaries[:_LASTING])
+        self._prefill.add(reading)
+
+    def _generate(self) -> list[Event]:
+        if not len(self._batch):
+            return []
+        began = time.perf_counter()
+        responses = self._batch.step()
+        if not len(self._prefill):  # otherwise the time of a step is in that of the part
+            self._step_seconds += _NEWEST * (time.perf_counter() - began - self._step_seconds)
+        self._speed.add(len(responses))
+        events: list[Event] = []
         for response in responses:
             sequence = self._sequences[response.uid]
             scored = response.logprobs() if response.logprobs is not None else None
@@ -117,19 +187,59 @@ class BatchStrategy:
                 self.take_out(sequence)
         return events
 
-    def take_out(self, sequence: Sequence) -> None:
-        """Remove a sequence; nothing is kept of a prompt that is being read."""
-        uid = next(uid for uid, other in self._sequences.items() if other is sequence)
-        del self._sequences[uid]
-        if (computed := self._batch.take_out(uid)) is not None:
-            cache, tokens = computed
-            self._prompt_cache.keep(tokens, cache)
+    def _read_part(self, limit: int) -> list[Event]:
+        step_seconds = self._step_seconds if len(self._batch) else None
+        workspace = self._memory.workspace if self._memory.budget else None
+        events: list[Event] = []
+        for part in self._prefill.step(limit, step_seconds, workspace):
+            reading = part.reading
+            if part.snapshot is not None:
+                position = reading.position
+                lasting = position in reading.lasting
+                self._prompt_cache.keep(reading.tokens[:position], part.snapshot, lasting=lasting)
+            total = len(reading.tokens)
+            if total > min(limit, SHORT) and not (reading.done and reading.parts == 1):
+                events.append(PrefillProgress(reading.request_id, reading.position, total))
+        return events
 
-    def _share(self, uid: int) -> None:
-        """Keep the cache of a prompt that has just been read, if a request waits for it."""
-        if self._is_awaited(self._sequences[uid].prompt):
-            cache, tokens = self._batch.extract_cache([uid])[uid]
-            self._prompt_cache.keep(list(tokens), cache)
+    def _start_generating(self) -> None:
+        for group in self._prefill.take_ready():
+            starts = [
+                self._start(self._sequences[reading.request_id], reading.tokens)
+                for reading in group.readings
+            ]
+            self._batch.start(starts, group.cache)
+
+    def _start(self, sequence: Sequence, tokens: list[int]) -> Start:
+        return Start(
+            sequence.request_id,
+            tokens,
+            sequence.row,
+            sequence.logits_processors,
+            self._end_tokens,
+            sequence.max_tokens - sequence.completion_tokens,
+        )
+
+    def _separate(self, error: Exception) -> None:
+        """Compute each sequence by itself, now that computing them together has failed."""
+        reason = f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"this model is not batched, since that failed: {reason}\n")
+        self._prefill.together = False
+        running = self._batch.dissolve()
+        for request_id, sequence in self._sequences.items():
+            if not self._prefill.has(request_id):
+                tokens = running.get(request_id, sequence.prompt)
+                found = self._prompt_cache.fetch(tokens)
+                self._read(sequence, tokens, found.covered, found.cache)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A draft model from the folder `path`, and the caches of the prompts that it has read."""
+
+    path: str
+    model: Any
+    prompt_cache: PromptCache
 
 
 class SpeculationStrategy:
@@ -141,20 +251,20 @@ class SpeculationStrategy:
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
         self._prompt_cache = prompt_cache
         self._speed = speed
-        self._draft: tuple[str, Any] | None = None
+        self._draft: _Draft | None = None
         self._speculations: dict[Sequence, Speculation] = {}
 
     def __len__(self) -> int:
         return len(self._speculations)
 
-    def start(self, sequence: Sequence, cache: list[Any] | None) -> None:
+    def start(self, sequence: Sequence, cache: Cache | None) -> None:
         """Add a sequence, loading its draft model unless it is the last one that was used."""
-        path = sequence.draft.path
-        draft = self._load_draft(path)
+        draft = self._load_draft(sequence.draft.path)
+        found = draft.prompt_cache.fetch(sequence.prompt)
         self._speculations[sequence] = Speculation(
             sequence,
-            target=Runner(MODEL, self._model.model, cache, sequence.cached_tokens),
-            draft=Runner(path, draft, *self._prompt_cache.fetch(sequence.prompt, of=path)),
+            target=Runner(self._model.model, cache, sequence.cached_tokens, self._prompt_cache),
+            draft=Runner(draft.model, found.cache, found.covered, draft.prompt_cache),
             end=self._end_tokens.matcher(),
         )
 
@@ -173,19 +283,20 @@ class SpeculationStrategy:
     def take_out(self, sequence: Sequence) -> None:
         """Remove a sequence; what both models computed is kept, even a part of the prompt."""
         speculation = self._speculations.pop(sequence)
-        for runner in (speculation.target, speculation.draft):
-            if runner.covered:
-                computed = speculation.tokens[: runner.covered]
-                self._prompt_cache.keep(computed, runner.cache, of=runner.name)
+        speculation.target.keep(speculation.tokens)
+        speculation.draft.keep(speculation.tokens)
 
-    def _load_draft(self, path: str) -> Any:
+    def _load_draft(self, path: str) -> _Draft:
         if not Speculation.possible(self._model.model):
             reason = "this model's cache cannot be rewound, so it cannot use a draft model"
             raise LoadFailed(reason)
-        if self._draft is None or self._draft[0] != path:
+        if self._draft is None or self._draft.path != path:
             self._draft = None  # two of them need not be in memory at once
-            draft = load_draft(Path(path), self._model.tokenizer)
-            if not Speculation.possible(draft):
+            model = load_draft(Path(path), self._model.tokenizer)
+            if not Speculation.possible(model):
                 raise LoadFailed("the draft model's cache cannot be rewound")
-            self._draft = path, draft
-        return self._draft[1]
+            prompt_cache = PromptCache(
+                self._prompt_cache.max_bytes, partial(make_prompt_cache, model)
+            )
+            self._draft = _Draft(path, model, prompt_cache)
+        return self._draft

@@ -54,11 +54,15 @@ class Thought:
 
 
 class Constraint:
-    """The tokens that may come next in one answer; `failure` says why it stopped working."""
+    """The tokens that may come next in one answer, of which `accepted` are chosen.
+
+    `failure` says why it stopped working.
+    """
 
     def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, thought: Thought | None) -> None:
         """Take a matcher that no other answer uses."""
         self.failure: str | None = None
+        self.accepted = 0
         self._matcher = matcher
         self._end_bits = np.zeros(_words(tokenizer.vocab_size), np.uint32)
         _allow(self._end_bits, tokenizer.eos_tokens)
@@ -69,6 +73,7 @@ class Constraint:
 
     def accept(self, token: int) -> None:
         """Take the token that was chosen."""
+        self.accepted += 1
         if self._thinking:
             self._recent = [*self._recent, token][-len(self._thought_end) :]
             self._thinking = tuple(self._recent) != self._thought_end

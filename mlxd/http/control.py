@@ -45,6 +45,9 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
         control_api.LIST_PULLS: control.pulls.list,
         control_api.PULL: lambda body: control.pulls.pull(body.model),
         control_api.CANCEL_PULL: lambda body: control.pulls.cancel(body.model),
+        control_api.SHOW_CACHE: control.prompt_cache.show,
+        control_api.CLEAR_CACHE: control.prompt_cache.clear,
+        control_api.CLEAR_MODEL_CACHE: control.prompt_cache.clear,
     }
 
 

@@ -18,11 +18,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
-from mlxd.models.entry import CatalogEntry
 from mlxd.pool.model import Model
 from mlxd.units import size
 
 _PATIENCE = 5.0
+_DAEMON_BYTES = 40_000_000
 _LINGER = 0.2  # how long a client takes to send its next request after an answer
 
 
@@ -115,9 +115,14 @@ class Admission:
                 "%s exceeds the limit by itself: %s", model.entry.name, self._usage(model)
             )
 
-    def headroom(self, entry: CatalogEntry) -> int:
-        """Return how many bytes the limit leaves to a model beyond what it needs."""
-        return max(0, self.limit - entry.memory_bytes)
+    def share(self, model: Model) -> int:
+        """Return how many bytes the engine of `model`, which is in memory, may take in all.
+
+        Each engine may take what its model needs, and an equal part of what all of them leave.
+        """
+        resident = [other for other in self._models if other.resident or other is model]
+        spare = self.limit - _DAEMON_BYTES - sum(other.needed for other in resident)
+        return model.needed + max(0, spare) // len(resident)
 
     def must_unload(self, model: Model, other: Model) -> bool:
         """Whether `model`, which is in memory, must be unloaded to load `other`."""

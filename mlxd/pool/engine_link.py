@@ -24,6 +24,7 @@ _REFRESH_SECONDS = 1.0
 _ERRORS: dict[str, type[MlxdError]] = {
     "invalid_request": errors.InvalidRequest,
     "context_length_exceeded": errors.ContextLengthExceeded,
+    "insufficient_memory": errors.InsufficientMemory,
     "generation_failed": errors.GenerationFailed,
 }
 
@@ -40,10 +41,11 @@ class LinkState(Enum):
 class EngineLink(asyncio.Protocol):
     """The daemon's end of the socket to one engine, whose process `kill` ends.
 
-    `memory_bytes`, `device_memory_bytes` and `tokens_per_second` are what the engine last reported;
-    `on_figures` is called when it answers a ping with them. `heard_at` is the loop's time when the
-    engine last sent something, or got work after it had none. `cause` says why the state is
-    `ENDING`, if that is known before the process has ended. `closed` is done when the socket is.
+    `memory_bytes`, `cache_bytes`, `prompt_cache_bytes`, `device_memory_bytes`, `tokens_per_second`
+    and `batched` are what the engine last reported; `on_figures` is called when it answers a ping
+    with them. `heard_at` is the loop's time when the engine last sent something, or got work after
+    it had none. `cause` says why the state is `ENDING`, if that is known before the process has
+    ended. `closed` is done when the socket is.
     """
 
     def __init__(self, kill: Callable[[], None]) -> None:
@@ -52,6 +54,8 @@ class EngineLink(asyncio.Protocol):
         self.state = LinkState.SPARE
         self.cause: str | None = None
         self.memory_bytes = self.device_memory_bytes = 0
+        self.cache_bytes = self.prompt_cache_bytes = 0
+        self.batched = True
         self.tokens_per_second = 0.0
         self.on_figures: Callable[[], None] = _nothing
         self.heard_at = loop.time()
@@ -65,6 +69,7 @@ class EngineLink(asyncio.Protocol):
         self._last_id = 0
         self._pongs: list[asyncio.Future[None]] = []
         self._refreshed_at = 0.0
+        self._budget = 0
 
     async def load(
         self, name: str, load: messages.Load, report: Callable[[float], None], hang_timeout: float
@@ -105,6 +110,12 @@ class EngineLink(asyncio.Protocol):
         self._send(messages.Ping())
         async with asyncio.timeout(seconds):
             await pong
+
+    def set_budget(self, memory_bytes: int) -> None:
+        """Tell the engine how many bytes it may take in all."""
+        if memory_bytes != self._budget:
+            self._budget = memory_bytes
+            self._send(messages.Budget(memory_bytes))
 
     def refresh(self) -> None:
         """Ask for what the engine reports without waiting for it, at most once a second."""
@@ -210,6 +221,9 @@ class EngineLink(asyncio.Protocol):
     def _take_pong(self, message: messages.Pong) -> None:
         self.memory_bytes = message.memory_bytes
         self.tokens_per_second = message.tokens_per_second
+        self.cache_bytes = message.cache_bytes
+        self.prompt_cache_bytes = message.prompt_cache_bytes
+        self.batched = message.batched
         self.on_figures()
         for pong in self._pongs:
             if not pong.done():

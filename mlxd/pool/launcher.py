@@ -4,25 +4,24 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from mlxd import paths
 from mlxd.config import Config
 from mlxd.errors import LoadFailed
-from mlxd.messages import Load
+from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 
 _log = logging.getLogger("mlxd.models")
 
 
 class EngineLauncher:
-    """Starts engines for models that `admission` has room for.
+    """Starts engines for models.
 
     With `engine.spare`, one engine has imported what it needs and waits for the next model.
     """
 
-    def __init__(self, config: Config, admission: Admission) -> None:
-        self._config = config.engine
-        self._admission = admission
+    def __init__(self, config: Config) -> None:
+        self._config = config
         self.spare: EngineProcess | None = None
         self._spawning: asyncio.Task[None] | None = None
         self._closed = False
@@ -31,23 +30,39 @@ class EngineLauncher:
         """Return an engine that has loaded `entry`; `report` and errors are as in its `load`."""
         spare, self.spare = self.spare, None
         engine = spare if spare is not None and spare.link.alive else await EngineProcess.spawn()
+        settings = self._config.engine_for(entry.id)
         load = Load(
             path=str(entry.path),
             adapter_path=str(entry.adapter.path) if entry.adapter else None,
-            decode_concurrency=self._config.decode_concurrency,
-            prompt_concurrency=self._config.prompt_concurrency,
-            prefill_step_size=self._config.prefill_step_size,
-            prompt_cache_bytes=min(self._config.prompt_cache, self._admission.headroom(entry)),
-            trust_remote_code=self._config.trust_remote_code,
+            decode_concurrency=settings.decode_concurrency,
+            prompt_concurrency=settings.prompt_concurrency,
+            prefill_step_size=settings.prefill_step_size,
+            prompt_cache_bytes=settings.prompt_cache,
+            trust_remote_code=settings.trust_remote_code,
+            disk_cache=self._disk_cache(entry),
+            kv_bits=settings.kv_bits,
+            kv_group_size=settings.kv_group_size,
+            quantized_kv_start=settings.quantized_kv_start,
         )
-        await engine.load(entry.name, load, report, self._config.hang_timeout)
+        await engine.load(entry.name, load, report, settings.hang_timeout)
         return engine
+
+    def _disk_cache(self, entry: CatalogEntry) -> DiskCacheSettings | None:
+        settings = self._config.engine
+        if not settings.prompt_cache or not settings.prompt_cache_disk:
+            return None
+        return DiskCacheSettings(
+            folder=str(paths.prompts_dir()),
+            max_bytes=settings.prompt_cache_disk,
+            model=entry.id,
+            adapter=entry.adapter.name if entry.adapter else None,
+        )
 
     def keep_spare(self) -> None:
         """Start a spare engine if one is configured and there is none."""
         waits = self.spare is not None and self.spare.link.alive
         spawning = self._spawning is not None and not self._spawning.done()
-        if self._config.spare and not (waits or spawning or self._closed):
+        if self._config.engine.spare and not (waits or spawning or self._closed):
             self._spawning = asyncio.get_running_loop().create_task(self._spawn())
 
     async def close(self) -> None:

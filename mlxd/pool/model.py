@@ -122,12 +122,26 @@ class Model:
         return self.leases > 0 or self.state in (State.LOADING, State.READY, State.DRAINING)
 
     @property
+    def needed(self) -> int:
+        """How many bytes the model and its engine need for one conversation, about."""
+        return self.entry.memory_bytes + _ENGINE_BYTES
+
+    @property
     def memory(self) -> int:
-        """How many bytes the model takes, or will take as far as is known."""
-        needed = self.entry.memory_bytes
+        """How many bytes the model takes, or will take as far as is known.
+
+        What the prompt cache takes does not count, since that shrinks when others need it.
+        """
         if self.engine is not None:
-            return max(self.engine.link.memory_bytes, needed)
-        return max(self.measured, needed) if self.measured else needed + _ENGINE_BYTES
+            link = self.engine.link
+            taken = link.memory_bytes - link.prompt_cache_bytes
+            return max(taken, self.entry.memory_bytes)
+        return max(self.measured, self.entry.memory_bytes) if self.measured else self.needed
+
+    def set_budget(self, memory_bytes: int) -> None:
+        """Tell the engine, if it is ready, how many bytes it may take in all."""
+        if self.state is State.READY and self.engine is not None:
+            self.engine.link.set_budget(memory_bytes)
 
     @property
     def expires_in(self) -> float | None:
@@ -278,7 +292,7 @@ class Model:
 
     def _note_memory(self) -> None:
         if self.engine is not None:
-            self.measured = self.engine.link.memory_bytes
+            self.measured = self.memory
             self._memory_changed(self)
 
     def _report(self, fraction: float) -> None:

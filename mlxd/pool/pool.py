@@ -42,7 +42,7 @@ class Pool:
             config.models.memory_limit or memory_for_models(),
             config.models.max_loaded,
         )
-        self._launcher = EngineLauncher(config, self.admission)
+        self._launcher = EngineLauncher(config)
         self._launch = launch or self._launcher.launch
         self._requests: set[ActiveRequest] = set()
         self._no_requests = asyncio.Event()
@@ -163,6 +163,8 @@ class Pool:
                 self.admission.limit = recommended or self.admission.limit
             self.admission.warn_if_over_limit(model)
             self._launcher.keep_spare()
+        for each in self.models:
+            each.set_budget(self.admission.share(each))
         self.admission.notify()
 
 

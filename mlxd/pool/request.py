@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
-from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Started
+from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Queued, Started
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
@@ -52,6 +52,7 @@ class ActiveRequest:
         self._held = contextlib.AsyncExitStack()
         self._engine_request: EngineRequest | None = None
         self._prefill: PrefillProgress | None = None
+        self._place = 0
         self._releasing: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = False
 
@@ -94,7 +95,7 @@ class ActiveRequest:
         model = self._pool.model(self._entry)
         if model.state is State.LOADING:
             return f"loading {model.load_progress:.0%}"
-        return "queued"
+        return f"queued {self._place}" if self._place else "queued"
 
     async def aclose(self) -> None:
         """Abort what has not ended and release the model; may be called again."""
@@ -127,7 +128,9 @@ class ActiveRequest:
     def _note(self, events: list[ChoiceEvent]) -> None:
         self.timing.note(events)
         for _, event in events:
-            if isinstance(event, PrefillProgress):
+            if isinstance(event, Queued):
+                self._place = event.place
+            elif isinstance(event, PrefillProgress):
                 self._prefill = event
             elif isinstance(event, Started):
                 self._prefill = PrefillProgress(event.id, event.cached_tokens, event.prompt_tokens)
@@ -155,7 +158,7 @@ class Timing:
             for _, event in events:
                 if isinstance(event, Started):
                     self._started = self._started or self._now()
-                elif not isinstance(event, PrefillProgress):
+                elif not isinstance(event, PrefillProgress | Queued):
                     self._first = self._now()
                     break
         if isinstance(events[-1][1], Finished):

@@ -9,7 +9,7 @@ import contextlib
 from typing import Protocol
 
 from mlxd.errors import EngineDied
-from mlxd.messages import Event, PrefillProgress, Started
+from mlxd.messages import Event, PrefillProgress, Queued, Started
 
 _LONGEST_LOAD_SILENCE = 120.0
 _PING_SECONDS = 5.0
@@ -64,6 +64,8 @@ class Prefill:
         match event:
             case Started():
                 self._left[event.id] = event.prompt_tokens - event.cached_tokens
+            case Queued():
+                pass
             case PrefillProgress():
                 left = event.total - event.done
                 done = self._left.get(event.id, left) - left

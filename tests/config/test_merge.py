@@ -240,7 +240,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         (
             "model.x.cake = 1",
             "model.x.cake: unknown key; [model.x] has keep_alive, adapter, draft_model, "
-            "num_draft_tokens, chat_template, chat_template_args, generation",
+            "num_draft_tokens, chat_template, chat_template_args, kv_bits, kv_group_size, "
+            "quantized_kv_start, generation",
         ),
         (
             "model.x.draft_modle = 'y'",
@@ -255,6 +256,13 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         (
             "model.x.num_draft_tokens = 65",
             "model.x.num_draft_tokens: found 65, expected an integer from 0 to 64",
+        ),
+        ("engine.kv_bits = 3", "engine.kv_bits: found 3, expected one of 0, 4, 8"),
+        ("model.x.kv_bits = 3", 'model.x.kv_bits: found 3, expected one of 0, 4, 8, or ""'),
+        (
+            "model.x.quantized_kv_start = true",
+            "model.x.quantized_kv_start: found true, "
+            'expected an integer from 0 to 2147483647, or ""',
         ),
         (
             "model.x.chat_template_args.day = 1979-05-27",
@@ -354,6 +362,22 @@ def test_one_model_may_have_an_adapter_a_draft_model_and_a_template(home: Path) 
     assert _row(rows, "model.big.adapter") == ("pirate", "config.toml")
     text = next(row.text for row in rows if row.key == "model.big.chat_template_args")
     assert tomllib.loads(f"x = {text}") == {"x": {"x": [1, {"y": True}]}}
+
+
+def test_one_model_may_have_a_cache_of_other_bits(home: Path) -> None:
+    (home / "config.toml").write_text(
+        "[engine]\nkv_bits = 8\nquantized_kv_start = 100\n"
+        "[model.big]\nkv_bits = 4\nkv_group_size = 32\nquantized_kv_start = ''\n"
+        "[model.exact]\nkv_bits = 0\n"
+    )
+    config = load(environ={"MLXD_ENGINE__KV_GROUP_SIZE": "128"})
+    found = {name: config.engine_for(name) for name in ("big", "exact", "another")}
+    assert {
+        name: (each.kv_bits, each.kv_group_size, each.quantized_kv_start)
+        for name, each in found.items()
+    } == {"big": (4, 32, 100), "exact": (0, 128, 100), "another": (8, 128, 100)}
+    text = next(row.text for row in explain(environ={}) if row.key == "model.big.kv_bits")
+    assert text == "4"
 
 
 def test_a_relative_path_starts_at_its_source(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
+from mlxd.engine.memory import Memory
 from mlxd.messages import GenerateRequest, Load
 from tests.support.scheduler_bench import Alone, Bench, MakeBench
 
@@ -18,10 +19,10 @@ def loaded(tiny_model: Path) -> LoadedModel:
 
 @pytest.fixture
 def make_bench(loaded: LoadedModel) -> MakeBench:
-    """Make a scheduler over the tiny model; keywords are fields of `Load`."""
+    """Make a scheduler over the tiny model; keywords are its memory and fields of `Load`."""
 
-    def make(**settings: int) -> Bench:
-        return Bench(loaded, **settings)
+    def make(memory: Memory | None = None, **settings: int) -> Bench:
+        return Bench(loaded, memory, **settings)
 
     return make
 

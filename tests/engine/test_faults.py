@@ -55,7 +55,7 @@ async def running(model: Path, fault: str = "") -> AsyncIterator[EngineProcess]:
             "from mlxd.engine.__main__ import main",
             "from mlxd.engine.batch import Batch",
             fault,
-            "Batch.next = abort",
+            "Batch.step = abort",
             "main()",
         ]
         command = [sys.executable, "-P", "-c", "\n".join(lines)]

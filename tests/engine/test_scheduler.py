@@ -1,14 +1,17 @@
 """Continuous batching over the tiny random model, in float32."""
 
 import mlx.core as mx
+import pytest
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import CacheSize, Memory
 from mlxd.messages import (
     ChatPrompt,
     Failed,
     Finished,
     GenerateRequest,
     PrefillProgress,
+    Queued,
     Sampling,
     Started,
     TokensPrompt,
@@ -180,9 +183,9 @@ def test_a_request_starts_as_soon_as_its_prompt_has_been_read_by_another(
     bench.admit(0, ask("c" * 60, 4000))
     bench.admit(1, ask("c" * 60, 10))
     while PrefillProgress(0, 59, 60) not in bench.events[0]:
-        assert 1 not in bench.events
+        assert bench.events[1] == [Queued(1, 1)]
         bench.step()
-    assert bench.events[1] == [Started(1, prompt_tokens=60, cached_tokens=59)]
+    assert bench.events[1] == [Queued(1, 1), Started(1, prompt_tokens=60, cached_tokens=59)]
 
 
 def test_no_more_than_decode_concurrency_are_computed_at_once(make_bench: MakeBench) -> None:
@@ -216,3 +219,55 @@ def test_a_waiting_request_starts_in_the_step_that_frees_its_place(
         assert 2 not in bench.events
         bench.step()
     assert [type(event) for event in bench.events[2]] == [Started]
+
+
+@pytest.fixture
+def memory(loaded: LoadedModel) -> Memory:
+    """Room for two sequences of up to 512 tokens."""
+    return Memory(8_000_000 + 1_600_000, 0, CacheSize.of(loaded.model))
+
+
+def test_a_request_waits_for_memory_and_is_told_its_place(
+    make_bench: MakeBench, memory: Memory
+) -> None:
+    bench = make_bench(memory=memory, prompt_cache_bytes=10_000_000)
+    for request_id in range(4):
+        bench.admit(request_id, ask(f"{request_id}" * 300, 5))
+    bench.step()
+    waiting = {i: events for i, events in bench.events.items() if i > 1}
+    assert waiting == {2: [Queued(2, 1)], 3: [Queued(3, 2)]}
+    bench.run()
+    assert [bench.finished(i).usage.completion_tokens for i in range(4)] == [5] * 4
+    assert Queued(3, 1) in bench.events[3]
+
+
+def test_a_prompt_that_can_never_fit_fails_with_the_arithmetic(
+    make_bench: MakeBench, memory: Memory
+) -> None:
+    bench = make_bench(memory=memory)
+    bench.admit(0, ask("w" * 2000, 5))
+    bench.admit(1, ask("short", 5))
+    bench.run()
+    failed = bench.events[0][-1]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.param) == ("insufficient_memory", None)
+    assert "the prompt has 2001 tokens" in failed.message
+    assert bench.finished(1).reason == "length"
+
+
+def test_answers_that_outgrow_the_memory_wait_and_go_on(
+    make_bench: MakeBench, alone: Alone, memory: Memory
+) -> None:
+    requests = [ask(letter * 200, 400, seed=1) for letter in "ab"]
+    bench = make_bench(memory=memory).run_all(*requests)
+    for request_id, request in enumerate(requests):
+        assert bench.text(request_id) == alone(request)
+        assert bench.finished(request_id).usage.completion_tokens == 400
+
+
+def test_the_prompt_cache_makes_room_for_sequences(make_bench: MakeBench, memory: Memory) -> None:
+    bench = make_bench(memory=memory, prompt_cache_bytes=10_000_000)
+    for request_id in range(3):
+        bench.admit(request_id, ask(f"{request_id}" * 500, 2))
+        bench.run()
+    assert bench.scheduler.figures().prompt_cache_bytes <= 1_600_000

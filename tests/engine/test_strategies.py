@@ -1,10 +1,13 @@
 """The two ways to compute sequences, which a scheduler uses alike."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
+from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
@@ -29,8 +32,8 @@ PROMPT = "p" * 30
 
 
 @pytest.fixture
-def prompt_cache() -> PromptCache:
-    return PromptCache(10_000_000)
+def prompt_cache(loaded: LoadedModel) -> PromptCache:
+    return PromptCache(10_000_000, partial(make_prompt_cache, loaded.model))
 
 
 @pytest.fixture(params=["batch", "speculation"])
@@ -39,7 +42,7 @@ def strategy(
 ) -> Strategy:
     if request.param == "speculation":
         return SpeculationStrategy(loaded, prompt_cache, Rate(5.0))
-    return BatchStrategy(loaded, Load("unused"), prompt_cache, Rate(5.0), lambda prompt: False)
+    return BatchStrategy(loaded, Load("unused"), prompt_cache, Rate(5.0), Memory.unlimited())
 
 
 @pytest.fixture
@@ -85,5 +88,4 @@ def test_what_was_computed_of_an_answer_is_kept(
         pass
     strategy.take_out(sequence)
     assert len(strategy) == 0
-    _, kept = prompt_cache.fetch(sequence.prompt)
-    assert kept == 29
+    assert prompt_cache.fetch(sequence.prompt).covered == 29

@@ -50,6 +50,16 @@ async def test_aliases_are_listed_made_and_removed(serve_unix, pool):
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
 
 
+async def test_the_prompt_cache_is_shown_and_cleared(serve_unix, pool):
+    dependencies = make_dependencies(pool)
+    client = await serve_unix(unix_app(dependencies))
+    assert (await client.get("/control/v1/cache")).json()["folder"] == "/c/prompts"
+    removed = await client.delete("/control/v1/cache")
+    assert removed.json() == {"files": 2, "size_bytes": 7}
+    await client.delete("/control/v1/cache/owner/a")
+    assert dependencies.control.prompt_cache.cleared == [None, "owner/a"]
+
+
 async def test_a_stream_shows_the_progress_and_then_the_reply(serve_unix, pool):
     dependencies = make_dependencies(pool)
     control = dependencies.control

@@ -69,6 +69,7 @@ def test_commands_are_completed_without_importing_them(
         ["use"],
         ["load"],
         ["unload"],
+        ["cache", "clear"],
         ["show"],
         ["rm"],
         ["alias", "x"],

@@ -34,6 +34,7 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "settings       /h/settings.toml",
         "models         /h/models",
         "adapters       /h/adapters",
+        "cache          /h/cache",
         "log            /h/logs/mlxd.log",
         "",
         "MODEL                     STATE   MEMORY  REQUESTS  TOKENS/S  UNTIL   PID",

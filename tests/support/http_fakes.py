@@ -120,6 +120,7 @@ class FakeControl:
     def __init__(self) -> None:
         self.status = self.catalog = self.loading = self
         self.aliases, self.pulls = FakeAliases(), FakePulls()
+        self.prompt_cache = FakePromptCache()
         self.removed: list[tuple[str, bool]] = []
         self.progress = control_api.Progress(status="loading", model="tiny", fraction=0.0)
         self.failure: MlxdError | None = None
@@ -162,6 +163,20 @@ class FakeControl:
 class FakePulls:
     def list(self) -> control_api.PullList:
         return control_api.PullList(pulls=[])
+
+
+class FakePromptCache:
+    def __init__(self) -> None:
+        self.cleared: list[str | None] = []
+
+    async def show(self) -> control_api.PromptCacheListing:
+        return control_api.PromptCacheListing(
+            folder="/c/prompts", limit_bytes=10, size_bytes=0, models=[]
+        )
+
+    async def clear(self, model: str | None = None) -> control_api.PromptCacheRemoval:
+        self.cleared.append(model)
+        return control_api.PromptCacheRemoval(files=2, size_bytes=7)
 
 
 class FakeAliases:

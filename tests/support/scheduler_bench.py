@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.engine.scheduler import Scheduler
+from mlxd.engine.scheduler import Scheduler, needs_boundaries
 from mlxd.messages import (
     Delta,
     Event,
@@ -26,10 +27,16 @@ _MOST_STEPS = 10_000
 class Bench:
     """A scheduler and its events, by request."""
 
-    def __init__(self, model: LoadedModel, **settings: int) -> None:
-        self._preprocessor = Preprocessor(model.tokenizer, model.vocabulary, model.context_length)
+    def __init__(self, model: LoadedModel, memory: Memory | None = None, **settings: int) -> None:
+        load = Load("unused", **settings)
+        self._preprocessor = Preprocessor(
+            model.tokenizer,
+            model.vocabulary,
+            model.context_length,
+            find_boundaries=needs_boundaries(model, load),
+        )
         token_bytes = self._preprocessor.grammars.token_bytes
-        self.scheduler = Scheduler(model, Load("unused", **settings), token_bytes)
+        self.scheduler = Scheduler(model, load, token_bytes, memory)
         self.events: dict[int, list[Event]] = {}
 
     def expect(self, request_id: int, request: GenerateRequest) -> Prepared | Failed:

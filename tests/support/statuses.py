@@ -12,6 +12,7 @@ RUNNING = {
     "settings": "/h/settings.toml",
     "models_dir": "/h/models",
     "adapters_dir": "/h/adapters",
+    "cache_dir": "/h/cache",
     "log": "/h/logs/mlxd.log",
     "uptime_s": 192.5,
     "default_model": "tiny",

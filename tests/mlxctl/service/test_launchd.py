@@ -91,12 +91,14 @@ def test_the_life_of_a_service(machine: Mac) -> None:
     assert machine.mlxctl("start").returncode == 0
     file = machine.plist
     (machine.home / "chat_history").write_text("what is love?")
+    (machine.home / "cache" / "prompts").mkdir(parents=True, exist_ok=True)
     removed = machine.mlxctl("uninstall", "--purge")
     assert removed.returncode == 0, removed.stderr
     assert removed.stdout.splitlines()[0] == f"mlxd is uninstalled ({file})"
     assert not file.exists()
     assert not (machine.home / "logs").exists()
     assert not (machine.home / "chat_history").exists()
+    assert not (machine.home / "cache").exists()
     assert (machine.home / "models" / "tiny").exists()
     assert machine.jobs == {}
     assert machine.mlxctl("uninstall").stdout == "mlxd is not installed as a service\n"

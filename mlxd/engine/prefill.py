@@ -1,0 +1,291 @@
+"""The prompts that are being read: whose turn it is, and how much of one is read between tokens.
+
+A long prompt is read in parts. While nobody generates a part may be large; otherwise it takes about
+as long as the running answers can wait, whatever the model and the machine. Prompts take turns, so
+that a huge one neither keeps small ones waiting nor is kept waiting by them.
+"""
+
+import time
+from bisect import insort
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.generate import PromptProcessingBatch
+
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, merge
+from mlxd.engine.prompt_cache import common_length
+
+SHORT = 256
+"""Tokens up to which prompts are read together: one of them does not fill the processor."""
+_WORTH_WAITING = 64
+_FIRST_PART = 128
+_SMALLEST_PART = 32
+_PART_SECONDS = 0.05
+_PART_STEPS = 4.0
+"""A part takes as long as so many steps of the running answers, if that is more."""
+_NEWEST = 0.3
+"""The weight of the newest measurement in a running average."""
+
+
+@dataclass(eq=False)
+class Reading:
+    """A prompt that is being read: its first `position` tokens are in `cache`.
+
+    All but the last token are read, from which generation starts. Reading pauses at each of
+    `stops`, in ascending order. Other conversations part from this one at those in `lasting`.
+    """
+
+    request_id: int
+    tokens: list[int]
+    cache: Cache
+    position: int
+    stops: list[int] = field(default_factory=list)
+    lasting: set[int] = field(default_factory=set)
+    service: int = 0
+    parts: int = 0
+
+    @property
+    def last(self) -> int:
+        """Where reading ends."""
+        return len(self.tokens) - 1
+
+    @property
+    def left(self) -> int:
+        """How many tokens are still to be read."""
+        return self.last - self.position
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is read."""
+        return self.position == self.last
+
+    def stop_at(self, position: int) -> None:
+        """Pause at a position too, if it lies ahead."""
+        if self.position < position <= self.last and position not in self.stops:
+            insort(self.stops, position)
+
+    def length(self, limit: int) -> int:
+        """Return how many tokens the next part has, `limit` at most."""
+        stop = self.stops[0] if self.stops else self.last
+        return min(limit, stop - self.position)
+
+
+@dataclass(frozen=True)
+class PromptPart:
+    """A part of a prompt that was just read; `snapshot` is its cache if reading pauses here."""
+
+    reading: Reading
+    snapshot: CacheSnapshot | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Prompts that are read, and their caches in one, for a batch to go on with."""
+
+    readings: list[Reading]
+    cache: Cache
+
+
+class Prefiller:
+    """The prompts that are being read, up to `concurrency` of them in turns."""
+
+    def __init__(self, model: Any, *, concurrency: int, together: bool, padded: bool) -> None:
+        """Take a model, and whether it can read several prompts `together`.
+
+        If they may not be `padded`, only parts of the same length are read together: mlx-lm's
+        recurrent layers take padding for tokens.
+        """
+        self.together = together
+        self._padded = padded
+        self._model = model
+        self._concurrency = concurrency
+        self._readings: dict[int, Reading] = {}
+        self._ready: list[Group] = []
+        self._pace = _Pace()
+        self._need = _Need()
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def add(self, reading: Reading) -> None:
+        """Read a prompt, beside the others."""
+        if reading.done:  # all of it was in the prompt cache
+            self._ready.append(Group([reading], reading.cache))
+            return
+        reading.service = min((each.service for each in self._readings.values()), default=0)
+        self._readings[reading.request_id] = reading
+
+    def remove(self, request_id: int) -> Reading | None:
+        """Stop reading a prompt, and return it if it was being read."""
+        return self._readings.pop(request_id, None)
+
+    def has(self, request_id: int) -> bool:
+        """Return whether a request's prompt is being read."""
+        return request_id in self._readings
+
+    def is_reading(self, reading: Reading) -> bool:
+        """Return whether a prompt is still being read."""
+        return self._readings.get(reading.request_id) is reading
+
+    def sharing(self, tokens: list[int], covered: int) -> tuple[Reading, int] | None:
+        """Return a prompt that will soon cover more of `tokens` than `covered`, and how much.
+
+        A few tokens more are not worth waiting for, unless they are the whole prompt.
+        """
+        best: tuple[Reading, int] | None = None
+        last = len(tokens) - 1
+        most = max(covered, min(covered + _WORTH_WAITING, last) - 1)
+        for reading in self._readings.values():
+            common = min(common_length(reading.tokens, tokens), reading.last, last)
+            if common > max(most, reading.position):
+                best, most = (reading, common), common
+        return best
+
+    def step(
+        self, limit: int, step_seconds: float | None, workspace: int | None = None
+    ) -> list[PromptPart]:
+        """Read the next part of one prompt, or of several short ones.
+
+        Args:
+            limit: the most tokens a part may have.
+            step_seconds: how long a step of the running answers takes, None without any.
+            workspace: how many bytes a part may take for a moment, None for any number.
+        """
+        if not self._readings:
+            return []
+        turn = self._next_turn(limit, step_seconds, workspace)
+        tokens = sum(length for _, length in turn)
+        context = max(reading.position + length for reading, length in turn)
+        began, active = time.perf_counter(), mx.get_active_memory()
+        mx.reset_peak_memory()
+        parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
+        self._pace.add(tokens, time.perf_counter() - began, step_seconds or 0.0)
+        self._need.add(tokens, context, mx.get_peak_memory() - active)
+        return parts
+
+    def take_ready(self) -> list[Group]:
+        """Return the prompts that are read, each once."""
+        ready, self._ready = self._ready, []
+        if not self.together:
+            return ready
+        alone = [group for group in ready if len(group.readings) == 1]
+        if alone:
+            readings = [group.readings[0] for group in alone]
+            ready = [group for group in ready if len(group.readings) > 1]
+            ready.append(Group(readings, merge([group.cache for group in alone])))
+        return ready
+
+    def _next_turn(
+        self, limit: int, step_seconds: float | None, workspace: int | None
+    ) -> list[tuple[Reading, int]]:
+        """Return whose turn it is, with the tokens to read of each."""
+        readings = list(self._readings.values())
+        short = [reading for reading in readings if reading.last <= SHORT]
+        first = min(
+            (*readings[: self._concurrency], *short),
+            key=lambda reading: (reading.service, reading.left),
+        )
+        limit = self._pace.part(limit, step_seconds)
+        if workspace is not None:
+            limit = self._need.part(limit, first.position, workspace)
+        turn = [(first, first.length(limit))]
+        longest = turn[0][1]
+        for other in short if self.together and first in short else ():
+            length = other.length(limit)
+            if other is first or not (self._padded or length == longest):
+                continue
+            longest = max(longest, length)
+            if len(turn) == self._concurrency or (len(turn) + 1) * longest > limit:
+                break
+            turn.append((other, length))
+        return turn
+
+    def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
+        tokens = reading.tokens[reading.position : reading.position + length]
+        self._model(mx.array([tokens]), cache=reading.cache)
+        mx.eval([layer.state for layer in reading.cache])
+        mx.clear_cache()
+        part = self._advance(reading, length, reading.cache, None)
+        if reading.done:
+            self._ready.append(Group([reading], reading.cache))
+        return [part]
+
+    def _read_several(self, turn: list[tuple[Reading, int]]) -> list[PromptPart]:
+        readings = [reading for reading, _ in turn]
+        batch = PromptProcessingBatch(
+            self._model,
+            [reading.request_id for reading in readings],
+            [reading.cache for reading in readings],
+        )
+        batch.prompt([each.tokens[each.position : each.position + length] for each, length in turn])
+        cache: Cache = batch.prompt_cache
+        parts = [
+            self._advance(reading, length, cache, row) for row, (reading, length) in enumerate(turn)
+        ]
+        if all(reading.done for reading in readings):
+            self._ready.append(Group(readings, cache))
+            return parts
+        for row, reading in enumerate(readings):
+            reading.cache = [layer.extract(row) for layer in cache]
+            if reading.done:
+                self._ready.append(Group([reading], reading.cache))
+        return parts
+
+    def _advance(self, reading: Reading, length: int, cache: Cache, row: int | None) -> PromptPart:
+        reading.position += length
+        reading.service += length
+        reading.parts += 1
+        paused = bool(reading.stops) and reading.stops[0] == reading.position
+        if paused:
+            del reading.stops[0]
+        if reading.done:
+            del self._readings[reading.request_id]
+        return PromptPart(reading, CacheSnapshot(cache, row) if paused else None)
+
+
+class _Pace:
+    """How many tokens a part may have, from how fast earlier parts were read."""
+
+    def __init__(self) -> None:
+        self._tokens_per_second: float | None = None
+
+    def part(self, limit: int, step_seconds: float | None) -> int:
+        """Return the tokens of the next part; without running answers, as many as allowed."""
+        if step_seconds is None:
+            return limit
+        if self._tokens_per_second is None:
+            return min(limit, _FIRST_PART)
+        seconds = max(_PART_SECONDS, _PART_STEPS * step_seconds)
+        tokens = int(self._tokens_per_second * seconds)
+        return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
+
+    def add(self, tokens: int, seconds: float, step_seconds: float) -> None:
+        """Learn from a part that took `seconds`, a step of the running answers included."""
+        if tokens < _SMALLEST_PART:
+            return  # what a few tokens take is mostly what one takes
+        speed = tokens / max(seconds - step_seconds, seconds / 4)
+        last = self._tokens_per_second
+        self._tokens_per_second = speed if last is None else last + _NEWEST * (speed - last)
+
+
+class _Need:
+    """How many tokens a part may have, from what memory earlier parts took for a moment."""
+
+    def __init__(self) -> None:
+        self._bytes_per_token = 0.0
+        self._context = 1
+
+    def part(self, limit: int, position: int, workspace: int) -> int:
+        """Return the tokens of a part that begins at `position` and may take `workspace` bytes."""
+        if not self._bytes_per_token:
+            return min(limit, _FIRST_PART)
+        # Where attention is not computed in one piece, a token takes the more the longer the text.
+        longer = max(1.0, (position + _FIRST_PART) / self._context)
+        tokens = int(workspace / (self._bytes_per_token * longer))
+        return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
+
+    def add(self, tokens: int, context: int, taken: int) -> None:
+        """Learn from a part of a text of `context` tokens that took so many bytes for a moment."""
+        if tokens >= _SMALLEST_PART:
+            self._bytes_per_token, self._context = taken / tokens, context
