@@ -66,7 +66,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     )
     memory = Memory.of_process(model.model)
     disk = _open_disk_cache(load)
-    reader = DiskReader(disk, channel.put) if disk else None
+    reader = DiskReader(disk, channel.put) if disk is not None else None
     scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory, reader)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
