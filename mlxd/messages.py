@@ -162,12 +162,10 @@ class DiskCacheSettings(Message, frozen=True):
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
-
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
-    `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
-    `kv_bits` is 0 for caches in full precision.
+    Without `disk_cache`, the prompt cache is in memory only. `kv_bits` is 0 for caches in full
+    precision. `wired` keeps the weights from being swapped out, on a Mac.
     """
 
     path: str
@@ -177,6 +175,7 @@ class Load(Message, frozen=True, tag=True):
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
+    wired: bool = True
     disk_cache: DiskCacheSettings | None = None
     kv_bits: int = 0
     kv_group_size: int = 64
