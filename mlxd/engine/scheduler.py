@@ -162,6 +162,7 @@ class Scheduler:
             cache_bytes,
             self._prompt_cache.nbytes,
             self._batch.together,
+            self._memory.longest(self._model.context_length or _UNBOUNDED_TOKENS),
         )
 
     def _schedule(self) -> list[Event]:

@@ -74,7 +74,9 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
     gc.enable()
-    channel.send([Ready(model.context_length, memory_bytes(), device_memory_bytes())])
+    kv_bits = load.kv_bits if model.quantization else 0
+    ready = Ready(model.context_length, memory_bytes(), device_memory_bytes(), kv_bits)
+    channel.send([ready])
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
         for message in channel.receive_all(wait=not scheduler.busy):
@@ -92,6 +94,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                 case Budget():
                     memory.budget = message.memory_bytes
                     mx.set_cache_limit(memory.workspace)
+                    events.append(scheduler.figures())
                 case Ping():
                     events.append(scheduler.figures())
                 case Shutdown():
