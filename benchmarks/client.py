@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import httptools
 
 _RECEIVE_BYTES = 16384
+_TEXT_KEYS = ("text", "content", "reasoning", "reasoning_content")
 
 
 class BenchmarkError(Exception):
@@ -21,13 +22,23 @@ class BenchmarkError(Exception):
 
 @dataclass(slots=True)
 class Reply:
-    """One streamed answer. Times are in seconds after the request was sent, connecting included."""
+    """One streamed answer. Times are in seconds after the request was sent, connecting included.
+
+    Its text includes the reasoning. `cached_tokens` is None if the server does not tell.
+    """
 
     text: str
     text_times: list[float]  # when each event that carries text was complete
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str | None
+    cached_tokens: int | None = None
+
+    @property
+    def cached_of_prompt(self) -> str:
+        """How much of the prompt was cached, for a table."""
+        cached = "?" if self.cached_tokens is None else self.cached_tokens
+        return f"{cached} of {self.prompt_tokens}"
 
 
 @dataclass(eq=False, slots=True)
@@ -41,10 +52,11 @@ class Stream:
     pieces: list[bytes] = field(default_factory=list)
     ended: bool = False
 
-    def reply(self, *, tokens: int | None = None) -> Reply:
+    def reply(self, *, tokens: int | None = None, text: bool = True) -> Reply:
         """Parse a stream that has ended by itself.
 
-        `tokens` is the number of tokens the answer must have; None accepts an early end.
+        `tokens` is the number of tokens the answer must have; None accepts an early end. With
+        `text` False an answer may be empty.
 
         Raises:
             BenchmarkError: the status is not 200, the stream has an error, lacks its usage or its
@@ -56,7 +68,7 @@ class Stream:
             raise BenchmarkError(
                 f"a stream ended without [DONE], after {reply.text[-80:]!r} and {reader.rest!r}"
             )
-        if reply.completion_tokens == 0 or not reply.text_times:
+        if reply.completion_tokens == 0 or (text and not reply.text_times):
             raise BenchmarkError("a stream has no text or no usage")
         if tokens is not None and reply.completion_tokens != tokens:
             raise BenchmarkError(
@@ -77,16 +89,20 @@ class _Reader:
         self.reply = Reply("", [], 0, 0, None)
         self.done = False
         self.rest = b""
+        self._fault: str | None = None  # raised at the end: the parser wraps what a callback raises
         self._now = 0.0
         self._parser = httptools.HttpResponseParser(self)
         for arrived, piece in zip(stream.times, stream.pieces, strict=True):
             self._now = arrived - stream.started
             self._parser.feed_data(piece)
+        if self._fault is not None:
+            raise BenchmarkError(self._fault)
 
     def on_body(self, data: bytes) -> None:
         """Take more of the body from the parser, without the transfer coding."""
         if (status := self._parser.get_status_code()) != 200:
-            raise BenchmarkError(f"status {status}: {data[:300]!r}")
+            self._fault = self._fault or f"status {status}: {data[:300]!r}"
+            return
         *events, self.rest = (self.rest + data).split(b"\n\n")
         for event in events:
             if event.startswith(b"data: "):
@@ -97,14 +113,17 @@ class _Reader:
             self.done = True
             return
         event = json.loads(data)
-        if "error" in event:
-            raise BenchmarkError(f"an error within a stream: {event['error']}")
+        if error := event.get("error"):
+            self._fault = self._fault or f"an error within a stream: {error}"
+            return
         if usage := event.get("usage"):
             self.reply.prompt_tokens = usage["prompt_tokens"]
             self.reply.completion_tokens = usage["completion_tokens"]
+            details = usage.get("prompt_tokens_details") or {}
+            self.reply.cached_tokens = details.get("cached_tokens")
         for choice in event["choices"]:
-            text = choice["text"] if "text" in choice else choice["delta"].get("content")
-            if text:
+            delta = choice if "text" in choice else choice["delta"]
+            if text := next((delta[key] for key in _TEXT_KEYS if delta.get(key)), None):
                 self.reply.text += text
                 self.reply.text_times.append(self._now)
             if reason := choice.get("finish_reason"):

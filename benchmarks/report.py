@@ -9,6 +9,16 @@ from collections.abc import Sequence
 from scenarios import Idle, Run
 
 Row = dict[str, str | float]
+Tables = dict[str, list[Row]]
+"""Tables by title."""
+
+
+def milliseconds(seconds: Sequence[float], share: float = 0.5) -> float:
+    """The quantile `share` of samples, nearest rank, in milliseconds; the median by default."""
+    if share == 0.5:
+        return round(1000 * statistics.median(seconds), 3)
+    ordered = sorted(seconds)
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)
 
 
 def throughput(runs: dict[str, dict[int, list[Run]]]) -> list[Row]:
@@ -28,10 +38,10 @@ def throughput(runs: dict[str, dict[int, list[Run]]]) -> list[Row]:
                     "tok/s": statistics.median(rates),
                     "min": min(rates),
                     "max": max(rates),
-                    "first token ms": _ms(first),
-                    "p95 ms": _ms(first, 0.95),
-                    "gap ms": _ms(gaps),
-                    "p99 ms": _ms(gaps, 0.99),
+                    "first token ms": milliseconds(first),
+                    "p95 ms": milliseconds(first, 0.95),
+                    "gap ms": milliseconds(gaps),
+                    "p99 ms": milliseconds(gaps, 0.99),
                     "client CPU %": 100 * max(run.client_cpu for run in own),
                 }
             )
@@ -56,7 +66,11 @@ def throughput_ratios(runs: dict[str, dict[int, list[Run]]]) -> list[Row]:
 def join(samples: dict[str, list[float]]) -> list[Row]:
     """Time to first token of a request that joins running streams."""
     rows: list[Row] = [
-        {"joining 8 streams": server, "first token ms": _ms(own), "max ms": _ms(own, 1.0)}
+        {
+            "joining 8 streams": server,
+            "first token ms": milliseconds(own),
+            "max ms": milliseconds(own, 1.0),
+        }
         for server, own in samples.items()
     ]
     if {"mlxd", "mlx_lm"} <= samples.keys():
@@ -75,8 +89,8 @@ def second_turn(samples: dict[str, list[tuple[float, float]]]) -> list[Row]:
         rows.append(
             {
                 "2,000-token history": server,
-                "cold ms": _ms(cold),
-                "second turn ms": _ms(warm),
+                "cold ms": milliseconds(cold),
+                "second turn ms": milliseconds(warm),
                 "cold / second": statistics.median(cold) / statistics.median(warm),
             }
         )
@@ -86,7 +100,11 @@ def second_turn(samples: dict[str, list[tuple[float, float]]]) -> list[Row]:
 def start(samples: dict[str, list[float]]) -> list[Row]:
     """Start of the process, without a model, to its first good /health."""
     return [
-        {"start to /health": server, "median ms": _ms(own), "max ms": _ms(own, 1.0)}
+        {
+            "start to /health": server,
+            "median ms": milliseconds(own),
+            "max ms": milliseconds(own, 1.0),
+        }
         for server, own in samples.items()
     ]
 
@@ -106,7 +124,13 @@ def idle(samples: dict[str, Idle]) -> list[Row]:
 
 def status(samples: list[float]) -> list[Row]:
     """Wall time of `mlxctl status`."""
-    return [{"mlxctl": "status", "median ms": _ms(samples), "max ms": _ms(samples, 1.0)}]
+    return [
+        {
+            "mlxctl": "status",
+            "median ms": milliseconds(samples),
+            "max ms": milliseconds(samples, 1.0),
+        }
+    ]
 
 
 def kill(samples: list[tuple[float, float]]) -> list[Row]:
@@ -116,8 +140,8 @@ def kill(samples: list[tuple[float, float]]) -> list[Row]:
     return [
         {
             "engine": "mlxd",
-            "load ms": _ms(load),
-            "after kill -9 ms": _ms(again),
+            "load ms": milliseconds(load),
+            "after kill -9 ms": milliseconds(again),
             "after / load": round(ratio, 2),
         }
     ]
@@ -134,17 +158,17 @@ def table(rows: Sequence[Row]) -> str:
     )
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """Write rows of equal columns as a table in Markdown; columns with numbers align right."""
+    columns = zip(*(row.values() for row in rows), strict=True)
+    aligned = ["---" if all(isinstance(v, str) for v in column) else "---:" for column in columns]
+    lines = [list(rows[0]), aligned, *([_cell(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return value
     if value >= 100 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-def _ms(seconds: Sequence[float], share: float = 0.5) -> float:
-    """The quantile `share` of samples, nearest rank, in milliseconds; the median by default."""
-    if share == 0.5:
-        return round(1000 * statistics.median(seconds), 3)
-    ordered = sorted(seconds)
-    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 3)

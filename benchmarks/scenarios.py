@@ -5,7 +5,6 @@ Times are in seconds, memory in bytes.
 
 import contextlib
 import itertools
-import json
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import models
 import servers
 from client import BenchmarkError, Client, Reply, Stream
 from prompts import Prompts
@@ -62,7 +62,7 @@ class Run:
 class Session:
     """One running server, warmed up, with a client and the prompts that all servers get."""
 
-    def __init__(self, client: Client, model: servers.Model) -> None:
+    def __init__(self, client: Client, model: models.Model) -> None:
         self._client = client
         self._model = model
         self._prompts = Prompts(model.path)
@@ -149,13 +149,13 @@ class Session:
         return stream.reply(tokens=tokens if self._model.tiny else None)
 
 
-def batches(model: servers.Model, streams: list[int]) -> list[list[str]]:
+def batches(model: models.Model, streams: list[int]) -> list[list[str]]:
     """The prompts of the throughput scenario, one batch for each number of streams."""
     prompts = Prompts(model.path)
     return [[prompts.take(_PROMPT_TOKENS) for _ in range(count)] for count in streams]
 
 
-def bare_throughput(model: servers.Model, texts: list[list[str]], tokens: int) -> list[Run]:
+def bare_throughput(model: models.Model, texts: list[list[str]], tokens: int) -> list[Run]:
     """The same batches in the bare loop."""
     runs = []
     for rows in servers.run_bare_loop(model, texts, tokens):
@@ -215,7 +215,7 @@ def mlxctl_status(runs: int) -> list[float]:
     return samples
 
 
-def kill_engine(model: servers.Model) -> tuple[float, float]:
+def kill_engine(model: models.Model) -> tuple[float, float]:
     """The time to an answer that must load the model first, and to the next after a `kill -9`."""
     with servers.mlxd(model, default=False) as server, Client(server.port) as client:
         prompts = Prompts(model.path)
@@ -225,7 +225,7 @@ def kill_engine(model: servers.Model) -> tuple[float, float]:
         return load, _answer(client, model, prompts.take(_PROMPT_TOKENS))
 
 
-def _answer(client: Client, model: servers.Model, text: str) -> float:
+def _answer(client: Client, model: models.Model, text: str) -> float:
     began = time.perf_counter()
     body = {"model": model.path.name, "prompt": text, "max_tokens": _LOAD_TOKENS}
     stream = client.start(TEXT, body)
@@ -236,11 +236,10 @@ def _answer(client: Client, model: servers.Model, text: str) -> float:
 
 
 def _engine_pid(server: servers.Server) -> int:
-    models = json.loads(server.mlxctl("status", "--json"))["models"]
-    pids = [model["pid"] for model in models if model["pid"]]
+    pids = server.engine_pids()
     if len(pids) != 1:
         raise BenchmarkError(f"expected one engine, `mlxctl status --json` names {pids}")
-    return int(pids[0])
+    return pids[0]
 
 
 def _status(process: Path) -> dict[str, str]:

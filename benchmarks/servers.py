@@ -2,6 +2,7 @@
 
 import compileall
 import contextlib
+import dataclasses
 import http.client
 import json
 import os
@@ -12,60 +13,33 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from client import BenchmarkError
+from models import Model
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
 _HEALTH_POLL_SECONDS = 0.002
 _LOG_TAIL_BYTES = 2000
-_OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
 _BIN = Path(sys.executable).parent
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
-class Model:
-    """The model all servers get: `tiny` when it is the random one this benchmark made."""
-
-    path: Path
-    tiny: bool
-    context_length: int
-    quantized: bool
-
-    @classmethod
-    def read(cls, path: Path, *, tiny: bool) -> "Model":
-        """Read what the benchmark needs to know from the model's config.json."""
-        config = json.loads((path / "config.json").read_text())
-        return cls(
-            path, tiny, config.get("max_position_embeddings", 4096), "quantization" in config
-        )
-
-    def environment(self) -> dict[str, str]:
-        """Return the environment of every process that runs the model, the same for all servers.
-
-        Only Linux has a say: a CPU build of MLX is slow with its own BLAS, and a tiny model with
-        more than one BLAS thread.
-        """
-        environment = dict(os.environ)
-        if self.tiny:
-            environment["OPENBLAS_NUM_THREADS"] = "1"
-        if sys.platform == "linux" and not self.quantized and _OPENBLAS.exists():
-            environment["LD_PRELOAD"] = str(_OPENBLAS)
-        return environment
-
-
-@dataclass(frozen=True)
 class Server:
-    """A running server: its port, its process, and how long it took to its first /health."""
+    """A running server: its port, its process, and how long it took to its first /health.
+
+    `home` and `checkout` are those of a daemon.
+    """
 
     port: int
     pid: int
     start_seconds: float
     home: Path | None = None
+    checkout: Path | None = None
 
     def mlxctl(self, *arguments: str) -> str:
         """Run `mlxctl` against this daemon and return its output.
@@ -75,52 +49,97 @@ class Server:
         """
         command = [str(_BIN / "mlxctl"), *arguments]
         environment = {**os.environ, "MLXD_HOME": str(self.home)}
+        if self.checkout is not None:
+            environment["PYTHONPATH"] = str(self.checkout)
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise BenchmarkError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout}")
         return done.stdout
 
+    def engine_pids(self) -> list[int]:
+        """Return the process ids of this daemon's engines."""
+        models = json.loads(self.mlxctl("status", "--json"))["models"]
+        return [int(model["pid"]) for model in models if model["pid"]]
+
 
 Start = Callable[[Model | None], contextlib.AbstractContextManager[Server]]
+Daemon = Callable[..., contextlib.AbstractContextManager[Server]]
+"""`mlxd`, or the same with a `checkout`."""
+
+
+def mlx_lm_command(model: str | None, port: str) -> list[str]:
+    """Return the command of `mlx_lm server` as it ships; without a model if `model` is None."""
+    command = [sys.executable, "-m", "mlx_lm", "server", "--port", port]
+    return command if model is None else [*command, "--model", model]
+
+
+def mlxd_command(model: str | None, port: str) -> list[str]:
+    """Return the command of `mlxd`; without a default model if `model` is None."""
+    command = [sys.executable, "-P", "-m", "mlxd", "--host", "127.0.0.1", "--port", port]
+    return command if model is None else [*command, "--model", model]
 
 
 @contextlib.contextmanager
 def mlx_lm_server(model: Model | None) -> Iterator[Server]:
     """Start `mlx_lm server` as it ships; without a model if `model` is None."""
-    port = _free_port()
-    command = [sys.executable, "-m", "mlx_lm", "server", "--port", str(port)]
-    if model is not None:
-        command += ["--model", str(model.path)]
     environment = model.environment() if model else dict(os.environ)
-    with _process(command, environment) as (process, started, log):
-        yield Server(port, process.pid, _await_health(process, port, started, log))
+    path = str(model.path) if model else None
+    with serve(lambda port: mlx_lm_command(path, port), environment) as server:
+        yield server
 
 
 @contextlib.contextmanager
 def mlxd(
-    model: Model | None, *, default: bool = True, checkout: Path | None = None
+    model: Model | None,
+    *,
+    default: bool = True,
+    checkout: Path | None = None,
+    home: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Start `mlxd` with its own home, which holds only `model`.
 
     With `default` False the model is there, but not the daemon's default: it is loaded when a
-    request comes. `checkout` is the folder of other sources than the installed ones.
+    request comes. `checkout` is the folder of other sources than the installed ones. `home` is
+    kept from one start to the next; without it, each start has its own. `settings` are values of
+    the configuration, such as {"models.memory_limit": "300MB"}.
     """
-    port = _free_port()
+    environment = model.environment() if model else dict(os.environ)
+    for key, value in (settings or {}).items():
+        environment[f"MLXD_{key.upper().replace('.', '__')}"] = value
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout)
+    with contextlib.ExitStack() as stack:
+        home = home or stack.enter_context(new_home())
+        environment["MLXD_HOME"] = str(home)
+        if model is not None:
+            link = home / "models" / model.path.name
+            link.parent.mkdir(exist_ok=True)
+            if not link.exists():
+                link.symlink_to(model.path)
+        name = model.path.name if model and default else None
+        server = stack.enter_context(serve(lambda port: mlxd_command(name, port), environment))
+        yield dataclasses.replace(server, home=home, checkout=checkout)
+
+
+@contextlib.contextmanager
+def new_home() -> Iterator[Path]:
+    """Return a folder for a daemon's home, which is deleted after the block."""
     # A Unix socket's path must be short, and the temporary folder of macOS is not.
     with tempfile.TemporaryDirectory(prefix="mb-", dir="/tmp") as folder:
-        home = Path(folder)
-        command = [sys.executable, "-P", "-m", "mlxd", "--host", "127.0.0.1", "--port", str(port)]
-        if model is not None:
-            (home / "models").mkdir()
-            (home / "models" / model.path.name).symlink_to(model.path)
-            if default:
-                command += ["--model", model.path.name]
-        environment = model.environment() if model else dict(os.environ)
-        environment["MLXD_HOME"] = str(home)
-        if checkout is not None:
-            environment["PYTHONPATH"] = str(checkout)
-        with _process(command, environment) as (process, started, log):
-            yield Server(port, process.pid, _await_health(process, port, started, log), home)
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def serve(command: Callable[[str], list[str]], environment: dict[str, str]) -> Iterator[Server]:
+    """Start the server that `command` returns for a port, and wait for its first good /health.
+
+    Raises:
+        BenchmarkError: it exits, or does not start in time; with the end of its log.
+    """
+    port = _free_port()
+    with _process(command(str(port)), environment) as (process, started, log):
+        yield Server(port, process.pid, _await_health(process, port, started, log))
 
 
 def run_bare_loop(model: Model, batches: list[list[str]], tokens: int) -> list[dict[str, object]]:
@@ -202,23 +221,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
-
-
-def prepare_model(name: str, folder: Path) -> Model:
-    """Return the model in the folder `name`; for `tiny`, make the random one in `folder`.
-
-    Raises:
-        BenchmarkError: there is no model.
-    """
-    if name != "tiny":
-        try:
-            return Model.read(Path(name).resolve(), tiny=False)
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(f"{name} is no model folder: {error}") from error
-    path = folder / "tiny"
-    command = [sys.executable, str(_ROOT / "scripts" / "tiny_model.py"), str(path)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return Model.read(path, tiny=True)
 
 
 def compile_packages() -> None:

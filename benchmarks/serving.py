@@ -2,119 +2,137 @@
 
     python benchmarks/serving.py [--model PATH|tiny] [--streams 1,8,32] [--tokens 400] [--rounds 5]
                                  [--servers bare,mlx_lm,mlxd] [--only throughput,join,...]
-                                 [--before DIR] [--json FILE] [--quick]
+                                 [--before DIR] [--peers] [--everything] [--architectures a,b|all]
+                                 [--json FILE] [--write] [--quick]
 
 Each server runs alone; the servers take turns in every round, so that a drift of the machine meets
 all of them. benchmarks/README.md says what each scenario measures.
 """
 
-import argparse
-import compileall
-import functools
-import importlib.metadata
 import json
-import os
-import platform
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import follow_ups
+import history
+import kv_bits
+import long_prompt
+import machine
+import memory
+import options
+import peers
 import report
+import results
 import scenarios
 import servers
+from bench import Bench
 from client import BenchmarkError, Client
-
-_SERVERS = ("bare", "mlx_lm", "mlxd")
-_STARTS: dict[str, servers.Start] = {"mlx_lm": servers.mlx_lm_server, "mlxd": servers.mlxd}
-_IN_ROUNDS = ("throughput", "join", "second-turn")
-_SCENARIOS = (*_IN_ROUNDS, "start", "idle", "status", "kill")
-
-Tables = dict[str, list[report.Row]]
+from report import Tables
 
 
-class Benchmark:
-    """One run of the chosen scenarios."""
+def run(bench: Bench) -> Iterator[Tables]:
+    """Measure the chosen scenarios; yield tables by title as they become ready.
 
-    def __init__(self, options: argparse.Namespace, model: servers.Model) -> None:
-        self._options = options
-        self._model = model
-        self._starts = {name: _STARTS[name] for name in options.servers if name in _STARTS}
-        if options.before is not None:
-            self._starts["before"] = functools.partial(servers.mlxd, checkout=options.before)
+    A scenario that fails is left out, and the others go on.
+    """
+    measures: dict[str, Callable[[Bench], Tables]] = {
+        "start": _start,
+        "idle": _idle,
+        "status": _status,
+        "kill": _kill,
+        "follow-ups": follow_ups.measure,
+        "history": history.measure,
+        "long-prompt": long_prompt.measure,
+        "memory": memory.measure,
+        "kv-bits": kv_bits.measure,
+    }
+    chosen = {name: measures[name] for name in bench.options.only if name in measures}
+    if in_rounds := [name for name in bench.options.only if name in options.IN_ROUNDS]:
+        chosen = {", ".join(in_rounds): _rounds} | chosen
+    for name, measure in chosen.items():
+        try:
+            yield measure(bench)
+        except BenchmarkError as error:
+            bench.failed = True
+            bench.leave_out(f"{name}: {error}")
 
-    def run(self) -> Iterator[Tables]:
-        """Measure; yield tables by name as they become ready."""
-        only, options = set(self._options.only), self._options
-        if only & set(_IN_ROUNDS):
-            yield self._rounds()
-        if "start" in only and self._starts:
-            yield {"start": report.start(self._each(scenarios.start_to_health, options.starts))}
-        if "idle" in only and self._starts and not scenarios.CAN_READ_IDLE:
-            _progress("idle is left out: this system has no /proc")
-        elif "idle" in only and self._starts:
-            samples = {
-                name: scenarios.idle(start, options.idle_seconds)
-                for name, start in self._starts.items()
-            }
-            yield {"idle": report.idle(samples)}
-        if "status" in only and "mlxd" in self._starts:
-            yield {"status": report.status(scenarios.mlxctl_status(options.status_runs))}
-        if "kill" in only and "mlxd" in self._starts:
-            kills = [scenarios.kill_engine(self._model) for _ in range(options.kills)]
-            yield {"kill": report.kill(kills)}
 
-    @property
-    def _names(self) -> list[str]:
-        return [*self._options.servers, *(["before"] if self._options.before else [])]
+def _start(bench: Bench) -> Tables:
+    samples = {
+        name: [scenarios.start_to_health(start) for _ in range(bench.options.starts)]
+        for name, start in bench.own_starts.items()
+    }
+    return {"start": report.start(samples)}
 
-    def _rounds(self) -> Tables:
-        options = self._options
-        texts = scenarios.batches(self._model, options.streams)
-        runs: dict[str, dict[int, list[scenarios.Run]]] = {
-            name: {count: [] for count in options.streams} for name in self._names
-        }
-        join: dict[str, list[float]] = {name: [] for name in self._starts}
-        turns: dict[str, list[tuple[float, float]]] = {name: [] for name in self._starts}
-        for number in range(options.rounds):
-            for name in self._names:
-                _progress(f"round {number + 1} of {options.rounds}: {name}")
-                if name == "bare":
-                    if "throughput" in options.only:
-                        batches = scenarios.bare_throughput(self._model, texts, options.tokens)
-                        for batch, run in zip(texts, batches, strict=True):
-                            runs[name][len(batch)].append(run)
-                    continue
-                with self._starts[name](self._model) as server, Client(server.port) as client:
-                    session = scenarios.Session(client, self._model)
-                    if "throughput" in options.only:
-                        for batch in texts:
-                            run = session.throughput(batch, options.tokens)
-                            runs[name][len(batch)].append(run)
-                    if "join" in options.only:
-                        join[name] += session.join(options.joiners)
-                    if "second-turn" in options.only:
-                        turns[name] += session.second_turn(options.turns)
-        _check_equal_prompts(runs)
-        tables = {}
-        if "throughput" in options.only:
-            tables["throughput"] = report.throughput(runs)
-            tables["throughput ratios"] = report.throughput_ratios(runs)
-        if "join" in options.only:
-            tables["join"] = report.join(join)
-        if "second-turn" in options.only:
-            tables["second turn"] = report.second_turn(turns)
-        return {name: rows for name, rows in tables.items() if rows}
 
-    def _each(
-        self, measure: Callable[[servers.Start], float], repetitions: int
-    ) -> dict[str, list[float]]:
-        samples: dict[str, list[float]] = {name: [] for name in self._starts}
-        for _ in range(repetitions):
-            for name, start in self._starts.items():
-                samples[name].append(measure(start))
-        return samples
+def _idle(bench: Bench) -> Tables:
+    if not scenarios.CAN_READ_IDLE:
+        bench.leave_out("idle: this system has no /proc")
+        return {}
+    samples = {
+        name: scenarios.idle(start, bench.options.idle_seconds)
+        for name, start in bench.own_starts.items()
+    }
+    return {"idle": report.idle(samples)}
+
+
+def _status(bench: Bench) -> Tables:
+    if "mlxd" not in bench.starts:
+        return {}
+    return {"status": report.status(scenarios.mlxctl_status(bench.options.status_runs))}
+
+
+def _kill(bench: Bench) -> Tables:
+    if "mlxd" not in bench.starts:
+        return {}
+    kills = [scenarios.kill_engine(bench.model) for _ in range(bench.options.kills)]
+    return {"kill": report.kill(kills)}
+
+
+def _rounds(bench: Bench) -> Tables:
+    chosen = bench.options
+    texts = scenarios.batches(bench.model, chosen.streams)
+    runs: dict[str, dict[int, list[scenarios.Run]]] = {
+        name: {count: [] for count in chosen.streams} for name in bench.names
+    }
+    join: dict[str, list[float]] = {name: [] for name in bench.starts}
+    turns: dict[str, list[tuple[float, float]]] = {name: [] for name in bench.starts}
+    for number in range(chosen.rounds):
+        for name in bench.names:
+            bench.progress(f"round {number + 1} of {chosen.rounds}: {name}")
+            if name == "bare":
+                if "throughput" in chosen.only:
+                    batches = scenarios.bare_throughput(bench.model, texts, chosen.tokens)
+                    for batch, run in zip(texts, batches, strict=True):
+                        runs[name][len(batch)].append(run)
+                continue
+            with (
+                bench.tolerate(name),
+                bench.starts[name](bench.model) as server,
+                Client(server.port) as client,
+            ):
+                session = scenarios.Session(client, bench.model)
+                if "throughput" in chosen.only:
+                    for batch in texts:
+                        runs[name][len(batch)].append(session.throughput(batch, chosen.tokens))
+                if "join" in chosen.only:
+                    join[name] += session.join(chosen.joiners)
+                if "second-turn" in chosen.only:
+                    turns[name] += session.second_turn(chosen.turns)
+    runs = {name: runs[name] for name in bench.names}
+    _check_equal_prompts(runs)
+    tables = {}
+    if "throughput" in chosen.only:
+        tables["throughput"] = report.throughput(runs)
+        tables["throughput ratios"] = report.throughput_ratios(runs)
+    if "join" in chosen.only:
+        tables["join"] = report.join({name: join[name] for name in bench.starts})
+    if "second-turn" in chosen.only:
+        tables["second turn"] = report.second_turn({name: turns[name] for name in bench.starts})
+    return tables
 
 
 def _check_equal_prompts(runs: dict[str, dict[int, list[scenarios.Run]]]) -> None:
@@ -128,85 +146,18 @@ def _check_equal_prompts(runs: dict[str, dict[int, list[scenarios.Run]]]) -> Non
         raise BenchmarkError(f"the servers counted different prompt tokens: {seen}")
 
 
-def _machine() -> dict[str, object]:
-    return {
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "load average": os.getloadavg(),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in ("mlx", "mlx-lm", "mlxd")},
-    }
-
-
-def _names(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in allowed]:
-            raise argparse.ArgumentTypeError(
-                f"{unknown[0]!r} is none of {', '.join(allowed)} (comma-separated)"
-            )
-        return [name for name in allowed if name in names]
-
-    return parse
-
-
-def _counts(text: str) -> list[int]:
-    try:
-        counts = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        counts = [0]
-    if counts[0] < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of positive numbers like 1,8,32")
-    return counts
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
-
-
-def _checkout(text: str) -> Path:
-    folder = Path(text).resolve()
-    if not (folder / "mlxd" / "__main__.py").is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is no checkout of mlxd")
-    compileall.compile_dir(folder / "mlxd", quiet=2)
-    return folder
-
-
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", default="tiny", help="a model folder, or the random one (tiny)")
-    parser.add_argument("--streams", type=_counts, default=[1, 8, 32], help="1,8,32")
-    parser.add_argument("--tokens", type=_positive, default=400, help="a stream (400)")
-    parser.add_argument("--rounds", type=_positive, default=5, help="each with every server (5)")
-    parser.add_argument(
-        "--servers", type=_names(_SERVERS), default=list(_SERVERS), help=",".join(_SERVERS)
-    )
-    parser.add_argument(
-        "--only", type=_names(_SCENARIOS), default=list(_SCENARIOS), help=",".join(_SCENARIOS)
-    )
-    parser.add_argument("--before", type=_checkout, help="another checkout of mlxd to compare with")
-    parser.add_argument("--json", type=Path, help="write the tables to this file too")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: every figure is rough")
-    repetitions = {
-        "joiners": 10,
-        "turns": 3,
-        "starts": 5,
-        "idle_seconds": 10,
-        "status_runs": 20,
-        "kills": 5,
-    }
-    parser.set_defaults(**repetitions)
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.streams, options.tokens, options.rounds = [1, 8], 40, 1
-        vars(options).update(dict.fromkeys(repetitions, 1))
-    return options
-
-
-def _progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _commands(bench: Bench) -> list[list[str]]:
+    """This command, and those of the servers."""
+    commands = [[sys.executable, *sys.argv]]
+    if "mlx_lm" in bench.starts:
+        commands.append(servers.mlx_lm_command("MODEL", "PORT"))
+    if bench.daemons:
+        commands.append(servers.mlxd_command("MODEL", "PORT"))
+    bin_folders = {name: peers.install(name) for name in peers.PEERS if name in bench.starts}
+    return [
+        *commands,
+        *(peers.PEERS[name](folder, "MODEL", "PORT") for name, folder in bin_folders.items()),
+    ]
 
 
 def _terminated(*_: object) -> None:
@@ -215,28 +166,32 @@ def _terminated(*_: object) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    options = _options(arguments)
+    chosen = options.parse((__doc__ or "").split("\n")[0], arguments)
     # SIGTERM must unwind the stack, where the servers are ended.
     signal.signal(signal.SIGTERM, _terminated)
     servers.compile_packages()
     tables: Tables = {}
     try:
         with tempfile.TemporaryDirectory(prefix="mb-") as folder:
-            for part in Benchmark(
-                options, servers.prepare_model(options.model, Path(folder))
-            ).run():
-                tables |= part
-                for rows in part.values():
-                    print(f"{report.table(rows)}\n", flush=True)
+            bench = Bench(chosen, Path(folder))
+            facts = machine.describe(list(bench.starts), chosen.before)
+            for part in run(bench):
+                shown = {title: rows for title, rows in part.items() if rows}
+                tables |= shown
+                for title, rows in shown.items():
+                    print(f"{title}\n\n{report.table(rows)}\n", flush=True)
+        if chosen.json is not None:
+            result = {"machine": facts, "model": chosen.model, "tables": tables}
+            result["left out"] = bench.left_out
+            chosen.json.write_text(json.dumps(result, indent=2) + "\n")
+        if chosen.write:
+            results.write(results.section(tables, facts, _commands(bench), bench.left_out))
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    if options.json is not None:
-        result = {"machine": _machine(), "model": options.model, "tables": tables}
-        options.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    return 1 if bench.failed else 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import models
 import report
 import servers
 from client import BenchmarkError, Client
@@ -55,7 +56,7 @@ Sample = dict[str, float]
 """Seconds to each moment; `processor` is the processor time in all, the others are megabytes."""
 
 
-async def _engine(model: servers.Model, *, spare: bool) -> Sample:
+async def _engine(model: models.Model, *, spare: bool) -> Sample:
     before = _children_processor_seconds()
     begun = time.perf_counter()
     connection, its_connection = socket.socketpair()
@@ -97,7 +98,7 @@ async def _engine(model: servers.Model, *, spare: bool) -> Sample:
     return sample
 
 
-def _server(start: servers.Start, model: servers.Model) -> Sample:
+def _server(start: servers.Start, model: models.Model) -> Sample:
     with start(model) as server:
         begun = time.perf_counter()
         with Client(server.port) as client:
@@ -114,14 +115,14 @@ def _children_processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _phases(model: servers.Model) -> dict[str, tuple[float, float]]:
+def _phases(model: models.Model) -> dict[str, tuple[float, float]]:
     script = Path(__file__).with_name("load_phases.py")
     command = [sys.executable, "-P", str(script), str(model.path)]
     done = subprocess.run(command, capture_output=True, check=True)
     return json.loads(done.stdout)
 
 
-def _measure(model: servers.Model, runs: int) -> None:
+def _measure(model: models.Model, runs: int) -> None:
     samples: dict[str, list[Sample]] = {}
     phases: list[dict[str, tuple[float, float]]] = []
     for number in range(runs):
@@ -173,7 +174,7 @@ def main() -> int:
     servers.compile_packages()
     try:
         with tempfile.TemporaryDirectory(prefix="mb-") as folder:
-            model = servers.prepare_model(options.model, Path(folder))
+            model = models.prepare_model(options.model, Path(folder))
             os.environ.update(model.environment())
             _measure(model, options.runs)
     except BenchmarkError as error:

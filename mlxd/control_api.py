@@ -29,6 +29,13 @@ class ModelStatus(msgspec.Struct, kw_only=True):
 
     `load_progress` is from 0 to 1. `expires_in_s` is None for a model that is in use or stays in
     memory. `cause` says why the state is `failed`; `crashes` counts recent crashes.
+
+    `memory_bytes` is what its process takes, `memory_limit_bytes` what it may take; `cache_bytes`
+    of it are the caches of running sequences, `prompt_cache_bytes` the prompt cache. `requests` is
+    how many have not ended; `queued` of them wait for memory, for the load, or for their turn. A
+    model that is not `batched` computes one sequence at a time. `kv_bits` is 0 if its caches are in
+    full precision. `context_fits` is how many tokens of context a sequence alone may have, at most
+    the model's.
     """
 
     id: str
@@ -37,7 +44,14 @@ class ModelStatus(msgspec.Struct, kw_only=True):
     load_progress: float | None = None
     pid: int | None = None
     memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    cache_bytes: int | None = None
+    prompt_cache_bytes: int | None = None
     requests: int = 0
+    queued: int = 0
+    batched: bool | None = None
+    kv_bits: int | None = None
+    context_fits: int | None = None
     tokens_per_second: float | None = None
     expires_in_s: float | None = None
     pinned: bool = False
@@ -120,7 +134,10 @@ class ModelDetails(msgspec.Struct, kw_only=True):
 
     A broken model has a `fault`, and only the facts that every folder has. `memory_bytes` estimates
     the memory for a conversation of `cached_tokens` tokens; `cache_bytes` of it are the
-    conversation's. `template` is None for a model without a chat template.
+    conversation's, and each more token takes `token_bytes`. `context_fits` is how many tokens of
+    context, at most the model's, fit in memory beside the weights: as measured, or for a model that
+    is not in memory, about so many if it is alone there. `batched` and `kv_bits` are as in
+    `ModelStatus`. `template` is None for a model without a chat template.
     """
 
     id: str
@@ -139,6 +156,10 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     memory_bytes: int | None = None
     cache_bytes: int | None = None
     cached_tokens: int | None = None
+    token_bytes: int | None = None
+    context_fits: int | None = None
+    batched: bool | None = None
+    kv_bits: int | None = None
     template: TemplateSupport | None = None
     license: str | None = None
     adapters: list[str] = []

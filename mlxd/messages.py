@@ -17,7 +17,8 @@ the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py
 5. The engine exits on end of file, even in the middle of a long prefill.
 6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
    silently.
-7. The thread that steps answers `Ping` with `Pong`, so an answer means that the loop turns.
+7. The thread that steps answers `Ping` with `Pong`, so an answer means that the loop turns. It
+   answers `Budget` with `Pong`, too.
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
 
@@ -162,12 +163,10 @@ class DiskCacheSettings(Message, frozen=True):
 
 
 class Load(Message, frozen=True, tag=True):
-    """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`."""
-
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
-    `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
-    `kv_bits` is 0 for caches in full precision.
+    Without `disk_cache`, the prompt cache is in memory only. `kv_bits` is 0 for caches in full
+    precision. `wired` keeps the weights from being swapped out, on a Mac.
     """
 
     path: str
@@ -177,6 +176,7 @@ class Load(Message, frozen=True, tag=True):
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
+    wired: bool = True
     disk_cache: DiskCacheSettings | None = None
     kv_bits: int = 0
     kv_group_size: int = 64
@@ -233,12 +233,14 @@ class Ready(Message, frozen=True, tag=True):
     """The model is loaded; `context_length` is in tokens, 0 if the model does not say.
 
     `memory_bytes` is as in `Pong`. `device_memory_bytes` is how much of the GPU's memory Metal
-    recommends that all processes together take, 0 without Metal.
+    recommends that all processes together take, 0 without Metal. `kv_bits` is 0 if caches are in
+    full precision, even where `Load` asked for fewer bits.
     """
 
     context_length: int
     memory_bytes: int
     device_memory_bytes: int = 0
+    kv_bits: int = 0
 
 
 class Pong(Message, frozen=True, tag=True):
@@ -246,7 +248,8 @@ class Pong(Message, frozen=True, tag=True):
 
     `tokens_per_second` is how fast it generated in the last seconds. `cache_bytes` is what the
     running sequences take, `prompt_cache_bytes` the prompt cache. `batched` is whether sequences
-    are computed together.
+    are computed together. `context_fits` is how many tokens of context, at most the model's, a
+    sequence alone may have within the budget; None without a budget.
     """
 
     memory_bytes: int
@@ -254,6 +257,7 @@ class Pong(Message, frozen=True, tag=True):
     cache_bytes: int = 0
     prompt_cache_bytes: int = 0
     batched: bool = True
+    context_fits: int | None = None
 
 
 class Fatal(Message, frozen=True, tag=True):

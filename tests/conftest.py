@@ -1,4 +1,4 @@
-"""Models for every test, the tiny random ones and SmolLM2, and a daemon that serves it."""
+"""Models for every test, tiny random ones and real ones, and a daemon that serves SmolLM2."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo_model import DEFAULT_CACHE, fetch
+from scripts.demo_model import DEFAULT_CACHE, GEMMA3, SMOLLM2, DemoModel, fetch
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, shared_daemon
 from tests.support.shared import made_once, shared_folder
@@ -67,9 +67,7 @@ def smollm2_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models folder that holds `smollm2-135m`, as `mlxctl import` makes it."""
 
     def make(models_dir: Path) -> None:
-        command = [sys.executable, "-m", "mlxd.gguf", str(fetch(DEFAULT_CACHE))]
-        command += ["--into", str(models_dir), "--name", "smollm2-135m"]
-        subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
+        import_demo_model(SMOLLM2, models_dir, "--name", "smollm2-135m")
 
     return made_once(tmp_path_factory, "imported", make)
 
@@ -90,6 +88,26 @@ def smollm2_float32(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> 
         subprocess.run(convert, check=True, capture_output=True)
 
     return made_once(tmp_path_factory, "float32", make) / smollm2.name
+
+
+@pytest.fixture(scope="session")
+def gemma3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of Gemma 3 270M in float32 (1.1 GB), a real model with sliding windows.
+
+    It is no instruction-tuned model, and has no chat template.
+    """
+
+    def make(models_dir: Path) -> None:
+        import_demo_model(GEMMA3, models_dir, "--name", "gemma3-270m", "--dtype", "float32")
+
+    return made_once(tmp_path_factory, "gemma3", make) / "gemma3-270m"
+
+
+def import_demo_model(model: DemoModel, models_dir: Path, *options: str) -> None:
+    """Import a demo model into a models folder in a process, as `mlxctl import` does."""
+    command = [sys.executable, "-m", "mlxd.gguf", str(fetch(DEFAULT_CACHE, model))]
+    command += ["--into", str(models_dir), *options]
+    subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
 
 
 @pytest.fixture(scope="session")

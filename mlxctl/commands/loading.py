@@ -1,5 +1,7 @@
 """`mlxctl use`, `load`, `unload` and `ps`: the models in memory."""
 
+import textwrap
+
 import click
 import msgspec
 
@@ -11,7 +13,8 @@ from mlxd import control_api
 from mlxd.control_api import ModelStatus, Progress, ReplyT, StreamEndpoint
 from mlxd.units import size
 
-_HEADER = ("MODEL", "STATE", "MEMORY", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
+_HEADER = ("MODEL", "STATE", "MEMORY", "LIMIT", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
+_NOTE_WIDTH = 76
 
 
 @click.command()
@@ -75,28 +78,51 @@ def unload(model: str | None, *, everything: bool, as_json: bool) -> None:
 @click.command()
 @json_option("Print one JSON list.")
 def ps(*, as_json: bool) -> None:
-    """List the models in memory, and those that failed."""
-    models = [
-        model for model in connect().call(control_api.STATUS).models if model.state != "unloaded"
-    ]
+    """List the models in memory, those that requests wait for, and those that failed.
+
+    LIMIT is the model's share of models.memory_limit. Below a model it says what its caches take.
+    """
+    models = present(connect().call(control_api.STATUS).models)
     print_result(models, models_table(models), as_json=as_json)
+
+
+def present(models: list[ModelStatus]) -> list[ModelStatus]:
+    """Return the models to list: not those that are unloaded, unless requests wait for them."""
+    return [model for model in models if model.state != "unloaded" or model.queued]
 
 
 def models_table(models: list[ModelStatus]) -> str:
     """Return the table of models in memory."""
     if not models:
         return "no model in memory"
-    return terminal.table([_HEADER, *map(_row, models)], [model.cause for model in models])
+    return terminal.table([_HEADER, *map(_row, models)], [_note(model) for model in models])
+
+
+def _note(model: ModelStatus) -> str | None:
+    """Return why a model failed, or what is special about it, in lines that fit a terminal."""
+    if model.cause:
+        return model.cause
+    caches = {"running sequences": model.cache_bytes, "prompt cache": model.prompt_cache_bytes}
+    parts = [f"{name} {size(taken)}" for name, taken in caches.items() if taken]
+    if model.queued:
+        parts.append(f"{model.queued} queued")
+    if model.batched is False:
+        parts.append("one request at a time")
+    if model.kv_bits:
+        parts.append(f"{model.kv_bits}-bit cache")
+    lines = textwrap.wrap(", ".join(parts), _NOTE_WIDTH)
+    return "\n  ".join(lines) or None
 
 
 def _row(model: ModelStatus) -> tuple[str, ...]:
-    state = model.state
+    state = "waiting" if model.state == "unloaded" else model.state
     if model.load_progress is not None:
         state = f"{state} {model.load_progress:.0%}"
     return (
         _name(model),
         state,
         size(model.memory_bytes) if model.memory_bytes is not None else "-",
+        size(model.memory_limit_bytes) if model.memory_limit_bytes is not None else "-",
         str(model.requests),
         f"{model.tokens_per_second:.0f}" if model.tokens_per_second is not None else "-",
         _until(model) if model.state == "ready" else "-",

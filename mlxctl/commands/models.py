@@ -86,7 +86,9 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("architecture", model.architecture or ""),
         ("parameters", amount(model.parameters) if model.parameters else ""),
         ("quantization", model.quantization or ""),
-        ("context", f"{model.context_length} tokens" if model.context_length else ""),
+        ("context", _context(model)),
+        ("batching", "no: one request at a time" if model.batched is False else ""),
+        ("caches", f"quantized to {model.kv_bits} bits" if model.kv_bits else ""),
         ("template", _template(model)),
         ("license", model.license or ""),
         ("state", "" if model.fault else model.state),
@@ -110,17 +112,33 @@ def _template(model: ModelDetails) -> str:
     return f"yes, with {' and '.join(names)}" if names else "yes"
 
 
+def _context(model: ModelDetails) -> str:
+    if not model.context_length:
+        return ""
+    length, fits = f"{model.context_length:,} tokens", model.context_fits
+    if fits is None:
+        return length
+    if fits >= model.context_length:
+        return f"{length}, which fit in memory"
+    about = f"about {_rounded_down(fits):,}" if fits else "none"
+    return f"{length}; {about} fit under models.memory_limit"
+
+
+def _rounded_down(count: int) -> int:
+    """Return a number with its first two digits, and zeros after them."""
+    unit: int = 10 ** max(0, len(str(count)) - 2)
+    return count // unit * unit
+
+
 def _memory(model: ModelDetails) -> str:
     if model.memory_bytes is None:
         return ""
     needed = f"about {size(model.memory_bytes)}"
     if not model.cache_bytes or not model.cached_tokens:
         return f"{needed}, plus the context"
-    thousand = model.cache_bytes * 1000 // model.cached_tokens
-    return (
-        f"{needed} with {model.cached_tokens} tokens of context; {size(thousand)} for each 1000 "
-        "more, plus the engine itself"
-    )
+    needed = f"{needed} with {model.cached_tokens:,} tokens of context"
+    thousand = size((model.token_bytes or 0) * 1000)
+    return f"{needed}; {thousand} for each 1,000 more" if model.token_bytes else needed
 
 
 @click.command("rm")
@@ -159,7 +177,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["keep", "float32", "float16"]),
+    type=click.Choice(["keep", "float32", "float16", "bfloat16"]),
     default="keep",
     show_default=True,
     help="Keep the quantization of FILE, or dequantize to this type.",
@@ -167,7 +185,7 @@ def remove(model: str, *, yes: bool, as_json: bool) -> None:
 def import_model(file: Path, name: str | None, dtype: str) -> None:
     """Convert the GGUF file FILE into a model.
 
-    Supported architectures are llama, mistral, qwen2 and qwen3.
+    Supported architectures are llama, mistral, qwen2, qwen3 and gemma3.
 
     \b
     Examples:

@@ -5,7 +5,7 @@ import msgspec
 
 from mlxctl import terminal
 from mlxctl.client import Client, running_status
-from mlxctl.commands.loading import models_table
+from mlxctl.commands.loading import models_table, present
 from mlxctl.errors import NoAnswer, NotRunning
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceStatus
@@ -79,7 +79,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("memory limit", size(status.memory_limit_bytes or 0)),
     ]
     does = "stopping" if status.stopping else "running"
-    models = [model for model in status.models if model.state != "unloaded"]
+    models = present(status.models)
     return [
         f"mlxd {status.version} is {does} (pid {status.pid}, for {uptime})",
         "",

@@ -5,9 +5,11 @@ import asyncio
 from mlxd import control_api
 from mlxd.errors import ModelInUse
 from mlxd.models import removal
+from mlxd.models.cache_layout import CacheLayout
 from mlxd.models.catalog import BrokenEntry, Catalog, CatalogEntry
 from mlxd.models.details import read_details
-from mlxd.pool.model import State
+from mlxd.models.model_config import UNBATCHED
+from mlxd.pool.model import Model, State
 from mlxd.pool.pool import Pool
 
 _LIVELINESS = (State.UNLOADED, State.FAILED, State.DRAINING, State.LOADING, State.READY)
@@ -75,10 +77,32 @@ class CatalogControl:
         shown.memory_bytes = entry.memory_bytes
         shown.cache_bytes = entry.cache_bytes
         shown.cached_tokens = entry.cached_tokens
+        shown.token_bytes = details.cache.token_bytes
+        self._add_limits(shown, entry, details.cache)
         shown.template = details.template
         shown.license = details.license
         shown.adapters = details.adapters
         return shown
+
+    def _add_limits(
+        self, shown: control_api.ModelDetails, entry: CatalogEntry, cache: CacheLayout
+    ) -> None:
+        """Add what the engine says it can do, or without one, what can be told beforehand."""
+        models = [model for model in self._by_life() if model.entry.id == entry.id]
+        if models and models[-1].engine is not None:
+            link = models[-1].engine.link
+            shown.context_fits, shown.batched = link.context_fits, link.batched
+            shown.kv_bits = link.kv_bits
+            return
+        settings = self._pool.engine_settings(entry)
+        shown.kv_bits = settings.kv_bits
+        if settings.kv_bits:
+            cache = cache.quantized(settings.kv_bits, settings.kv_group_size)
+        if entry.context_length is not None:
+            room = self._pool.admission.room(entry)
+            shown.context_fits = cache.longest(room, entry.context_length)
+        if entry.architecture in UNBATCHED:
+            shown.batched = False
 
     async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
         """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
@@ -112,8 +136,11 @@ class CatalogControl:
 
     def _states(self) -> dict[str, State]:
         # With different adapters, a model may be in several states at once: show the liveliest.
-        by_life = sorted(self._pool.models, key=lambda model: _LIVELINESS.index(model.state))
-        return {model.entry.id: model.state for model in by_life}
+        return {model.entry.id: model.state for model in self._by_life()}
+
+    def _by_life(self) -> list[Model]:
+        """Return the models that were requested, the liveliest last."""
+        return sorted(self._pool.models, key=lambda model: _LIVELINESS.index(model.state))
 
     def _default(self) -> str | None:
         default = self._catalog.default()

@@ -1,18 +1,18 @@
 """What is running, and where all files are."""
 
 import asyncio
-import contextlib
 import os
 import time
 from pathlib import Path
 
 from mlxd import __version__, control_api, paths
-from mlxd.errors import EngineDied, ModelNotFound
+from mlxd.errors import ModelNotFound
 from mlxd.models.catalog import Catalog
 from mlxd.pool.model import Model, State
 from mlxd.pool.pool import Pool
 
-_MEMORY_SECONDS = 0.05
+_UPDATE_SECONDS = 0.05
+"""How long an engine may keep the reply waiting; a step of it may take longer."""
 
 
 class StatusReporter:
@@ -27,7 +27,8 @@ class StatusReporter:
 
     async def read(self) -> control_api.Status:
         """Return what is running, and where all files are."""
-        await asyncio.gather(*(_refresh_memory(model) for model in self._pool.models))
+        engines = [model.engine for model in self._pool.models if model.engine is not None]
+        await asyncio.gather(*(engine.link.update(_UPDATE_SECONDS) for engine in engines))
         try:
             default, fault = self._catalog.resolve(None).id, None
         except ModelNotFound as error:
@@ -49,22 +50,24 @@ class StatusReporter:
             default_model=default,
             default_fault=fault,
             memory_limit_bytes=self._pool.admission.limit,
-            models=[model_status(model) for model in self._pool.models],
+            models=[
+                model_status(model, self._pool.admission.waiting(model))
+                for model in self._pool.models
+            ],
         )
 
 
-def model_status(model: Model) -> control_api.ModelStatus:
-    """Return what a model is doing."""
+def model_status(model: Model, waiting: int = 0) -> control_api.ModelStatus:
+    """Return what a model is doing; so many requests are `waiting` for room for it."""
     last = model.crashes.last
-    return control_api.ModelStatus(
+    status = control_api.ModelStatus(
         id=model.entry.id,
         adapter=model.entry.adapter.name if model.entry.adapter else None,
         state=model.state,
         load_progress=round(model.load_progress, 3) if model.state is State.LOADING else None,
         pid=model.engine.pid if model.engine else None,
-        memory_bytes=model.engine.link.memory_bytes if model.engine else None,
-        requests=model.leases,
-        tokens_per_second=round(model.engine.link.tokens_per_second, 1) if model.engine else None,
+        requests=model.leases + waiting,
+        queued=waiting + (model.engine.link.queued if model.engine else model.leases),
         expires_in_s=None if model.expires_in is None else round(model.expires_in, 3),
         pinned=model.pinned,
         cause=model.cause,
@@ -73,10 +76,14 @@ def model_status(model: Model) -> control_api.ModelStatus:
         if last
         else None,
     )
-
-
-async def _refresh_memory(model: Model) -> None:
-    """Ask an engine for its memory; the last known value stays if it is too busy to answer."""
     if model.engine is not None:
-        with contextlib.suppress(TimeoutError, EngineDied):
-            await model.engine.link.ping(_MEMORY_SECONDS)
+        link = model.engine.link
+        status.memory_bytes = link.memory_bytes
+        status.memory_limit_bytes = link.budget or None
+        status.cache_bytes = link.cache_bytes
+        status.prompt_cache_bytes = link.prompt_cache_bytes
+        status.batched = link.batched
+        status.kv_bits = link.kv_bits
+        status.context_fits = link.context_fits
+        status.tokens_per_second = round(link.tokens_per_second, 1)
+    return status

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import GenerationBatch, StopSequences
 
-from mlxd.engine.cache_layers import Cache, Snapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
 from mlxd.engine.logprobs import RowLogprobs, row_logprobs
 from mlxd.engine.sampling import Row, RowGroups
 from mlxd.engine.structured_output import mask
@@ -52,9 +52,9 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
     _next_logprobs: list[RowLogprobs | None]
     _groups: RowGroups | None = None
 
-    def extract_cache(self, index: int) -> Snapshot:
+    def extract_cache(self, index: int) -> CacheSnapshot:
         """Return the cache of one row."""
-        return Snapshot(self.prompt_cache, index if self.batched else None)
+        return CacheSnapshot(self.prompt_cache, index if self.batched else None)
 
     def extend(self, batch: GenerationBatch) -> None:
         """Take over the rows of `batch`."""
@@ -172,7 +172,7 @@ class Batch:
             self._batches.pop()
 
     def step(self) -> list[GenerationBatch.Response]:
-        """Compute the next token of every sequence; one that ends leaves with its `Snapshot`."""
+        """Compute the next token of every sequence; one that ends leaves with its cache."""
         self._steps += 1
         if self._steps % _STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
@@ -180,7 +180,7 @@ class Batch:
         self._batches = [batch for batch in self._batches if len(batch)]
         return responses
 
-    def take_out(self, request_id: int) -> tuple[list[int], Snapshot] | None:
+    def take_out(self, request_id: int) -> tuple[list[int], CacheSnapshot] | None:
         """Remove a sequence, if it is here; return its tokens and their cache."""
         for batch in self._batches:
             if request_id in batch.uids:

@@ -47,6 +47,11 @@ def can_be_cut(cache: Cache) -> bool:
     return all(isinstance(layer, _CUTTABLE) for layer in flat(cache))
 
 
+def checkpointed(cache: Cache) -> Cache:
+    """Return the layers that cannot be cut, in order."""
+    return [layer for layer in flat(cache) if not isinstance(layer, _CUTTABLE)]
+
+
 def merge(caches: list[Cache]) -> Cache:
     """Return the caches of several sequences as the one of a batch."""
     return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]
@@ -63,10 +68,8 @@ def restore(empty: Cache, blocks: list[Blocks], covered: int, checkpoint: Cache)
         stacked = [mx.concatenate(list(parts), axis=2)[:, :, :covered] for parts in columns]
         for place, number in enumerate(numbers):
             _fill(layers[number], [array[place][None] for array in stacked], covered)
-    copies = iter(checkpoint)
-    for layer in layers:
-        if not isinstance(layer, _CUTTABLE):
-            layer.__dict__.update(copy.deepcopy(next(copies)).__dict__)
+    for layer, kept in zip(checkpointed(empty), checkpoint, strict=True):
+        layer.__dict__.update(copy.deepcopy(kept.__dict__))
     return empty
 
 
@@ -87,7 +90,7 @@ class _Source:
         return [array[self.row, :, first:last] for array in self.arrays]
 
 
-class Snapshot:
+class CacheSnapshot:
     """The cache of one sequence as it is now; the batch it is part of may go on.
 
     Nothing is computed or copied before `cut` and `checkpoint` are evaluated, and until then it

@@ -5,6 +5,7 @@ goes to the caches of running sequences, to what a step needs for a moment, and,
 leave it, to the prompt cache.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,12 @@ class Memory:
         if not self.budget:
             return True
         return self.cache_size.of_changing_batch(lengths) + self.workspace <= self.room
+
+    def longest(self, most: int) -> int | None:
+        """Return how many tokens, up to `most`, a sequence alone may have; None without a limit."""
+        if not self.budget:
+            return None
+        return bisect(range(1, most + 1), False, key=lambda tokens: not self.fits([tokens]))
 
     def left(self, lengths: Iterable[int], most: int) -> int:
         """Return how many bytes, up to `most`, running sequences leave to the prompt cache."""

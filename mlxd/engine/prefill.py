@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import PromptProcessingBatch
 
-from mlxd.engine.cache_layers import Cache, Snapshot, merge
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, merge
 from mlxd.engine.prompt_cache import common_length
 
 SHORT = 256
@@ -72,11 +72,11 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """A part of a prompt that was just read; `snapshot` is its cache if reading pauses here."""
 
     reading: Reading
-    snapshot: Snapshot | None
+    snapshot: CacheSnapshot | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Group:
     cache: Cache
 
 
-class Prefill:
+class Prefiller:
     """The prompts that are being read, up to `concurrency` of them in turns."""
 
     def __init__(self, model: Any, *, concurrency: int, together: bool, padded: bool) -> None:
@@ -144,7 +144,7 @@ class Prefill:
 
     def step(
         self, limit: int, step_seconds: float | None, workspace: int | None = None
-    ) -> list[Part]:
+    ) -> list[PromptPart]:
         """Read the next part of one prompt, or of several short ones.
 
         Args:
@@ -160,7 +160,8 @@ class Prefill:
         began, active = time.perf_counter(), mx.get_active_memory()
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        self._pace.add(tokens, time.perf_counter() - began, step_seconds or 0.0)
+        if len(turn) == 1:  # several are read faster than one is
+            self._pace.add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -201,7 +202,7 @@ class Prefill:
             turn.append((other, length))
         return turn
 
-    def _read_one(self, reading: Reading, length: int) -> list[Part]:
+    def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
         tokens = reading.tokens[reading.position : reading.position + length]
         self._model(mx.array([tokens]), cache=reading.cache)
         mx.eval([layer.state for layer in reading.cache])
@@ -211,7 +212,7 @@ class Prefill:
             self._ready.append(Group([reading], reading.cache))
         return [part]
 
-    def _read_several(self, turn: list[tuple[Reading, int]]) -> list[Part]:
+    def _read_several(self, turn: list[tuple[Reading, int]]) -> list[PromptPart]:
         readings = [reading for reading, _ in turn]
         batch = PromptProcessingBatch(
             self._model,
@@ -232,7 +233,7 @@ class Prefill:
                 self._ready.append(Group([reading], reading.cache))
         return parts
 
-    def _advance(self, reading: Reading, length: int, cache: Cache, row: int | None) -> Part:
+    def _advance(self, reading: Reading, length: int, cache: Cache, row: int | None) -> PromptPart:
         reading.position += length
         reading.service += length
         reading.parts += 1
@@ -241,32 +242,38 @@ class Prefill:
             del reading.stops[0]
         if reading.done:
             del self._readings[reading.request_id]
-        return Part(reading, Snapshot(cache, row) if paused else None)
+        return PromptPart(reading, CacheSnapshot(cache, row) if paused else None)
 
 
 class _Pace:
     """How many tokens a part may have, from how fast earlier parts were read."""
 
     def __init__(self) -> None:
-        self._tokens_per_second: float | None = None
+        self._tokens_per_second = 0.0
+        self._most = _FIRST_PART
 
     def part(self, limit: int, step_seconds: float | None) -> int:
         """Return the tokens of the next part; without running answers, as many as allowed."""
         if step_seconds is None:
             return limit
-        if self._tokens_per_second is None:
-            return min(limit, _FIRST_PART)
+        if not self._tokens_per_second:
+            return min(limit, self._most)
         seconds = max(_PART_SECONDS, _PART_STEPS * step_seconds)
-        tokens = int(self._tokens_per_second * seconds)
+        tokens = min(int(self._tokens_per_second * seconds), self._most)
         return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
 
-    def add(self, tokens: int, seconds: float, step_seconds: float) -> None:
-        """Learn from a part that took `seconds`, a step of the running answers included."""
+    def add(self, tokens: int, seconds: float, step_seconds: float | None) -> None:
+        """Learn from a part that took `seconds`, a step of the running answers included.
+
+        A slower part counts at once and a faster one slowly: to be late is worse than to be early.
+        """
         if tokens < _SMALLEST_PART:
             return  # what a few tokens take is mostly what one takes
-        speed = tokens / max(seconds - step_seconds, seconds / 4)
-        last = self._tokens_per_second
-        self._tokens_per_second = speed if last is None else last + _NEWEST * (speed - last)
+        speed = tokens / max(seconds - (step_seconds or 0.0), seconds / 4)
+        last = self._tokens_per_second or speed
+        self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
+        if step_seconds is not None:
+            self._most = 2 * tokens
 
 
 class _Need:

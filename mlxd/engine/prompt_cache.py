@@ -4,17 +4,33 @@ What is kept is a tree of nodes of up to 256 tokens. Prompts share the nodes of 
 common, so a conversation's next turn adds only what is new. A cache that can be cut at any token
 needs nothing else: the longest common beginning is found, to the token. Any other is found again at
 its checkpoints, which whoever reads a prompt makes where conversations part.
+
+With a `DiskCache`, what is kept is written behind as well, and found again when memory has lost it.
 """
 
+import hashlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 import mlx.core as mx
 
-from mlxd.engine.cache_layers import Blocks, Cache, Snapshot, arrays_of, can_be_cut, restore
+from mlxd.engine.cache_layers import (
+    Blocks,
+    Cache,
+    CacheSnapshot,
+    arrays_of,
+    can_be_cut,
+    checkpointed,
+    restore,
+)
+from mlxd.engine.disk_cache import DiskCache
+from mlxd.engine.node_file import StoredNode
+from mlxd.engine.stored_layers import NotStorable, from_tensors, to_tensors
 
 NODE_TOKENS = 256
+_MOST_GUESSES = 2
 _Tokens = tuple[int, ...]
 
 
@@ -34,6 +50,7 @@ class Found:
 @dataclass(eq=False)
 class _Node:
     parent: "_Node | None"
+    key: bytes
     tokens: _Tokens
     start: int
     blocks: Blocks = field(default_factory=dict)
@@ -56,14 +73,18 @@ class _Node:
 class PromptCache:
     """The caches of one model's prompts, `max_bytes` in all at most; 0 keeps nothing."""
 
-    def __init__(self, max_bytes: int, new_cache: Callable[[], Cache]) -> None:
-        """Take the limit, and a function that returns an empty cache for the model."""
+    def __init__(
+        self, max_bytes: int, new_cache: Callable[[], Cache], disk: DiskCache | None = None
+    ) -> None:
+        """Take the limit, a function that returns an empty cache, and where to write as well."""
         self.enabled = max_bytes > 0
         self.needs_checkpoints = self.enabled and not can_be_cut(new_cache())
         self.nbytes = 0
         self.max_bytes = max_bytes
         self._new_cache = new_cache
-        self._root = _Node(None, (), 0)
+        self._disk = disk if self.enabled else None
+        self._root = _Node(None, b"", (), 0)
+        self._by_key = {b"": self._root}
         # The least recently used first; a node is always before its parent.
         self._nodes: dict[_Node, None] = {}
 
@@ -84,7 +105,7 @@ class PromptCache:
         cache = restore(self._new_cache(), blocks, covered, node.checkpoint or [])
         return Found(cache, covered, common)
 
-    def keep(self, tokens: list[int], snapshot: Snapshot, *, lasting: bool = False) -> None:
+    def keep(self, tokens: list[int], snapshot: CacheSnapshot, *, lasting: bool = False) -> None:
         """Keep the cache of one sequence, which covers exactly `tokens`.
 
         A `lasting` one, which other conversations begin with too, is dropped later than others.
@@ -99,7 +120,8 @@ class PromptCache:
             if child is None and not self.needs_checkpoints:
                 child = _longer(node, part)
             if child is None:
-                child = _Node(node, part, start, snapshot.cut(start, start + len(part)))
+                blocks = snapshot.cut(start, start + len(part))
+                child = _Node(node, _key(node.key, part), part, start, blocks)
                 added.append(child)
             node = child
         if self.needs_checkpoints and node.checkpoint is None:
@@ -110,6 +132,56 @@ class PromptCache:
         for each in added:
             self._add(each)
         self._touch(node)
+        self._write(node, again=added)
+        self.shrink_to(self.max_bytes)
+
+    def on_disk(self, tokens: list[int]) -> list[bytes]:
+        """Return the keys of the nodes on disk with which `fetch` would find more, in order."""
+        if self._disk is None:
+            return []
+        node = self._walk(tokens)
+        # Each is where a prompt may go on, and what must be read to come there.
+        places = [(each.key, each.end, 0) for each in (self._root, *node.path)]
+        keys: list[bytes] = []
+        key, end = node.key, node.end
+        while len(part := tuple(tokens[end : end + NODE_TOKENS])) == NODE_TOKENS:
+            key = _key(key, part)
+            if key not in self._disk:
+                break
+            keys.append(key)
+            end += NODE_TOKENS
+            places.append((key, end, len(keys)))
+        covered = self.covered(tokens)
+        for key, end, count in reversed(places):
+            rest = tuple(tokens[end : len(tokens) - 1])
+            files = sorted(self._disk.children(key), key=lambda file: -file.length)
+            for file in files:
+                length = min(file.length, len(rest))
+                if file.length < NODE_TOKENS and _key(key, rest[:length]) == file.key:
+                    return [*keys[:count], file.key] if end + length > covered else []
+            if not self.needs_checkpoints:
+                # Part of a node may be of use, which only its tokens tell.
+                unknown = [file.key for file in files if file.key not in self._by_key]
+                return keys + unknown[:_MOST_GUESSES] if end + len(rest) > covered else []
+        # A whole node may be a checkpoint too.
+        return keys if places[-1][1] > covered else []
+
+    def restore(self, nodes: list[StoredNode]) -> None:
+        """Take nodes that were read from disk, in order."""
+        last = self._root
+        for stored in nodes:
+            parent = self._by_key.get(stored.parent)
+            if parent is None or _key(parent.key, stored.tokens) != stored.key:
+                break
+            empty = checkpointed(self._new_cache())
+            blocks, checkpoint = from_tensors(stored.tensors, stored.meta, empty)
+            node = parent.children.get(stored.tokens)
+            if node is None:
+                node = _Node(parent, stored.key, stored.tokens, parent.end, blocks)
+            node.checkpoint = node.checkpoint or checkpoint
+            self._add(node)
+            last = node
+        self._touch(last)
         self.shrink_to(self.max_bytes)
 
     def limit_to(self, max_bytes: int) -> None:
@@ -152,9 +224,30 @@ class PromptCache:
             for other in [each for each in parent.children.values() if _begins(each, node.tokens)]:
                 self._drop(other)
         parent.children[node.tokens] = node
+        self._by_key[node.key] = node
         self.nbytes -= node.nbytes
         node.nbytes = sum(array.nbytes for array in _arrays(node))
         self.nbytes += node.nbytes
+
+    def _write(self, node: _Node, again: list[_Node]) -> None:
+        """Write what is not on disk of the nodes up to `node`, and those of `again` in any case."""
+        if self._disk is None:
+            return
+        for each in node.path:
+            parent = each.parent or self._root
+            self._disk.touch(each.key)
+            if each.key in self._disk and each not in again:
+                continue
+            try:
+                tensors, meta = to_tensors(each.blocks, each.checkpoint)
+            except NotStorable:
+                return
+            stored = StoredNode(each.key, parent.key, each.tokens, each.start, tensors, meta)
+            if not self._disk.write(stored):
+                return
+            for shorter in () if self.needs_checkpoints else self._disk.children(parent.key):
+                if shorter.key == _key(parent.key, each.tokens[: shorter.length]) != each.key:
+                    self._disk.remove(shorter.key)
 
     def _touch(self, node: _Node) -> None:
         for each in _upwards(node):
@@ -165,8 +258,14 @@ class PromptCache:
     def _drop(self, node: _Node) -> None:
         parent = node.parent or self._root
         del parent.children[node.tokens]
+        del self._by_key[node.key]
         del self._nodes[node]
         self.nbytes -= node.nbytes
+
+
+def _key(parent: bytes, tokens: _Tokens) -> bytes:
+    """Return what stands for all tokens up to the last one of a node."""
+    return hashlib.sha256(parent + array("I", tokens).tobytes()).digest()
 
 
 def common_length(first: Sequence[object], second: Sequence[object]) -> int:

@@ -7,6 +7,7 @@ from functools import partial
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import can_be_cut
+from mlxd.engine.disk_reader import DiskReader, Restored
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
@@ -57,8 +58,12 @@ class Scheduler:
         load: Load,
         token_bytes: Callable[[int], bytes],
         memory: Memory | None = None,
+        reader: DiskReader | None = None,
     ) -> None:
-        """Take a model, how to run it, a function that returns a token's bytes, and a budget."""
+        """Take a model, how to run it, a function that returns the bytes of a token, and a budget.
+
+        `reader` reads what the prompt cache has on disk.
+        """
         self.speed = Rate(_SPEED_SECONDS)
         self._memory = memory or Memory.unlimited()
         self._prompt_cache_bytes = load.prompt_cache_bytes
@@ -67,8 +72,12 @@ class Scheduler:
         self._places = load.decode_concurrency
         self._prefill_step_size = load.prefill_step_size
         self._prompt_cache = PromptCache(
-            load.prompt_cache_bytes, partial(make_prompt_cache, model.model)
+            load.prompt_cache_bytes,
+            partial(make_prompt_cache, model.model),
+            reader.disk if reader else None,
         )
+        self._reader = reader
+        self._restoring: set[int] = set()
         self._batch = BatchStrategy(model, load, self._prompt_cache, self.speed, self._memory)
         self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
@@ -82,7 +91,10 @@ class Scheduler:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return any(request is not None for request in self._requests.values())
+        return any(
+            request is not None and request_id not in self._restoring
+            for request_id, request in self._requests.items()
+        )
 
     def expect(self, request_id: int) -> None:
         """Announce a request that is being prepared."""
@@ -97,6 +109,15 @@ class Scheduler:
         if isinstance(prepared, Failed):
             return [prepared]
         self._requests[request_id] = prepared
+        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
+            self._restoring.add(request_id)
+            self._reader.read(request_id, keys)
+        return self._schedule()
+
+    def restored(self, restored: Restored) -> list[Event]:
+        """Take what was read from disk for a request, which goes on now."""
+        self._restoring.discard(restored.request_id)
+        self._prompt_cache.restore(restored.nodes)
         return self._schedule()
 
     def abort(self, request_id: int) -> list[Event]:
@@ -108,6 +129,7 @@ class Scheduler:
                 return [Finished(request_id, "abort", Usage(0, 0, 0))]
             case Prepared(tokens=prompt):
                 self._behind.pop(request_id, None)
+                self._restoring.discard(request_id)
                 return [Finished(request_id, "abort", Usage(len(prompt), 0, 0))]
             case _Paused(sequence=sequence):
                 return [sequence.finished("abort")]
@@ -140,6 +162,7 @@ class Scheduler:
             cache_bytes,
             self._prompt_cache.nbytes,
             self._batch.together,
+            self._memory.longest(self._model.context_length or _UNBOUNDED_TOKENS),
         )
 
     def _schedule(self) -> list[Event]:
@@ -225,8 +248,11 @@ class Scheduler:
         return sum(map(len, self._strategies)) < self._places
 
     def _waiting(self) -> "list[Prepared | _Paused]":
-        requests = self._requests.values()
-        return [request for request in requests if isinstance(request, Prepared | _Paused)]
+        return [
+            request
+            for request in self._requests.values()
+            if isinstance(request, Prepared | _Paused) and request.request_id not in self._restoring
+        ]
 
     def _start(self, prepared: Prepared) -> Event:
         request_id = prepared.message.id

@@ -1,15 +1,21 @@
 """An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
+from contextlib import nullcontext
+from pathlib import Path
 
 import mlx.core as mx
 
 from mlxd.engine.channel import Channel
+from mlxd.engine.disk_cache import DiskCache
+from mlxd.engine.disk_reader import DiskReader, Restored
+from mlxd.engine.fingerprint import fingerprint
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
-from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.engine.stats import device_memory_bytes, memory_bytes, wired_weights
+from mlxd.engine.stored_layers import LAYOUT
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
@@ -26,8 +32,9 @@ from mlxd.messages import (
     Shutdown,
     Warm,
 )
+from mlxd.prompt_files import FolderInfo
 
-EngineMail = Channel[Prepared | Failed]
+EngineMail = Channel[Prepared | Failed | Restored]
 
 
 def serve(channel: EngineMail) -> None:
@@ -40,7 +47,8 @@ def serve(channel: EngineMail) -> None:
     except LoadFailed as error:
         channel.send([Fatal(error.message)])
     else:
-        _serve_model(channel, model, load)
+        with wired_weights() if load.wired else nullcontext():
+            _serve_model(channel, model, load)
 
 
 def _wait_for_load(channel: EngineMail) -> Load | None:
@@ -59,12 +67,16 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
         find_boundaries=needs_boundaries(model, load),
     )
     memory = Memory.of_process(model.model)
-    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory)
+    disk = _open_disk_cache(load)
+    reader = DiskReader(disk, channel.put) if disk is not None else None
+    scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory, reader)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.
     gc.freeze()
     gc.enable()
-    channel.send([Ready(model.context_length, memory_bytes(), device_memory_bytes())])
+    kv_bits = load.kv_bits if model.quantization else 0
+    ready = Ready(model.context_length, memory_bytes(), device_memory_bytes(), kv_bits)
+    channel.send([ready])
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
         for message in channel.receive_all(wait=not scheduler.busy):
@@ -75,16 +87,42 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                         events.extend(scheduler.admit(prepared))
                 case Prepared() | Failed():
                     events.extend(scheduler.admit(message))
+                case Restored():
+                    events.extend(scheduler.restored(message))
                 case Abort():
                     events.extend(scheduler.abort(message.id))
                 case Budget():
                     memory.budget = message.memory_bytes
                     mx.set_cache_limit(memory.workspace)
+                    events.append(scheduler.figures())
                 case Ping():
                     events.append(scheduler.figures())
                 case Shutdown():
+                    if disk is not None:
+                        disk.close()
                     return
         if events:
             channel.send(events)
         if stepped := scheduler.step():
             channel.send([*stepped])
+
+
+def _open_disk_cache(load: Load) -> DiskCache | None:
+    """Open what is kept on disk for the model, unless that is off or its files cannot be read."""
+    settings = load.disk_cache
+    if settings is None:
+        return None
+    adapter = Path(load.adapter_path) if load.adapter_path else None
+    try:
+        name = fingerprint(
+            Path(load.path),
+            adapter,
+            layout=LAYOUT,
+            kv_bits=load.kv_bits,
+            kv_group_size=load.kv_group_size,
+            quantized_kv_start=load.quantized_kv_start,
+        )
+    except OSError:
+        return None
+    info = FolderInfo(settings.model, settings.adapter)
+    return DiskCache(Path(settings.folder), name, settings.max_bytes, info)

@@ -11,7 +11,7 @@ from mlx_lm.generate import StopSequences
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
 from mlxd.engine.batch import constrain
-from mlxd.engine.cache_layers import Cache, Snapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
 from mlxd.engine.logprobs import Scored, StepLogprobs
 from mlxd.engine.output import FinishReason
 from mlxd.engine.prompt_cache import PromptCache
@@ -55,7 +55,7 @@ class Runner:
 
     def keep(self, tokens: list[int]) -> None:
         """Keep what is computed of a sequence in the prompt cache."""
-        self._prompt_cache.keep(tokens[: self.covered], Snapshot(self.cache))
+        self._prompt_cache.keep(tokens[: self.covered], CacheSnapshot(self.cache))
 
 
 class Speculation:

@@ -16,10 +16,10 @@ from mlx_lm.generate import StopSequences, generation_stream, make_stop_sequence
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.batch import Batch, Start
-from mlxd.engine.cache_layers import Cache, Snapshot, can_be_cut
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, can_be_cut
 from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched, load_draft
 from mlxd.engine.memory import Memory
-from mlxd.engine.prefill import SHORT, Prefill, Reading
+from mlxd.engine.prefill import SHORT, Prefiller, Reading
 from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
@@ -70,7 +70,7 @@ class BatchStrategy:
         """Take the model, how to run it, where to keep caches and count tokens, and a budget."""
         self._memory = memory
         together = can_be_batched(model.model)
-        self._prefill = Prefill(
+        self._prefill = Prefiller(
             model.model,
             concurrency=load.prompt_concurrency,
             together=together,
@@ -149,7 +149,9 @@ class BatchStrategy:
         """Remove a sequence; the prompt cache keeps what was computed."""
         del self._sequences[sequence.request_id]
         if (reading := self._prefill.remove(sequence.request_id)) is not None:
-            self._prompt_cache.keep(reading.tokens[: reading.position], Snapshot(reading.cache))
+            self._prompt_cache.keep(
+                reading.tokens[: reading.position], CacheSnapshot(reading.cache)
+            )
         elif (taken := self._batch.take_out(sequence.request_id)) is not None:
             self._prompt_cache.keep(*taken)
 

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--dtype",
-        choices=("keep", "float32", "float16"),
+        choices=("keep", "float32", "float16", "bfloat16"),
         default="keep",
         help="keep the file's quantization, or dequantize to a type (default: keep)",
     )

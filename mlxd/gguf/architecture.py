@@ -26,6 +26,7 @@ class _Family(msgspec.Struct, frozen=True):
     interleaved_rope: bool = False  # on neighboring elements, not on the two halves of a head
     biases: bool = False  # on query, key and value
     head_norms: bool = False  # on queries and keys
+    gemma: bool = False  # sliding windows, more norms, and norm weights with 1 added
 
 
 _LLAMA = _Family("llama", interleaved_rope=True)
@@ -34,10 +35,12 @@ _FAMILIES = {
     "mistral": _LLAMA,
     "qwen2": _Family("qwen2", biases=True),
     "qwen3": _Family("qwen3", head_norms=True),
+    "gemma3": _Family("gemma3_text", head_norms=True, gemma=True),
 }
 
 _EMBEDDING, _HEAD, _ROPE_DIVISORS = "token_embd.weight", "output.weight", "rope_freqs.weight"
 _LLAMA3_LOW, _LLAMA3_HIGH, _LLAMA3_CONTEXT = 1.0, 4.0, 8192
+_GEMMA3_27B_LAYERS = 62
 
 
 class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,20 +66,35 @@ class _ModelKeys(msgspec.Struct, frozen=True, kw_only=True):
         return self.key_length or self.width // self.heads
 
 
-class Architecture(msgspec.Struct, frozen=True):
-    """What the file becomes: config.json, and the model's weights by name, as the file has them."""
+class _GemmaKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys that only Gemma has. The defaults are those of llama.cpp."""
+
+    window: int = field(name="attention.sliding_window", default=0)
+    pattern: Count = field(name="attention.sliding_window_pattern", default=6)
+    local_rope_theta: float = field(name="rope.freq_base_swa", default=10000.0)
+    softcapping: float = field(name="final_logit_softcapping", default=0.0)
+
+
+class Architecture(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file becomes: config.json, and the model's weights by name, as the file has them.
+
+    The file has `norm_shift` added to the weights of the norms. `exceeds_float16`: the values
+    between the layers do not fit into that type.
+    """
 
     model_type: str
     vocab_size: int
     config: dict[str, object]
     weights: dict[str, ReaderTensor]
+    norm_shift: int
+    exceeds_float16: bool
 
 
 def read_architecture(file: GGUFFile) -> Architecture:
     """Return the architecture of a file.
 
     Raises:
-        InvalidRequest: its architecture, rope scaling, a tensor or a tensor type cannot be
+        InvalidRequest: its architecture, a variant of it, a tensor or a tensor type cannot be
             imported, or keys or tensors are missing.
     """
     name = str(file.metadata.get("general.architecture", ""))
@@ -99,7 +117,7 @@ def read_architecture(file: GGUFFile) -> Architecture:
         raise InvalidRequest(f"the file lacks the matrix {_EMBEDDING}")
     vocab_size, tied = shape_of(embedding)[0], _HEAD not in file.tensors
     config = {
-        "architectures": [f"{family.model_type.capitalize()}ForCausalLM"],
+        "architectures": [f"{family.model_type.removesuffix('_text').capitalize()}ForCausalLM"],
         "model_type": family.model_type,
         "hidden_size": keys.width,
         "num_hidden_layers": keys.layers,
@@ -117,8 +135,39 @@ def read_architecture(file: GGUFFile) -> Architecture:
         config["rope_traditional"] = True
     if scaling := _rope_scaling(file, keys, prefix):
         config["rope_scaling"] = scaling
+    if family.gemma:
+        config |= _gemma_config(file, keys, prefix)
     weights = _weights(file, _expected(keys, family, vocab_size, tied=tied), family)
-    return Architecture(family.model_type, vocab_size, config, weights)
+    return Architecture(
+        model_type=family.model_type,
+        vocab_size=vocab_size,
+        config=config,
+        weights=weights,
+        norm_shift=1 if family.gemma else 0,
+        exceeds_float16=family.gemma,
+    )
+
+
+def _gemma_config(file: GGUFFile, keys: _ModelKeys, prefix: str) -> dict[str, object]:
+    """Return the keys of config.json that only Gemma has."""
+    gemma = read_keys(file.metadata, prefix, _GemmaKeys)
+    if gemma.window < 1:  # without windows llama.cpp runs another model
+        only = "a window of at least 1 token"
+        raise unsupported(f"{prefix}attention.sliding_window", gemma.window, only)
+    if gemma.softcapping:
+        raise unsupported(f"{prefix}final_logit_softcapping", gemma.softcapping, "no softcapping")
+    if keys.scaling not in ("none", "linear"):
+        raise unsupported(f"{prefix}rope.scaling.type", keys.scaling, "none or linear")
+    if keys.layers < gemma.pattern:  # mlx_lm needs a layer without a window
+        raise unsupported(f"{prefix}block_count", keys.layers, f"{gemma.pattern} or more")
+    # The file does not say how queries are scaled; like llama.cpp, go by the number of layers.
+    is_27b = keys.layers == _GEMMA3_27B_LAYERS
+    return {
+        "query_pre_attn_scalar": keys.width // keys.heads if is_27b else keys.head_dim,
+        "sliding_window": gemma.window,
+        "sliding_window_pattern": gemma.pattern,
+        "rope_local_base_freq": gemma.local_rope_theta,
+    }
 
 
 def _rope_scaling(file: GGUFFile, keys: _ModelKeys, prefix: str) -> dict[str, object] | None:
@@ -202,9 +251,15 @@ def _expected(keys: _ModelKeys, family: _Family, vocab_size: int, *, tied: bool)
     yield "output_norm.weight", "model.norm.weight", (width,)
     if not tied:
         yield _HEAD, "lm_head.weight", (vocab_size, width)
+    norms = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+    if family.gemma:
+        norms |= {
+            "post_attention_norm": "post_attention_layernorm",
+            "ffn_norm": "pre_feedforward_layernorm",
+            "post_ffw_norm": "post_feedforward_layernorm",
+        }
     layer = [
-        ("attn_norm.weight", "input_layernorm.weight", (width,)),
-        ("ffn_norm.weight", "post_attention_layernorm.weight", (width,)),
+        *((f"{name}.weight", f"{path}.weight", (width,)) for name, path in norms.items()),
         ("attn_output.weight", "self_attn.o_proj.weight", (width, queries)),
         ("ffn_gate.weight", "mlp.gate_proj.weight", (inner, width)),
         ("ffn_up.weight", "mlp.up_proj.weight", (inner, width)),

@@ -15,17 +15,17 @@ import msgspec
 from gguf import ReaderTensor
 
 from mlxd.errors import InvalidRequest, MlxdError
-from mlxd.gguf.architecture import read_architecture
+from mlxd.gguf.architecture import Architecture, read_architecture
 from mlxd.gguf.blocks import GROUP_SIZE, PLAIN, dense, packed
 from mlxd.gguf.reader import open_gguf
 from mlxd.gguf.tokenizer import ImportedTokenizer, build_tokenizer
 
-Precision: TypeAlias = Literal["keep", "float32", "float16"]
+Precision: TypeAlias = Literal["keep", "float32", "float16", "bfloat16"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{,199}")  # a file name has at most 255 bytes
 _RESERVED_NAME = "default_model"  # which means the default model in a request
 _SHOWN_CHARACTERS = 40
-_DENSE = {"float32": mx.float32, "float16": mx.float16}
+_DENSE = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 _TENSORS_A_LINE = 50
 
 
@@ -63,8 +63,8 @@ def import_gguf(
         raise InvalidRequest(
             f"the file has {tokens} tokens, but {architecture.vocab_size} embeddings"
         )
-    dtype = _dtype(architecture.weights, precision)
-    arrays, bits = _convert(architecture.weights, dtype, progress, keep=precision == "keep")
+    dtype = _dtype(architecture, precision)
+    arrays, bits = _convert(architecture, dtype, progress, keep=precision == "keep")
     kind = str(dtype).removeprefix("mlx.core.")
     config = architecture.config | {"torch_dtype": kind, "eos_token_id": tokenizer.eos_ids}
     if bits:
@@ -96,16 +96,24 @@ def _target(models_dir: Path, name: str) -> Path:
     return target
 
 
-def _dtype(weights: dict[str, ReaderTensor], precision: Precision) -> mx.Dtype:
+def _dtype(architecture: Architecture, precision: Precision) -> mx.Dtype:
     """Return the type of all arrays that are not quantized: with two, MLX converts at every step.
 
-    On a CPU float16 is slow and inexact.
+    On a CPU the types of two bytes are slow and inexact.
     """
+    if precision == "float16" and architecture.exceeds_float16:
+        raise InvalidRequest(
+            f"{architecture.model_type} models exceed the range of float16; "
+            "use --dtype bfloat16 or float32"
+        )
     if precision != "keep":
         return _DENSE[precision]
-    if not any(_is_quantized(tensor) for tensor in weights.values()):
-        return PLAIN[weights["model.embed_tokens.weight"].tensor_type]
-    return mx.float16 if mx.default_device().type == mx.DeviceType.gpu else mx.float32
+    half = mx.bfloat16 if architecture.exceeds_float16 else mx.float16
+    weights = architecture.weights
+    if any(_is_quantized(tensor) for tensor in weights.values()):
+        return half if mx.default_device().type == mx.DeviceType.gpu else mx.float32
+    plain = PLAIN[weights["model.embed_tokens.weight"].tensor_type]
+    return half if plain == mx.float16 else plain
 
 
 def _is_quantized(tensor: ReaderTensor) -> bool:
@@ -113,13 +121,14 @@ def _is_quantized(tensor: ReaderTensor) -> bool:
 
 
 def _convert(
-    weights: dict[str, ReaderTensor],
+    architecture: Architecture,
     dtype: mx.Dtype,
     progress: Callable[[str], None],
     *,
     keep: bool,
 ) -> tuple[dict[str, mx.array], dict[str, int]]:
     """Return the model's arrays by name, and the bits of each layer that stays quantized."""
+    weights, shift = architecture.weights, architecture.norm_shift
     arrays: dict[str, mx.array] = {}
     bits: dict[str, int] = {}
     for done, (name, tensor) in enumerate(weights.items()):
@@ -129,6 +138,8 @@ def _convert(
             path = name.removesuffix(".weight")
             arrays[name], scales, biases, bits[path] = packed(tensor, dtype)
             arrays |= {f"{path}.scales": scales, f"{path}.biases": biases}
+        elif name.endswith("norm.weight"):
+            arrays[name] = (dense(tensor, mx.float32) - shift).astype(dtype)
         else:
             arrays[name] = dense(tensor, dtype)
     return arrays, bits

@@ -32,7 +32,14 @@ _SPACE = "▁"
 
 # Tokens that end a turn or a text, whichever of them the file names as its end of sequence.
 _ENDING_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
-_ENDINGS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>")
+_ENDINGS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<end_of_turn>",
+)
 
 _ROLES = {
     "bos_token": "bos_token_id",

@@ -10,6 +10,7 @@ import msgspec
 
 from mlxd.control_api import TemplateSupport
 from mlxd.models.adapters import ADAPTER_CONFIG, Adapter, adapters
+from mlxd.models.cache_layout import CacheLayout, read_layout
 from mlxd.models.entry import CatalogEntry
 from mlxd.models.folder import CONFIG
 from mlxd.models.model_config import UnusableJson, load_json
@@ -31,9 +32,13 @@ _SCALES = (".scales", ".biases", ".global_scale")
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """What the folder of a model says, and the names of the adapters that fit it."""
+    """What the folder of a model says, and the names of the adapters that fit it.
+
+    `cache` is what the cache of a sequence takes, in full precision.
+    """
 
     parameters: int
+    cache: CacheLayout
     template: TemplateSupport | None
     license: str | None
     adapters: list[str]
@@ -42,8 +47,10 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 def read_details(entry: CatalogEntry) -> Details:
     """Read the folder of a model; what it does not say is None."""
     tensors = read_tensors(entry.path.glob("model*.safetensors"))
+    config = _json(entry.path / CONFIG)
     return Details(
-        parameters=count_parameters(tensors, _json(entry.path / CONFIG)),
+        parameters=count_parameters(tensors, config),
+        cache=read_layout(config),
         template=_template(entry.path),
         license=_license(entry.path),
         adapters=[adapter.name for adapter in adapters() if _fits(adapter, entry)],

@@ -6,12 +6,14 @@ It also says whether mlx_lm can run the model, without importing mlx_lm.
 import importlib.util
 import pkgutil
 import stat
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from mlxd.models.cache_layout import CacheLayout, read_layout
+from mlxd.models.config_values import count, first, sections
 
 # The names in mlx_lm.utils.MODEL_REMAPPING; a test compares the two.
 OTHER_NAMES = frozenset(
@@ -30,17 +32,22 @@ OTHER_NAMES = frozenset(
         "xverse",
     }
 )
+# Architectures that mlx_lm cannot compute several sequences of at a time; a test compares them with
+# what the engine finds out.
+UNBATCHED = frozenset(
+    {
+        "afm7",
+        "deepseek_v41",
+        "deepseek_v41_text",
+        "gpt_bigcode",
+        "llama4",
+        "longcat_flash_ngram",
+    }
+)
 # Quantization methods whose packed weights mlx_lm would read as plain ones.
 _FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
 _MAX_BYTES = 50_000_000
-_MAX_COUNT = 2**53
 _CACHED_TOKENS = 1024
-_TEXT_SECTIONS = ("text_config", "llm_config", "language_config")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "num_query_heads")
-_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_kv_heads", "multi_query_group_num")
-_WIDTH = ("hidden_size", "n_embd", "d_model", "dim", "model_dim")
-_HEAD_DIM = ("head_dim", "kv_channels")
 _CONTEXT = (
     "max_position_embeddings",
     "model_max_length",
@@ -50,17 +57,14 @@ _CONTEXT = (
     "n_ctx",
     "seq_length",
 )
-_TYPE = ("torch_dtype", "dtype")
-# These models compress keys and values, but cache them expanded.
-_EXPANDED = ("deepseek_v2", "minicpm3")
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What matters of a config.json; None, "" and 0 stand for what is missing or makes no sense.
 
-    `context_length` is in tokens; `token_bytes` is about the size of a token's keys and values in
-    the cache. With `own_code` the folder has its own Python code; `quant_method` is the program
-    that quantized the weights, if it was not MLX.
+    `context_length` is in tokens; `cache` is what the cache of a sequence takes, in full precision.
+    With `own_code` the folder has its own Python code; `quant_method` is the program that quantized
+    the weights, if it was not MLX.
     """
 
     architecture: str
@@ -68,12 +72,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str | None
     quant_method: str | None
     context_length: int | None
-    token_bytes: int
+    cache: CacheLayout
 
     @property
     def cache_bytes(self) -> int:
         """About the size of the cache of a conversation of `cached_tokens` tokens."""
-        return cached_tokens(self.context_length) * self.token_bytes
+        return self.cache.of_tokens(cached_tokens(self.context_length))
 
     @property
     def fault(self) -> str | None:
@@ -122,8 +126,8 @@ def read_config(config: dict[str, Any]) -> ModelConfig:
         own_code=isinstance(config.get("model_file"), str),
         quantization=_quantization(config),
         quant_method=_quant_method(config),
-        context_length=_first(config, _CONTEXT),
-        token_bytes=_token_bytes(config),
+        context_length=first(config, _CONTEXT),
+        cache=read_layout(config),
     )
 
 
@@ -137,40 +141,9 @@ def _known() -> frozenset[str]:
     return names | OTHER_NAMES if names else names
 
 
-def _token_bytes(config: dict[str, Any]) -> int:
-    """Return the size of a token's keys and values, as if all layers kept all tokens.
-
-    An element has the type of the activations: 4 bytes in float32 models, else 2.
-    """
-    layers = _first(config, _LAYERS)
-    heads = _first(config, _HEADS)
-    if layers is None:
-        return 0
-    if (elements := _latent_elements(config, heads or 0)) is None:
-        width = _first(config, _WIDTH)
-        head_dim = _first(config, _HEAD_DIM) or (width // heads if width and heads else None)
-        kv_heads = _first(config, _KV_HEADS) or heads
-        if head_dim is None or kv_heads is None:
-            return 0
-        elements = 2 * kv_heads * head_dim
-    types = [section.get(key) for section in _sections(config) for key in _TYPE]
-    return layers * elements * (4 if "float32" in types else 2)
-
-
-def _latent_elements(config: dict[str, Any], heads: int) -> int | None:
-    """Return how many numbers multi-head latent attention caches per token; None without it."""
-    rank, rope = (_first(config, (key,)) for key in ("kv_lora_rank", "qk_rope_head_dim"))
-    if rank is None or rope is None:
-        return None
-    if config.get("model_type") not in _EXPANDED:
-        return rank + rope
-    key, value = (_first(config, (key,)) or 0 for key in ("qk_nope_head_dim", "v_head_dim"))
-    return heads * (key + rope + value)
-
-
 def _quantization(config: dict[str, Any]) -> str | None:
     """Return "4-bit", "4/8-bit" if layers differ, or the name of another number format."""
-    for section in _sections(config):
+    for section in sections(config):
         for key in ("quantization", "quantization_config"):
             if isinstance(quantization := section.get(key), dict):
                 return _formats(quantization)
@@ -199,27 +172,5 @@ def _format(quantization: dict[str, Any]) -> str | None:
     mode = quantization.get("mode", "affine")
     if mode != "affine":
         return mode if isinstance(mode, str) and mode.isprintable() else None
-    bits = _count(quantization.get("bits"))
+    bits = count(quantization.get("bits"))
     return None if bits is None else f"{bits}-bit"
-
-
-def _first(config: dict[str, Any], keys: tuple[str, ...]) -> int | None:
-    """Return the first valid number under one of `keys`."""
-    counts = (_count(section.get(key)) for section in _sections(config) for key in keys)
-    return next((count for count in counts if count is not None), None)
-
-
-def _sections(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield config
-    for name in _TEXT_SECTIONS:
-        if isinstance(section := config.get(name), dict):
-            yield section
-
-
-def _count(value: object) -> int | None:
-    """Return a number that may be a count; of one number per layer, the largest."""
-    if isinstance(value, list):
-        return max(filter(None, map(_count, value)), default=None)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_COUNT:
-        return int(value)
-    return None

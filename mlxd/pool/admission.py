@@ -18,7 +18,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlxd.errors import Draining, InsufficientMemory
-from mlxd.pool.model import Model
+from mlxd.models.entry import CatalogEntry
+from mlxd.pool.model import ENGINE_BYTES, Model
 from mlxd.units import size
 
 _PATIENCE = 5.0
@@ -83,7 +84,11 @@ class Admission:
 
     def has_waiters(self, model: Model) -> bool:
         """Whether requests wait for room for `model`."""
-        return any(waiter.model is model for waiter in self._queue)
+        return self.waiting(model) > 0
+
+    def waiting(self, model: Model) -> int:
+        """Return how many requests wait for room for `model`."""
+        return sum(waiter.model is model for waiter in self._queue)
 
     def notify(self) -> None:
         """Look at the queue again: a model has changed its state."""
@@ -123,6 +128,11 @@ class Admission:
         resident = [other for other in self._models if other.resident or other is model]
         spare = self.limit - _DAEMON_BYTES - sum(other.needed for other in resident)
         return model.needed + max(0, spare) // len(resident)
+
+    def room(self, entry: CatalogEntry) -> int:
+        """Return how many bytes are left beside the weights of a model that is alone in memory."""
+        weights = entry.memory_bytes - entry.cache_bytes
+        return self.limit - _DAEMON_BYTES - ENGINE_BYTES - weights
 
     def must_unload(self, model: Model, other: Model) -> bool:
         """Whether `model`, which is in memory, must be unloaded to load `other`."""

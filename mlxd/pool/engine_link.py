@@ -7,6 +7,8 @@ which tells why.
 """
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import cast
@@ -41,11 +43,12 @@ class LinkState(Enum):
 class EngineLink(asyncio.Protocol):
     """The daemon's end of the socket to one engine, whose process `kill` ends.
 
-    `memory_bytes`, `cache_bytes`, `prompt_cache_bytes`, `device_memory_bytes`, `tokens_per_second`
-    and `batched` are what the engine last reported; `on_figures` is called when it answers a ping
-    with them. `heard_at` is the loop's time when the engine last sent something, or got work after
-    it had none. `cause` says why the state is `ENDING`, if that is known before the process has
-    ended. `closed` is done when the socket is.
+    `memory_bytes`, `cache_bytes`, `prompt_cache_bytes`, `device_memory_bytes`, `tokens_per_second`,
+    `batched`, `context_fits` and `kv_bits` are what the engine last reported: while it has requests
+    it is asked once a second. `on_figures` is called when it answers. `budget` is how many bytes it
+    may take in all, 0 before it was told. `heard_at` is the loop's time when the engine last sent
+    something, or got work after it had none. `cause` says why the state is `ENDING`, if that is
+    known before the process has ended. `closed` is done when the socket is.
     """
 
     def __init__(self, kill: Callable[[], None]) -> None:
@@ -56,6 +59,9 @@ class EngineLink(asyncio.Protocol):
         self.memory_bytes = self.device_memory_bytes = 0
         self.cache_bytes = self.prompt_cache_bytes = 0
         self.batched = True
+        self.context_fits: int | None = None
+        self.kv_bits = 0
+        self.budget = 0
         self.tokens_per_second = 0.0
         self.on_figures: Callable[[], None] = _nothing
         self.heard_at = loop.time()
@@ -68,8 +74,8 @@ class EngineLink(asyncio.Protocol):
         self._requests: dict[int, EngineRequest] = {}
         self._last_id = 0
         self._pongs: list[asyncio.Future[None]] = []
-        self._refreshed_at = 0.0
-        self._budget = 0
+        self._asked_at = self._told_at = -math.inf
+        self._asking: asyncio.TimerHandle | None = None
 
     async def load(
         self, name: str, load: messages.Load, report: Callable[[float], None], hang_timeout: float
@@ -93,6 +99,7 @@ class EngineLink(asyncio.Protocol):
         engine_request = EngineRequest(ids, lambda sequence: self._send(messages.Abort(sequence)))
         if not self._requests:
             self.heard_at = asyncio.get_running_loop().time()
+            self._ask_later(_REFRESH_SECONDS)
         for sequence, request in zip(ids, requests, strict=True):
             self._requests[sequence] = engine_request
             self._send(messages.Generate(sequence, request))
@@ -113,16 +120,28 @@ class EngineLink(asyncio.Protocol):
 
     def set_budget(self, memory_bytes: int) -> None:
         """Tell the engine how many bytes it may take in all."""
-        if memory_bytes != self._budget:
-            self._budget = memory_bytes
+        if memory_bytes != self.budget:
+            self.budget = memory_bytes
             self._send(messages.Budget(memory_bytes))
 
     def refresh(self) -> None:
-        """Ask for what the engine reports without waiting for it, at most once a second."""
-        now = asyncio.get_running_loop().time()
-        if now - self._refreshed_at > _REFRESH_SECONDS:
-            self._refreshed_at = now
-            self._send(messages.Ping())
+        """Ask for what the engine reports without waiting for it, a second after the last time."""
+        wait = self._asked_at + _REFRESH_SECONDS - asyncio.get_running_loop().time()
+        if wait > 0:
+            self._ask_later(wait)
+        else:
+            self._ask()
+
+    async def update(self, seconds: float) -> None:
+        """Wait at most `seconds` until what the engine reports is not older than a second.
+
+        An engine that does nothing, and has said so, is not asked.
+        """
+        resting = not (self._requests or self._asking or self.tokens_per_second)
+        age = asyncio.get_running_loop().time() - self._told_at
+        if not resting and age > _REFRESH_SECONDS:
+            with contextlib.suppress(TimeoutError, EngineDied):
+                await self.ping(seconds)
 
     @property
     def alive(self) -> bool:
@@ -138,6 +157,11 @@ class EngineLink(asyncio.Protocol):
     def requests(self) -> int:
         """How many sequences are in flight."""
         return len(self._requests)
+
+    @property
+    def queued(self) -> int:
+        """How many requests are in flight of which no sequence runs yet."""
+        return sum(not request.started for request in set(self._requests.values()))
 
     def shut_down(self) -> None:
         """Tell the engine to exit."""
@@ -207,6 +231,7 @@ class EngineLink(asyncio.Protocol):
                     self.state = LinkState.READY
                     self.memory_bytes = message.memory_bytes
                     self.device_memory_bytes = message.device_memory_bytes
+                    self.kv_bits = message.kv_bits
                     self._loaded.set_result(None)
                 case messages.Pong():
                     self._take_pong(message)
@@ -224,17 +249,32 @@ class EngineLink(asyncio.Protocol):
         self.cache_bytes = message.cache_bytes
         self.prompt_cache_bytes = message.prompt_cache_bytes
         self.batched = message.batched
+        self.context_fits = message.context_fits
+        self._told_at = asyncio.get_running_loop().time()
         self.on_figures()
         for pong in self._pongs:
             if not pong.done():
                 pong.set_result(None)
         self._pongs.clear()
+        if self._requests:
+            self.refresh()
 
     def _hand_out(self, event: Event) -> None:
         terminal = isinstance(event, messages.Finished | messages.Failed)
         request = self._requests.pop(event.id, None) if terminal else self._requests.get(event.id)
         if request is not None:
             request.take(event)
+
+    def _ask_later(self, seconds: float) -> None:
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().call_later(seconds, self._ask)
+
+    def _ask(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
+        self._asked_at = asyncio.get_running_loop().time()
+        self._send(messages.Ping())
 
     def _check_alive(self) -> None:
         if not self.alive:
@@ -250,11 +290,12 @@ class EngineRequest:
 
     A request has one or more choices, each of them a sequence of the engine; their ids are in a
     row. `on_end` is called once the engine is done with all of them, even if events are still to
-    be read.
+    be read. `started` is whether one of them has begun to run.
     """
 
     def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
         self.on_end: Callable[[], None] | None = None
+        self.started = False
         self._first = ids.start
         self._running = set(ids)
         self._abort = abort
@@ -288,6 +329,7 @@ class EngineRequest:
         """Take an event from the engine; one sequence that fails ends the others."""
         if isinstance(event, messages.Finished | messages.Failed):
             self._running.discard(event.id)
+        self.started = self.started or isinstance(event, messages.Started)
         if isinstance(event, messages.Failed):
             if not self._ended:
                 self.end(_ERRORS[event.kind](event.message, param=event.param))

@@ -15,7 +15,8 @@ from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
-_ENGINE_BYTES = 100_000_000  # what an engine takes beside weights and cache
+ENGINE_BYTES = 100_000_000
+"""About what an engine takes beside weights and cache."""
 _CRASH_SECONDS = 300.0
 
 _log = logging.getLogger("mlxd.models")
@@ -124,7 +125,7 @@ class Model:
     @property
     def needed(self) -> int:
         """How many bytes the model and its engine need for one conversation, about."""
-        return self.entry.memory_bytes + _ENGINE_BYTES
+        return self.entry.memory_bytes + ENGINE_BYTES
 
     @property
     def memory(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from mlxd import sysctl
-from mlxd.config import Config
+from mlxd.config import Config, EngineConfig
 from mlxd.errors import Draining, QueueFull
 from mlxd.messages import GenerateRequest
 from mlxd.models.catalog import Adapter, CatalogEntry
@@ -103,6 +103,10 @@ class Pool:
             model = Model(entry, self._launch, self._config, self._state_changed, evict)
             self._models[key] = model
         return model
+
+    def engine_settings(self, entry: CatalogEntry) -> EngineConfig:
+        """Return how the engine of a model is configured."""
+        return self._config.engine_for(entry.id)
 
     @contextlib.asynccontextmanager
     async def lease(

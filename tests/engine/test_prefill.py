@@ -4,14 +4,14 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.engine.prefill import Prefill, Reading
+from mlxd.engine.prefill import Prefiller, Reading
 
 LIMIT = 512
 
 
 @pytest.fixture
-def prefill(loaded: LoadedModel) -> Prefill:
-    return Prefill(loaded.model, concurrency=4, together=True, padded=True)
+def prefill(loaded: LoadedModel) -> Prefiller:
+    return Prefiller(loaded.model, concurrency=4, together=True, padded=True)
 
 
 @pytest.fixture
@@ -28,17 +28,17 @@ def read(loaded: LoadedModel):
     return make
 
 
-def progress(prefill: Prefill, limit: int = LIMIT, step_seconds: float | None = None) -> dict:
+def progress(prefill: Prefiller, limit: int = LIMIT, step_seconds: float | None = None) -> dict:
     """Read a part, and return how far each of its prompts is."""
     parts = prefill.step(limit, step_seconds)
     return {part.reading.request_id: part.reading.position for part in parts}
 
 
-def ready(prefill: Prefill) -> list[list[int]]:
+def ready(prefill: Prefiller) -> list[list[int]]:
     return [[each.request_id for each in group.readings] for group in prefill.take_ready()]
 
 
-def test_a_prompt_is_read_in_parts_but_for_its_last_token(prefill: Prefill, read) -> None:
+def test_a_prompt_is_read_in_parts_but_for_its_last_token(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 1200))
     assert [progress(prefill) for _ in range(3)] == [{1: 512}, {1: 1024}, {1: 1199}]
     assert ready(prefill) == [[1]]
@@ -46,26 +46,26 @@ def test_a_prompt_is_read_in_parts_but_for_its_last_token(prefill: Prefill, read
     assert len(prefill) == 0
 
 
-def test_a_prompt_of_one_token_is_ready_at_once(prefill: Prefill, read) -> None:
+def test_a_prompt_of_one_token_is_ready_at_once(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 1))
     assert ready(prefill) == [[1]]
 
 
-def test_short_prompts_are_read_together(prefill: Prefill, read) -> None:
+def test_short_prompts_are_read_together(prefill: Prefiller, read) -> None:
     for request_id, length in [(1, 20), (2, 200), (3, 7)]:
         prefill.add(read(request_id, length))
     assert progress(prefill, 2048) == {1: 19, 2: 199, 3: 6}
     assert [sorted(group) for group in ready(prefill)] == [[1, 2, 3]]
 
 
-def test_together_they_have_no_more_tokens_than_a_part_may_have(prefill: Prefill, read) -> None:
+def test_together_they_have_no_more_tokens_than_a_part_may_have(prefill: Prefiller, read) -> None:
     for request_id in (1, 2, 3):
         prefill.add(read(request_id, 101))
     assert [progress(prefill, 250) for _ in range(2)] == [{1: 100, 2: 100}, {3: 100}]
 
 
 def test_without_padding_only_equal_lengths_are_read_together(loaded: LoadedModel, read) -> None:
-    prefill = Prefill(loaded.model, concurrency=4, together=True, padded=False)
+    prefill = Prefiller(loaded.model, concurrency=4, together=True, padded=False)
     for request_id, length in [(1, 20), (2, 20), (3, 7)]:
         prefill.add(read(request_id, length))
     assert [progress(prefill) for _ in range(2)] == [{3: 6}, {1: 19, 2: 19}]
@@ -74,7 +74,7 @@ def test_without_padding_only_equal_lengths_are_read_together(loaded: LoadedMode
 def test_a_model_that_cannot_be_batched_reads_one_prompt_at_a_time(
     loaded: LoadedModel, read
 ) -> None:
-    prefill = Prefill(loaded.model, concurrency=4, together=False, padded=True)
+    prefill = Prefiller(loaded.model, concurrency=4, together=False, padded=True)
     prefill.add(read(1, 20))
     prefill.add(read(2, 20))
     assert [progress(prefill) for _ in range(2)] == [{1: 19}, {2: 19}]
@@ -82,7 +82,7 @@ def test_a_model_that_cannot_be_batched_reads_one_prompt_at_a_time(
 
 
 def test_a_small_prompt_does_not_wait_for_a_huge_one_nor_the_reverse(
-    prefill: Prefill, read
+    prefill: Prefiller, read
 ) -> None:
     prefill.add(read(1, 4000))
     progress(prefill)
@@ -92,7 +92,7 @@ def test_a_small_prompt_does_not_wait_for_a_huge_one_nor_the_reverse(
     assert turns == [{2: 512}, {3: 512}, {1: 1024}, {2: 899}, {3: 899}]
 
 
-def test_reading_pauses_where_the_cache_is_to_be_kept(prefill: Prefill, read) -> None:
+def test_reading_pauses_where_the_cache_is_to_be_kept(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 600, 100, 550, 0, 700))
     kept = []
     while len(prefill):
@@ -102,17 +102,29 @@ def test_reading_pauses_where_the_cache_is_to_be_kept(prefill: Prefill, read) ->
 
 
 def test_while_answers_are_generated_parts_take_as_long_as_some_steps(
-    prefill: Prefill, read
+    prefill: Prefiller, read
 ) -> None:
-    prefill.add(read(1, 4000))
+    pace = prefill._pace
+    prefill.add(read(1, 6000))
     assert progress(prefill, 4000, step_seconds=0.0) == {1: 128}
-    prefill._pace._tokens_per_second = 10_000.0
+    pace._tokens_per_second, pace._most = 10_000.0, 4000
     assert progress(prefill, 4000, step_seconds=0.001) == {1: 128 + 480}
-    prefill._pace._tokens_per_second = 10_000.0
+    pace._tokens_per_second, pace._most = 10_000.0, 4000
     assert progress(prefill, 4000, step_seconds=0.02) == {1: 608 + 800}
+    pace._tokens_per_second = 1e9
+    assert progress(prefill, 4000, step_seconds=0.02) == {1: 1408 + 1600}
 
 
-def test_a_part_takes_no_more_memory_than_there_is(prefill: Prefill, read) -> None:
+def test_a_slower_part_counts_more_than_a_faster_one(prefill: Prefiller) -> None:
+    pace = prefill._pace
+    pace.add(1000, 1.0, 0.0)
+    pace.add(1000, 0.1, 0.0)
+    assert pace._tokens_per_second == pytest.approx(1000 + 0.3 * 9000)
+    pace.add(1000, 2.0, 0.0)
+    assert pace._tokens_per_second == 500
+
+
+def test_a_part_takes_no_more_memory_than_there_is(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 4000))
     prefill.step(LIMIT, None, workspace=10**9)
     prefill._need._bytes_per_token, prefill._need._context = 1000.0, 4000
@@ -123,7 +135,7 @@ def test_a_part_takes_no_more_memory_than_there_is(prefill: Prefill, read) -> No
     assert part.reading.position == 320 + 32
 
 
-def test_a_prompt_that_begins_like_another_waits_for_it(prefill: Prefill, read) -> None:
+def test_a_prompt_that_begins_like_another_waits_for_it(prefill: Prefiller, read) -> None:
     reading = read(1, 600)
     prefill.add(reading)
     common = [1] * 400

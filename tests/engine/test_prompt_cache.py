@@ -1,15 +1,18 @@
 """The key-value caches of earlier prompts."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache
 
-from mlxd.engine.cache_layers import Cache, Snapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot
+from mlxd.engine.disk_cache import DiskCache
 from mlxd.engine.prompt_cache import PromptCache, common_length
+from mlxd.prompt_files import FolderInfo, node_files
 
 MEGABYTE = 1_000_000
 WINDOW = 8
@@ -37,7 +40,7 @@ def read(cache: Cache, tokens: list[int]) -> Cache:
 
 
 def keep(prompts: PromptCache, new: Callable[[], Cache], tokens: list[int], **more: Any) -> None:
-    prompts.keep(tokens, Snapshot(read(new(), tokens)), **more)
+    prompts.keep(tokens, CacheSnapshot(read(new(), tokens)), **more)
 
 
 def content(layer: Any) -> list[float]:
@@ -92,7 +95,7 @@ def test_what_cannot_be_cut_is_found_at_its_checkpoints_only() -> None:
 def test_what_is_fetched_and_what_was_kept_may_change(new: Callable[[], Cache]) -> None:
     prompts = PromptCache(MEGABYTE, new)
     kept = read(new(), [1, 2, 3])
-    prompts.keep([1, 2, 3], Snapshot(kept))
+    prompts.keep([1, 2, 3], CacheSnapshot(kept))
     read(kept, [4, 5])
     first = prompts.fetch([1, 2, 3, 4]).cache
     assert first
@@ -153,10 +156,73 @@ def test_one_row_of_a_batch_does_not_keep_the_batch_alive() -> None:
     caches = [read(attention(), [row] * 1000) for row in range(64)]
     batch = [KVCache.merge([cache[0] for cache in caches])]
     mx.eval(batch[0].keys, batch[0].values)
-    prompts.keep([3] * 1000, Snapshot(batch, 3))
+    prompts.keep([3] * 1000, CacheSnapshot(batch, 3))
     del caches, batch
     assert mx.get_active_memory() - before < 3 * 1000 * 8
     assert prompts.fetch([3] * 1001).covered == 1000
+
+
+@pytest.fixture
+def open_disk(tmp_path: Path) -> Iterator[Callable[[], DiskCache]]:
+    """Open what is on disk, as each engine that is started does."""
+    opened: list[DiskCache] = []
+
+    def open_it() -> DiskCache:
+        for disk in opened:
+            disk.close()
+        opened.append(DiskCache(tmp_path, "0" * 32, 100 * MEGABYTE, FolderInfo("it")))
+        return opened[-1]
+
+    yield open_it
+    for disk in opened:
+        disk.close()
+
+
+@pytest.mark.parametrize("length", [5, 256, 700])
+def test_what_was_kept_is_found_on_disk_by_the_next_engine(
+    new: Callable[[], Cache], open_disk: Callable[[], DiskCache], length: int
+) -> None:
+    tokens = list(range(length))
+    longer = [*tokens, 7, 8, 9]
+    keep(PromptCache(MEGABYTE, new, open_disk()), new, tokens)
+    disk = open_disk()
+    prompts = PromptCache(MEGABYTE, new, disk)
+    assert prompts.covered(longer) == 0
+    keys = prompts.on_disk(longer)
+    nodes = [node for key in keys if (node := disk.read(key))]
+    prompts.restore(nodes)
+    found = prompts.fetch(longer)
+    assert found.cache
+    assert found.covered == length
+    assert prompts.on_disk(longer) == []
+    for layer, expected in zip(found.cache, read(new(), tokens), strict=True):
+        assert content(layer)[-WINDOW:] == content(expected)[-WINDOW:]
+
+
+def test_a_turn_writes_what_is_new(open_disk: Callable[[], DiskCache]) -> None:
+    disk = open_disk()
+    prompts = PromptCache(MEGABYTE, attention, disk)
+    keep(prompts, attention, list(range(300)))
+    assert disk.flush(10)
+    keep(prompts, attention, list(range(600)))
+    assert disk.flush(10)
+    assert sorted(file.length for file in node_files(disk._folder)) == [88, 256, 256]
+
+
+def test_a_node_that_cannot_be_read_ends_what_is_restored(
+    open_disk: Callable[[], DiskCache], capfd: pytest.CaptureFixture[str]
+) -> None:
+    tokens = list(range(600))
+    keep(PromptCache(MEGABYTE, attention, open_disk()), attention, tokens)
+    disk = open_disk()
+    prompts = PromptCache(MEGABYTE, attention, disk)
+    first, second, third = prompts.on_disk([*tokens, 1])
+    file = next(disk._folder.glob(f"{second.hex()}-*"))
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert disk.read(second) is None
+    assert "does not match its checksum" in capfd.readouterr().err
+    prompts.restore([node for key in (first, third) if (node := disk.read(key))])
+    assert prompts.fetch([*tokens, 1]).covered == 256
 
 
 def test_common_length() -> None:

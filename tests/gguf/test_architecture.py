@@ -10,7 +10,9 @@ from gguf import GGMLQuantizationType as TensorType
 from mlx_lm.utils import load_model
 
 from mlxd.errors import InvalidRequest
+from mlxd.gguf.architecture import read_architecture
 from mlxd.gguf.importer import import_gguf
+from mlxd.gguf.reader import open_gguf
 from tests.support.gguf_files import random_model, write_model
 
 PROMPT = [[5, 400, 17, 33, 256, 8, 8, 90]]
@@ -67,12 +69,70 @@ def test_rope_scaling_is_kept(
     np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
 
 
+def test_gemma3_scales_rope_in_the_layers_without_a_window(tmp_path: Path) -> None:
+    original = random_model("gemma3", rope_scaling={"rope_type": "linear", "factor": 8.0})
+    scaling = {"gemma3.rope.scaling.type": "linear", "gemma3.rope.scaling.factor": 8.0}
+    file = write_model(tmp_path / "small.gguf", "gemma3", original, changes=scaling)
+
+    imported, _ = load_model(import_gguf(file, tmp_path / "models").folder)
+
+    np.testing.assert_allclose(logits(imported), logits(original), rtol=1e-3, atol=1e-4)
+
+
+def test_keys_that_gemma3_files_lack_have_the_values_of_llama_cpp(tmp_path: Path) -> None:
+    """With 62 layers it is the 27B model, which scales queries by the width for each head."""
+    model = random_model("gemma3", num_hidden_layers=62, head_dim=32)
+    absent = ["gemma3.attention.sliding_window_pattern", "gemma3.rope.freq_base_swa"]
+    file = write_model(tmp_path / "a.gguf", "gemma3", model, changes=dict.fromkeys(absent))
+
+    config = read_architecture(open_gguf(file)).config
+
+    assert config["sliding_window_pattern"] == 6
+    assert config["rope_local_base_freq"] == 10_000
+    assert config["query_pre_attn_scalar"] == 64 / 4
+    assert config["architectures"] == ["Gemma3ForCausalLM"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"attention.sliding_window": None},
+            "gemma3.attention.sliding_window is 0; a window of at least 1 token can be imported",
+        ),
+        (
+            {"final_logit_softcapping": 30.0},
+            "gemma3.final_logit_softcapping is 30.0; no softcapping can be imported",
+        ),
+        (
+            {"rope.scaling.type": "yarn"},
+            "gemma3.rope.scaling.type is 'yarn'; none or linear can be imported",
+        ),
+        (
+            {"attention.sliding_window_pattern": 6},
+            "gemma3.block_count is 2; 6 or more can be imported",
+        ),
+    ],
+)
+def test_unsupported_variants_of_gemma3_are_named(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    changes = {f"gemma3.{key}": value for key, value in changes.items()}
+    file = write_model(tmp_path / "small.gguf", "gemma3", changes=changes)
+
+    with pytest.raises(InvalidRequest) as error:
+        read_architecture(open_gguf(file))
+
+    assert error.value.message == message
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"general.architecture": "mamba"},
-            "the architecture 'mamba' cannot be imported; these can: llama, mistral, qwen2, qwen3",
+            "the architecture 'mamba' cannot be imported; these can: llama, mistral, qwen2, qwen3, "
+            "gemma3",
         ),
         ({"llama.block_count": 3}, "the file lacks the tensor blk.2.attn_norm.weight"),
         ({"llama.block_count": 1}, "llama models have no tensor 'blk.1.attn_k.weight': a variant"),

@@ -39,7 +39,7 @@ def test_smollm2_answers(smollm2: Path) -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3", "gemma3"])
 def test_an_imported_model_gives_the_same_logits(
     tmp_path: Path, architecture: str, tied: bool
 ) -> None:
@@ -82,6 +82,45 @@ def test_quantized_weights_can_be_dequantized(
     np.testing.assert_allclose(np.array(weights[up], np.float32), exact, atol=1e-3)
     assert "quantization" not in json.loads((result.folder / "config.json").read_text())
     load_model(result.folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tensor_type", "gpu", "dtype"),
+    [
+        ("llama", TensorType.Q8_0, False, "float32"),
+        ("llama", TensorType.Q8_0, True, "float16"),
+        ("gemma3", TensorType.Q8_0, True, "bfloat16"),
+        ("llama", TensorType.F16, False, "float16"),
+        ("gemma3", TensorType.F16, False, "bfloat16"),
+    ],
+)
+def test_weights_that_are_not_quantized_have_a_type_that_suits_the_model(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    tensor_type: TensorType,
+    gpu: bool,
+    dtype: str,
+) -> None:
+    """Values between Gemma's layers exceed the range of float16."""
+    file = write_model(tmp_path / "small.gguf", architecture, tensor_type=tensor_type)
+    device = mx.Device(mx.gpu if gpu else mx.cpu)
+    monkeypatch.setattr(mx, "default_device", lambda: device)
+
+    folder = import_gguf(file, tmp_path / "models").folder
+
+    assert json.loads((folder / "config.json").read_text())["torch_dtype"] == dtype
+    norm = mx.load(str(folder / "model.safetensors"))["model.norm.weight"]
+    assert norm.dtype == getattr(mx, dtype)
+
+
+def test_gemma3_in_float16_is_refused(tmp_path: Path) -> None:
+    file = write_model(tmp_path / "small.gguf", "gemma3")
+
+    with pytest.raises(InvalidRequest, match="range of float16; use --dtype bfloat16 or float32"):
+        import_gguf(file, tmp_path / "models", precision="float16")
+
+    import_gguf(file, tmp_path / "models", precision="bfloat16")
 
 
 def test_the_name_is_the_files_in_lower_case(tmp_path: Path) -> None:

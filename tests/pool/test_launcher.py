@@ -11,17 +11,12 @@ from mlxd.config import Config, EngineConfig, ModelSettings
 from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import Adapter
 from mlxd.pool import engine_process
-from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.launcher import EngineLauncher
 from tests.support.pool import fake_command, make_entry, until
 
 A = make_entry("a")
 ADAPTED = msgspec.structs.replace(A, adapter=Adapter("pirate", Path("/adapters/pirate")))
-
-
-def launcher_of(config: Config, limit: int = 10**12) -> EngineLauncher:
-    return EngineLauncher(config, Admission([], limit, max_loaded=1))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +43,7 @@ async def test_an_engine_is_told_of_the_model_and_its_adapter(
         loads.append((name, load, hang))
 
     monkeypatch.setattr(EngineProcess, "load", load)
-    launcher = launcher_of(Config(engine=EngineConfig(prompt_cache=77, hang_timeout=9)))
+    launcher = EngineLauncher(Config(engine=EngineConfig(prompt_cache=77, hang_timeout=9)))
     for entry in (A, ADAPTED):
         engine = await launcher.launch(entry, lambda _: None)
         await engine.stop(grace=0)
@@ -68,7 +63,7 @@ async def test_an_engine_is_told_how_to_quantize_the_caches_of_its_model(
         loads.append(load)
 
     monkeypatch.setattr(EngineProcess, "load", load)
-    launcher = launcher_of(
+    launcher = EngineLauncher(
         Config(
             engine=EngineConfig(kv_bits=8, kv_group_size=32, quantized_kv_start=7),
             model={"a": ModelSettings(kv_bits=4)},
@@ -93,30 +88,13 @@ async def test_an_engine_is_told_where_its_prompt_cache_is_on_disk(
     monkeypatch.setattr(EngineProcess, "load", load)
     folder = str(models.parent / "cache" / "prompts")
     for settings in (EngineConfig(prompt_cache_disk=9), EngineConfig(**off)):
-        engine = await launcher_of(Config(engine=settings)).launch(ADAPTED, lambda _: None)
+        engine = await EngineLauncher(Config(engine=settings)).launch(ADAPTED, lambda _: None)
         await engine.stop(grace=0)
     assert caches == [DiskCacheSettings(folder, 9, "a", "pirate"), None]
 
 
-async def test_the_prompt_cache_is_limited_to_the_memory_beside_the_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    caches: list[int] = []
-
-    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
-        caches.append(load.prompt_cache_bytes)
-
-    monkeypatch.setattr(EngineProcess, "load", load)
-    large = msgspec.structs.replace(A, size_bytes=700)
-    for limit in (10_000, 1000, 600):
-        launcher = launcher_of(Config(engine=EngineConfig(prompt_cache=5000)), limit)
-        engine = await launcher.launch(large, lambda _: None)
-        await engine.stop(grace=0)
-    assert caches == [5000, 300, 0]
-
-
 async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
+    launcher = EngineLauncher(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     await until(lambda: launcher.spare is not None)
     launcher.keep_spare()
@@ -127,7 +105,7 @@ async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:
 
 
 async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
+    launcher = EngineLauncher(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     await until(lambda: launcher.spare is not None)
     launcher.spare.link.kill("for the test")
@@ -139,7 +117,7 @@ async def test_a_spare_engine_that_has_died_is_replaced(spawned: list[int]) -> N
 
 
 async def test_close_stops_the_spare_engine(spawned: list[int]) -> None:
-    launcher = launcher_of(Config(engine=EngineConfig(spare=True)))
+    launcher = EngineLauncher(Config(engine=EngineConfig(spare=True)))
     launcher.keep_spare()
     await until(lambda: launcher.spare is not None)
     spare = launcher.spare

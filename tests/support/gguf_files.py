@@ -12,11 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType as TensorType
 from mlx.utils import tree_flatten
-from mlx_lm.models import llama, qwen2, qwen3
+from mlx_lm.models import gemma3_text, llama, qwen2, qwen3
 
 DATA = Path(__file__).parent / "data"
 
-_MODULES = {"llama": llama, "mistral": llama, "qwen2": qwen2, "qwen3": qwen3}
+_MODULES = {
+    "llama": llama,
+    "mistral": llama,
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "gemma3": gemma3_text,
+}
 _CONFIG: dict[str, Any] = {
     "hidden_size": 64,
     "num_hidden_layers": 2,
@@ -27,6 +33,13 @@ _CONFIG: dict[str, Any] = {
     "rms_norm_eps": 1e-5,
     "max_position_embeddings": 256,
     "rope_theta": 10000.0,
+}
+_GEMMA3_CONFIG: dict[str, Any] = {
+    "query_pre_attn_scalar": 16,
+    "sliding_window": 3,
+    "sliding_window_pattern": 2,
+    "rope_theta": 100000.0,
+    "rope_local_base_freq": 1000.0,
 }
 _KEYS = {
     "embedding_length": "hidden_size",
@@ -41,6 +54,11 @@ _KEYS = {
     "context_length": "max_position_embeddings",
     "rope.freq_base": "rope_theta",
 }
+_GEMMA3_KEYS = _KEYS | {
+    "attention.sliding_window": "sliding_window",
+    "attention.sliding_window_pattern": "sliding_window_pattern",
+    "rope.freq_base_swa": "rope_local_base_freq",
+}
 _NAMES = {
     "model.layers.": "blk.",
     "_proj.": ".",
@@ -52,6 +70,11 @@ _NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
+}
+_GEMMA3_NAMES = _NAMES | {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
 }
 
 
@@ -96,10 +119,13 @@ def random_model(architecture: str, *, tied: bool = True, **config: object) -> n
     """Return a model of two layers with random weights; `config` overrides `ModelArgs`."""
     module = _MODULES[architecture]
     vocab_size = len(vocabulary("byte_level")["tokens"])
-    arguments = _CONFIG | {"vocab_size": vocab_size, "tie_word_embeddings": tied} | config
+    arguments = _CONFIG | {"vocab_size": vocab_size, "tie_word_embeddings": tied}
+    arguments |= (_GEMMA3_CONFIG if architecture == "gemma3" else {}) | config
     model = module.Model(
         module.ModelArgs.from_dict({"model_type": module.__name__.rpartition(".")[2]} | arguments)
     )
+    if architecture == "gemma3" and tied:
+        model.sanitize({})  # which ties the embeddings
     mx.random.seed(0)
     model.load_weights(
         [
@@ -127,15 +153,15 @@ def write_model(
     """
     model = model or random_model(architecture)
     metadata: dict[str, object] = {
-        f"{architecture}.{key}": getattr(model.args, ours, _CONFIG[ours])
-        for key, ours in _KEYS.items()
+        f"{architecture}.{key}": getattr(model.args, ours, _CONFIG.get(ours))
+        for key, ours in (_GEMMA3_KEYS if architecture == "gemma3" else _KEYS).items()
     }
     metadata |= tokenizer or byte_level_metadata("qwen2", vocabulary("byte_level"))
     metadata |= changes or {}
     writer = gguf.GGUFWriter(path, str(metadata.pop("general.architecture", architecture)))
     for key, value in metadata.items():
         _add(writer, key, value)
-    tensors = _tensors(model, permuted=architecture in ("llama", "mistral")) | dict(extra or {})
+    tensors = _tensors(model, architecture) | dict(extra or {})
     for name, array in tensors.items():
         kind = tensor_type if array.ndim > 1 else TensorType.F32
         writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
@@ -158,12 +184,16 @@ def write_vocabulary(path: Path, tokenizer: Mapping[str, object]) -> Path:
     return path
 
 
-def _tensors(model: nn.Module, *, permuted: bool) -> dict[str, npt.NDArray[np.float32]]:
+def _tensors(model: nn.Module, architecture: str) -> dict[str, npt.NDArray[np.float32]]:
+    permuted = architecture in ("llama", "mistral")
+    names = _GEMMA3_NAMES if architecture == "gemma3" else _NAMES
     tensors = {}
     for path, array in tree_flatten(model.parameters()):
         name, values = path, np.array(array, np.float32)
-        for ours, theirs in _NAMES.items():
+        for ours, theirs in names.items():
             name = name.replace(ours, theirs)
+        if architecture == "gemma3" and name.endswith("norm.weight"):
+            values = values + 1
         if permuted and ".attn_q." in name:
             values = _interleaved(values, model.args.num_attention_heads)
         if permuted and ".attn_k." in name:

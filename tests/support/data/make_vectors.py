@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from scripts.demo_model import DEFAULT_CACHE, fetch
+from scripts.demo_model import DEFAULT_CACHE, MODELS, fetch
 from tests.support.gguf_files import (
     DATA,
     byte_level_metadata,
@@ -53,6 +53,8 @@ TEXTS = [
     "$$$€€ @#!?... ---",
     "x\u0000y\u0007",
     "'S 'T ' s",
+    "<bos><start_of_turn>user\n\n\n   hi\t\t<end_of_turn>\n<table> <td>[multimodal]<unused7>",
+    "<0x0A>  a   b    c\n\n  d\n     e",
 ]
 _PRE_TOKENIZERS = ["smollm", "gpt-2", "default", "llama-bpe", "qwen2"]
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 3, 4, 6
@@ -120,7 +122,7 @@ def main() -> None:
     vocabularies = {"byte_level": byte_level(), "sentence_piece": sentence_piece()}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = {"smollm2": fetch(DEFAULT_CACHE)}
+        files = {name: fetch(DEFAULT_CACHE, model) for name, model in MODELS.items()}
         for pre in _PRE_TOKENIZERS:
             metadata = byte_level_metadata(pre, vocabularies["byte_level"])
             files[pre] = write_vocabulary(folder / f"{pre}.gguf", metadata)
