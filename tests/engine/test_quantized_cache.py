@@ -1,5 +1,6 @@
 """Quantized caches: in a batch they hold what mlx-lm's own hold alone, in half the memory."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mlx_lm.models.cache import (
     make_prompt_cache,
 )
 
+from mlxd.engine.cache_layers import CacheSnapshot, restore
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import CacheSize
 from mlxd.engine.quantized_cache import (
@@ -267,6 +269,19 @@ def test_a_sequence_is_quantized_once_it_is_long_enough(model: Any) -> None:
         expected = plain.to_quantized(group_size=64, bits=4)
         assert layer.offset == len(PROMPTS[0])
         assert mx.array_equal(layer.keys[0], expected.keys[0][..., : layer.offset, :])
+
+
+def test_a_sequence_takes_over_what_a_longer_or_a_shorter_one_kept(model: Any) -> None:
+    quantization = CacheQuantization(model, 8, 64, start=10)
+    short, long = quantization.new_cache(), quantization.new_cache(10)
+    for cache in (short, long):
+        model(mx.array(PROMPTS[:1]), cache=cache)
+    (expected,) = model(mx.array([[7]]), cache=copy.deepcopy(short))[:, -1]
+    for kept, tokens in ((short, 10), (long, 9), (long, 10)):
+        blocks = quantization.convert(CacheSnapshot(kept).cut(0, 8), tokens)
+        cache = restore(quantization.new_cache(tokens), [blocks], 8, [])
+        (logits,) = model(mx.array([[7]]), cache=cache)[:, -1]
+        assert mx.abs(logits - expected).max() < 0.05
 
 
 def test_a_layer_with_several_caches_is_quantized_inside(model: Any) -> None:
