@@ -164,8 +164,8 @@ class DiskCacheSettings(Message, frozen=True):
 class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
-    `memory_bytes` is the first `Budget`. Without `disk_cache`, the prompt cache is in memory only.
-    `kv_bits` is 0 for caches in full precision.
+    Without `disk_cache`, the prompt cache is in memory only. `kv_bits` is 0 for caches in full
+    precision. `wired` keeps the weights from being swapped out, on a Mac.
     """
 
     path: str
@@ -175,6 +175,7 @@ class Load(Message, frozen=True, tag=True):
     prefill_step_size: int = 2048
     prompt_cache_bytes: int = 0
     trust_remote_code: bool = False
+    wired: bool = True
     disk_cache: DiskCacheSettings | None = None
     kv_bits: int = 0
     kv_group_size: int = 64
@@ -246,8 +247,7 @@ class Pong(Message, frozen=True, tag=True):
 
     `tokens_per_second` is how fast it generated in the last seconds. `cache_bytes` is what the
     running sequences take, `prompt_cache_bytes` the prompt cache. `batched` is whether sequences
-    are computed together. `context_fits` is how many tokens of context, at most the model's, a
-    sequence alone may have within the budget; None without a budget.
+    run together, `context_fits` how many tokens one alone may have; None without a budget.
     """
 
     memory_bytes: int

@@ -22,7 +22,7 @@ EOS_ID = SPECIAL_IDS[END]
 VOCAB_SIZE = 259
 MARKS = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 
-_WIDTH, _HEADS, _LAYERS, _FEED_FORWARD = 64, 4, 2, 128
+_WIDTH, _HEADS, _LAYERS, _FEED_FORWARD = 64, 2, 2, 128
 _PRINTABLE = range(0x20, 0x7F)
 _HEAD_GAIN = 4.0  # keeps sampling at temperature 1 mostly within printable ASCII
 

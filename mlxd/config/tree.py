@@ -134,6 +134,7 @@ class EngineConfig(Section, frozen=True):
     quantized_kv_start: Annotated[
         _Tokens, "How many tokens a sequence has before its cache is quantized."
     ] = 0
+    wired: Annotated[bool, "Keep the weights from being swapped out (macOS only)."] = True
     hang_timeout: Annotated[
         Duration, "End an engine that has work but is silent for this long. 0: never."
     ] = 30.0

@@ -31,10 +31,11 @@ _CONTEXT_KEYS = (
 
 BATCH_FAULTS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What mlx-lm's models raise if they cannot compute several sequences together."""
-_WRONG_IN_BATCHES = frozenset({"afm7"})
+_WRONG_IN_BATCHES = frozenset({"afm7", "minimax_m3_vl"})
 """Architectures whose answers in a batch are not those alone, as of mlx-lm 0.32.2.
 
-The layers of afm7 that reuse keys take the padding of a row for tokens.
+The layers of afm7 that reuse keys take the padding of a row for tokens; minimax_m3_vl counts tokens
+from the beginning of the batch.
 """
 
 

@@ -160,7 +160,8 @@ class Prefiller:
         began, active = time.perf_counter(), mx.get_active_memory()
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        self._pace.add(tokens, time.perf_counter() - began, step_seconds or 0.0)
+        if len(turn) == 1:  # several are read faster than one is
+            self._pace.add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -248,25 +249,31 @@ class _Pace:
     """How many tokens a part may have, from how fast earlier parts were read."""
 
     def __init__(self) -> None:
-        self._tokens_per_second: float | None = None
+        self._tokens_per_second = 0.0
+        self._most = _FIRST_PART
 
     def part(self, limit: int, step_seconds: float | None) -> int:
         """Return the tokens of the next part; without running answers, as many as allowed."""
         if step_seconds is None:
             return limit
-        if self._tokens_per_second is None:
-            return min(limit, _FIRST_PART)
+        if not self._tokens_per_second:
+            return min(limit, self._most)
         seconds = max(_PART_SECONDS, _PART_STEPS * step_seconds)
-        tokens = int(self._tokens_per_second * seconds)
+        tokens = min(int(self._tokens_per_second * seconds), self._most)
         return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
 
-    def add(self, tokens: int, seconds: float, step_seconds: float) -> None:
-        """Learn from a part that took `seconds`, a step of the running answers included."""
+    def add(self, tokens: int, seconds: float, step_seconds: float | None) -> None:
+        """Learn from a part that took `seconds`, a step of the running answers included.
+
+        A slower part counts at once and a faster one slowly: to be late is worse than to be early.
+        """
         if tokens < _SMALLEST_PART:
             return  # what a few tokens take is mostly what one takes
-        speed = tokens / max(seconds - step_seconds, seconds / 4)
-        last = self._tokens_per_second
-        self._tokens_per_second = speed if last is None else last + _NEWEST * (speed - last)
+        speed = tokens / max(seconds - (step_seconds or 0.0), seconds / 4)
+        last = self._tokens_per_second or speed
+        self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
+        if step_seconds is not None:
+            self._most = 2 * tokens
 
 
 class _Need:

@@ -30,6 +30,7 @@ from mlxd.engine.node_file import StoredNode
 from mlxd.engine.stored_layers import NotStorable, from_tensors, to_tensors
 
 NODE_TOKENS = 256
+_MOST_GUESSES = 2
 _Tokens = tuple[int, ...]
 
 
@@ -153,16 +154,16 @@ class PromptCache:
         covered = self.covered(tokens)
         for key, end, count in reversed(places):
             rest = tuple(tokens[end : len(tokens) - 1])
-            for file in sorted(self._disk.children(key), key=lambda file: -file.length):
-                length = file.length
-                if (
-                    length <= min(len(rest), NODE_TOKENS - 1)
-                    and _key(key, rest[:length]) == file.key
-                ):
+            files = sorted(self._disk.children(key), key=lambda file: -file.length)
+            for file in files:
+                length = min(file.length, len(rest))
+                if file.length < NODE_TOKENS and _key(key, rest[:length]) == file.key:
                     return [*keys[:count], file.key] if end + length > covered else []
             if not self.needs_checkpoints:
-                break
-        # Without checkpoints a whole node may be cut; with them it may be one.
+                # Part of a node may be of use, which only its tokens tell.
+                unknown = [file.key for file in files if file.key not in self._by_key]
+                return keys + unknown[:_MOST_GUESSES] if end + len(rest) > covered else []
+        # A whole node may be a checkpoint too.
         return keys if places[-1][1] > covered else []
 
     def restore(self, nodes: list[StoredNode]) -> None:

@@ -20,7 +20,7 @@ from mlx_lm.models.cache import (
     dynamic_roll,
 )
 
-from mlxd.engine.cache_layers import Cache, flat, merge
+from mlxd.engine.cache_layers import Blocks, Cache, flat, merge
 from mlxd.errors import LoadFailed
 
 Packed = tuple[mx.array, ...]
@@ -297,6 +297,16 @@ class CacheQuantization:
         """Return the quantized cache of a sequence that has a plain one; it shares other layers."""
         return list(_quantized(cache, iter(self.formats)))
 
+    def convert(self, blocks: Blocks, tokens: int) -> Blocks:
+        """Return keys and values in the form in which a sequence of so many tokens holds them.
+
+        What another sequence kept of the same tokens may have the other form.
+        """
+        return {
+            numbers: _converted(arrays, self.formats[numbers[0]], tokens >= self.start)
+            for numbers, arrays in blocks.items()
+        }
+
     def _find_formats(self, model: Any, bits: int, group_size: int) -> list[CacheFormat | None]:
         cache = self._new_plain()
         model(mx.zeros((1, 1), mx.uint32), cache=cache)
@@ -333,6 +343,17 @@ def _computes(model: Any, new_cache: Callable[[], Cache], rows: int) -> bool:
     except _FAULTS:
         return False
     return True
+
+
+def _converted(
+    arrays: list[mx.array], layer_format: CacheFormat | None, quantized: bool
+) -> list[mx.array]:
+    if layer_format is None or quantized == (len(arrays) > 2):
+        return arrays
+    if quantized:
+        keys, values = arrays
+        return [*layer_format.quantize(keys), *layer_format.quantize(values)]
+    return [layer_format.dequantize(tuple(half)) for half in (arrays[:3], arrays[3:])]
 
 
 def _quantized(layers: Iterable[Any], formats: Iterator[CacheFormat | None]) -> Iterator[Any]:

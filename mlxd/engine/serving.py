@@ -1,6 +1,7 @@
 """An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
+from contextlib import nullcontext
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,7 +14,7 @@ from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
-from mlxd.engine.stats import device_memory_bytes, memory_bytes
+from mlxd.engine.stats import device_memory_bytes, memory_bytes, wired_weights
 from mlxd.engine.stored_layers import LAYOUT
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
@@ -46,7 +47,8 @@ def serve(channel: EngineMail) -> None:
     except LoadFailed as error:
         channel.send([Fatal(error.message)])
     else:
-        _serve_model(channel, model, load)
+        with wired_weights() if load.wired else nullcontext():
+            _serve_model(channel, model, load)
 
 
 def _wait_for_load(channel: EngineMail) -> Load | None:
@@ -66,7 +68,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     )
     memory = Memory.of_process(model.model)
     disk = _open_disk_cache(load)
-    reader = DiskReader(disk, channel.put) if disk else None
+    reader = DiskReader(disk, channel.put) if disk is not None else None
     scheduler = Scheduler(model, load, preprocessor.grammars.token_bytes, memory, reader)
     preprocessor.start(channel.put)
     # What exists now stays: looking for garbage in it would only delay a step.

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlx.core as mx
@@ -33,6 +35,25 @@ def give_memory_back() -> None:
 def device_memory_bytes() -> int:
     """Return the bytes of GPU memory that Metal recommends to use, 0 without Metal."""
     return int(mx.device_info().get("max_recommended_working_set_size", 0))
+
+
+@contextmanager
+def wired_weights() -> Iterator[None]:
+    """Keep what is in memory now, the weights, from being swapped out until the block ends.
+
+    mlx-lm wires as much as the whole machine allows, which has panicked macOS under pressure
+    (mlx issue 3186), and memory that is wired when a process is killed is lost until a restart. So
+    this wires what is used, and leaves nothing wired. Only a Mac can run it; no test here does.
+    """
+    if not mx.metal.is_available():
+        yield
+        return
+    mx.set_wired_limit(min(mx.get_active_memory(), device_memory_bytes()))
+    try:
+        yield
+    finally:
+        mx.synchronize()
+        mx.set_wired_limit(0)
 
 
 def _resident() -> int:

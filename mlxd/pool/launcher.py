@@ -39,6 +39,7 @@ class EngineLauncher:
             prefill_step_size=settings.prefill_step_size,
             prompt_cache_bytes=settings.prompt_cache,
             trust_remote_code=settings.trust_remote_code,
+            wired=settings.wired,
             disk_cache=self._disk_cache(entry),
             kv_bits=settings.kv_bits,
             kv_group_size=settings.kv_group_size,

@@ -13,7 +13,15 @@ from mlxd.models.catalog import Catalog, CatalogEntry
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.pool import Pool
 from tests.fakes.model_folder import add_model
-from tests.support.pool import fake_command, first_delta, open_pool, start_engine, text, until
+from tests.support.pool import (
+    DEADLINE,
+    fake_command,
+    first_delta,
+    open_pool,
+    start_engine,
+    text,
+    until,
+)
 
 
 def reporter(catalog: Catalog, pool: Pool) -> StatusReporter:
@@ -67,6 +75,7 @@ async def test_a_busy_model_has_the_figures_of_now(
     limit = 10**9
     config = Config(models=ModelsConfig(max_loaded=1, memory_limit=limit))
     monkeypatch.setattr("mlxd.pool.engine_link._REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr("mlxd.control.status._UPDATE_SECONDS", DEADLINE)
     async with open_pool(launch, config) as pool:
         busy = pool.submit(catalog.resolve("a"), text("la"))
         await first_delta(busy)

@@ -44,84 +44,6 @@ phi3small adds a mask of ones and zeros to the scores; plamo3's mask is one toke
 cache.
 """
 
-READS_PADDING = {
-    "baichuan_m1",
-    "bailing_moe_linear",
-    "jamba",
-    "longcat_flash_ngram",
-    "mamba",
-    "nemotron_h",
-    "olmo_hybrid",
-    "recurrent_gemma",
-    "rwkv7",
-}
-"""Whose layers take the padding of shorter prompts for text: right if prompts are read alone."""
-MISPLACES = {"afm7", "minimax_m3_vl"}
-"""What takes the places in the batch for those in the prompt: right only without a batch."""
-NO_MERGE = {"deepseek_v41", "llama4"}
-KEEPS_ANSWERS_ONLY = {
-    "afmoe",
-    "bailing_hybrid",
-    "bailing_moe_v3",
-    "cohere2",
-    "exaone4",
-    "exaone_moe",
-    "falcon_h1",
-    "gear",
-    "gemma3",
-    "gemma3_text",
-    "gemma3n",
-    "gemma4",
-    "gemma4_text",
-    "gpt_oss",
-    "granitemoehybrid",
-    "iquestloopcoder",
-    "kimi_k3",
-    "kimi_linear",
-    "laguna",
-    "lfm2",
-    "lfm2-vl",
-    "lfm2_moe",
-    "llama-sliding",
-    "mamba2",
-    "mellum",
-    "mimo_v2_flash",
-    "ministral3",
-    "muse_glimmer",
-    "olmo3",
-    "plamo2",
-    "plamo3",
-    "prism_hadamard_qwen35",
-    "qwen3_5",
-    "qwen3_5_moe",
-    "qwen3_next",
-    "spark2_5",
-    "step3p5",
-}
-"""Whose cache cannot be trimmed back to where a follow-up parts from the answer before it."""
-
-FAULTS = {
-    "test_an_answer_is_the_same_alone_and_again": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES,
-        "two at once raise": {"gpt_bigcode"},
-        "it cannot be batched": NO_MERGE,
-    },
-    "test_an_answer_is_the_same_beside_others_that_come_and_go": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES - {"minimax_m3_vl"},
-        "two at once raise": {"gpt_bigcode", "phi3small"},
-        "it cannot be batched": NO_MERGE,
-    },
-    "test_a_follow_up_computes_only_what_is_new": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES,
-        "two at once raise": {"gpt_bigcode"},
-        "it cannot be batched": NO_MERGE,
-        "its follow-ups are computed again": KEEPS_ANSWERS_ONLY,
-    },
-}
-
 
 def words(length: int, seed: int) -> str:
     """Return random text of `length` characters, which are as many tokens."""
@@ -220,17 +142,6 @@ def architecture(request: pytest.FixtureRequest, tokenizer: Any) -> Architecture
     if request.param in NEEDS_METAL and not mx.metal.is_available():
         pytest.skip("its kernels need Metal")
     return Architecture(request.param, tokenizer)
-
-
-@pytest.fixture(autouse=True)
-def _known_fault(request: pytest.FixtureRequest) -> None:
-    """Expect the faults that the engine has today."""
-    if "architecture" not in request.fixturenames:
-        return
-    name, test = request.node.callspec.params["architecture"], request.node.originalname
-    for reason, names in FAULTS.get(test, {}).items():
-        if name in names:
-            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def tokens(bench: Bench, request_id: int) -> list[int]:

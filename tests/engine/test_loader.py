@@ -63,30 +63,23 @@ def test_a_model_with_a_broken_tokenizer_is_not_loaded(tmp_path: Path, tiny_mode
         progress_of(broken)
 
 
-def test_a_model_makes_quantized_caches(tmp_path: Path, tiny_model: Path) -> None:
-    wide = _with_heads(1, tiny_model, tmp_path / "wide")
-    load = Load(str(wide), kv_bits=8, kv_group_size=32)
-    loaded = load_model(load, lambda _: None)
+def test_a_model_makes_quantized_caches(tiny_model: Path) -> None:
+    loaded = load_model(Load(str(tiny_model), kv_bits=8), lambda _: None)
     assert [layer.format for layer in make_prompt_cache(loaded.model)] == [CacheFormat(8, 32)] * 2
 
 
 def test_a_model_whose_cache_cannot_be_quantized_is_loaded(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    narrow = _with_heads(4, tiny_model, tmp_path / "narrow")
+    narrow = Path(shutil.copytree(tiny_model, tmp_path / "narrow"))
+    config = json.loads((narrow / "config.json").read_text())
+    narrower = {**config, "num_attention_heads": 4, "num_key_value_heads": 4}
+    (narrow / "config.json").write_text(json.dumps(narrower))
     loaded = load_model(Load(str(narrow), kv_bits=8), lambda _: None)
     assert [type(layer) for layer in make_prompt_cache(loaded.model)] == [KVCache, KVCache]
     (line,) = capsys.readouterr().out.splitlines()
     reason = "heads of 16 values cannot be divided into groups of 32"
     assert line == f"kv_bits = 8 has no effect: {reason}"
-
-
-def _with_heads(heads: int, model: Path, path: Path) -> Path:
-    shutil.copytree(model, path)
-    config = json.loads((model / "config.json").read_text())
-    changed = {**config, "num_attention_heads": heads, "num_key_value_heads": heads}
-    (path / "config.json").write_text(json.dumps(changed))
-    return path
 
 
 def _widened(model: Path, path: Path, *, vocabulary: int) -> Path:

@@ -1,5 +1,7 @@
 """Quantized caches: in a batch they hold what mlx-lm's own hold alone, in half the memory."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -13,6 +15,9 @@ from mlx_lm.models.cache import (
     make_prompt_cache,
 )
 
+from mlxd.engine.cache_layers import CacheSnapshot, restore
+from mlxd.engine.loader import LoadedModel, load_model
+from mlxd.engine.memory import CacheSize
 from mlxd.engine.quantized_cache import (
     BatchQuantizedKVCache,
     CacheFormat,
@@ -20,6 +25,8 @@ from mlxd.engine.quantized_cache import (
     MergeableQuantizedKVCache,
 )
 from mlxd.errors import LoadFailed
+from mlxd.messages import Load
+from tests.support.scheduler_bench import Bench, ask
 
 PROMPTS = [[5, 9, 3, 77, 12, 8, 20, 41], [9, 8, 7], [1, 2, 3, 4, 5, 6]]
 TOKENS = 12
@@ -264,6 +271,19 @@ def test_a_sequence_is_quantized_once_it_is_long_enough(model: Any) -> None:
         assert mx.array_equal(layer.keys[0], expected.keys[0][..., : layer.offset, :])
 
 
+def test_a_sequence_takes_over_what_a_longer_or_a_shorter_one_kept(model: Any) -> None:
+    quantization = CacheQuantization(model, 8, 64, start=10)
+    short, long = quantization.new_cache(), quantization.new_cache(10)
+    for cache in (short, long):
+        model(mx.array(PROMPTS[:1]), cache=cache)
+    (expected,) = model(mx.array([[7]]), cache=copy.deepcopy(short))[:, -1]
+    for kept, tokens in ((short, 10), (long, 9), (long, 10)):
+        blocks = quantization.convert(CacheSnapshot(kept).cut(0, 8), tokens)
+        cache = restore(quantization.new_cache(tokens), [blocks], 8, [])
+        (logits,) = model(mx.array([[7]]), cache=cache)[:, -1]
+        assert mx.abs(logits - expected).max() < 0.05
+
+
 def test_a_layer_with_several_caches_is_quantized_inside(model: Any) -> None:
     class Hybrid:
         """A llama whose layers have a state beside their keys and values."""
@@ -276,3 +296,30 @@ def test_a_layer_with_several_caches_is_quantized_inside(model: Any) -> None:
 
     (layer, _) = CacheQuantization(Hybrid(), 8, 64).new_cache()
     assert [type(each) for each in layer.caches] == [ArraysCache, MergeableQuantizedKVCache]
+
+
+@pytest.fixture(scope="module", params=[4, 8])
+def quantized(request: pytest.FixtureRequest, tiny_model: Path) -> LoadedModel:
+    return load_model(Load(str(tiny_model), kv_bits=request.param), lambda _: None)
+
+
+def test_requests_are_answered_together_as_alone(quantized: LoadedModel) -> None:
+    requests = [ask("x" * length, 20) for length in (3, 40, 17)]
+    together = Bench(quantized).run_all(*requests)
+    for number, request in enumerate(requests):
+        assert together.text(number) == Bench(quantized).run_all(request).text(0)
+
+
+def test_a_second_turn_is_computed_from_the_quantized_first(quantized: LoadedModel) -> None:
+    bench = Bench(quantized, prompt_cache_bytes=10_000_000)
+    bench.run_all(ask("turn one", 8))
+    second = "turn one" + bench.text(0) + "turn two"
+    bench.admit(1, ask(second, 8))
+    bench.run()
+    assert bench.finished(1).usage.cached_tokens > len("turn one")
+    assert bench.text(1) == Bench(quantized).run_all(ask(second, 8)).text(0)
+
+
+def test_what_a_sequence_takes_is_counted(quantized: LoadedModel, loaded: LoadedModel) -> None:
+    sizes = [CacheSize.of(each.model).of_tokens(1000) for each in (quantized, loaded)]
+    assert sizes[0] < sizes[1] / 3  # the model computes in float32
