@@ -10,6 +10,7 @@ from mlxd.config import Config, ModelsConfig
 from mlxd.control.status import StatusReporter
 from mlxd.messages import Load
 from mlxd.models.catalog import Catalog, CatalogEntry
+from mlxd.pool.engine_link import EngineLink
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.pool import Pool
 from tests.fakes.model_folder import add_model
@@ -74,14 +75,15 @@ async def test_a_busy_model_has_the_figures_of_now(
         add_model(models / name)
     limit = 10**9
     config = Config(models=ModelsConfig(max_loaded=1, memory_limit=limit))
-    monkeypatch.setattr("mlxd.pool.engine_link._REFRESH_SECONDS", 0.01)
-    monkeypatch.setattr("mlxd.control.status._UPDATE_SECONDS", DEADLINE)
+    async def ping_at_once(link: EngineLink, _seconds: float) -> None:
+        await link.ping(DEADLINE)
+
+    monkeypatch.setattr(EngineLink, "update", ping_at_once)
     async with open_pool(launch, config) as pool:
         busy = pool.submit(catalog.resolve("a"), text("la"))
         await first_delta(busy)
         waiting = asyncio.create_task(first_delta(pool.submit(catalog.resolve("b"), text("la"))))
         await until(lambda: pool.admission.waiting(pool.model(catalog.resolve("b"))) == 1)
-        await asyncio.sleep(0.01)  # the figures of before are too old now
         a, b = (await reporter(catalog, pool).read()).models
         assert (a.id, a.requests, a.queued, a.tokens_per_second) == ("a", 1, 0, 10.0)
         assert (a.memory_bytes, a.cache_bytes, a.batched, a.kv_bits) == (4242, 100, True, 0)
