@@ -75,6 +75,7 @@ async def test_a_busy_model_has_the_figures_of_now(
         add_model(models / name)
     limit = 10**9
     config = Config(models=ModelsConfig(max_loaded=1, memory_limit=limit))
+
     async def ping_at_once(link: EngineLink, _seconds: float) -> None:
         await link.ping(DEADLINE)
 
