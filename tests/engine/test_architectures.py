@@ -6,7 +6,6 @@ stand for all in the quick tests.
 
 from collections.abc import Iterator
 from itertools import takewhile
-from pathlib import Path
 from random import Random
 from string import ascii_lowercase
 from typing import Any
@@ -16,16 +15,10 @@ import pytest
 from mlx_lm.generate import generate_step
 from mlx_lm.sample_utils import make_logits_processors
 
-from mlxd.engine.loader import load_model
-from mlxd.messages import ChatPrompt, GenerateRequest, Load, Started, TextPrompt
+from mlxd.messages import ChatPrompt, GenerateRequest, Started, TextPrompt
+from scripts.random_model import architectures
 from scripts.tiny_model import EOS_ID
-from tests.support.random_models import (
-    ARCHITECTURES,
-    load_random_tokenizer,
-    random_model,
-    random_tokenizer_folder,
-    write_random_model,
-)
+from tests.support.random_models import load_random_tokenizer, make_loaded_model
 from tests.support.scheduler_bench import GREEDY, Bench
 
 ENOUGH_BYTES = 1 << 30
@@ -44,83 +37,8 @@ phi3small adds a mask of ones and zeros to the scores; plamo3's mask is one toke
 cache.
 """
 
-READS_PADDING = {
-    "baichuan_m1",
-    "bailing_moe_linear",
-    "jamba",
-    "longcat_flash_ngram",
-    "mamba",
-    "nemotron_h",
-    "olmo_hybrid",
-    "recurrent_gemma",
-    "rwkv7",
-}
-"""Whose layers take the padding of shorter prompts for text: right if prompts are read alone."""
-MISPLACES = {"afm7", "minimax_m3_vl"}
-"""What takes the places in the batch for those in the prompt: right only without a batch."""
-NO_MERGE = {"deepseek_v41", "llama4"}
-KEEPS_ANSWERS_ONLY = {
-    "afmoe",
-    "bailing_hybrid",
-    "bailing_moe_v3",
-    "cohere2",
-    "exaone4",
-    "exaone_moe",
-    "falcon_h1",
-    "gear",
-    "gemma3",
-    "gemma3_text",
-    "gemma3n",
-    "gemma4",
-    "gemma4_text",
-    "gpt_oss",
-    "granitemoehybrid",
-    "iquestloopcoder",
-    "kimi_k3",
-    "kimi_linear",
-    "laguna",
-    "lfm2",
-    "lfm2-vl",
-    "lfm2_moe",
-    "llama-sliding",
-    "mamba2",
-    "mellum",
-    "mimo_v2_flash",
-    "ministral3",
-    "muse_glimmer",
-    "olmo3",
-    "plamo2",
-    "plamo3",
-    "prism_hadamard_qwen35",
-    "qwen3_5",
-    "qwen3_5_moe",
-    "qwen3_next",
-    "spark2_5",
-    "step3p5",
-}
-"""Whose cache cannot be trimmed back to where a follow-up parts from the answer before it."""
-
-FAULTS = {
-    "test_an_answer_is_the_same_alone_and_again": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES,
-        "two at once raise": {"gpt_bigcode"},
-        "it cannot be batched": NO_MERGE,
-    },
-    "test_an_answer_is_the_same_beside_others_that_come_and_go": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES - {"minimax_m3_vl"},
-        "two at once raise": {"gpt_bigcode", "phi3small"},
-        "it cannot be batched": NO_MERGE,
-    },
-    "test_a_follow_up_computes_only_what_is_new": {
-        "it is wrong beside a longer prompt": READS_PADDING,
-        "it is wrong in a batch": MISPLACES,
-        "two at once raise": {"gpt_bigcode"},
-        "it cannot be batched": NO_MERGE,
-        "its follow-ups are computed again": KEEPS_ANSWERS_ONLY,
-    },
-}
+WRONG_IN_A_BATCH = {"minimax_m3_vl"}
+"""It chooses blocks of keys by their place in the batch, where shorter prompts are padded."""
 
 
 def words(length: int, seed: int) -> str:
@@ -153,7 +71,7 @@ class Architecture:
     def __init__(self, name: str, tokenizer: Any) -> None:
         self.name = name
         self._tokenizer = tokenizer
-        self._model = random_model(name, tokenizer)
+        self._model = make_loaded_model(name, tokenizer)
         self._answers: dict[str, list[int]] = {}
 
     def bench(self, **settings: int) -> Bench:
@@ -192,13 +110,8 @@ class Architecture:
 
 
 @pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_tokenizer_folder(tmp_path_factory.mktemp("models") / "tokenizer")
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tokenizer_folder: Path) -> Any:
-    return load_random_tokenizer(tokenizer_folder)
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_random_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -213,7 +126,7 @@ def _no_compiler() -> Iterator[None]:
     scope="module",
     params=[
         pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in ARCHITECTURES
+        for name in architectures()
     ],
 )
 def architecture(request: pytest.FixtureRequest, tokenizer: Any) -> Architecture:
@@ -225,12 +138,8 @@ def architecture(request: pytest.FixtureRequest, tokenizer: Any) -> Architecture
 @pytest.fixture(autouse=True)
 def _known_fault(request: pytest.FixtureRequest) -> None:
     """Expect the faults that the engine has today."""
-    if "architecture" not in request.fixturenames:
-        return
-    name, test = request.node.callspec.params["architecture"], request.node.originalname
-    for reason, names in FAULTS.get(test, {}).items():
-        if name in names:
-            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    if request.node.callspec.params["architecture"] in WRONG_IN_A_BATCH:
+        request.applymarker(pytest.mark.xfail(reason="it is wrong in a batch", strict=True))
 
 
 def tokens(bench: Bench, request_id: int) -> list[int]:
@@ -298,13 +207,3 @@ def cached_by_mlx_lm(architecture: Architecture) -> list[int]:
     other = architecture.render([SYSTEM, {"role": "user", "content": ""}], ask=False)
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(first, other, strict=False))
     return [0, len(first) - 1, len(list(shared)), len(first) - 1]
-
-
-def test_a_random_model_can_be_written_and_loaded(
-    tmp_path: Path, tokenizer_folder: Path, tokenizer: Any
-) -> None:
-    folder = write_random_model("llama-sliding", tmp_path / "model", tokenizer_folder)
-    loaded = load_model(Load(str(folder)), lambda _: None)
-    made = Architecture("llama-sliding", tokenizer)
-    bench = Bench(loaded).run_all(complete(SHORT))
-    assert tokens(bench, 0) == made.answer(complete(SHORT))
