@@ -117,4 +117,5 @@ def _cached(turns: list[Turn]) -> Row:
 
 
 def _stage_columns(values: list[float] | list[str]) -> Row:
-    return dict.fromkeys(_STAGES, "-") | dict(zip(_STAGES, values, strict=False))
+    row: Row = dict.fromkeys(_STAGES, "-")
+    return row | dict(zip(_STAGES, values, strict=False))

@@ -1,6 +1,7 @@
 """A quantized KV cache (`engine.kv_bits`): throughput and memory beside the plain one."""
 
 import statistics
+from typing import NamedTuple
 
 from bench import Bench
 from client import BenchmarkError, Client
@@ -15,6 +16,14 @@ _BITS = (None, 8, 4)
 _PROMPT_TOKENS = 500
 _MODEL = {"head_dim": 64, "num_key_value_heads": 4}  # groups of 32 or 64 values must fit a head
 _MEGABYTE = 1e6
+
+
+class _Sample(NamedTuple):
+    """Tokens a second; memory beyond that of a ready engine at its peak and after the last text."""
+
+    rate: float
+    peak_bytes: float
+    kept_bytes: float
 
 
 def measure(bench: Bench) -> Tables:
@@ -34,8 +43,7 @@ def measure(bench: Bench) -> Tables:
 
 
 def _rows(bench: Bench, name: str, daemon: Daemon, model: Model) -> list[Row]:
-    rates: dict[int | None, list[float]] = {bits: [] for bits in _BITS}
-    grown: dict[int | None, list[float]] = {bits: [] for bits in _BITS}
+    samples: dict[int | None, list[_Sample]] = {bits: [] for bits in _BITS}
     for number in range(bench.options.rounds):
         for bits in reversed(_BITS):  # a daemon without the key says so at once
             bench.progress(f"kv-bits: {name}, {bits or 'plain'}, {number + 1}")
@@ -46,17 +54,25 @@ def _rows(bench: Bench, name: str, daemon: Daemon, model: Model) -> list[Row]:
                 texts = [prompts.take(_PROMPT_TOKENS) for _ in range(bench.options.kv_streams)]
                 ready = tree_bytes(server.pid)
                 with PeakMemory(server.pid) as peak:
-                    rates[bits].append(session.throughput(texts, bench.options.tokens).rate)
-                grown[bits].append((peak.bytes - ready) / _MEGABYTE)
-    plain_rate, plain_memory = statistics.median(rates[None]), statistics.median(grown[None])
+                    rate = session.throughput(texts, bench.options.tokens).rate
+                kept = tree_bytes(server.pid) - ready
+            samples[bits].append(_Sample(rate, peak.bytes - ready, kept))
+    medians = {bits: _median(own) for bits, own in samples.items()}
+    plain = medians[None]
     return [
         {
             "kv_bits": str(bits or "plain"),
             "server": name,
-            "tok/s": statistics.median(rates[bits]),
-            "tok/s / plain": statistics.median(rates[bits]) / plain_rate,
-            "memory over ready MB": statistics.median(grown[bits]),
-            "memory / plain": statistics.median(grown[bits]) / plain_memory,
+            "tok/s": own.rate,
+            "tok/s / plain": own.rate / plain.rate,
+            "peak over ready MB": own.peak_bytes / _MEGABYTE,
+            "peak / plain": own.peak_bytes / plain.peak_bytes,
+            "kept after the last text MB": own.kept_bytes / _MEGABYTE,
+            "kept / plain": own.kept_bytes / plain.kept_bytes,
         }
-        for bits in _BITS
+        for bits, own in medians.items()
     ]
+
+
+def _median(samples: list[_Sample]) -> _Sample:
+    return _Sample(*map(statistics.median, zip(*samples, strict=True)))

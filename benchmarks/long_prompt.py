@@ -39,10 +39,13 @@ def measure(bench: Bench) -> Tables:
             bench.progress(f"long prompt: {name}, {number + 1}")
             with bench.tolerate(name):
                 samples[name].append(_sample(start, bench.model, bench.options.long_tokens))
-    rows = [_row(name, samples[name]) for name in bench.starts]
-    upstream = next((row for row in rows if row["server"] == "mlx_lm"), None)
-    for row in rows if upstream else ():
-        row["mlx_lm p99 / this"] = upstream["p99 gap ms"] / row["p99 gap ms"]
+    rows: list[Row] = []
+    for name in bench.starts:
+        row = _row(name, samples[name])
+        for share, column in ((0.99, "mlx_lm p99 / this"), (1.0, "mlx_lm max / this")):
+            if "mlx_lm" in bench.starts:
+                row[column] = _gap(samples["mlx_lm"], share) / _gap(samples[name], share)
+        rows.append(row)
     return {f"8 streams while {bench.options.long_tokens:,} tokens are read": rows}
 
 
@@ -87,16 +90,20 @@ def _during(streams: list[Stream], begin: float, end: float) -> tuple[list[float
 
 
 def _row(name: str, samples: list[_Sample]) -> Row:
-    gaps = [gap for sample in samples for gap in sample.gaps]
     alone = statistics.median(sample.alone_seconds for sample in samples)
     seconds = statistics.median(sample.seconds for sample in samples)
     return {
         "server": name,
-        "p50 gap ms": milliseconds(gaps),
-        "p99 gap ms": milliseconds(gaps, 0.99),
-        "max gap ms": milliseconds(gaps, 1.0),
+        "p50 gap ms": _gap(samples, 0.5),
+        "p99 gap ms": _gap(samples, 0.99),
+        "max gap ms": _gap(samples, 1.0),
         "texts": statistics.median(sample.texts for sample in samples),
         "long prompt ms": milliseconds([seconds]),
         "alone ms": milliseconds([alone]),
         "long / alone": seconds / alone,
     }
+
+
+def _gap(samples: list[_Sample], share: float) -> float:
+    """The quantile `share` of the gaps of all samples, in milliseconds."""
+    return milliseconds([gap for sample in samples for gap in sample.gaps], share)

@@ -84,27 +84,25 @@ class PromptReader:
     ) -> tuple[int, ...]:
         """Return after how many of its tokens another conversation may part from this one.
 
-        That is after the system prompt and the tools (0 without any), before the last turn of the
-        user, and before what begins the answer, since a template may render all after them in
-        another way when the conversation goes on.
+        That is after the system prompt and the tools, before the last turn of the user, and where
+        the answer begins once it is history, when a template may leave out its thoughts; 0 where
+        there is no such place.
         """
         messages = prompt.messages
         roles = [message.get("role") for message in messages]
         system = next((i for i, role in enumerate(roles) if role not in _SYSTEM_ROLES), 0)
         last_user = max((i for i, role in enumerate(roles) if role == "user"), default=0)
-        empty = {"role": "user", "content": ""}
-        beginnings = (
-            [*messages[:system], empty] if system or tools else [],
-            [*messages[:last_user], empty] if last_user > system else [],
-            messages,
-        )
+        question, answer = ({"role": role, "content": ""} for role in ("user", "assistant"))
+        beginnings: list[list[dict[str, Any]]] = []
+        if system or tools:
+            beginnings.append([*messages[:system], question])
+        if last_user > system:
+            beginnings.append([*messages[:last_user], question])
+        beginnings.append([*messages, answer, question])
         text = _render(self._tokenizer, prompt, tools)
-        return tuple(
-            self._tokens_before(self._parting(prompt, tools, text, beginning), text, tokens)
-            if beginning
-            else 0
-            for beginning in beginnings
-        )
+        places = [self._parting(prompt, tools, text, beginning) for beginning in beginnings]
+        shared = (0,) if not (system or tools) else ()
+        return shared + tuple(self._tokens_before(place, text, tokens) for place in places)
 
     def _parting(
         self,

@@ -164,3 +164,39 @@ def test_a_token_outside_the_vocabulary_is_named(tokenizer: Any) -> None:
     with pytest.raises(InvalidRequest, match="token ID 999 is outside") as caught:
         tokenize(tokenizer, TokensPrompt([1, 999]))
     assert caught.value.param == "prompt[1]"
+
+
+def test_the_boundaries_are_where_conversations_part(marked: Any) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    asked = {"role": "user", "content": "one"}
+    answered = {"role": "assistant", "content": "1"}
+    reader = PromptReader(marked)
+
+    def parts(*messages: dict[str, Any], **arguments: Any) -> list[str]:
+        prompt = ChatPrompt([dict(each) for each in messages], Template(arguments=arguments))
+        tokens = reader.read(prompt)
+        return [marked.decode(tokens[:place]) for place in reader.boundaries(prompt, None, tokens)]
+
+    begun = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+    told = f"{begun}one<|im_end|>\n<|im_start|>assistant\n"
+    assert parts(system, asked) == [begun, told]
+    assert parts(system, asked, enable_thinking=True) == [begun, told]
+    more = f"{told}1<|im_end|>\n<|im_start|>user\n"
+    assert parts(system, asked, answered, USER) == [
+        begun,
+        more,
+        f"{more}hi<|im_end|>\n<|im_start|>assistant\n",
+    ]
+    assert parts(asked) == ["", "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\n"]
+
+
+def test_a_template_that_rejects_an_unusual_conversation_has_fewer_boundaries(
+    tokenizer: Any,
+) -> None:
+    source = (
+        "{% if messages | length > 2 %}{{ raise_exception('no') }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
+    prompt = ChatPrompt([dict(USER)], Template(source=source))
+    reader = PromptReader(tokenizer)
+    assert reader.boundaries(prompt, None, reader.read(prompt)) == (0, 0)
