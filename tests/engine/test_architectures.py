@@ -4,6 +4,7 @@ What is compared is the tokens of `mlx_lm.generate.generate_step`, one by one. A
 stand for all in the quick tests.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 from random import Random
@@ -37,8 +38,13 @@ phi3small adds a mask of ones and zeros to the scores; plamo3's mask is one toke
 cache.
 """
 
-WRONG_IN_A_BATCH = {"minimax_m3_vl"}
-"""It chooses blocks of keys by their place in the batch, where shorter prompts are padded."""
+WRONG_IN_A_BATCH = {"minimax_m3_vl": r"\w+", "phi3small": r"\w+_alone_and_again"}
+"""What is computed wrong in a batch today, and the tests that show it.
+
+minimax_m3_vl chooses blocks of keys by their place in the batch, where shorter prompts are padded.
+phi3small's mask is broadcast over the wrong axis if there are as many sequences as heads of keys;
+any other number raises.
+"""
 
 
 def words(length: int, seed: int) -> str:
@@ -138,7 +144,8 @@ def architecture(request: pytest.FixtureRequest, tokenizer: Any) -> Architecture
 @pytest.fixture(autouse=True)
 def _known_fault(request: pytest.FixtureRequest) -> None:
     """Expect the faults that the engine has today."""
-    if request.node.callspec.params["architecture"] in WRONG_IN_A_BATCH:
+    tests = WRONG_IN_A_BATCH.get(request.node.callspec.params["architecture"], "")
+    if re.fullmatch(tests, request.node.originalname):
         request.applymarker(pytest.mark.xfail(reason="it is wrong in a batch", strict=True))
 
 
@@ -154,11 +161,10 @@ def cached(bench: Bench, request_id: int) -> int:
 
 
 def test_an_answer_is_the_same_alone_and_again(architecture: Architecture) -> None:
-    bench = architecture.bench(prompt_cache_bytes=ENOUGH_BYTES)
+    size = 0 if architecture.name in DEPENDS_ON_CUT else ENOUGH_BYTES
+    bench = architecture.bench(prompt_cache_bytes=size)
     bench.run_all(complete(LONG))
     assert tokens(bench, 0) == architecture.answer(complete(LONG))
-    if architecture.name in DEPENDS_ON_CUT:
-        return
     bench.admit(1, complete(LONG))
     bench.admit(2, complete(SHORT))
     bench.run()
