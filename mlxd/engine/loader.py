@@ -31,11 +31,11 @@ _CONTEXT_KEYS = (
 
 BATCH_FAULTS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What mlx-lm's models raise if they cannot compute several sequences together."""
-_WRONG_IN_BATCHES = frozenset({"afm7", "minimax_m3_vl"})
+_WRONG_IN_BATCHES = frozenset({"afm7", "minimax_m3_vl", "phi3small"})
 """Architectures whose answers in a batch are not those alone, as of mlx-lm 0.32.2.
 
 The layers of afm7 that reuse keys take the padding of a row for tokens; minimax_m3_vl counts tokens
-from the beginning of the batch.
+from the beginning of the batch; phi3small takes sequences for heads when there are as many of them.
 """
 
 

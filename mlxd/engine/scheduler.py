@@ -25,6 +25,7 @@ from mlxd.rate import Rate
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
 _SPEED_SECONDS = 5.0
+_STEPS_BETWEEN_MEASURES = 16
 
 
 def needs_boundaries(model: LoadedModel, load: Load) -> bool:
@@ -85,6 +86,7 @@ class Scheduler:
         # Those that run, wait and (None) are being prepared, in order of admission.
         self._requests: dict[int, Sequence | _Paused | Prepared | None] = {}
         self._places_told: dict[int, int] = {}
+        self._steps = 0
         # Those that wait for another prompt to be read so far.
         self._behind: dict[int, tuple[Reading, int]] = {}
 
@@ -213,7 +215,9 @@ class Scheduler:
         """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait."""
         if not self._memory.budget:
             return
-        self._memory.refresh()
+        if self._steps % _STEPS_BETWEEN_MEASURES == 0:
+            self._memory.refresh()
+        self._steps += 1
         running = [each for each in self._requests.values() if isinstance(each, Sequence)]
         batched = [each for each in running if self._strategy(each) is self._batch]
         while len(batched) > 1 and not self._memory.fits(each.length for each in batched):
