@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlxd.engine.cache_layers import merge
+from mlxd.engine.cache_layers import Blocks, Cache, merge
 from mlxd.engine.quantized_cache import CacheQuantization
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
@@ -53,6 +53,17 @@ class LoadedModel:
     context_length: int
     vocabulary: int
     quantization: CacheQuantization | None = None
+
+    def new_cache(self, tokens: int = 0) -> Cache:
+        """Return an empty cache for a prompt of so many tokens."""
+        if self.quantization is not None:
+            return self.quantization.new_cache(tokens)
+        cache: Cache = make_prompt_cache(self.model)
+        return cache
+
+    def convert(self, blocks: Blocks, tokens: int) -> Blocks:
+        """Return keys and values in the form that `new_cache` has for so many tokens."""
+        return self.quantization.convert(blocks, tokens) if self.quantization else blocks
 
 
 def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:

@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-
-from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import can_be_cut
 from mlxd.engine.disk_reader import DiskReader, Restored
@@ -30,7 +27,7 @@ _STEPS_BETWEEN_MEASURES = 16
 
 def needs_boundaries(model: LoadedModel, load: Load) -> bool:
     """Return whether the prompt cache is of use only with the boundaries of conversations."""
-    return load.prompt_cache_bytes > 0 and not can_be_cut(make_prompt_cache(model.model))
+    return load.prompt_cache_bytes > 0 and not can_be_cut(model.new_cache())
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,8 @@ class Scheduler:
         self._prefill_step_size = load.prefill_step_size
         self._prompt_cache = PromptCache(
             load.prompt_cache_bytes,
-            partial(make_prompt_cache, model.model),
+            model.new_cache,
+            model.convert,
             reader.disk if reader else None,
         )
         self._reader = reader
