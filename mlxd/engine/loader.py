@@ -149,6 +149,8 @@ def _faults_explained(subject: str = "") -> Iterator[None]:
     """Raise LoadFailed for what mlx_lm and MLX raise about files, prefixed by `subject`."""
     try:
         yield
+    except SystemExit as error:  # mlx_lm's module for OLMo ends the process without `hf_olmo`
+        raise LoadFailed(f"{subject}this architecture needs a package that is missing") from error
     except MemoryError as error:
         raise LoadFailed(f"{subject}not enough memory to load it") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
