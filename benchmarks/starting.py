@@ -25,11 +25,11 @@ import report
 import servers
 from client import BenchmarkError, Client
 
+from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
 from mlxd.messages import (
     Delta,
     EngineMessage,
     Fatal,
-    FrameSplitter,
     Generate,
     GenerateRequest,
     Hello,
@@ -38,8 +38,6 @@ from mlxd.messages import (
     Sampling,
     TextPrompt,
     Warm,
-    decode_engine_frame,
-    encode_frame,
 )
 from mlxd.pool.engine_process import ENGINE_COMMAND
 

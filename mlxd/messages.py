@@ -4,7 +4,7 @@ Messages are msgspec Structs in MessagePack; a frame is a four-byte big-endian l
 bytes, which hold a *list* of messages. The engine sends one frame per scheduler step, with the
 events of every sequence in the batch.
 
-The rules. tests/test_messages.py tests the frames, tests/engine/test_process.py and test_faults.py
+The rules. tests/test_frames.py tests the frames, tests/engine/test_process.py and test_faults.py
 the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py the daemon's side:
 
 1. The engine speaks first: `Hello`, and `Warm` once it has imported what it needs. The daemon sends
@@ -21,14 +21,11 @@ the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
 PROTOCOL_VERSION = 5
-MAX_FRAME_BYTES = 256 * 1024 * 1024
-_LENGTH_BYTES = 4
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -360,41 +357,3 @@ Event = Queued | Started | PrefillProgress | Delta | Reasoning | ToolCall | Fini
 ChoiceEvent = tuple[int, Event]
 """The number of a choice, from 0, and an event of it."""
 EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event
-
-_encoder = msgspec.msgpack.Encoder()
-decode_daemon_frame = msgspec.msgpack.Decoder(list[DaemonMessage]).decode
-"""Decode a frame's payload as the engine receives it; raises msgspec.DecodeError."""
-decode_engine_frame = msgspec.msgpack.Decoder(list[EngineMessage]).decode
-"""Decode a frame's payload as the daemon receives it; raises msgspec.DecodeError."""
-
-
-def encode_frame(messages: list[DaemonMessage] | list[EngineMessage]) -> bytes:
-    """Encode `messages` as one frame, length prefix included."""
-    payload = _encoder.encode(messages)
-    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
-
-
-class FrameSplitter:
-    """Splits a byte stream into the payloads of its frames."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the next bytes of the stream and yield each payload that is complete.
-
-        Raises ValueError for a frame longer than MAX_FRAME_BYTES.
-        """
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        while len(buffer) - start >= _LENGTH_BYTES:
-            size = int.from_bytes(buffer[start : start + _LENGTH_BYTES], "big")
-            if size > MAX_FRAME_BYTES:
-                raise ValueError(f"a frame of {size} bytes is over the limit of {MAX_FRAME_BYTES}")
-            end = start + _LENGTH_BYTES + size
-            if end > len(buffer):
-                break
-            yield bytes(buffer[start + _LENGTH_BYTES : end])
-            start = end
-        del buffer[:start]

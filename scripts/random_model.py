@@ -57,7 +57,7 @@ def make_random_model(
         part |= {key: context_length for key in _CONTEXT_KEYS if key in part}
     config["eos_token_id"] = EOS_ID
     make_tiny_model(path, context_length=context_length, marked=True)
-    _widen_vocabulary(path / "tokenizer.json", config["vocab_size"])
+    widen_vocabulary(path / "tokenizer.json", config["vocab_size"])
     (path / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     mx.random.seed(seed)
     model_class, arguments_class = utils._get_classes(config)
@@ -80,7 +80,7 @@ def _printable_only(rows: mx.array) -> mx.array:
     return mx.where(kept.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
 
 
-def _widen_vocabulary(path: Path, size: int) -> None:
+def widen_vocabulary(path: Path, size: int) -> None:
     """Add two-letter tokens to a saved tokenizer until it has `size` of them."""
     tokenizer = json.loads(path.read_text("utf-8"))
     vocabulary = tokenizer["model"]["vocab"]

@@ -14,6 +14,7 @@ LEAVES = {
     "mlxd.errors",
     "mlxd.files",
     "mlxd.lock",
+    "mlxd.frames",
     "mlxd.messages",
     "mlxd.prompt_files",
     "mlxd.rate",

@@ -132,7 +132,7 @@ class EngineConfig(Section, frozen=True):
         _CacheGroupSize, "How many values of a quantized cache share a scale, at most."
     ] = 64
     quantized_kv_start: Annotated[
-        _Tokens, "How many tokens a sequence has before its cache is quantized."
+        _Tokens, "Fewest tokens of a prompt whose cache is quantized."
     ] = 0
     wired: Annotated[bool, "Keep the weights from being swapped out (macOS only)."] = True
     hang_timeout: Annotated[
@@ -196,7 +196,7 @@ class ModelSettings(Section, frozen=True):
     quantized_kv_start: Annotated[
         int | None,
         optional(_Tokens, "an integer from 0 to 2147483647"),
-        "Tokens a sequence has before its cache is quantized. Empty: as in [engine].",
+        "Fewest tokens of a prompt whose cache is quantized. Empty: as in [engine].",
     ] = None
     generation: GenerationConfig = GenerationConfig()
 

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import GenerationBatch, StopSequences
 
-from mlxd.engine.cache_layers import Cache, CacheSnapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds
 from mlxd.engine.logprobs import RowLogprobs, row_logprobs
 from mlxd.engine.sampling import Row, RowGroups
 from mlxd.engine.structured_output import mask
@@ -136,7 +136,7 @@ def constrain(logits: Logits, rows: Sequence[Row], indices: list[int]) -> Logits
 
 
 class Batch:
-    """The sequences that generate: all in one batch, or each in its own.
+    """The sequences that generate: all whose caches are alike in one batch, or each in its own.
 
     They are known by the ids of their requests.
     """
@@ -167,9 +167,10 @@ class Batch:
         )
         batch.batched = self.together
         self._batches.append(batch)
-        if self.together and len(self._batches) > 1:
-            self._batches[0].extend(batch)
-            self._batches.pop()
+        alike = [each for each in self._batches if kinds(each.prompt_cache) == kinds(cache)]
+        if self.together and len(alike) > 1:
+            alike[0].extend(batch)
+            self._batches.remove(batch)
 
     def step(self) -> list[GenerationBatch.Response]:
         """Compute the next token of every sequence; one that ends leaves with its cache."""

@@ -52,6 +52,11 @@ def checkpointed(cache: Cache) -> Cache:
     return [layer for layer in flat(cache) if not isinstance(layer, _CUTTABLE)]
 
 
+def kinds(cache: Cache) -> list[type]:
+    """Return the classes of the layers; only caches of the same kinds can be merged."""
+    return [type(layer) for layer in flat(cache)]
+
+
 def merge(caches: list[Cache]) -> Cache:
     """Return the caches of several sequences as the one of a batch."""
     return [layers[0].merge(list(layers)) for layers in zip(*caches, strict=True)]

@@ -8,13 +8,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from mlxd.messages import (
-    DaemonMessage,
-    EngineMessage,
-    FrameSplitter,
-    decode_daemon_frame,
-    encode_frame,
-)
+from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
+from mlxd.messages import DaemonMessage, EngineMessage
 
 _READ_BYTES = 256 * 1024
 

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlxd.engine.cache_layers import merge
+from mlxd.engine.cache_layers import Blocks, Cache, merge
 from mlxd.engine.quantized_cache import CacheQuantization
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
@@ -31,11 +31,11 @@ _CONTEXT_KEYS = (
 
 BATCH_FAULTS = (AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
 """What mlx-lm's models raise if they cannot compute several sequences together."""
-_WRONG_IN_BATCHES = frozenset({"afm7", "minimax_m3_vl"})
+_WRONG_IN_BATCHES = frozenset({"afm7", "minimax_m3_vl", "phi3small"})
 """Architectures whose answers in a batch are not those alone, as of mlx-lm 0.32.2.
 
 The layers of afm7 that reuse keys take the padding of a row for tokens; minimax_m3_vl counts tokens
-from the beginning of the batch.
+from the beginning of the batch; phi3small takes sequences for heads when there are as many of them.
 """
 
 
@@ -53,6 +53,17 @@ class LoadedModel:
     context_length: int
     vocabulary: int
     quantization: CacheQuantization | None = None
+
+    def new_cache(self, tokens: int = 0) -> Cache:
+        """Return an empty cache for a prompt of so many tokens."""
+        if self.quantization is not None:
+            return self.quantization.new_cache(tokens)
+        cache: Cache = make_prompt_cache(self.model)
+        return cache
+
+    def convert(self, blocks: Blocks, tokens: int) -> Blocks:
+        """Return keys and values in the form that `new_cache` has for so many tokens."""
+        return self.quantization.convert(blocks, tokens) if self.quantization else blocks
 
 
 def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
@@ -138,6 +149,8 @@ def _faults_explained(subject: str = "") -> Iterator[None]:
     """Raise LoadFailed for what mlx_lm and MLX raise about files, prefixed by `subject`."""
     try:
         yield
+    except SystemExit as error:  # mlx_lm's module for OLMo ends the process without `hf_olmo`
+        raise LoadFailed(f"{subject}this architecture needs a package that is missing") from error
     except MemoryError as error:
         raise LoadFailed(f"{subject}not enough memory to load it") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:

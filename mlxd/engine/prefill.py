@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import PromptProcessingBatch
 
-from mlxd.engine.cache_layers import Cache, CacheSnapshot, merge
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds, merge
 from mlxd.engine.prompt_cache import common_length
 
 SHORT = 256
@@ -170,12 +170,14 @@ class Prefiller:
         ready, self._ready = self._ready, []
         if not self.together:
             return ready
+        groups = [group for group in ready if len(group.readings) > 1]
         alone = [group for group in ready if len(group.readings) == 1]
-        if alone:
-            readings = [group.readings[0] for group in alone]
-            ready = [group for group in ready if len(group.readings) > 1]
-            ready.append(Group(readings, merge([group.cache for group in alone])))
-        return ready
+        while alone:
+            alike = [each for each in alone if kinds(each.cache) == kinds(alone[0].cache)]
+            alone = [each for each in alone if each not in alike]
+            readings = [group.readings[0] for group in alike]
+            groups.append(Group(readings, merge([group.cache for group in alike])))
+        return groups
 
     def _next_turn(
         self, limit: int, step_seconds: float | None, workspace: int | None
@@ -195,6 +197,8 @@ class Prefiller:
         for other in short if self.together and first in short else ():
             length = other.length(limit)
             if other is first or not (self._padded or length == longest):
+                continue
+            if kinds(other.cache) != kinds(first.cache):
                 continue
             longest = max(longest, length)
             if len(turn) == self._concurrency or (len(turn) + 1) * longest > limit:

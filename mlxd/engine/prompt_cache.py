@@ -74,14 +74,23 @@ class PromptCache:
     """The caches of one model's prompts, `max_bytes` in all at most; 0 keeps nothing."""
 
     def __init__(
-        self, max_bytes: int, new_cache: Callable[[], Cache], disk: DiskCache | None = None
+        self,
+        max_bytes: int,
+        new_cache: Callable[[int], Cache],
+        convert: Callable[[Blocks, int], Blocks] | None = None,
+        disk: DiskCache | None = None,
     ) -> None:
-        """Take the limit, a function that returns an empty cache, and where to write as well."""
+        """Take the limit, what makes caches, and where to write what is kept as well.
+
+        `new_cache` returns an empty cache for a prompt of so many tokens, and `convert` returns
+        what another prompt's cache holds in the form that this one has.
+        """
         self.enabled = max_bytes > 0
-        self.needs_checkpoints = self.enabled and not can_be_cut(new_cache())
+        self.needs_checkpoints = self.enabled and not can_be_cut(new_cache(0))
         self.nbytes = 0
         self.max_bytes = max_bytes
         self._new_cache = new_cache
+        self._convert = convert
         self._disk = disk if self.enabled else None
         self._root = _Node(None, b"", (), 0)
         self._by_key = {b"": self._root}
@@ -101,8 +110,11 @@ class PromptCache:
         if not covered:
             return Found(common=common)
         self._touch(node)
+        length = len(tokens)
         blocks = [each.blocks for each in node.path]
-        cache = restore(self._new_cache(), blocks, covered, node.checkpoint or [])
+        if self._convert is not None:
+            blocks = [self._convert(each, length) for each in blocks]
+        cache = restore(self._new_cache(length), blocks, covered, node.checkpoint or [])
         return Found(cache, covered, common)
 
     def keep(self, tokens: list[int], snapshot: CacheSnapshot, *, lasting: bool = False) -> None:
@@ -173,7 +185,7 @@ class PromptCache:
             parent = self._by_key.get(stored.parent)
             if parent is None or _key(parent.key, stored.tokens) != stored.key:
                 break
-            empty = checkpointed(self._new_cache())
+            empty = checkpointed(self._new_cache(0))
             blocks, checkpoint = from_tensors(stored.tensors, stored.meta, empty)
             node = parent.children.get(stored.tokens)
             if node is None:

@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-
-from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import can_be_cut
 from mlxd.engine.disk_reader import DiskReader, Restored
@@ -25,11 +22,12 @@ from mlxd.rate import Rate
 _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
 _SPEED_SECONDS = 5.0
+_STEPS_BETWEEN_MEASURES = 16
 
 
 def needs_boundaries(model: LoadedModel, load: Load) -> bool:
     """Return whether the prompt cache is of use only with the boundaries of conversations."""
-    return load.prompt_cache_bytes > 0 and not can_be_cut(make_prompt_cache(model.model))
+    return load.prompt_cache_bytes > 0 and not can_be_cut(model.new_cache())
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,8 @@ class Scheduler:
         self._prefill_step_size = load.prefill_step_size
         self._prompt_cache = PromptCache(
             load.prompt_cache_bytes,
-            partial(make_prompt_cache, model.model),
+            model.new_cache,
+            model.convert,
             reader.disk if reader else None,
         )
         self._reader = reader
@@ -85,6 +84,7 @@ class Scheduler:
         # Those that run, wait and (None) are being prepared, in order of admission.
         self._requests: dict[int, Sequence | _Paused | Prepared | None] = {}
         self._places_told: dict[int, int] = {}
+        self._steps = 0
         # Those that wait for another prompt to be read so far.
         self._behind: dict[int, tuple[Reading, int]] = {}
 
@@ -213,7 +213,9 @@ class Scheduler:
         """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait."""
         if not self._memory.budget:
             return
-        self._memory.refresh()
+        if self._steps % _STEPS_BETWEEN_MEASURES == 0:
+            self._memory.refresh()
+        self._steps += 1
         running = [each for each in self._requests.values() if isinstance(each, Sequence)]
         batched = [each for each in running if self._strategy(each) is self._batch]
         while len(batched) > 1 and not self._memory.fits(each.length for each in batched):

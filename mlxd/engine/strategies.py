@@ -7,7 +7,6 @@ of each sequence, or reads the next part of its prompt.
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,7 +73,7 @@ class BatchStrategy:
             model.model,
             concurrency=load.prompt_concurrency,
             together=together,
-            padded=can_be_cut(make_prompt_cache(model.model)),
+            padded=can_be_cut(model.new_cache()),
         )
         self._batch = Batch(model.model, together=together)
         self._model = model
@@ -159,7 +158,7 @@ class BatchStrategy:
         self, sequence: Sequence, tokens: list[int], covered: int, cache: Cache | None
     ) -> None:
         reading = Reading(
-            sequence.request_id, tokens, cache or make_prompt_cache(self._model.model), covered
+            sequence.request_id, tokens, cache or self._model.new_cache(len(tokens)), covered
         )
         if self._prompt_cache.needs_checkpoints:
             for boundary in (*sequence.boundaries, reading.last):
@@ -296,7 +295,7 @@ class SpeculationStrategy:
             if not Speculation.possible(model):
                 raise LoadFailed("the draft model's cache cannot be rewound")
             prompt_cache = PromptCache(
-                self._prompt_cache.max_bytes, partial(make_prompt_cache, model)
+                self._prompt_cache.max_bytes, lambda _tokens: make_prompt_cache(model)
             )
             self._draft = _Draft(path, model, prompt_cache)
         return self._draft

@@ -17,6 +17,7 @@ import msgspec
 
 from mlxd import errors, messages
 from mlxd.errors import EngineDied, MlxdError
+from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
 from mlxd.messages import ChoiceEvent, Event, GenerateRequest
 from mlxd.pool.watchdog import Prefill, Watchdog
 
@@ -67,7 +68,7 @@ class EngineLink(asyncio.Protocol):
         self.heard_at = loop.time()
         self.closed: asyncio.Future[None] = loop.create_future()
         self._kill_process = kill
-        self._splitter = messages.FrameSplitter()
+        self._splitter = FrameSplitter()
         self._report: Callable[[float], None] = _nothing
         self._loaded: asyncio.Future[None] = loop.create_future()
         self._watchdog = Watchdog(self, 0, Prefill(0))
@@ -205,7 +206,7 @@ class EngineLink(asyncio.Protocol):
         """Take what the engine has sent."""
         try:
             for payload in self._splitter.feed(data):
-                self._receive(messages.decode_engine_frame(payload))
+                self._receive(decode_engine_frame(payload))
         except (ValueError, msgspec.DecodeError) as error:
             self.kill(f"the engine sent a message that cannot be read: {error}")
 
@@ -283,7 +284,7 @@ class EngineLink(asyncio.Protocol):
 
     def _send(self, message: messages.DaemonMessage) -> None:
         if self.alive:
-            self._transport.write(messages.encode_frame([message]))
+            self._transport.write(encode_frame([message]))
 
 
 class EngineRequest:

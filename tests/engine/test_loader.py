@@ -91,3 +91,13 @@ def _widened(model: Path, path: Path, *, vocabulary: int) -> Path:
     config = json.loads((model / "config.json").read_text())
     (path / "config.json").write_text(json.dumps({**config, "vocab_size": vocabulary}))
     return path
+
+
+def test_an_architecture_whose_package_is_missing_is_not_loaded(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "olmo")
+    config = json.loads((tiny_model / "config.json").read_text())
+    (tmp_path / "olmo" / "config.json").write_text(json.dumps({**config, "model_type": "olmo"}))
+    with pytest.raises(LoadFailed, match="needs a package that is missing"):
+        progress_of(tmp_path / "olmo")

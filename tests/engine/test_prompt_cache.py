@@ -18,11 +18,11 @@ MEGABYTE = 1_000_000
 WINDOW = 8
 
 
-def attention() -> Cache:
+def attention(_tokens: int = 0) -> Cache:
     return [KVCache()]
 
 
-def hybrid() -> Cache:
+def hybrid(_tokens: int = 0) -> Cache:
     """A layer of full attention, one with a sliding window, and a recurrent one."""
     return [KVCache(), RotatingKVCache(WINDOW), ArraysCache(1)]
 
@@ -39,7 +39,7 @@ def read(cache: Cache, tokens: list[int]) -> Cache:
     return cache
 
 
-def keep(prompts: PromptCache, new: Callable[[], Cache], tokens: list[int], **more: Any) -> None:
+def keep(prompts: PromptCache, new: Callable[..., Cache], tokens: list[int], **more: Any) -> None:
     prompts.keep(tokens, CacheSnapshot(read(new(), tokens)), **more)
 
 
@@ -50,7 +50,7 @@ def content(layer: Any) -> list[float]:
 
 
 @pytest.fixture(params=[attention, hybrid])
-def new(request: pytest.FixtureRequest) -> Callable[[], Cache]:
+def new(request: pytest.FixtureRequest) -> Callable[..., Cache]:
     return request.param
 
 
@@ -65,7 +65,7 @@ def test_the_longest_prefix_is_found_without_the_last_token() -> None:
 
 @pytest.mark.parametrize("length", [5, 256, 300, 700])
 def test_a_prompt_goes_on_from_where_an_earlier_one_ended(
-    new: Callable[[], Cache], length: int
+    new: Callable[..., Cache], length: int
 ) -> None:
     prompts = PromptCache(MEGABYTE, new)
     tokens = list(range(length))
@@ -92,7 +92,7 @@ def test_what_cannot_be_cut_is_found_at_its_checkpoints_only() -> None:
     assert prompts.fetch(tokens[:100]).covered == 0
 
 
-def test_what_is_fetched_and_what_was_kept_may_change(new: Callable[[], Cache]) -> None:
+def test_what_is_fetched_and_what_was_kept_may_change(new: Callable[..., Cache]) -> None:
     prompts = PromptCache(MEGABYTE, new)
     kept = read(new(), [1, 2, 3])
     prompts.keep([1, 2, 3], CacheSnapshot(kept))
@@ -180,13 +180,13 @@ def open_disk(tmp_path: Path) -> Iterator[Callable[[], DiskCache]]:
 
 @pytest.mark.parametrize("length", [5, 256, 700])
 def test_what_was_kept_is_found_on_disk_by_the_next_engine(
-    new: Callable[[], Cache], open_disk: Callable[[], DiskCache], length: int
+    new: Callable[..., Cache], open_disk: Callable[[], DiskCache], length: int
 ) -> None:
     tokens = list(range(length))
     longer = [*tokens, 7, 8, 9]
-    keep(PromptCache(MEGABYTE, new, open_disk()), new, tokens)
+    keep(PromptCache(MEGABYTE, new, disk=open_disk()), new, tokens)
     disk = open_disk()
-    prompts = PromptCache(MEGABYTE, new, disk)
+    prompts = PromptCache(MEGABYTE, new, disk=disk)
     assert prompts.covered(longer) == 0
     keys = prompts.on_disk(longer)
     nodes = [node for key in keys if (node := disk.read(key))]
@@ -201,7 +201,7 @@ def test_what_was_kept_is_found_on_disk_by_the_next_engine(
 
 def test_a_turn_writes_what_is_new(open_disk: Callable[[], DiskCache]) -> None:
     disk = open_disk()
-    prompts = PromptCache(MEGABYTE, attention, disk)
+    prompts = PromptCache(MEGABYTE, attention, disk=disk)
     keep(prompts, attention, list(range(300)))
     assert disk.flush(10)
     keep(prompts, attention, list(range(600)))
@@ -213,9 +213,9 @@ def test_a_node_that_cannot_be_read_ends_what_is_restored(
     open_disk: Callable[[], DiskCache], capfd: pytest.CaptureFixture[str]
 ) -> None:
     tokens = list(range(600))
-    keep(PromptCache(MEGABYTE, attention, open_disk()), attention, tokens)
+    keep(PromptCache(MEGABYTE, attention, disk=open_disk()), attention, tokens)
     disk = open_disk()
-    prompts = PromptCache(MEGABYTE, attention, disk)
+    prompts = PromptCache(MEGABYTE, attention, disk=disk)
     first, second, third = prompts.on_disk([*tokens, 1])
     file = next(disk._folder.glob(f"{second.hex()}-*"))
     file.write_bytes(file.read_bytes()[:-1] + b"?")

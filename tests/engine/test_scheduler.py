@@ -1,22 +1,27 @@
 """Continuous batching over the tiny random model, in float32."""
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
+from mlx_lm.models.cache import BatchKVCache
 
-from mlxd.engine.loader import LoadedModel
+from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import CacheSize, Memory
+from mlxd.engine.quantized_cache import BatchQuantizedKVCache
 from mlxd.messages import (
     ChatPrompt,
     Failed,
     Finished,
     GenerateRequest,
+    Load,
     PrefillProgress,
     Queued,
     Sampling,
     Started,
     TokensPrompt,
 )
-from tests.support.scheduler_bench import Alone, MakeBench, ask
+from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 
 def test_batched_greedy_output_equals_alone_for_prompts_of_different_lengths(
@@ -271,3 +276,18 @@ def test_the_prompt_cache_makes_room_for_sequences(make_bench: MakeBench, memory
         bench.admit(request_id, ask(f"{request_id}" * 500, 2))
         bench.run()
     assert bench.scheduler.figures().prompt_cache_bytes <= 1_600_000
+
+
+def test_the_caches_of_short_prompts_stay_in_full_precision_if_told_so(tiny_model: Path) -> None:
+    load = Load(str(tiny_model), kv_bits=8, quantized_kv_start=100)
+    bench = Bench(load_model(load, lambda _: None), prompt_cache_bytes=10_000_000)
+    bench.admit(0, ask("a" * 50, 40))
+    bench.admit(1, ask("b" * 200, 40))
+    while len(bench.scheduler._batch._batch) < 2:
+        bench.step()
+    kinds = {type(batch.prompt_cache[0]) for batch in bench.scheduler._batch._batch._batches}
+    assert kinds == {BatchKVCache, BatchQuantizedKVCache}
+    bench.run()
+    bench.admit(2, ask("a" * 50 + bench.text(0) + "c" * 60, 5))
+    bench.run()
+    assert bench.finished(2).usage.cached_tokens >= 50 + 39

@@ -1,10 +1,8 @@
 """The two ways to compute sequences, which a scheduler uses alike."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
-from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.memory import Memory
@@ -33,7 +31,7 @@ PROMPT = "p" * 30
 
 @pytest.fixture
 def prompt_cache(loaded: LoadedModel) -> PromptCache:
-    return PromptCache(10_000_000, partial(make_prompt_cache, loaded.model))
+    return PromptCache(10_000_000, loaded.new_cache)
 
 
 @pytest.fixture(params=["batch", "speculation"])

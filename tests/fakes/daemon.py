@@ -9,17 +9,8 @@ import socket
 import subprocess
 import sys
 
-from mlxd.messages import (
-    FrameSplitter,
-    Generate,
-    GenerateRequest,
-    Load,
-    Ready,
-    Sampling,
-    TokensPrompt,
-    decode_engine_frame,
-    encode_frame,
-)
+from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
+from mlxd.messages import Generate, GenerateRequest, Load, Ready, Sampling, TokensPrompt
 
 LONG_PROMPT = TokensPrompt([65] * 3000)
 

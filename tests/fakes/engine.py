@@ -34,6 +34,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
@@ -43,7 +44,6 @@ from mlxd.messages import (
     Failed,
     Fatal,
     Finished,
-    FrameSplitter,
     Generate,
     Hello,
     Load,
@@ -56,8 +56,6 @@ from mlxd.messages import (
     TextPrompt,
     Usage,
     Warm,
-    decode_daemon_frame,
-    encode_frame,
 )
 
 GARBAGE = b"\x00\x00\x00\x01\xc1"

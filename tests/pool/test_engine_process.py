@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
-from mlxd.messages import PROTOCOL_VERSION, Load, Ready, encode_frame
+from mlxd.frames import encode_frame
+from mlxd.messages import PROTOCOL_VERSION, Load, Ready
 from mlxd.pool.engine_process import EngineCrashed, EngineProcess
 from tests.support.pool import (
     DEADLINE,

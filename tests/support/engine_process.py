@@ -8,16 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
 from mlxd.messages import (
     DaemonMessage,
     EngineMessage,
-    FrameSplitter,
     Generate,
     GenerateRequest,
     Sampling,
     TextPrompt,
-    decode_engine_frame,
-    encode_frame,
 )
 
 DEADLINE = 30

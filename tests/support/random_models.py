@@ -1,20 +1,17 @@
-"""Random models of the architectures of mlx-lm, made in a few hundredths of a second each.
+"""Random models of the architectures of mlx-lm in memory, a few hundredths of a second for each.
 
 `tests/architectures.json` has a small configuration for each architecture; windows and chunks are
-smaller than the prompts of the tests. The weights are random in such a way that a greedy answer is
-not one token again and again, and that it depends on the whole prompt.
+smaller than the prompts of the tests. Unlike those of `scripts/random_model.py`, the weights are
+such that a greedy answer is not one token again and again, that it depends on the whole prompt, and
+that no part of a layer is without effect.
 
 All models share one tokenizer. Ids 0 to 255 are the bytes and three are special, as in the tiny
 model; each of the others is two letters, which no text is encoded to.
 """
 
 import copy
-import json
-import shutil
-from itertools import product
 from math import prod
 from pathlib import Path
-from string import ascii_letters
 from typing import Any
 
 import mlx.core as mx
@@ -22,12 +19,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm import utils
 
 from mlxd.engine.loader import LoadedModel
-from scripts.tiny_model import EOS_ID, VOCAB_SIZE, make_tiny_model
+from scripts.random_model import architectures, widen_vocabulary
+from scripts.tiny_model import EOS_ID, make_tiny_model
 
-ARCHITECTURES: dict[str, dict[str, Any]] = json.loads(
-    (Path(__file__).parent.parent / "architectures.json").read_text(encoding="utf-8")
-)
-"""Configurations by name: the name of mlx-lm's module, or of a variant of one."""
 VOCABULARY = 1024
 
 _SEEDS = {
@@ -59,28 +53,16 @@ _MEMORY = {
 _QUERY_KEY_NORMS = ("q_norm", "k_norm", "q_layernorm", "k_layernorm")
 
 
-def random_tokenizer_folder(folder: Path) -> Path:
-    """Write the tokenizer of all random models into `folder`, without a model."""
-    make_tiny_model(folder)
-    (folder / "model.safetensors").unlink()
-    (folder / "config.json").unlink()
-    path = folder / "tokenizer.json"
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    pairs = map("".join, product(ascii_letters, repeat=2))
-    names = zip(pairs, range(VOCAB_SIZE, VOCABULARY), strict=False)
-    tokenizer["model"]["vocab"].update(names)
-    path.write_text(json.dumps(tokenizer), encoding="utf-8")
-    return folder
-
-
 def load_random_tokenizer(folder: Path) -> Any:
-    """Load the tokenizer that `random_tokenizer_folder` wrote, in mlx_lm's TokenizerWrapper."""
+    """Return the tokenizer, in mlx_lm's TokenizerWrapper, after writing it into `folder`."""
+    make_tiny_model(folder)
+    widen_vocabulary(folder / "tokenizer.json", VOCABULARY)
     return utils.load_tokenizer(folder, eos_token_ids=EOS_ID)
 
 
-def random_model(name: str, tokenizer: Any = None) -> LoadedModel:
-    """Return the random model of an architecture, in float32, always the same one."""
-    config = copy.deepcopy(ARCHITECTURES[name])  # the models may change it
+def make_loaded_model(name: str, tokenizer: Any) -> LoadedModel:
+    """Return the random model of an architecture, always the same, in float32 and in memory."""
+    config = copy.deepcopy(architectures()[name])  # the models may change it
     make, arguments = utils._get_classes(config)
     model = make(arguments.from_dict(config))
     parameters = tree_flatten(model.parameters())
@@ -93,16 +75,6 @@ def random_model(name: str, tokenizer: Any = None) -> LoadedModel:
     model.eval()
     mx.eval(model.parameters())
     return LoadedModel(model, tokenizer, context_length=0, vocabulary=config["vocab_size"])
-
-
-def write_random_model(name: str, folder: Path, tokenizer_folder: Path) -> Path:
-    """Write the random model of an architecture into `folder`, as mlx-lm loads it."""
-    shutil.copytree(tokenizer_folder, folder)
-    weights = dict(tree_flatten(random_model(name).model.parameters()))
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
-    config = {**ARCHITECTURES[name], "eos_token_id": EOS_ID}
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
 
 
 def _random(path: str, array: mx.array, key: mx.array) -> mx.array:

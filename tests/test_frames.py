@@ -3,22 +3,24 @@
 import msgspec
 import pytest
 
-from mlxd.messages import (
+from mlxd.frames import (
     MAX_FRAME_BYTES,
+    FrameSplitter,
+    decode_daemon_frame,
+    decode_engine_frame,
+    encode_frame,
+)
+from mlxd.messages import (
     Abort,
     ChatPrompt,
     Delta,
     Finished,
-    FrameSplitter,
     Generate,
     GenerateRequest,
     Hello,
     Load,
     Sampling,
     Usage,
-    decode_daemon_frame,
-    decode_engine_frame,
-    encode_frame,
 )
 
 EVENTS = [
