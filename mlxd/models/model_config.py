@@ -43,6 +43,7 @@ UNBATCHED = frozenset(
         "llama4",
         "longcat_flash_ngram",
         "minimax_m3_vl",
+        "phi3small",
     }
 )
 # Quantization methods whose packed weights mlx_lm would read as plain ones.

@@ -10,9 +10,10 @@ from mlxd.engine.loader import can_be_batched
 from mlxd.engine.memory import CacheSize, Memory
 from mlxd.models.cache_layout import CacheLayout, read_layout
 from mlxd.models.model_config import UNBATCHED
+from scripts.random_model import architectures
 from tests.fakes.model_folder import LLAMA
-from tests.support.random_models import ARCHITECTURES
 
+ARCHITECTURES = architectures()
 NEEDS_METAL = {"bitnet", "muse_spark"}
 LENGTH = 100_000
 UNKNOWN = {"afm7", "mamba", "mamba2", "rwkv7"}
