@@ -55,11 +55,11 @@ SAME_SYSTEM = [SYSTEM, OTHER_QUESTION]
 
 
 def complete(text: str) -> GenerateRequest:
-    return GenerateRequest(TextPrompt(text), 12, GREEDY, logit_bias=NEVER_END, logprobs=0)
+    return GenerateRequest(TextPrompt(text), 8, GREEDY, logit_bias=NEVER_END, logprobs=0)
 
 
 def chat(messages: list[dict[str, Any]]) -> GenerateRequest:
-    return GenerateRequest(ChatPrompt(messages), 6, GREEDY, logit_bias=NEVER_END, logprobs=0)
+    return GenerateRequest(ChatPrompt(messages), 4, GREEDY, logit_bias=NEVER_END, logprobs=0)
 
 
 class Architecture:
