@@ -270,6 +270,22 @@ def test_answers_that_outgrow_the_memory_wait_and_go_on(
         assert bench.finished(request_id).usage.completion_tokens == 400
 
 
+def test_a_request_whose_prompt_is_cached_waits_for_memory_before_its_first_step(
+    make_bench: MakeBench, alone: Alone, memory: Memory
+) -> None:
+    requests = [ask(letter * 200, 50) for letter in "ab"]
+    bench = make_bench(memory=memory, prompt_cache_bytes=10_000_000)
+    bench.admit(0, requests[0])
+    bench.run()
+    bench.admit(1, requests[1])
+    for _ in range(3):
+        bench.step()
+    bench.admit(2, requests[0])
+    memory.budget -= 1_000_000
+    bench.run()
+    assert (bench.text(1), bench.text(2)) == (alone(requests[1]), alone(requests[0]))
+
+
 def test_the_prompt_cache_makes_room_for_sequences(make_bench: MakeBench, memory: Memory) -> None:
     bench = make_bench(memory=memory, prompt_cache_bytes=10_000_000)
     for request_id in range(3):
