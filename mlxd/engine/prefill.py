@@ -124,9 +124,11 @@ class Prefiller:
                 return group.readings[0]
         return self._readings.pop(request_id, None)
 
-    def has(self, request_id: int) -> bool:
-        """Return whether a request's prompt is being read."""
-        return request_id in self._readings
+    def dissolve(self) -> None:
+        """Forget all prompts, and read no two together from now on."""
+        self._readings = {}
+        self._ready = []
+        self.together = False
 
     def is_reading(self, reading: Reading) -> bool:
         """Return whether a prompt is still being read."""
