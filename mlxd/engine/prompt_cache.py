@@ -191,6 +191,8 @@ class PromptCache:
             if node is None:
                 node = _Node(parent, stored.key, stored.tokens, parent.end, blocks)
             node.checkpoint = node.checkpoint or checkpoint
+            if parent is not last:
+                self._touch(last)  # this one is beside it, and may replace it
             self._add(node)
             last = node
         self._touch(last)
