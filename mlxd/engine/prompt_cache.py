@@ -165,7 +165,7 @@ class PromptCache:
             places.append((key, end, len(keys)))
         covered = self.covered(tokens)
         for key, end, count in reversed(places):
-            rest = tuple(tokens[end : len(tokens) - 1])
+            rest = tuple(tokens[end : min(end + NODE_TOKENS, len(tokens) - 1)])
             files = sorted(self._disk.children(key), key=lambda file: -file.length)
             for file in files:
                 length = min(file.length, len(rest))
