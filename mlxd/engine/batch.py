@@ -7,7 +7,7 @@ equal parameters; log-probabilities, penalties and grammars cost only the rows t
 Everything else (caches, stop tokens) is mlx-lm's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,14 +172,14 @@ class Batch:
             alike[0].extend(batch)
             self._batches.remove(batch)
 
-    def step(self) -> list[GenerationBatch.Response]:
+    def step(self) -> Iterator[GenerationBatch.Response]:
         """Compute the next token of every sequence; one that ends leaves with its cache."""
         self._steps += 1
         if self._steps % _STEPS_BETWEEN_CLEARING == 0:
             mx.clear_cache()
-        responses = [response for batch in self._batches for response in batch.next()]
+        for batch in self._batches:
+            yield from batch.next()
         self._batches = [batch for batch in self._batches if len(batch)]
-        return responses
 
     def take_out(self, request_id: int) -> tuple[list[int], CacheSnapshot] | None:
         """Remove a sequence, if it is here; return its tokens and their cache."""
@@ -192,16 +192,7 @@ class Batch:
                 return taken
         return None
 
-    def dissolve(self) -> dict[int, list[int]]:
-        """Forget all sequences, and compute no two together from now on.
-
-        Returns what each can be started again with: its tokens, by the id of its request.
-        """
-        tokens = {
-            request_id: row
-            for batch in self._batches
-            for request_id, row in zip(batch.uids, batch.tokens, strict=True)
-        }
+    def dissolve(self) -> None:
+        """Forget all sequences, and compute no two together from now on."""
         self._batches = []
         self.together = False
-        return tokens

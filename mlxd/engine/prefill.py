@@ -117,12 +117,18 @@ class Prefiller:
         self._readings[reading.request_id] = reading
 
     def remove(self, request_id: int) -> Reading | None:
-        """Stop reading a prompt, and return it if it was being read."""
+        """Stop reading a prompt, and return it if it was being read or is ready."""
+        for group in self._ready:
+            if [reading.request_id for reading in group.readings] == [request_id]:
+                self._ready.remove(group)
+                return group.readings[0]
         return self._readings.pop(request_id, None)
 
-    def has(self, request_id: int) -> bool:
-        """Return whether a request's prompt is being read."""
-        return request_id in self._readings
+    def dissolve(self) -> None:
+        """Forget all prompts, and read no two together from now on."""
+        self._readings = {}
+        self._ready = []
+        self.together = False
 
     def is_reading(self, reading: Reading) -> bool:
         """Return whether a prompt is still being read."""

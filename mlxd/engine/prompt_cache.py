@@ -165,7 +165,7 @@ class PromptCache:
             places.append((key, end, len(keys)))
         covered = self.covered(tokens)
         for key, end, count in reversed(places):
-            rest = tuple(tokens[end : len(tokens) - 1])
+            rest = tuple(tokens[end : min(end + NODE_TOKENS, len(tokens) - 1)])
             files = sorted(self._disk.children(key), key=lambda file: -file.length)
             for file in files:
                 length = min(file.length, len(rest))
@@ -191,6 +191,8 @@ class PromptCache:
             if node is None:
                 node = _Node(parent, stored.key, stored.tokens, parent.end, blocks)
             node.checkpoint = node.checkpoint or checkpoint
+            if parent is not last:
+                self._touch(last)  # this one is beside it, and may replace it
             self._add(node)
             last = node
         self._touch(last)

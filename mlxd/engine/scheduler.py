@@ -33,14 +33,17 @@ def needs_boundaries(model: LoadedModel, load: Load) -> bool:
 
 @dataclass(frozen=True)
 class _Paused:
-    """A sequence that waits for memory; `tokens` are those of its prompt and of its answer."""
+    """A sequence that waits for memory."""
 
     sequence: Sequence
-    tokens: list[int]
 
     @property
     def request_id(self) -> int:
         return self.sequence.request_id
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.sequence.tokens
 
 
 class Scheduler:
@@ -235,15 +238,15 @@ class Scheduler:
         batched = [each for each in running if self._strategy(each) is self._batch]
         while len(batched) > 1 and not self._memory.fits(each.length for each in batched):
             newest = batched.pop()
-            tokens = self._batch.pause(newest)
-            self._requests[newest.request_id] = _Paused(newest, tokens)
+            self._batch.pause(newest)
+            self._requests[newest.request_id] = _Paused(newest)
         lengths = [each.length for each in batched]
         self._prompt_cache.limit_to(self._memory.left(lengths, self._prompt_cache_bytes))
 
     def _resume(self, paused: "_Paused") -> None:
         sequence = paused.sequence
         found = self._prompt_cache.fetch(paused.tokens)
-        self._batch.resume(sequence, paused.tokens, found)
+        self._batch.resume(sequence, found)
         self._requests[sequence.request_id] = sequence
 
     def _is_behind(self, prepared: Prepared) -> bool:

@@ -26,8 +26,9 @@ from mlxd.messages import (
 class Sequence:
     """A request that is being computed: its prompt, how its tokens are chosen, its output.
 
-    `draft` says which draft model guesses how many tokens ahead; 0 tokens is none. `boundaries` are
-    the numbers of tokens after which a conversation may part from this one, or go on.
+    `tokens` are those of its prompt and of its answer so far. `draft` says which draft model
+    guesses how many tokens ahead; 0 tokens is none. `boundaries` are the numbers of tokens after
+    which a conversation may part from this one, or go on.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Sequence:
         request = prepared.message.request
         self.request_id = prepared.message.id
         self.prompt = prepared.tokens
+        self.tokens = list(self.prompt)
         self.cached_tokens = cached_tokens
         self.boundaries = [common_tokens, *prepared.boundaries]
         self.max_tokens = max_tokens
@@ -74,6 +76,7 @@ class Sequence:
             scored: the log-probability of the token and of others in its place, where asked for.
         """
         self.completion_tokens += 1
+        self.tokens.append(token)
         events: list[Event] = []
         if reason != "stop":
             events = self._output.add(token, self._logprob(scored))

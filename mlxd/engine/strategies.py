@@ -6,6 +6,7 @@ of each sequence, or reads the next part of its prompt.
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,20 +94,18 @@ class BatchStrategy:
 
     def start(self, sequence: Sequence, cache: Cache | None) -> None:
         """Add a sequence."""
-        self.resume(sequence, sequence.prompt, Found(cache, sequence.cached_tokens))
+        self.resume(sequence, Found(cache, sequence.cached_tokens))
 
-    def resume(self, sequence: Sequence, tokens: list[int], found: Found) -> None:
-        """Add a sequence that has `tokens`, of its prompt and of its answer so far."""
+    def resume(self, sequence: Sequence, found: Found) -> None:
+        """Add a sequence that may have a part of its answer; `found` is what is cached of it."""
         self._sequences[sequence.request_id] = sequence
-        self._read(sequence, tokens, found.covered, found.cache)
+        self._read(sequence, found)
 
-    def pause(self, sequence: Sequence) -> list[int]:
-        """Remove a sequence, and return the tokens that `resume` needs."""
+    def pause(self, sequence: Sequence) -> None:
+        """Remove a sequence, which `resume` adds again."""
         del self._sequences[sequence.request_id]
-        if (reading := self._prefill.remove(sequence.request_id)) is not None:
-            return reading.tokens
-        taken = self._batch.take_out(sequence.request_id)
-        return taken[0] if taken else sequence.prompt
+        if self._prefill.remove(sequence.request_id) is None:
+            self._batch.take_out(sequence.request_id)
 
     def lengths(self) -> list[int]:
         """Return how many tokens each sequence has or will have after its prompt is read."""
@@ -135,8 +134,9 @@ class BatchStrategy:
         events: list[Event] = []
         try:
             with mx.stream(generation_stream):
-                events += self._generate()
-                events += self._read_part(prefill_step_size)
+                # Generators, so that what comes before a fault is sent all the same.
+                events.extend(self._generate())
+                events.extend(self._read_part(prefill_step_size))
                 self._start_generating()
         except BATCH_FAULTS as error:
             if not self.together or len(self._sequences) < 2:
@@ -154,42 +154,38 @@ class BatchStrategy:
         elif (taken := self._batch.take_out(sequence.request_id)) is not None:
             self._prompt_cache.keep(*taken)
 
-    def _read(
-        self, sequence: Sequence, tokens: list[int], covered: int, cache: Cache | None
-    ) -> None:
-        reading = Reading(
-            sequence.request_id, tokens, cache or self._model.new_cache(len(tokens)), covered
-        )
+    def _read(self, sequence: Sequence, found: Found) -> None:
+        tokens = list(sequence.tokens)
+        cache = found.cache or self._model.new_cache(len(tokens))
+        reading = Reading(sequence.request_id, tokens, cache, found.covered)
         if self._prompt_cache.needs_checkpoints:
             for boundary in (*sequence.boundaries, reading.last):
                 reading.stop_at(boundary)
         reading.lasting.update(sequence.boundaries[:_LASTING])
         self._prefill.add(reading)
 
-    def _generate(self) -> list[Event]:
+    def _generate(self) -> Iterator[Event]:
         if not len(self._batch):
-            return []
+            return
         began = time.perf_counter()
-        responses = self._batch.step()
-        if not len(self._prefill):  # otherwise the time of a step is in that of the part
-            self._step_seconds += _NEWEST * (time.perf_counter() - began - self._step_seconds)
-        self._speed.add(len(responses))
-        events: list[Event] = []
-        for response in responses:
+        count = 0
+        for response in self._batch.step():
+            count += 1
             sequence = self._sequences[response.uid]
             scored = response.logprobs() if response.logprobs is not None else None
-            events += sequence.advance(response.token, response.finish_reason, scored)
+            yield from sequence.advance(response.token, response.finish_reason, scored)
             if response.finish_reason is not None:
                 del self._sequences[response.uid]
                 self._prompt_cache.keep(response.all_tokens, response.prompt_cache)
             elif sequence.ended:
                 self.take_out(sequence)
-        return events
+        if not len(self._prefill):  # otherwise the time of a step is in that of the part
+            self._step_seconds += _NEWEST * (time.perf_counter() - began - self._step_seconds)
+        self._speed.add(count)
 
-    def _read_part(self, limit: int) -> list[Event]:
+    def _read_part(self, limit: int) -> Iterator[Event]:
         step_seconds = self._step_seconds if len(self._batch) else None
         workspace = self._memory.workspace if self._memory.budget else None
-        events: list[Event] = []
         for part in self._prefill.step(limit, step_seconds, workspace):
             reading = part.reading
             if part.snapshot is not None:
@@ -198,8 +194,7 @@ class BatchStrategy:
                 self._prompt_cache.keep(reading.tokens[:position], part.snapshot, lasting=lasting)
             total = len(reading.tokens)
             if total > min(limit, SHORT) and not (reading.done and reading.parts == 1):
-                events.append(PrefillProgress(reading.request_id, reading.position, total))
-        return events
+                yield PrefillProgress(reading.request_id, reading.position, total)
 
     def _start_generating(self) -> None:
         for group in self._prefill.take_ready():
@@ -220,16 +215,16 @@ class BatchStrategy:
         )
 
     def _separate(self, error: Exception) -> None:
-        """Compute each sequence by itself, now that computing them together has failed."""
+        """Compute each sequence by itself, now that computing them together has failed.
+
+        All are read again: some layers may hold a token more than others by now.
+        """
         reason = f"{type(error).__name__}: {error}"
         sys.stderr.write(f"this model is not batched, since that failed: {reason}\n")
-        self._prefill.together = False
-        running = self._batch.dissolve()
-        for request_id, sequence in self._sequences.items():
-            if not self._prefill.has(request_id):
-                tokens = running.get(request_id, sequence.prompt)
-                found = self._prompt_cache.fetch(tokens)
-                self._read(sequence, tokens, found.covered, found.cache)
+        self._prefill.dissolve()
+        self._batch.dissolve()
+        for sequence in self._sequences.values():
+            self._read(sequence, self._prompt_cache.fetch(sequence.tokens))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Continuous batching over the tiny random model, in float32."""
 
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import BatchKVCache
+from mlx_lm.models.llama import TransformerBlock
 
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import CacheSize, Memory
@@ -268,6 +271,59 @@ def test_answers_that_outgrow_the_memory_wait_and_go_on(
     for request_id, request in enumerate(requests):
         assert bench.text(request_id) == alone(request)
         assert bench.finished(request_id).usage.completion_tokens == 400
+
+
+def test_a_request_whose_prompt_is_cached_waits_for_memory_before_its_first_step(
+    make_bench: MakeBench, alone: Alone, memory: Memory
+) -> None:
+    requests = [ask(letter * 200, 50) for letter in "ab"]
+    bench = make_bench(memory=memory, prompt_cache_bytes=10_000_000)
+    bench.admit(0, requests[0])
+    bench.run()
+    bench.admit(1, requests[1])
+    for _ in range(3):
+        bench.step()
+    bench.admit(2, requests[0])
+    memory.budget -= 1_000_000
+    bench.run()
+    assert (bench.text(1), bench.text(2)) == (alone(requests[1]), alone(requests[0]))
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3, 4])
+def test_when_the_model_fails_in_a_batch_every_answer_goes_on_alone(
+    make_bench: MakeBench,
+    alone: Alone,
+    monkeypatch: pytest.MonkeyPatch,
+    cached: bool,
+    layers: int,
+) -> None:
+    """The model fails once, after so many calls of its two layers."""
+    generating, reading = (ask("".join(Random(i).choices("abcd ", k=300)), 20) for i in (1, 2))
+    bench = make_bench(prefill_step_size=64, prompt_cache_bytes=10_000_000 * cached)
+    if cached:
+        bench.admit(0, reading)
+        bench.run()
+    bench.admit(1, generating)
+    while not len(bench.scheduler._batch._batch):
+        bench.step()
+    bench.admit(2, reading)
+    if not cached:
+        bench.step()
+
+    def fail_once(*arguments: Any, **more: Any) -> Any:
+        nonlocal layers
+        layers -= 1
+        if not layers:
+            monkeypatch.undo()
+            raise ValueError("not in a batch")
+        return compute(*arguments, **more)
+
+    compute = TransformerBlock.__call__
+    monkeypatch.setattr(TransformerBlock, "__call__", fail_once)
+    bench.run()
+    assert not bench.scheduler.figures().batched
+    assert (bench.text(1), bench.text(2)) == (alone(generating), alone(reading))
 
 
 def test_the_prompt_cache_makes_room_for_sequences(make_bench: MakeBench, memory: Memory) -> None:
