@@ -102,7 +102,7 @@ class Prefiller:
         self._concurrency = concurrency
         self._readings: dict[int, Reading] = {}
         self._ready: list[Group] = []
-        self._pace = _Pace()
+        self._pace, self._group_pace = _Pace(), _Pace()  # several are read faster than one is
         self._need = _Need()
 
     def __len__(self) -> int:
@@ -166,8 +166,8 @@ class Prefiller:
         began, active = time.perf_counter(), mx.get_active_memory()
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        if len(turn) == 1:  # several are read faster than one is
-            self._pace.add(tokens, time.perf_counter() - began, step_seconds)
+        pace = self._pace if len(turn) == 1 else self._group_pace
+        pace.add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -195,12 +195,14 @@ class Prefiller:
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
         )
-        limit = self._pace.part(limit, step_seconds)
+        grouped = self.together and first in short
+        pace = self._group_pace if grouped else self._pace
+        limit = pace.part(limit, step_seconds)
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
         longest = turn[0][1]
-        for other in short if self.together and first in short else ():
+        for other in short if grouped else ():
             length = other.length(limit)
             if other is first or not (self._padded or length == longest):
                 continue
@@ -282,8 +284,7 @@ class _Pace:
         speed = tokens / max(seconds - (step_seconds or 0.0), seconds / 4)
         last = self._tokens_per_second or speed
         self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
-        if step_seconds is not None:
-            self._most = 2 * tokens
+        self._most = 2 * tokens
 
 
 class _Need:

@@ -88,7 +88,7 @@ class Scheduler:
         # Those that run, wait and (None) are being prepared, in order of admission.
         self._requests: dict[int, Sequence | _Paused | Prepared | None] = {}
         self._places_told: dict[int, int] = {}
-        self._steps = 0
+        self._steps = -1
         # Those that wait for another prompt to be read so far.
         self._behind: dict[int, tuple[Reading, int]] = {}
 
@@ -228,26 +228,32 @@ class Scheduler:
         return [Failed(request_id, "insufficient_memory", reason)]
 
     def _make_room(self) -> None:
-        """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait."""
-        if not self._memory.budget:
-            return
-        if self._steps % _STEPS_BETWEEN_MEASURES == 0:
-            self._memory.refresh()
+        """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait.
+
+        Between two looks sequences grow by less than what their caches grow by.
+        """
         self._steps += 1
+        if not self._memory.budget or self._steps % _STEPS_BETWEEN_MEASURES:
+            return
+        self._memory.refresh()
         running = [each for each in self._requests.values() if isinstance(each, Sequence)]
         batched = [each for each in running if self._strategy(each) is self._batch]
         while len(batched) > 1 and not self._memory.fits(each.length for each in batched):
             newest = batched.pop()
             self._batch.pause(newest)
             self._requests[newest.request_id] = _Paused(newest)
-        lengths = [each.length for each in batched]
-        self._prompt_cache.limit_to(self._memory.left(lengths, self._prompt_cache_bytes))
+        self._limit_prompt_cache()
+
+    def _limit_prompt_cache(self) -> None:
+        most = self._memory.left(self._batch.lengths(), self._prompt_cache_bytes)
+        self._prompt_cache.limit_to(most)
 
     def _resume(self, paused: "_Paused") -> None:
         sequence = paused.sequence
         found = self._prompt_cache.fetch(paused.tokens)
         self._batch.resume(sequence, found)
         self._requests[sequence.request_id] = sequence
+        self._limit_prompt_cache()
 
     def _is_behind(self, prepared: Prepared) -> bool:
         """Return whether a request should wait for the prompt of another one."""
@@ -284,6 +290,7 @@ class Scheduler:
             del self._requests[request_id]
             return Failed(request_id, "invalid_request", error.message, "draft_model")
         self._requests[request_id] = sequence
+        self._limit_prompt_cache()
         return sequence.started()
 
     def _strategy(self, sequence: Sequence) -> Strategy:
