@@ -175,8 +175,6 @@ class Scheduler:
         what they have in common.
         """
         events: list[Event] = []
-        if not self._has_place():
-            return events
         for waiting in self._waiting():
             if not self._has_place():
                 break
