@@ -17,8 +17,7 @@ the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py
 5. The engine exits on end of file, even in the middle of a long prefill.
 6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
    silently.
-7. The thread that steps answers `Ping` with `Pong`, so an answer means that the loop turns. It
-   answers `Budget` with `Pong`, too.
+7. The thread that steps answers `Ping` and `Budget` with `Pong`: an answer means that it works.
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
 
@@ -245,8 +244,7 @@ class Pong(Message, frozen=True, tag=True):
 
     `tokens_per_second` is how fast it generated in the last seconds. `cache_bytes` is what the
     running sequences take, `prompt_cache_bytes` the prompt cache. `batched` is whether sequences
-    are computed together. `context_fits` is how many tokens of context, at most the model's, a
-    sequence alone may have within the budget; None without a budget.
+    run together, `context_fits` how many tokens one alone may have; None without a budget.
     """
 
     memory_bytes: int

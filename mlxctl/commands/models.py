@@ -138,7 +138,7 @@ def _memory(model: ModelDetails) -> str:
         return f"{needed}, plus the context"
     needed = f"{needed} with {model.cached_tokens:,} tokens of context"
     thousand = size((model.token_bytes or 0) * 1000)
-    return f"{needed}; {thousand} for each 1,000 more" if model.token_bytes else needed
+    return f"{needed}, {thousand} per 1,000 more" if model.token_bytes else needed
 
 
 @click.command("rm")

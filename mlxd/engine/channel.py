@@ -37,10 +37,17 @@ class Channel(Generic[Local]):
         """Return the next message."""
         return self._incoming.get()
 
-    def receive_all(self, *, wait: bool) -> list[DaemonMessage | Local]:
-        """Return every message received; with `wait`, sleep until there is one."""
-        messages = [self.receive()] if wait else []
+    def receive_all(
+        self, *, wait: bool, seconds: float | None = None
+    ) -> list[DaemonMessage | Local]:
+        """Return every message received; with `wait`, sleep until there is one.
+
+        With `seconds`, sleep for so long at most.
+        """
+        messages: list[DaemonMessage | Local] = []
         try:
+            if wait:
+                messages.append(self._incoming.get(timeout=seconds))
             while True:
                 messages.append(self._incoming.get_nowait())
         except Empty:

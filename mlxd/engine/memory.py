@@ -25,6 +25,7 @@ from mlxd.units import size
 _ROUNDED = KVCache.step
 """mlx-lm's caches grow by so many tokens."""
 _SMALLEST_WORKSPACE, _LARGEST_WORKSPACE = 8_000_000, 2_000_000_000
+_SHORTEST_CONTEXT = 1024
 _SHARE_OF_WORKSPACE = 4
 """One part in so many is left for what a step needs for a moment."""
 
@@ -121,8 +122,12 @@ class Memory:
 
     @property
     def room(self) -> int:
-        """How many bytes there are for caches and for what a step needs."""
-        return max(0, self.budget - self.base)
+        """How many bytes there are for caches and for what a step needs.
+
+        That is enough for one short conversation, whatever the budget: the model was loaded.
+        """
+        least = self.cache_size.of_changing_batch([_SHORTEST_CONTEXT]) + _SMALLEST_WORKSPACE
+        return max(least, self.budget - self.base)
 
     @classmethod
     def unlimited(cls) -> "Memory":

@@ -198,6 +198,13 @@ class PromptCache:
         self._touch(last)
         self.shrink_to(self.max_bytes)
 
+    def leave_to_disk(self) -> None:
+        """Drop what is on disk from memory."""
+        if self._disk is not None:
+            for node in [each for each in self._nodes if each.key in self._disk]:
+                if not node.children:  # those come first
+                    self._drop(node)
+
     def limit_to(self, max_bytes: int) -> None:
         """Set the limit, and drop what exceeds it."""
         self.max_bytes = max_bytes

@@ -23,6 +23,7 @@ _TERMINAL = (Finished, Failed)
 _UNBOUNDED_TOKENS = 1 << 20
 _SPEED_SECONDS = 5.0
 _STEPS_BETWEEN_MEASURES = 16
+_LARGE_SHARE = 4
 
 
 def needs_boundaries(model: LoadedModel, load: Load) -> bool:
@@ -154,6 +155,20 @@ class Scheduler:
         if not self.busy:
             give_memory_back()
         return events
+
+    @property
+    def wants_rest(self) -> bool:
+        """Whether memory could be given back once there has been nothing to do for a while.
+
+        That is a prompt cache which is on disk too, and large for what the engine may take.
+        """
+        large = self._prompt_cache.nbytes > self._memory.room // _LARGE_SHARE
+        return large and self._reader is not None and self._memory.budget > 0
+
+    def rest(self) -> None:
+        """Release the memory that the next request can do without."""
+        self._prompt_cache.leave_to_disk()
+        give_memory_back()
 
     def figures(self) -> Pong:
         """Return the figures that the daemon shows."""

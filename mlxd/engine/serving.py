@@ -35,6 +35,7 @@ from mlxd.messages import (
 from mlxd.prompt_files import FolderInfo
 
 EngineMail = Channel[Prepared | Failed | Restored]
+_SECONDS_BEFORE_REST = 5.0
 
 
 def serve(channel: EngineMail) -> None:
@@ -77,9 +78,15 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     kv_bits = load.kv_bits if model.quantization else 0
     ready = Ready(model.context_length, memory_bytes(), device_memory_bytes(), kv_bits)
     channel.send([ready])
+    rested = True
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
-        for message in channel.receive_all(wait=not scheduler.busy):
+        patience = _SECONDS_BEFORE_REST if scheduler.wants_rest and not rested else None
+        messages = channel.receive_all(wait=not scheduler.busy, seconds=patience)
+        rested = not messages and not scheduler.busy
+        if rested:
+            scheduler.rest()
+        for message in messages:
             match message:
                 case Generate():
                     scheduler.expect(message.id)

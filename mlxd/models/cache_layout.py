@@ -47,6 +47,7 @@ _ALL, _LAST, _STATE = "all tokens", "the last tokens", "a state"
 """What a layer keeps."""
 
 _SMALLEST_WORKSPACE, _LARGEST_WORKSPACE = 8_000_000, 2_000_000_000
+_SHORTEST_CONTEXT = 1024
 _SHARE_OF_WORKSPACE = 4
 """What an engine leaves for a step, as `mlxd.engine.memory` does; a test compares the two."""
 
@@ -85,10 +86,13 @@ class CacheLayout(msgspec.Struct, frozen=True):
     def longest(self, room: int, most: int) -> int | None:
         """Return how many tokens, up to `most`, fit into `room` bytes beside what a step needs.
 
-        A layer is there twice while a sequence joins a batch. None if the layout is unknown.
+        A layer is there twice while a sequence joins a batch. An engine lets a short conversation
+        run in any case. None if the layout is unknown.
         """
         if not self.layers:
             return None
+        if room < 0:
+            return 0
         workspace = max(_SMALLEST_WORKSPACE, room // _SHARE_OF_WORKSPACE)
         left = room - min(workspace, _LARGEST_WORKSPACE)
 
@@ -96,7 +100,7 @@ class CacheLayout(msgspec.Struct, frozen=True):
             once = self.of_tokens(tokens)
             return once + once // self.layers > left
 
-        return bisect(range(1, most + 1), False, key=exceeds)
+        return max(bisect(range(1, most + 1), False, key=exceeds), min(most, _SHORTEST_CONTEXT))
 
 
 def read_layout(config: dict[str, Any]) -> CacheLayout:

@@ -42,6 +42,8 @@ UNBATCHED = frozenset(
         "gpt_bigcode",
         "llama4",
         "longcat_flash_ngram",
+        "minimax_m3_vl",
+        "phi3small",
     }
 )
 # Quantization methods whose packed weights mlx_lm would read as plain ones.

@@ -123,6 +123,7 @@ class EngineLink(asyncio.Protocol):
         """Tell the engine how many bytes it may take in all."""
         if memory_bytes != self.budget:
             self.budget = memory_bytes
+            self._asked_at = asyncio.get_running_loop().time()  # the answer has the figures, too
             self._send(messages.Budget(memory_bytes))
 
     def refresh(self) -> None:

@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mlxd.config import Config, ModelsConfig
+from mlxd.config import Config, EngineConfig, ModelsConfig
 from mlxd.control.catalog import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
-from mlxd.models.catalog import Catalog
+from mlxd.messages import Load
+from mlxd.models.catalog import Catalog, CatalogEntry
+from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.pool import Pool
 from tests.fakes.model_folder import LLAMA, add_model, add_to_cache
+from tests.support.pool import fake_command, open_pool, start_engine, until
 
 
 def link(file: Path, target: Path) -> None:
@@ -50,6 +54,42 @@ async def test_a_model_is_shown_with_what_its_folder_says(
     assert shown.cached_tokens == 1024
     assert shown.cache_bytes == 1024 * 2 * 2 * 64 * 4
     assert shown.memory_bytes == shown.size_bytes + shown.cache_bytes
+
+
+async def test_before_a_model_is_loaded_what_fits_is_an_estimate(
+    models: Path, catalog: Catalog
+) -> None:
+    add_model(models / "a", LLAMA | {"max_position_embeddings": 10**6, "head_dim": 64})
+    add_model(models / "b", LLAMA | {"model_type": "llama4"})
+    add_model(models / "c", {"model_type": "llama", "max_position_embeddings": 10**6})
+    fits = []
+    for bits in (0, 8):
+        config = Config(models=ModelsConfig(memory_limit=10**9), engine=EngineConfig(kv_bits=bits))
+        control = CatalogControl(catalog, Pool(config))
+        a, b, c = [await control.show(name) for name in "abc"]
+        assert (a.kv_bits, a.batched, b.batched) == (bits, None, False)
+        assert b.context_fits == b.context_length == 4096
+        assert c.context_fits is None
+        fits.append(a.context_fits or 0)
+    room = 10**9 - 40_000_000 - 100_000_000
+    assert fits[0] == pytest.approx(room * 3 / 4 / 1.5 / 2048, rel=0.01)  # two layers, one twice
+    assert fits[1] == pytest.approx(fits[0] * 16 / 8.5, rel=0.01)
+
+
+async def test_what_fits_in_a_loaded_model_is_what_its_engine_says(
+    models: Path, catalog: Catalog
+) -> None:
+    add_model(models / "a")
+
+    async def launch(entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
+        return await start_engine(entry.id, Load(str(entry.path)), report, fake_command("alone"))
+
+    async with open_pool(launch) as pool:
+        control = CatalogControl(catalog, pool)
+        async with pool.lease(catalog.resolve("a")) as engine:
+            await until(lambda: not engine.link.batched)
+            shown = await control.show("a")
+    assert (shown.context_fits, shown.batched, shown.kv_bits) == (77, False, 8)
 
 
 async def test_a_broken_model_is_shown_with_its_fault(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from scripts.random_model import make_random_model
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
-from tests.support.random_models import random_tokenizer_folder, write_random_model
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +28,9 @@ NEXT: list[dict[str, str]] = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokenizer = random_tokenizer_folder(tmp_path_factory.mktemp("tokenizer"))
     folder = tmp_path_factory.mktemp("random")
     for name in MODELS:
-        write_random_model(name, folder / name, tokenizer)
+        make_random_model(folder / name, name)
     return folder
 
 

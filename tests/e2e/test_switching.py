@@ -234,7 +234,7 @@ def test_two_models_that_do_not_fit_together_take_turns(two_models: Path) -> Non
     bodies = [{**BODY, "model": ["tiny", "other"][i % 2]} for i in range(8)]
     together: list[list[str]] = []
     done = threading.Event()
-    with running_daemon(two_models, MLXD_MODELS__MEMORY_LIMIT="120MB") as daemon:
+    with running_daemon(two_models, MLXD_MODELS__MEMORY_LIMIT="150MB") as daemon:
 
         def watch() -> None:
             while not done.is_set():

@@ -55,11 +55,11 @@ SAME_SYSTEM = [SYSTEM, OTHER_QUESTION]
 
 
 def complete(text: str) -> GenerateRequest:
-    return GenerateRequest(TextPrompt(text), 12, GREEDY, logit_bias=NEVER_END, logprobs=0)
+    return GenerateRequest(TextPrompt(text), 8, GREEDY, logit_bias=NEVER_END, logprobs=0)
 
 
 def chat(messages: list[dict[str, Any]]) -> GenerateRequest:
-    return GenerateRequest(ChatPrompt(messages), 6, GREEDY, logit_bias=NEVER_END, logprobs=0)
+    return GenerateRequest(ChatPrompt(messages), 4, GREEDY, logit_bias=NEVER_END, logprobs=0)
 
 
 class Architecture:
@@ -144,10 +144,11 @@ def cached(bench: Bench, request_id: int) -> int:
 
 
 def test_an_answer_is_the_same_alone_and_again(architecture: Architecture) -> None:
-    size = 0 if architecture.name in DEPENDS_ON_CUT else ENOUGH_BYTES
-    bench = architecture.bench(prompt_cache_bytes=size)
+    bench = architecture.bench(prompt_cache_bytes=ENOUGH_BYTES)
     bench.run_all(complete(LONG))
     assert tokens(bench, 0) == architecture.answer(complete(LONG))
+    if architecture.name in DEPENDS_ON_CUT:
+        return  # what is cached is a cut, and so is what is read beside another answer
     bench.admit(1, complete(LONG))
     bench.admit(2, complete(SHORT))
     bench.run()

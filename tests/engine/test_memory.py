@@ -53,6 +53,15 @@ def test_what_fits_leaves_room_for_a_step(memory: Memory) -> None:
     assert not memory.fits([10_000] * 3)
 
 
+def test_the_longest_sequence_that_fits_alone(memory: Memory) -> None:
+    longest = memory.longest(100_000)
+    assert longest == 24_320  # 25 MB, if a layer is there twice while the sequence joins
+    assert memory.fits([longest])
+    assert not memory.fits([longest + 1])
+    assert memory.longest(4096) == 4096
+    assert Memory.unlimited().longest(4096) is None
+
+
 def test_the_prompt_cache_gets_what_sequences_leave(memory: Memory) -> None:
     assert memory.left([], 10**9) == 37_500_000
     assert memory.left([256], 10**9) == 37_500_000 - 256 * TOKEN * 3 // 2

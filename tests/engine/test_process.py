@@ -10,6 +10,7 @@ import pytest
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
+    Budget,
     Delta,
     EngineMessage,
     Fatal,
@@ -71,6 +72,16 @@ def test_an_engine_that_waits_for_its_model_reports_its_memory(tiny_model: Path)
         engine.send(Load(str(tiny_model)), Ping())
         assert engine.receive_until(Ready).context_length == 4096
         assert isinstance(engine.receive(), Pong)
+
+
+def test_a_budget_is_answered_with_what_fits(tiny_model: Path) -> None:
+    with engine_process() as engine:
+        engine.send(Load(str(tiny_model)))
+        base = engine.receive_until(Ready).memory_bytes
+        engine.send(Budget(base + 1_000_000_000), Budget(1), Budget(0))
+        told = [engine.receive_until(Pong) for _ in range(3)]
+        assert [pong.context_fits for pong in told] == [4096, 1024, None]
+        assert told[0].batched
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

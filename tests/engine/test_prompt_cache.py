@@ -199,6 +199,19 @@ def test_what_was_kept_is_found_on_disk_by_the_next_engine(
         assert content(layer)[-WINDOW:] == content(expected)[-WINDOW:]
 
 
+def test_what_is_on_disk_can_leave_the_memory(
+    new: Callable[..., Cache], open_disk: Callable[[], DiskCache]
+) -> None:
+    disk = open_disk()
+    prompts = PromptCache(MEGABYTE, new, disk=disk)
+    keep(prompts, new, list(range(600)))
+    prompts.leave_to_disk()
+    assert prompts.nbytes == 0
+    nodes = [node for key in prompts.on_disk(list(range(601))) if (node := disk.read(key))]
+    prompts.restore(nodes)
+    assert prompts.fetch(list(range(601))).covered == 600
+
+
 def test_a_turn_writes_what_is_new(open_disk: Callable[[], DiskCache]) -> None:
     disk = open_disk()
     prompts = PromptCache(MEGABYTE, attention, disk=disk)

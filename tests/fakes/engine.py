@@ -12,6 +12,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
         holds its output and socket for minutes, or until it has printed a line
     stubborn: ignores Shutdown and the end of the socket
     memory=N, device=N: reports N bytes as its own memory, and as the memory of the device
+    alone: says that it computes one sequence at a time, with caches of 8 bits
     grows=N: reports N bytes as its own memory when asked
     prints=LINE: prints LINE first
     prints-long: prints a line of a million characters first, and then another line
@@ -37,6 +38,7 @@ from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
+    Budget,
     Delta,
     EngineMessage,
     Failed,
@@ -114,13 +116,27 @@ class FakeEngine:
                 if "slow-abort" not in self.script:
                     self.finish_aborted()
             case Ping() if "mute" not in self.script:
-                memory = self.script.get("grows") or self.script.get("memory", "4242")
                 self.finish_aborted()
-                self.send(Pong(int(memory)))
+                self.send_figures()
+            case Budget():
+                self.send_figures()
             case Shutdown():
                 if line := self.script.get("last-words"):
                     print(line, flush=True)
                 self.leave()
+
+    def send_figures(self) -> None:
+        memory = self.script.get("grows") or self.script.get("memory", "4242")
+        running = len(self.running)
+        self.send(
+            Pong(
+                int(memory),
+                tokens_per_second=10.0 * running,
+                cache_bytes=100 * running,
+                batched="alone" not in self.script,
+                context_fits=77,
+            )
+        )
 
     def leave(self) -> NoReturn:
         if "stubborn" in self.script:
@@ -141,7 +157,7 @@ class FakeEngine:
         if "hang-on-load" not in self.script:
             memory = int(self.script.get("memory", "1000"))
             device = int(self.script.get("device", "0"))
-            self.send(Ready(128, memory, device))
+            self.send(Ready(128, memory, device, 8 if "alone" in self.script else 0))
 
     def die_once(self, name: str) -> None:
         if (file := self.script.get(name)) and not Path(file).exists():

@@ -87,7 +87,7 @@ def test_unload_names_the_models(daemon: FakeDaemon, mlxctl: Run) -> None:
 
 def test_ps_lists_loaded_and_failed_models(daemon: FakeDaemon, mlxctl: Run) -> None:
     models = [
-        {**READY, "tokens_per_second": 41.5},
+        {**READY, "tokens_per_second": 41.5, "memory_limit_bytes": 6_000_000_000},
         {"id": "big", "state": "loading", "load_progress": 0.41, "requests": 1},
         {**FAILED, "cause": "the engine process was killed by SIGABRT"},
         {"id": "gone", "state": "unloaded"},
@@ -96,13 +96,13 @@ def test_ps_lists_loaded_and_failed_models(daemon: FakeDaemon, mlxctl: Run) -> N
     ]
     daemon.answers(STATUS, {**RUNNING, "models": models})
     assert mlxctl("ps").stdout.splitlines() == [
-        "MODEL  STATE        MEMORY  REQUESTS  TOKENS/S  UNTIL           PID",
-        "tiny   ready        98 MB   2         42        in use          4712",
-        "big    loading 41%  -       1         -         -               -",
-        "b      failed       -       0         -         -               -",
+        "MODEL  STATE        MEMORY  LIMIT   REQUESTS  TOKENS/S  UNTIL           PID",
+        "tiny   ready        98 MB   6.0 GB  2         42        in use          4712",
+        "big    loading 41%  -       -       1         -         -               -",
+        "b      failed       -       -       0         -         -               -",
         "  the engine process was killed by SIGABRT",
-        "kept   ready        98 MB   0         -         pinned          4712",
-        "idle   ready        98 MB   0         -         for 4 min 59 s  4712",
+        "kept   ready        98 MB   -       0         -         pinned          4712",
+        "idle   ready        98 MB   -       0         -         for 4 min 59 s  4712",
     ]
     assert [each["id"] for each in json.loads(mlxctl("ps", "--json").stdout)] == [
         "tiny",
@@ -113,3 +113,23 @@ def test_ps_lists_loaded_and_failed_models(daemon: FakeDaemon, mlxctl: Run) -> N
     ]
     daemon.answers(STATUS, {**RUNNING, "models": []})
     assert mlxctl("ps").stdout == "no model in memory\n"
+
+
+def test_ps_says_what_caches_take_and_what_is_special(daemon: FakeDaemon, mlxctl: Run) -> None:
+    caches = {"cache_bytes": 24_000_000, "prompt_cache_bytes": 1_200_000_000}
+    special = {"queued": 12, "batched": False, "kv_bits": 8}
+    models = [
+        {**READY, **caches, **special},
+        {**READY, "id": "plain", "cache_bytes": 0, "prompt_cache_bytes": 5, "batched": True},
+        {"id": "next", "state": "unloaded", "requests": 3, "queued": 3},
+    ]
+    daemon.answers(STATUS, {**RUNNING, "models": models})
+    lines = mlxctl("ps").stdout.splitlines()
+    assert lines[2:] == [
+        "  running sequences 24 MB, prompt cache 1.2 GB, 12 queued, one request at a",
+        "  time, 8-bit cache",
+        "plain  ready    98 MB   -      2         -         in use  4712",
+        "  prompt cache 5 B",
+        "next   waiting  -       -      3         -         -       -",
+        "  3 queued",
+    ]

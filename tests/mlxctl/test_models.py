@@ -119,6 +119,10 @@ SHOWN = {
     "memory_bytes": 2_034_881_024,
     "cache_bytes": 234_881_024,
     "cached_tokens": 2048,
+    "token_bytes": 114_688,
+    "context_fits": 54_321,
+    "batched": False,
+    "kv_bits": 8,
     "template": {"tools": True, "thinking": False},
     "license": "llama3.2",
     "adapters": ["pirate"],
@@ -134,12 +138,13 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
         "architecture  llama",
         "parameters    3.2 billion",
         "quantization  4-bit",
-        "context       131072 tokens",
+        "context       131,072 tokens; about 54,000 fit under models.memory_limit",
+        "batching      no: one request at a time",
+        "caches        quantized to 8 bits",
         "template      yes, with tools",
         "license       llama3.2",
         "state         ready",
-        "memory        about 2.0 GB with 2048 tokens of context; 115 MB for each 1000 more, "
-        "plus the engine itself",
+        "memory        about 2.0 GB with 2,048 tokens of context, 115 MB per 1,000 more",
         "aliases       x, y",
         "adapters      pirate",
         "size          1.8 GB",
@@ -149,6 +154,26 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
     ]
     daemon.answers(("GET", "/control/v1/models/x"), SHOWN)
     assert json.loads(mlxctl("show", "--json", "x").stdout) == {**SHOWN, "fault": None}
+
+
+@pytest.mark.parametrize(
+    ("length", "fits", "said"),
+    [
+        (131_072, None, "131,072 tokens"),
+        (131_072, 131_072, "131,072 tokens, which fit in memory"),
+        (1_048_576, 999_999, "1,048,576 tokens; about 990,000 fit under models.memory_limit"),
+        (131_072, 7, "131,072 tokens; about 7 fit under models.memory_limit"),
+        (131_072, 0, "131,072 tokens; none fit under models.memory_limit"),
+    ],
+)
+def test_show_says_how_much_context_fits(
+    daemon: FakeDaemon, mlxctl: Run, length: int, fits: int | None, said: str
+) -> None:
+    route = ("GET", "/control/v1/models/x")
+    daemon.answers(route, SHOWN | {"context_length": length, "context_fits": fits})
+    shown = mlxctl("show", "x").stdout.splitlines()
+    assert f"context       {said}" in shown
+    assert max(map(len, shown)) <= 80
 
 
 def test_show_says_why_a_model_is_broken(daemon: FakeDaemon, mlxctl: Run) -> None:

@@ -37,9 +37,9 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "cache          /h/cache",
         "log            /h/logs/mlxd.log",
         "",
-        "MODEL                     STATE   MEMORY  REQUESTS  TOKENS/S  UNTIL   PID",
-        "tiny with adapter pirate  ready   98 MB   2         -         in use  4712",
-        "b                         failed  -       0         -         -       -",
+        "MODEL                     STATE   MEMORY  LIMIT  REQUESTS  TOKENS/S  UNTIL   PID",
+        "tiny with adapter pirate  ready   98 MB   -      2         -         in use  4712",
+        "b                         failed  -       -      0         -         -       -",
         "  no weights",
     ]
 

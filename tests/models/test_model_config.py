@@ -63,18 +63,18 @@ def test_the_quantization_has_a_short_name(says: dict, quantization: str | None)
     ],
 )
 def test_the_cache_per_token_follows_from_the_layers(says: dict, token_bytes: int) -> None:
-    assert read_config(LLAMA | says).token_bytes == token_bytes
+    assert read_config(LLAMA | says).cache.token_bytes == token_bytes
 
 
 def test_the_section_about_the_text_model_counts() -> None:
     whole = {"model_type": "mistral3", "text_config": {**LLAMA, "dtype": "float32"}}
-    assert read_config(whole).token_bytes == 2 * 2 * 64 * 4
+    assert read_config(whole).cache.token_bytes == 2 * 2 * 64 * 4
 
 
 def test_some_models_cache_compressed_keys_expanded() -> None:
     says = {"kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 12, "v_head_dim": 16}
     expanded = LLAMA | says | {"model_type": "minicpm3"}
-    assert read_config(expanded).token_bytes == 2 * 4 * (12 + 4 + 16) * 2
+    assert read_config(expanded).cache.token_bytes == 2 * 4 * (12 + 4 + 16) * 2
 
 
 @pytest.mark.parametrize("model_type", [None, 5, "", []])

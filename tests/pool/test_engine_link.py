@@ -125,6 +125,54 @@ async def test_figures_are_asked_for_once_a_second_and_told_when_they_come() -> 
                 await told.wait()
 
 
+async def test_a_busy_engine_is_asked_for_figures_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mlxd.pool.engine_link._REFRESH_SECONDS", 0.01)
+    async with running_engine("endless") as engine:
+        figures: list[tuple[float, int]] = []
+        engine.link.on_figures = lambda: figures.append(
+            (engine.link.tokens_per_second, engine.link.cache_bytes)
+        )
+        request = engine.link.generate(text("la"))
+        await until(lambda: len(figures) >= 3)
+        assert figures[-1] == (10.0, 100)
+        request.close()
+        await until(lambda: engine.link.requests == 0)
+        engine.link.refresh()
+        await until(lambda: figures[-1] == (0.0, 0))
+
+
+async def test_an_update_asks_an_engine_that_works_and_lets_an_idle_one_rest() -> None:
+    async with running_engine("endless") as engine:
+        told: list[float] = []
+        engine.link.on_figures = lambda: told.append(engine.link.tokens_per_second)
+        await engine.link.update(DEADLINE)
+        assert told == []
+        request = engine.link.generate(text("la"))
+        await engine.link.update(DEADLINE)
+        assert told == [10.0]
+        await engine.link.update(DEADLINE)  # the figures are not a second old
+        assert told == [10.0]
+        request.close()
+
+
+async def test_an_update_does_not_wait_long_for_a_busy_engine() -> None:
+    async with running_engine("mute") as engine:
+        engine.link.generate(text("la"))
+        await engine.link.update(0.01)
+        assert engine.link.memory_bytes == 1000
+
+
+async def test_requests_that_have_not_started_are_queued() -> None:
+    async with running_engine("endless") as engine:
+        request = engine.link.generate(text("a", "b"))
+        assert engine.link.queued == 1
+        await request.next_events()
+        assert engine.link.queued == 0
+        request.close()
+
+
 async def test_an_engine_that_hangs_up_is_refused_at_once_and_killed_after_a_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
