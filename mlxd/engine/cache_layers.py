@@ -78,6 +78,26 @@ def restore(empty: Cache, blocks: list[Blocks], covered: int, checkpoint: Cache)
     return empty
 
 
+def forget(cache: Cache, count: int) -> None:
+    """Remove the last `count` tokens, which were added together with the one before them."""
+    for layer in flat(cache):
+        if layer.is_trimmable():
+            layer.trim(count)
+        else:  # a full window, which is longer by what was added last
+            layer.keys, layer.values = layer.keys[..., :-count, :], layer.values[..., :-count, :]
+            layer.offset -= count
+            layer._idx -= count
+
+
+def put_back(cache: Cache, checkpoint: Cache, count: int) -> None:
+    """Go back to a checkpoint of the cache, `count` tokens ago."""
+    for layer in flat(cache):
+        if isinstance(layer, _CUTTABLE):
+            layer.trim(count)
+    for layer, kept in zip(checkpointed(cache), checkpoint, strict=True):
+        layer.__dict__.update(kept.__dict__)
+
+
 @dataclass(frozen=True)
 class _Source:
     """Where the keys and values of one sequence begin: in row `row`, after `padding` tokens."""

@@ -24,19 +24,23 @@ class DiskReader:
         """Take where to read, and what to call, in the thread, with what was read."""
         self.disk = disk
         self._deliver = deliver
-        self._line: SimpleQueue[tuple[int, list[bytes]]] = SimpleQueue()
+        self._line: SimpleQueue[tuple[int, list[bytes], int]] = SimpleQueue()
         threading.Thread(target=self._work, name="disk-reader", daemon=True).start()
 
-    def read(self, request_id: int, keys: list[bytes]) -> None:
-        """Read the nodes with these keys soon; at the first that cannot be read it stops."""
-        self._line.put((request_id, keys))
+    def read(self, request_id: int, keys: list[bytes], max_bytes: int) -> None:
+        """Read the nodes with these keys soon.
+
+        It stops at the first that cannot be read, and before they take more than `max_bytes`.
+        """
+        self._line.put((request_id, keys, max_bytes))
 
     def _work(self) -> None:
         while True:
-            request_id, keys = self._line.get()
+            request_id, keys, left = self._line.get()
             nodes: list[StoredNode] = []
             for key in keys:
-                if (node := self.disk.read(key)) is None:
+                node = self.disk.read(key)
+                if node is None or (left := left - node.nbytes) < 0:
                     break
                 nodes.append(node)
             self._deliver(Restored(request_id, nodes))

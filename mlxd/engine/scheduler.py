@@ -115,7 +115,7 @@ class Scheduler:
         self._requests[request_id] = prepared
         if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
             self._restoring.add(request_id)
-            self._reader.read(request_id, keys)
+            self._reader.read(request_id, keys, self._prompt_cache.max_bytes)
         return self._schedule()
 
     def restored(self, restored: Restored) -> list[Event]:
@@ -190,8 +190,6 @@ class Scheduler:
         what they have in common.
         """
         events: list[Event] = []
-        if not self._has_place():
-            return events
         for waiting in self._waiting():
             if not self._has_place():
                 break

@@ -8,10 +8,10 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import StopSequences
-from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 
 from mlxd.engine.batch import constrain
-from mlxd.engine.cache_layers import Cache, CacheSnapshot
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, forget, put_back
 from mlxd.engine.logprobs import Scored, StepLogprobs
 from mlxd.engine.output import FinishReason
 from mlxd.engine.prompt_cache import PromptCache
@@ -32,6 +32,7 @@ class Runner:
         """Take a model, its prompt cache, and what that cache has of the sequence."""
         self.cache = cache or make_prompt_cache(model)
         self.covered = covered
+        self._mark: tuple[int, Cache] | None = None
         self._model = model
         self._prompt_cache = prompt_cache
 
@@ -47,11 +48,26 @@ class Runner:
         self.covered += tokens.shape[0]
         return logits
 
+    def mark(self) -> None:
+        """Remember what is computed now, before tokens are processed one by one.
+
+        Each of them then replaces one in a window that is full.
+        """
+        self._mark = self.covered, CacheSnapshot(self.cache).checkpoint()
+
     def go_back_to(self, covered: int) -> None:
-        """Forget the tokens after the first `covered`, if there are any."""
-        if covered < self.covered:
-            trim_prompt_cache(self.cache, self.covered - covered)
-            self.covered = covered
+        """Forget the tokens after the first `covered`, or, if that is impossible, after the mark.
+
+        Without a mark, they were processed together with the one before them.
+        """
+        if covered >= self.covered:
+            return
+        if self._mark is not None and not can_trim_prompt_cache(self.cache):
+            covered, windows = self._mark
+            put_back(self.cache, windows, self.covered - covered)
+        else:
+            forget(self.cache, self.covered - covered)
+        self.covered = covered
 
     def keep(self, tokens: list[int]) -> None:
         """Keep what is computed of a sequence in the prompt cache."""
@@ -129,6 +145,8 @@ class Speculation:
         fed = mx.array(self.tokens[self.draft.covered :], mx.uint32)
         for place in range(count):
             logits = self.draft.predict(fed, 1)
+            if place == 0:
+                self.draft.mark()
             fed = choose(logits, [self._row], [known - 1 + place]).astype(mx.uint32)
             mx.async_eval(fed)  # type: ignore[no-untyped-call]
             guesses.append(fed)

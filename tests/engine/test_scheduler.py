@@ -224,9 +224,9 @@ def test_a_waiting_request_starts_in_the_step_that_frees_its_place(
     bench.admit(1, ask("one", 3))
     bench.admit(2, ask("two", 3))
     while not any(isinstance(event, Finished) for event in bench.events[1]):
-        assert 2 not in bench.events
+        assert bench.events[2] == [Queued(2, 1)]
         bench.step()
-    assert [type(event) for event in bench.events[2]] == [Started]
+    assert [type(event) for event in bench.events[2]] == [Queued, Started]
 
 
 @pytest.fixture

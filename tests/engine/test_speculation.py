@@ -5,17 +5,20 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from mlxd.engine.loader import load_model
 from mlxd.messages import (
     Draft,
     Failed,
     GenerateRequest,
+    Load,
     Penalties,
     PrefillProgress,
     Sampling,
     Started,
 )
+from scripts.random_model import make_random_model
 from scripts.tiny_model import make_tiny_model
-from tests.support.scheduler_bench import Alone, MakeBench, ask
+from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +100,19 @@ def test_a_second_turn_reuses_what_both_models_computed(
         assert isinstance(started, Started)
         assert started.cached_tokens > len("turn one")
         assert bench.text(request_id) == alone(second)
+
+
+@pytest.mark.parametrize("drafting", ["llama", "gemma3_text"])
+def test_a_wrong_guess_is_forgotten_by_sliding_windows_that_are_full(
+    tmp_path: Path, drafting: str
+) -> None:
+    folders = {name: make_random_model(tmp_path / name, name) for name in ("gemma3_text", drafting)}
+    # The draft model does not know of the penalty.
+    penalties = Penalties(presence_penalty=0.01, presence_context_size=5)
+    request = ask("x" * 40, 60, penalties=penalties)
+    bench = Bench(load_model(Load(str(folders["gemma3_text"])), lambda _: None))
+    bench.run_all(request, with_draft(request, folders[drafting], 4))
+    assert bench.text(1) == bench.text(0)
 
 
 def test_log_probabilities_are_those_of_the_model_that_answers(
