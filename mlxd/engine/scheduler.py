@@ -228,10 +228,12 @@ class Scheduler:
     def _make_room(self) -> None:
         """Keep to the budget: the prompt cache shrinks first, then the newest sequences wait.
 
-        Between two looks sequences grow by less than what their caches grow by.
+        To read prompts takes memory at every step. Otherwise sequences grow by less between two
+        looks than what their caches grow by.
         """
         self._steps += 1
-        if not self._memory.budget or self._steps % _STEPS_BETWEEN_MEASURES:
+        soon = self._steps % _STEPS_BETWEEN_MEASURES and not self._batch.reads
+        if not self._memory.budget or soon:
             return
         self._memory.refresh()
         running = [each for each in self._requests.values() if isinstance(each, Sequence)]

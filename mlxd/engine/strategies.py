@@ -88,6 +88,11 @@ class BatchStrategy:
         return len(self._sequences)
 
     @property
+    def reads(self) -> bool:
+        """Whether prompts are being read."""
+        return len(self._prefill) > 0
+
+    @property
     def together(self) -> bool:
         """Whether sequences are computed together."""
         return self._batch.together
