@@ -132,6 +132,18 @@ async def test_the_limit_holds_for_all_models_together(launch: CountedLaunch) ->
         assert in_memory(pool) == {"a", "b", "bigger"}
 
 
+async def test_engines_share_what_their_models_leave_of_the_limit(launch: CountedLaunch) -> None:
+    big, small = large("big", 3 * 10**9), large("small", 10**9)
+    async with open_pool(launch, limited(8 * 10**9)) as pool:
+        await read(pool.submit(big, text("x")))
+        alone = pool.admission.share(pool.model(big))
+        assert 8 * 10**9 - 10**8 < alone < 8 * 10**9
+        await read(pool.submit(small, text("x")))
+        shares = [pool.admission.share(pool.model(each)) for each in (big, small)]
+        assert 0 <= alone - sum(shares) < 2
+        assert shares[0] - shares[1] == 2 * 10**9
+
+
 async def test_a_busy_model_is_not_unloaded(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless"), limited(max_loaded=1)) as pool:
         busy = pool.submit(A, text("la"))
