@@ -60,8 +60,6 @@ class LeanGenerationBatch(GenerationBatch):  # type: ignore[misc]
         """Take over the rows of `batch`."""
         super().extend(batch)
         self._groups = None
-        for layer in self.prompt_cache:  # one by one, so that only one is in memory twice
-            mx.eval(layer.state)
 
     def filter(self, keep: list[int]) -> None:
         """Keep only the rows `keep`."""
@@ -136,14 +134,19 @@ def constrain(logits: Logits, rows: Sequence[Row], indices: list[int]) -> Logits
 
 
 class Batch:
-    """The sequences that generate: all whose caches are alike in one batch, or each in its own.
+    """The sequences that generate: those whose caches are alike in one batch, or each in its own.
 
     They are known by the ids of their requests.
     """
 
-    def __init__(self, model: Any, *, together: bool) -> None:
-        """Take a model, and whether it can compute several sequences `together`."""
+    def __init__(self, model: Any, *, together: bool, most_padding: int) -> None:
+        """Take a model, and whether it can compute several sequences `together`.
+
+        A batch is padded to its longest sequence. With more than `most_padding` tokens of padding,
+        another batch costs less.
+        """
         self.together = together
+        self._most_padding = most_padding
         self._model = model
         self._batches: list[LeanGenerationBatch] = []
         self._steps = 0
@@ -167,10 +170,19 @@ class Batch:
         )
         batch.batched = self.together
         self._batches.append(batch)
-        alike = [each for each in self._batches if kinds(each.prompt_cache) == kinds(cache)]
-        if self.together and len(alike) > 1:
-            alike[0].extend(batch)
-            self._batches.remove(batch)
+        if self.together:
+            self._join(batch)
+
+    def _join(self, batch: LeanGenerationBatch) -> None:
+        """Make a new batch part of another one, if one is alike."""
+        for other in self._batches[:-1]:
+            lengths = [len(row) for row in (*other.tokens, *batch.tokens)]
+            padding = len(lengths) * max(lengths) - sum(lengths)
+            alike = kinds(other.prompt_cache) == kinds(batch.prompt_cache)
+            if alike and padding <= self._most_padding:
+                other.extend(batch)
+                self._batches.remove(batch)
+                return
 
     def step(self) -> Iterator[GenerationBatch.Response]:
         """Compute the next token of every sequence; one that ends leaves with its cache."""

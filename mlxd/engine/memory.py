@@ -26,6 +26,7 @@ _ROUNDED = KVCache.step
 """mlx-lm's caches grow by so many tokens."""
 _SMALLEST_WORKSPACE, _LARGEST_WORKSPACE = 8_000_000, 2_000_000_000
 _SHORTEST_CONTEXT = 1024
+_LEAST_PADDING = 32_000_000
 _SHARE_OF_WORKSPACE = 4
 """One part in so many is left for what a step needs for a moment."""
 
@@ -69,6 +70,16 @@ class CacheSize:
         return self.fixed + sum(
             each * (held if most is None else min(held, most)) for each, most in self.layers
         )
+
+    def most_padding(self) -> int:
+        """Return how many tokens of padding a step computes in the time of another batch.
+
+        A step reads the keys and values of padding, and another batch reads the weights again,
+        which must be in memory now.
+        """
+        each_token = sum(each for each, most in self.layers if most is None)
+        worth = max(_LEAST_PADDING, mx.get_active_memory())
+        return worth // each_token if each_token else worth
 
     def of_batch(self, lengths: Iterable[int]) -> int:
         """Return the bytes of a batch of sequences, which are padded to the longest of them."""

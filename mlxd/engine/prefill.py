@@ -21,7 +21,7 @@ SHORT = 256
 _WORTH_WAITING = 64
 _FIRST_PART = 128
 _SMALLEST_PART = 32
-_PART_SECONDS = 0.05
+_PART_SECONDS = 0.03
 _PART_STEPS = 4.0
 """A part takes as long as so many steps of the running answers, if that is more."""
 _NEWEST = 0.3

@@ -76,7 +76,9 @@ class BatchStrategy:
             together=together,
             padded=can_be_cut(model.new_cache()),
         )
-        self._batch = Batch(model.model, together=together)
+        self._batch = Batch(
+            model.model, together=together, most_padding=memory.cache_size.most_padding()
+        )
         self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
         self._prompt_cache = prompt_cache

@@ -108,11 +108,11 @@ def test_while_answers_are_generated_parts_take_as_long_as_some_steps(
     prefill.add(read(1, 6000))
     assert progress(prefill, 4000, step_seconds=0.0) == {1: 128}
     pace._tokens_per_second, pace._most = 10_000.0, 4000
-    assert progress(prefill, 4000, step_seconds=0.001) == {1: 128 + 480}
+    assert progress(prefill, 4000, step_seconds=0.001) == {1: 128 + 288}
     pace._tokens_per_second, pace._most = 10_000.0, 4000
-    assert progress(prefill, 4000, step_seconds=0.02) == {1: 608 + 800}
+    assert progress(prefill, 4000, step_seconds=0.02) == {1: 416 + 800}
     pace._tokens_per_second = 1e9
-    assert progress(prefill, 4000, step_seconds=0.02) == {1: 1408 + 1600}
+    assert progress(prefill, 4000, step_seconds=0.02) == {1: 1216 + 1600}
 
 
 def test_a_slower_part_counts_more_than_a_faster_one(prefill: Prefiller) -> None:
