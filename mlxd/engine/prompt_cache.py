@@ -172,8 +172,9 @@ class PromptCache:
                 if file.length < NODE_TOKENS and _key(key, rest[:length]) == file.key:
                     return [*keys[:count], file.key] if end + length > covered else []
             if not self.needs_checkpoints:
-                # Part of a node may be of use, which only its tokens tell.
-                unknown = [file.key for file in files if file.key not in self._by_key]
+                # Part of a node may be of use, which only its tokens tell. A prompt that has begun
+                # like others is likely to go on like one of them.
+                unknown = [file.key for file in files if end and file.key not in self._by_key]
                 return keys + unknown[:_MOST_GUESSES] if end + len(rest) > covered else []
         # A whole node may be a checkpoint too.
         return keys if places[-1][1] > covered else []
