@@ -241,13 +241,14 @@ def test_a_node_that_cannot_be_read_ends_what_is_restored(
 def test_nodes_from_disk_that_begin_alike_can_all_be_dropped_again(
     open_disk: Callable[[], DiskCache],
 ) -> None:
-    for tokens in ([1] * 50 + [2] * 50, [1] * 50 + [3] * 50):
+    alike = [*range(256), *[1] * 50]
+    for tokens in (alike + [2] * 50, alike + [3] * 50):
         disk = open_disk()
         keep(PromptCache(MEGABYTE, attention, disk=disk), attention, tokens)
     prompts = PromptCache(MEGABYTE, attention, disk=disk)
-    keys = prompts.on_disk([1] * 50 + [4])
+    keys = prompts.on_disk([*alike, 4])
     prompts.restore([node for key in keys if (node := disk.read(key))])
-    assert prompts.nbytes == 2 * 100 * 8
+    assert prompts.nbytes == (256 + 2 * 100) * 8
     prompts.shrink_to(0)
     assert prompts.nbytes == 0
     assert prompts.covered([1] * 51) == 0
