@@ -20,7 +20,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty MLXD_HOME; its path is short enough for a Unix socket."""
-    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+    # A daemon that lost a race to start may still be leaving, with a file in the folder.
+    with tempfile.TemporaryDirectory(prefix="mlxd", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
         monkeypatch.setenv("MLXD_HOME", str(home))
         monkeypatch.setenv("MLXD_SERVER__PORT", "0")
