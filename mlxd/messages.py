@@ -1,8 +1,7 @@
 """Every message between the daemon and an engine, and the rules that both keep.
 
-Messages are msgspec Structs in MessagePack; a frame is a four-byte big-endian length and that many
-bytes, which hold a *list* of messages. The engine sends one frame per scheduler step, with the
-events of every sequence in the batch.
+Messages are msgspec Structs, sent as lists (see `frames.py`). The engine sends one list for each
+scheduler step, with the events of every sequence.
 
 The rules. tests/test_frames.py tests the frames, tests/engine/test_process.py and test_faults.py
 the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py the daemon's side:

@@ -122,6 +122,11 @@ class Memory:
 
         return cls(0, measure(), CacheSize.of(model), measure)
 
+    @classmethod
+    def unlimited(cls) -> "Memory":
+        """Return one without a limit."""
+        return cls(0, 0, CacheSize((), 0))
+
     def refresh(self) -> None:
         """Measure what stays: libraries take memory of their own when they are first used."""
         if self._measure is None:
@@ -139,11 +144,6 @@ class Memory:
         """
         least = self.cache_size.of_changing_batch([_SHORTEST_CONTEXT]) + _SMALLEST_WORKSPACE
         return max(least, self.budget - self.base)
-
-    @classmethod
-    def unlimited(cls) -> "Memory":
-        """Return one without a limit."""
-        return cls(0, 0, CacheSize((), 0))
 
     @property
     def workspace(self) -> int:

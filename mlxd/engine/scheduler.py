@@ -106,7 +106,7 @@ class Scheduler:
 
     def admit(self, prepared: Prepared | Failed) -> list[Event]:
         """Put an announced request in line, unless it was aborted meanwhile."""
-        request_id = prepared.id if isinstance(prepared, Failed) else prepared.message.id
+        request_id = prepared.id if isinstance(prepared, Failed) else prepared.request_id
         if request_id not in self._requests:
             return []
         del self._requests[request_id]  # it waits behind those that were admitted before it
@@ -207,7 +207,7 @@ class Scheduler:
     def _tell_positions(self) -> list[Event]:
         """Return the new place in line of each request whose place has changed."""
         events: list[Event] = []
-        waiting = [each.message.id for each in self._waiting() if isinstance(each, Prepared)]
+        waiting = [each.request_id for each in self._waiting() if isinstance(each, Prepared)]
         places = {request_id: place for place, request_id in enumerate(waiting, 1)}
         for request_id, place in places.items():
             if self._places_told.get(request_id) != place:
@@ -259,7 +259,7 @@ class Scheduler:
         """Return whether a request should wait for the prompt of another one."""
         if not self._prompt_cache.enabled:
             return False
-        request_id = prepared.message.id
+        request_id = prepared.request_id
         if request_id in self._behind:
             reading, position = self._behind.pop(request_id)
             if self._batch.is_reading(reading) and reading.position < position:
@@ -281,7 +281,7 @@ class Scheduler:
         ]
 
     def _start(self, prepared: Prepared) -> Event:
-        request_id = prepared.message.id
+        request_id = prepared.request_id
         found = self._prompt_cache.fetch(prepared.tokens)
         sequence = self._sequence(prepared, found)
         try:
@@ -309,7 +309,7 @@ class Scheduler:
             kept_by_xtc=self._kept_by_xtc,
         )
         output = Output(
-            prepared.message.id,
+            prepared.request_id,
             self._model.tokenizer,
             request.stop,
             after=None if isinstance(request.prompt, ChatPrompt) else prompt[-1],

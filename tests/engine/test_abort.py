@@ -130,16 +130,6 @@ def test_aborting_again_does_nothing(
     check_the_others(bench, alone, {0: other})
 
 
-def test_a_request_ends_before_the_step_that_would_answer_its_short_prompt(
-    make_bench: MakeBench, alone: Alone
-) -> None:
-    bench = make_bench()
-    bench.admit(1, ask("y"))
-    bench.abort(1)
-    assert bench.finished(1) == Finished(1, "abort", Usage(1, 0, 0))
-    check_the_others(bench, alone, {})
-
-
 def test_a_request_ends_before_the_step_that_answers_its_prompt_of_one_token(
     make_bench: MakeBench, alone: Alone
 ) -> None:

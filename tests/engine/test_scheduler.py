@@ -267,7 +267,14 @@ def test_answers_that_outgrow_the_memory_wait_and_go_on(
     make_bench: MakeBench, alone: Alone, memory: Memory
 ) -> None:
     requests = [ask(letter * 200, 400, seed=1) for letter in "ab"]
-    bench = make_bench(memory=memory).run_all(*requests)
+    bench = make_bench(memory=memory)
+    for request_id, request in enumerate(requests):
+        bench.admit(request_id, request)
+    running = set()
+    while bench.scheduler.busy:
+        bench.step()
+        running.add(len(bench.scheduler._batch))
+    assert running == {2, 1, 0}
     for request_id, request in enumerate(requests):
         assert bench.text(request_id) == alone(request)
         assert bench.finished(request_id).usage.completion_tokens == 400
@@ -347,3 +354,19 @@ def test_the_caches_of_short_prompts_stay_in_full_precision_if_told_so(tiny_mode
     bench.admit(2, ask("a" * 50 + bench.text(0) + "c" * 60, 5))
     bench.run()
     assert bench.finished(2).usage.cached_tokens >= 50 + 39
+
+
+def test_a_long_sequence_is_not_what_short_ones_are_padded_to(
+    make_bench: MakeBench, alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CacheSize, "most_padding", lambda _: 500)
+    requests = [ask("a" * 20, 30), ask("b" * 60, 30), ask("c" * 900, 30)]
+    bench = make_bench()
+    for request_id, request in enumerate(requests):
+        bench.admit(request_id, request)
+    while len(bench.scheduler._batch._batch) < 3:
+        bench.step()
+    batches = bench.scheduler._batch._batch._batches
+    assert sorted(sorted(batch.uids) for batch in batches) == [[0, 1], [2]]
+    bench.run()
+    assert [bench.text(i) for i in range(3)] == [alone(request) for request in requests]
