@@ -14,7 +14,7 @@ from mlxd.api import anthropic, chat, completions
 from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control
+from mlxd.http import control, ollama
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -27,12 +27,21 @@ _ANTHROPIC_HEADER = "anthropic-version"
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for TCP, whose streams keep `pace`."""
-    return _app(dependencies, _public_routes(dependencies, pace), unix=False)
+    may_change = bool(dependencies.config.server.api_key)
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=may_change),
+    ]
+    return _app(dependencies, routes, unix=False)
 
 
 def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for the Unix socket, whose streams keep `pace`."""
-    routes = [*_public_routes(dependencies, pace), *control.routes(dependencies.control)]
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=True),
+        *control.routes(dependencies.control),
+    ]
     return _app(dependencies, routes, unix=True)
 
 
