@@ -21,10 +21,10 @@ import msgspec
 
 from mlxd.files import write_atomically
 from mlxd.hub.reference import Reference
+from mlxd.models.names import PULL_RECORD
 
 _FOLDER = ".pulls"
 _STATE = "pull.json"
-_RECORD = ".mlxd-pull.json"
 _PART = ".part"
 _SHA256_LENGTH = 64
 
@@ -107,7 +107,7 @@ class Staging:
 
     def installed(self) -> Snapshot | None:
         """Return what the installed model was pulled from, if it was pulled."""
-        return _read(self.target / _RECORD, Snapshot)
+        return _read(self.target / PULL_RECORD, Snapshot)
 
     def install(self, snapshot: Snapshot) -> None:
         """Make a model of the files, which are all complete, and put it in place.
@@ -123,7 +123,7 @@ class Staging:
         for file in snapshot.files:
             (model / file.name).parent.mkdir(exist_ok=True)
             link(self.complete_file(file), model / file.name)
-        _write(model / _RECORD, snapshot)
+        _write(model / PULL_RECORD, snapshot)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             shutil.rmtree(replaced, ignore_errors=True)

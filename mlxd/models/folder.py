@@ -9,10 +9,9 @@ from typing import NamedTuple
 from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import UnusableJson, load_json, read_config
-from mlxd.models.weights import is_weights, read_weights
+from mlxd.models.weights import INDEX, is_weights, read_weights
 
 CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
 _PYTORCH = (".bin", ".pt", ".pth")
 
 
@@ -38,6 +37,8 @@ class FolderReader:
         """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
         try:
             names = [name for name in os.listdir(candidate.folder) if not name.startswith(".")]
+        except PermissionError as error:
+            return _broken(candidate, 0, 0, _Unusable(f"it cannot be read: {error.strerror}"))
         except OSError:
             return None
         stamps = {name: _stamp(candidate.folder / name) for name in names}
@@ -53,15 +54,7 @@ class FolderReader:
             return self._model(candidate, created, stamps)
         except _Unusable as error:
             files = [stamp for stamp in stamps.values() if stamp and stat.S_ISREG(stamp.mode)]
-            return BrokenEntry(
-                id=candidate.id,
-                path=candidate.folder,
-                created=created,
-                size_bytes=sum(file.size for file in files),
-                fault=str(error),
-                stray=error.stray,
-                origin=candidate.origin,
-            )
+            return _broken(candidate, created, sum(file.size for file in files), error)
 
     def _model(self, candidate: Candidate, created: int, names: Collection[str]) -> CatalogEntry:
         folder = candidate.folder
@@ -98,6 +91,18 @@ class _Unusable(Exception):
     def __init__(self, message: str, *, stray: bool = False) -> None:
         super().__init__(message)
         self.stray = stray
+
+
+def _broken(candidate: Candidate, created: int, size_bytes: int, why: _Unusable) -> BrokenEntry:
+    return BrokenEntry(
+        id=candidate.id,
+        path=candidate.folder,
+        created=created,
+        size_bytes=size_bytes,
+        fault=str(why),
+        stray=why.stray,
+        origin=candidate.origin,
+    )
 
 
 def looks_like_model(names: Collection[str]) -> bool:

@@ -72,6 +72,39 @@ def test_a_missing_part_is_noticed_without_an_index_too(models: Path) -> None:
     assert f"1 of 3 weight files are missing or damaged: {PART}" in fault(Catalog(ModelsConfig()))
 
 
+def write_index(folder: Path, *files: object) -> None:
+    """Write an index that names `files`, or one that is no JSON object if there are none."""
+    weights = {f"layer.{number}.weight": file for number, file in enumerate(files)}
+    text = json.dumps({"metadata": {}, "weight_map": weights}) if files else "{"
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param([f"model-{n:05}-of-00013.safetensors" for n in range(1, 14)], id="nativ#370"),
+        pytest.param(["model.safetensors"], id="mlx-vlm#1827"),
+        pytest.param(["consolidated.safetensors", "vae/model-1.safetensors", 3], id="foreign"),
+        pytest.param([], id="broken"),
+    ],
+)
+def test_an_index_left_over_from_other_weights_is_ignored(
+    models: Path, files: list[object]
+) -> None:
+    write_index(add_model(models / "a", parts=4), *files)
+    assert Catalog(ModelsConfig()).resolve("a").size_bytes > 0
+
+
+def test_a_file_that_an_index_names_beside_others_is_missing(models: Path) -> None:
+    folder = add_model(models / "a")
+    write_index(folder, "model.safetensors", "model-extra.safetensors")
+    assert fault(Catalog(ModelsConfig())) == (
+        "partial: 1 of 2 weight files are missing or damaged: model-extra.safetensors is missing"
+    )
+    (folder / "model.safetensors").unlink()
+    assert fault(Catalog(ModelsConfig())) == "it has no weights (model*.safetensors)"
+
+
 def test_of_many_missing_parts_two_are_named(models: Path) -> None:
     for part in sorted(add_model(models / "a", parts=9).glob("*.safetensors"))[1:]:
         part.unlink()
