@@ -1,6 +1,7 @@
 """Reading one candidate folder: the model in it, or why it cannot be used."""
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +14,9 @@ from mlxd.models.weights import INDEX, is_weights, read_weights
 
 CONFIG = "config.json"
 _PYTORCH = (".bin", ".pt", ".pth")
+_TOKENIZER = re.compile(
+    r"tokenizer\.(json|jsonl|model).*|.*vocab.*|tekken\.json|.*tiktoken.*|.*\.model"
+)
 
 
 class _Stamp(NamedTuple):
@@ -69,6 +73,8 @@ class FolderReader:
             raise _Unusable(fault, stray=True)
         if parts_missing:
             raise _Unusable(parts_missing, stray=INDEX not in names)
+        if not has_tokenizer(names):
+            raise _Unusable("it has no tokenizer")
         weights = read_weights(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
@@ -108,6 +114,11 @@ def _broken(candidate: Candidate, created: int, size_bytes: int, why: _Unusable)
 def looks_like_model(names: Collection[str]) -> bool:
     """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
+
+
+def has_tokenizer(names: Collection[str]) -> bool:
+    """Return whether files of these names hold a tokenizer's vocabulary."""
+    return any(map(_TOKENIZER.fullmatch, names))
 
 
 def missing(names: Collection[str]) -> str | None:

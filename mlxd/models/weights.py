@@ -52,7 +52,7 @@ class Damaged(Exception):
 def read_weights(folder: Path, found: Iterable[str]) -> Weights:
     """Read the headers of the weights of `folder`, which holds the files `found`."""
     present = {name for name in found if is_weights(name)}
-    names = present | expected(present, _indexed(folder))
+    names = present | missing_weights(folder, present)
     bytes_of_types: Counter[str] = Counter()
     size = 0
     faults: list[str] = []
@@ -126,11 +126,11 @@ def _what_it_is(start: bytes, size: int) -> str:
     return "is cut short" if size < _LENGTH_BYTES else "is not a safetensors file"
 
 
-def expected(present: Collection[str], indexed: Collection[str] = ()) -> set[str]:
-    """Return the names of the weights that belong to those that are present.
+def missing_weights(folder: Path, present: Collection[str]) -> set[str]:
+    """Return the weights that belong to those that are present, and are not.
 
-    They follow from the name of any part, which has the number of all, and from the files that an
-    index names.
+    They follow from the name of any part, which has the number of all, and from the files that the
+    index in `folder` names.
     """
     series = {part.group(1, 3) for name in present if (part := _PART.fullmatch(name))}
     parts = {
@@ -138,7 +138,8 @@ def expected(present: Collection[str], indexed: Collection[str] = ()) -> set[str
         for stem, count in series
         for number in range(1, int(count) + 1)
     }
-    return parts if set(indexed).isdisjoint(present) else parts | set(indexed)
+    indexed = _indexed(folder)
+    return (parts if indexed.isdisjoint(present) else parts | indexed).difference(present)
 
 
 def _indexed(folder: Path) -> set[str]:

@@ -184,6 +184,15 @@ def test_an_unknown_architecture_is_a_fault(models: Path, config: object, word: 
     assert fault(Catalog(ModelsConfig())) == word
 
 
+def test_a_model_without_a_tokenizer_is_broken(models: Path) -> None:
+    folder = add_model(models / "a")
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    assert Catalog(ModelsConfig()).resolve("a").id == "a"
+    (folder / "tokenizer.model").unlink()
+    assert fault(Catalog(ModelsConfig())) == "it has no tokenizer"
+
+
 def test_a_model_with_its_own_code_is_left_to_the_engine(models: Path) -> None:
     add_model(models / "a", {"model_type": "mine", "model_file": "mine.py"})
     assert Catalog(ModelsConfig()).resolve("a").architecture == "mine"
