@@ -26,8 +26,8 @@ _TEKKEN_TOKENS = {
     "pad_token": "<pad>",
 }
 _CLEARER = {
-    "contains custom code": "it needs Python code of the model's own, which is not in the folder or "
-    "needs engine.trust_remote_code = true",
+    "contains custom code": "it needs Python code of the model's own, which is not there, or runs "
+    "only with engine.trust_remote_code = true",
     "instantiate the backend tokenizer": "there is none in its files that transformers can read",
     "`tiktoken` is required": "it is a tiktoken file, which transformers cannot read by itself",
 }

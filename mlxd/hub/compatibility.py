@@ -10,12 +10,12 @@ from pathlib import Path
 
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
-from mlxd.models.folder import CONFIG, has_tokenizer, missing
+from mlxd.models.folder import CONFIG, missing, tokenizer_fault
 from mlxd.models.model_config import UnusableJson, load_json, read_config
 from mlxd.models.weights import is_weights, missing_weights
 from mlxd.units import size
 
-# What mlx_lm.utils downloads, except Python code, and the additional templates of transformers.
+# What mlx_lm.utils downloads, except Python code, and what else transformers reads.
 _NEEDED = (
     "model*.safetensors",
     "*.json",
@@ -23,8 +23,10 @@ _NEEDED = (
     "*.jinja",
     "*.tiktoken",
     "*.txt",
+    "sentencepiece*.model",
+    "spiece.model*",
     "tiktoken.model",
-    "tokenizer.model",
+    "tokenizer.model*",
 )
 _TEMPLATES = "additional_chat_templates"
 _CHECK_TOKENIZER = (sys.executable, "-P", "-m", "mlxd.engine.tokenizer_loader")
@@ -42,8 +44,8 @@ def needed(repo: str, files: Sequence[RepoFile]) -> list[RepoFile]:
     if fault := missing({file.name for file in files}):
         raise PullRefused(f"{repo} is not an MLX model: {fault}")
     chosen = [file for file in files if _is_needed(file.name)]
-    if not has_tokenizer({file.name for file in chosen}):
-        raise PullRefused(f"{repo} cannot be used: it has no tokenizer")
+    if fault := tokenizer_fault({file.name for file in chosen}):
+        raise PullRefused(f"{repo} cannot be used: {fault}")
     return sorted(chosen, key=lambda file: (file.name != CONFIG, is_weights(file.name), file.name))
 
 

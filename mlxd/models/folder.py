@@ -15,8 +15,10 @@ from mlxd.models.weights import INDEX, is_weights, read_weights
 CONFIG = "config.json"
 _PYTORCH = (".bin", ".pt", ".pth")
 _TOKENIZER = re.compile(
-    r"tokenizer\.(json|jsonl|model).*|.*vocab.*|tekken\.json|.*tiktoken.*|.*\.model"
+    r"tokenizer\.json|tekken\.json|vocab.*|spiece\.model.*|sentencepiece.*\.model|tokenizer\.model.*"
 )
+_TOKENIZER_FOR_CODE = re.compile(r".*tiktoken.*|.*vocab.*|.*\.model|tokenizer\.jsonl")
+"""Vocabularies that only Python code of the model's own can read."""
 
 
 class _Stamp(NamedTuple):
@@ -73,8 +75,8 @@ class FolderReader:
             raise _Unusable(fault, stray=True)
         if parts_missing:
             raise _Unusable(parts_missing, stray=INDEX not in names)
-        if not has_tokenizer(names):
-            raise _Unusable("it has no tokenizer")
+        if fault := tokenizer_fault(names):
+            raise _Unusable(fault)
         weights = read_weights(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
@@ -116,9 +118,15 @@ def looks_like_model(names: Collection[str]) -> bool:
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
 
 
-def has_tokenizer(names: Collection[str]) -> bool:
-    """Return whether files of these names hold a tokenizer's vocabulary."""
-    return any(map(_TOKENIZER.fullmatch, names))
+def tokenizer_fault(names: Collection[str]) -> str | None:
+    """Return why files of these names have no tokenizer that can be loaded, None if they may."""
+    if any(map(_TOKENIZER.fullmatch, names)):
+        return None
+    if not any(map(_TOKENIZER_FOR_CODE.fullmatch, names)):
+        return "it has no tokenizer"
+    if any(name.endswith(".py") for name in names):
+        return None
+    return "its tokenizer needs Python code of the model's own, which is not there"
 
 
 def missing(names: Collection[str]) -> str | None:

@@ -85,17 +85,18 @@ def test_a_model_without_a_tokenizer_is_refused(pull: Puller, hub: FakeHub) -> N
 
 
 @pytest.mark.parametrize(
-    "files",
+    ("files", "why"),
     [
-        pytest.param({"tokenizer_config.json": b"{}"}, id="only its configuration"),
-        pytest.param({"vae/tokenizer.json": b"{}"}, id="only a part's"),
+        ({"tokenizer_config.json": b"{}"}, "it has no tokenizer"),
+        ({"vae/tokenizer.json": b"{}"}, "it has no tokenizer"),
+        ({"tiktoken.model": b"", "tokenization_kimi.py": b""}, "its tokenizer needs Python code"),
     ],
 )
 def test_what_belongs_to_a_tokenizer_is_none(
-    pull: Puller, hub: FakeHub, files: dict[str, bytes]
+    pull: Puller, hub: FakeHub, files: dict[str, bytes], why: str
 ) -> None:
     hub.repos["acme/other"].commit({name: TINY[name] for name in list(TINY)[:2]} | files)
-    with pytest.raises(PullRefused, match="no tokenizer"):
+    with pytest.raises(PullRefused, match=why):
         pull("acme/other")
 
 

@@ -184,13 +184,34 @@ def test_an_unknown_architecture_is_a_fault(models: Path, config: object, word: 
     assert fault(Catalog(ModelsConfig())) == word
 
 
-def test_a_model_without_a_tokenizer_is_broken(models: Path) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [
+        *(["tokenizer.json"], ["tokenizer.model"], ["tekken.json"], ["vocab.json", "merges.txt"]),
+        *(["spiece.model"], ["tokenizer.model.v3"], ["vocab.txt"]),
+        pytest.param(["tiktoken.model", "tokenization_kimi.py"], id="own code"),
+    ],
+)
+def test_a_tokenizer_may_be_any_of_several_files(models: Path, files: list[str]) -> None:
     folder = add_model(models / "a")
-    (folder / "tokenizer_config.json").write_text("{}")
-    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    (folder / "tokenizer.json").unlink()
+    for file in files:
+        (folder / file).write_text("")
     assert Catalog(ModelsConfig()).resolve("a").id == "a"
-    (folder / "tokenizer.model").unlink()
-    assert fault(Catalog(ModelsConfig())) == "it has no tokenizer"
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("tokenizer_config.json", "it has no tokenizer"),
+        ("qwen.tiktoken", "its tokenizer needs Python code of the model's own, which is not there"),
+        ("tokenizer.jsonl", "its tokenizer needs Python code of the model's own"),
+        ("rwkv_vocab_v20230424.txt", "its tokenizer needs Python code of the model's own"),
+    ],
+)
+def test_a_model_without_a_tokenizer_is_broken(models: Path, file: str, why: str) -> None:
+    (add_model(models / "a") / "tokenizer.json").rename(models / "a" / file)
+    assert fault(Catalog(ModelsConfig())).startswith(why)
 
 
 def test_a_model_with_its_own_code_is_left_to_the_engine(models: Path) -> None:
