@@ -71,7 +71,7 @@ def _found(folder: Path, model_id: str, origin: Origin, depth: int) -> tuple[lis
     folders is an owner, and anything else a candidate that says what it is.
     """
     itself = [Candidate(model_id, folder, origin)]
-    if os.path.isfile(folder / CONFIG):
+    if os.path.isfile(f"{folder}/{CONFIG}"):
         return itself, True
     names, below = _list(folder)
     if looks_like_model(names):
