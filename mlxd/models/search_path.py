@@ -59,7 +59,7 @@ def snapshots(repository: Path) -> list[Path]:
 def _models(root: Path, origin: Origin) -> Iterator[Candidate]:
     _, folders = _list(root)
     for folder in folders:
-        if not _is_repository(folder):
+        if not folder.name.startswith(_REPOSITORY):
             yield from _found(folder, folder.name, origin, _DEPTH)[0]
     yield from _repositories(folders)
 
@@ -82,11 +82,12 @@ def _found(folder: Path, model_id: str, origin: Origin, depth: int) -> tuple[lis
         return [], False
     if depth == 0 or not below or _PIPELINE in names:
         return itself, False
+    owner = folder.name
     kept = list(_repositories(below))
     strays: list[Candidate] = []
     for inner in below:
-        if not _is_repository(inner):
-            found, meant = _found(inner, f"{folder.name}/{inner.name}", origin, depth - 1)
+        if not (name := inner.name).startswith(_REPOSITORY):
+            found, meant = _found(inner, f"{owner}/{name}", origin, depth - 1)
             (kept if meant else strays).extend(found)
     if depth == _DEPTH and len(below) == len(names):
         kept += strays
@@ -98,15 +99,11 @@ def _leads_back(folder: Path) -> bool:
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _is_repository(folder: Path) -> bool:
-    return folder.name.startswith(_REPOSITORY)
-
-
 def _repositories(folders: Sequence[Path]) -> Iterator[Candidate]:
     for folder in folders:
-        name = folder.name.removeprefix(_REPOSITORY)
-        if name and _is_repository(folder):
-            yield Candidate(name.replace("--", "/", 1), folder, Origin.HUB_CACHE)
+        if (name := folder.name).startswith(_REPOSITORY) and name != _REPOSITORY:
+            model_id = name.removeprefix(_REPOSITORY).replace("--", "/", 1)
+            yield Candidate(model_id, folder, Origin.HUB_CACHE)
 
 
 def _list(folder: Path) -> tuple[list[str], list[Path]]:
