@@ -22,6 +22,7 @@ from mlxd.config.tree import (
     ModelSettings,
     ServerConfig,
 )
+from mlxd.config.values import toml_text
 from mlxd.config.writing import read_settings, render_default, write_settings
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "load_file",
     "read_settings",
     "render_default",
+    "toml_text",
     "write_settings",
 ]

@@ -14,6 +14,7 @@ from mlxd import paths
 from mlxd.config.values import (
     FILE,
     FOLDERS,
+    ORIGINS,
     SECRET,
     TABLE,
     ByteSize,
@@ -43,6 +44,9 @@ class ServerConfig(Section, frozen=True):
     socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty], "Host names that clients may use for this server besides localhost."
+    ] = []
+    allowed_origins: Annotated[
+        list[str], ORIGINS, "Web pages, by origin, that may use this server besides its own."
     ] = []
     api_key: Annotated[
         str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
