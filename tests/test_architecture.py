@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 LEAVES = {
     "mlxd",
+    "mlxd.addresses",
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",

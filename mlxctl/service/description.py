@@ -12,6 +12,7 @@ import msgspec
 
 from mlxctl.errors import CommandFailed
 from mlxd import config, paths
+from mlxd.addresses import LOCALHOST, loopbacks
 from mlxd.config import Config
 
 ON_DEMAND_IDLE_EXIT = "10m"
@@ -37,14 +38,16 @@ class Mode(StrEnum):
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon as a service; every path is absolute and stays the same over upgrades.
 
-    `host` is empty where the daemon binds a TCP port of its own choice. A service of the whole
-    machine runs as `user`, whose id is `user_id`.
+    `host` is empty where the daemon binds a TCP port of its own choice; `addresses` are those of
+    it, for a manager that resolves no names. A service of the whole machine runs as `user`, whose
+    id is `user_id`.
     """
 
     mode: Mode
     program: tuple[str, ...]
     environment: dict[str, str]
     host: str
+    addresses: tuple[str, ...]
     port: int
     socket: str
     stderr: str
@@ -73,6 +76,7 @@ def describe(mode: Mode, environment: Mapping[str, str], user: str | None = None
         program=(*program(), "--log-file", str(paths.log_file())),
         environment=own,
         host=server.host if server.port else "",
+        addresses=_addresses(server.host),
         port=server.port,
         socket=str(settings.socket_file()),
         stderr=str(paths.stderr_file()),
@@ -118,6 +122,11 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
         if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
     }
     return {**({"MLXD_HOME": str(home)} if home else {}), **dict(sorted(found.items()))}
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    """Return the addresses of this machine that `host` means; a name beside localhost is itself."""
+    return tuple(loopbacks()) if host.lower() == LOCALHOST else (host,)
 
 
 def _absolute(path: str) -> str:

@@ -38,8 +38,9 @@ class ServerConfig(Section, frozen=True):
     """Where the daemon listens, who may connect, and how much it accepts."""
 
     host: Annotated[
-        _NonEmpty, "Address to listen on. If other machines can reach it, set api_key too."
-    ] = "127.0.0.1"
+        _NonEmpty,
+        "Address to listen on (localhost: 127.0.0.1 and ::1). Beyond this machine, set api_key.",
+    ] = "localhost"
     port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
     socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
