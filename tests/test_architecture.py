@@ -17,6 +17,7 @@ LEAVES = {
     "mlxd.lock",
     "mlxd.frames",
     "mlxd.messages",
+    "mlxd.network",
     "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.run_record",

@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 
 from mlxctl.errors import CommandFailed
-from mlxd import config, paths
+from mlxd import config, network, paths
 from mlxd.addresses import LOCALHOST, loopbacks
 from mlxd.config import Config
+from mlxd.network import is_secret
 
 ON_DEMAND_IDLE_EXIT = "10m"
 OPEN_FILES = 8192
@@ -24,7 +25,7 @@ _PLACES = (
     *("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
-_SECRETS = ("MLXD_SERVER__API_KEY",)
+_SECRETS = ("MLXD_SERVER__API_KEY", "MLXD_HUB__TOKEN", "MLXD_HUB__PROXY")
 
 
 class Mode(StrEnum):
@@ -112,7 +113,8 @@ def absolute(environment: Mapping[str, str], settings: Config) -> dict[str, str]
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the places and settings of this shell's environment that hold for the service too.
 
-    An API key does not: other users can read a service's description.
+    Among them is how the network is reached. Secrets do not: other users can read a service's
+    description.
     """
     home = paths.home()
     found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}
@@ -121,6 +123,8 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
     }
+    reach = network.variables(environ)
+    found |= {name: value for name, value in reach.items() if not is_secret(name, value)}
     return {**({"MLXD_HOME": str(home)} if home else {}), **dict(sorted(found.items()))}
 
 

@@ -90,6 +90,34 @@ class ModelsConfig(Section, frozen=True):
     aliases: Annotated[dict[_NonEmpty, _NonEmpty], "Other names for models, as alias = ID."] = {}
 
 
+class HubConfig(Section, frozen=True):
+    """How downloads reach the model hub; what is empty here is as in the daemon's environment."""
+
+    endpoint: Annotated[str, "Address of the model hub. Empty: HF_ENDPOINT, or Hugging Face."] = ""
+    token: Annotated[
+        str, SECRET, "Token for private and gated models. Empty: HF_TOKEN, or `hf auth login`."
+    ] = ""
+    proxy: Annotated[
+        str, SECRET, "Proxy, such as http://proxy:3128. Empty: HTTPS_PROXY or the system's."
+    ] = ""
+    no_proxy: Annotated[str, "Hosts without a proxy, separated by commas. Empty: NO_PROXY."] = ""
+    ca_file: Annotated[
+        str, FILE, "File with the certificates to trust. Empty: SSL_CERT_FILE or the usual ones."
+    ] = ""
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that say the same, without those that are empty."""
+        said = {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_TOKEN": self.token,
+            "HTTP_PROXY": self.proxy,
+            "HTTPS_PROXY": self.proxy,
+            "NO_PROXY": self.no_proxy,
+            "SSL_CERT_FILE": self.ca_file,
+        }
+        return {name: value for name, value in said.items() if value}
+
+
 class GenerationConfig(Section, frozen=True):
     """Defaults for what a request leaves out."""
 
@@ -211,6 +239,7 @@ class Config(Section, frozen=True):
 
     server: ServerConfig = ServerConfig()
     models: ModelsConfig = ModelsConfig()
+    hub: HubConfig = HubConfig()
     generation: GenerationConfig = GenerationConfig()
     engine: EngineConfig = EngineConfig()
     log: LogConfig = LogConfig()
