@@ -1,5 +1,6 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -10,7 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mlxd import __version__
-from mlxd.api import chat, completions
+from mlxd.api import anthropic, chat, completions
+from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
 from mlxd.http import control
@@ -23,14 +25,16 @@ from mlxd.http.security import Security
 from mlxd.http.spelling import Spelling
 
 _PACE = Pace()
+_ANTHROPIC_HEADER = "anthropic-version"
 _ABOUT = f"""\
-mlxd {__version__}: MLX language models behind OpenAI's API.
+mlxd {__version__}: MLX language models behind OpenAI's and Anthropic's API.
 
-The base URL for clients is this address with /v1 after it:
+The base URL for OpenAI's clients is this address with /v1 after it, for Anthropic's as it is:
 
   GET  /v1/models             the installed models
   POST /v1/chat/completions   answer a conversation
   POST /v1/completions        continue a text
+  POST /v1/messages           answer a conversation, as Anthropic's API
   GET  /openapi.json          the description of all this
   GET  /health                200 if mlxd can generate
 """
@@ -68,9 +72,16 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
     endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
+    left_out = dependencies.config.server.unstable_system_lines
+    messages = GenerateEndpoint(
+        dependencies, partial(anthropic.decode_body, left_out=left_out), pace
+    )
+    count = GenerateEndpoint(dependencies, partial(anthropic.decode_count, left_out=left_out), pace)
     api: list[tuple[str, Any, list[str]]] = [
         ("/chat/completions", chat_endpoint, ["POST"]),
         ("/completions", text_endpoint, ["POST"]),
+        ("/messages", messages, ["POST"]),
+        ("/messages/count_tokens", count, ["POST"]),
         ("/models", endpoints.models, ["GET"]),
         ("/models/{id:path}", endpoints.model, ["GET"]),  # an id may hold slashes
     ]
@@ -97,19 +108,23 @@ class _Endpoints:
     async def about(self, _request: Request) -> Response:
         return PlainTextResponse(_ABOUT)
 
-    async def health(self, _request: Request) -> Response:
+    async def health(self, request: Request) -> Response:
         try:
             await self._pool.healthy()
         except MlxdError as error:
-            return error_response(error, status=503)
+            return error_response(error, request.scope, 503)
         return json_response(Health("ok", __version__))
 
-    async def models(self, _request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         entries = self._catalog.entries()
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
         return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         entry = self._catalog.resolve(request.path_params["id"])
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:
