@@ -173,6 +173,7 @@ def document() -> Schema:
         "info": {
             "title": "mlxd",
             "summary": "MLX language models behind the APIs of OpenAI, Anthropic and Ollama.",
+            "description": "Every path below /v1 works without it, too.",
             "version": __version__,
         },
         "paths": {
