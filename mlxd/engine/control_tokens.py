@@ -9,6 +9,7 @@ template copies, looks for or cuts the text as ever. Then what is marked is enco
 import re
 from collections.abc import Collection
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -33,11 +34,11 @@ class ControlTokens:
         self._calls = {tokenizer.tool_call_start, tokenizer.tool_call_end}
         self._thought = (tokenizer.think_start, tokenizer.think_end)
         literals = "\0".join(map(_literals, sources))
-        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-        texts = {token.content for token in added if token.special or token.content in literals}
+        texts = {token.content for token in _added(tokenizer) if token.special}
+        texts |= {token.content for token in _added(tokenizer) if token.content in literals}
         texts |= {mark for mark in self._thought if mark}
-        self._texts = sorted(filter(str.strip, texts), key=len, reverse=True)
-        found = "|".join(map(re.escape, self._texts)) or "(?!)"  # the longest first
+        self._texts = sorted(filter(str.strip, texts))
+        found = _one_of(self._texts) if self._texts else "(?!)"
         self._pattern = re.compile(found)
         self._marked = re.compile(f"{_BEGINS}({found}){_ENDS}|{_BEGINS}|{_ENDS}")
         self._as_text: dict[str, list[int]] = {}
@@ -61,9 +62,9 @@ class ControlTokens:
     def mark_message(self, message: dict[str, Any], *, continued: bool) -> dict[str, Any]:
         """Return a message in which control tokens are marked as text.
 
-        In an answer of the assistant the marks of calls and of the first thought stay what they
-        are, because the model wrote them, and templates look for them. The thought may be open in
-        an answer that is to be `continued`.
+        In an answer of the assistant the marks of calls, and of a thought that it begins with, stay
+        what they are: a model wrote them. The thought may be open in an answer that is to be
+        `continued`.
         """
         marked = {key: self.mark(value) for key, value in message.items()}
         content = message.get("content")
@@ -91,12 +92,15 @@ class ControlTokens:
 
     def _mark_answer(self, text: str, *, continued: bool) -> str:
         start, end = self._thought
-        before, opened, rest = text.partition(start) if start else (text, "", "")
-        thought, closed, after = rest.partition(end) if opened else ("", "", "")
-        if not (closed or (opened and continued)):
+        if not start or not text.lstrip().startswith(start):
             return self._mark_text(text, self._calls)
-        marked = [self._mark_text(part, self._calls) for part in (before, after)]
-        return f"{marked[0]}{opened}{self._mark_text(thought)}{closed}{marked[1]}"
+        space, opened, rest = text.partition(start)
+        thought, closed, said = rest.partition(end)
+        if not (closed or continued):
+            return self._mark_text(text, self._calls)
+        return (
+            f"{space}{opened}{self._mark_text(thought)}{closed}{self._mark_text(said, self._calls)}"
+        )
 
     def _encode_as_text(self, token: str) -> list[int]:
         """Return other tokens for the text of a control token."""
@@ -130,6 +134,23 @@ class ControlTokens:
     @cached_property
     def _ids(self) -> set[int]:
         return set(self._tokenizer.convert_tokens_to_ids(self._texts))
+
+
+def _added(tokenizer: Any) -> list[Any]:
+    try:
+        return list(tokenizer.added_tokens_decoder.values())
+    except NotImplementedError:  # mistral-common's, which makes no control tokens of text
+        return []
+
+
+def _one_of(texts: list[str]) -> str:
+    """Return a pattern for the longest of some texts, which looks once at what they share."""
+    if len(texts) == 1:
+        return re.escape(texts[0])
+    ends = "?" if "" in texts else ""
+    rests = groupby(sorted(filter(None, texts)), lambda text: text[0])
+    ways = [re.escape(first) + _one_of([text[1:] for text in group]) for first, group in rests]
+    return f"(?:{'|'.join(ways)}){ends}"
 
 
 def _literals(source: str) -> str:
