@@ -53,7 +53,7 @@ class PromptReader:
         """Take mlx_lm's TokenizerWrapper, and the context length in tokens; 0 is no limit."""
         self._tokenizer = tokenizer
         self._context_length = context_length
-        self._known = _TemplateFacts(tokenizer, Template())
+        self._own = self._last = _TemplateFacts(tokenizer, Template())
 
     def read(self, prompt: Prompt) -> list[int]:
         """Return the token ids of `prompt`, at least one.
@@ -156,10 +156,13 @@ class PromptReader:
         return list(self._tokenizer.encode(text, add_special_tokens=special))
 
     def _facts(self, template: Template) -> "_TemplateFacts":
-        """Return what is known of a template; of the last one it is remembered."""
-        if template_sources(self._tokenizer, template) != self._known.sources:
-            self._known = _TemplateFacts(self._tokenizer, template)
-        return self._known
+        """Return what is known of a template; the model's own and the last one are remembered."""
+        sources = template_sources(self._tokenizer, template)
+        for facts in (self._own, self._last):
+            if facts.sources == sources:
+                return facts
+        self._last = _TemplateFacts(self._tokenizer, template)
+        return self._last
 
     def _checked(self, tokens: list[int], param: str) -> list[int]:
         if not tokens:
@@ -199,7 +202,8 @@ class _TemplateFacts:
 
     @cached_property
     def controls(self) -> ControlTokens:
-        return ControlTokens(self._tokenizer, self.sources)
+        own = template_sources(self._tokenizer, Template())
+        return ControlTokens(self._tokenizer, own + self.sources)
 
     def demands(self, template: Template) -> Demands:
         """Return what the template demands; its arguments are those of the first who asks."""
