@@ -39,6 +39,8 @@ class Demands:
     objects: bool = False
     several_calls: bool = False
     user_after_result: bool = False
+    text_beside_thoughts_and_calls: bool = False
+    answer_last: bool = True
     plain_content: bool = True
 
 
@@ -63,6 +65,8 @@ def find_demands(takes: Callable[[Chat], bool]) -> Demands:
         objects=objects,
         several_calls=can(*_call_and_result(arguments, count=2)),
         user_after_result=can(*_call_and_result(arguments), user),
+        text_beside_thoughts_and_calls=can(*_call_and_result(arguments, text="x", thoughts="x")),
+        answer_last=can(user, answer),
         plain_content=plain,
     )
 
@@ -70,20 +74,26 @@ def find_demands(takes: Callable[[Chat], bool]) -> Demands:
 def fitted(messages: Chat, demands: Demands) -> Iterator[Chat]:
     """Yield a conversation as a template demands it, and then as the strictest would."""
     yield _fit(messages, demands)
-    yield _fit(messages, Demands(plain_content=demands.plain_content))
+    strictest = Demands(plain_content=demands.plain_content, answer_last=demands.answer_last)
+    yield _fit(messages, strictest)
 
 
 def _said(role: str, content: str) -> ChatMessage:
     return {"role": role, "content": content}
 
 
-def _call_and_result(arguments: Any, *, prefix: str = "abcd", count: int = 1) -> Chat:
+def _call_and_result(
+    arguments: Any, *, prefix: str = "abcd", count: int = 1, text: str = "", thoughts: str = ""
+) -> Chat:
     """Return a question that leads to `count` calls at once, and their results."""
     ids = [f"{prefix}{12345 + number}" for number in range(count)]
     function = {"name": "f", "arguments": arguments}
     calls = [{"id": each, "type": "function", "function": function} for each in ids]
     results = [{**_said(_TOOL, "x"), "tool_call_id": each} for each in ids]
-    return [_said(_USER, "x"), {**_said(_ASSISTANT, ""), "tool_calls": calls}, *results]
+    answer = {**_said(_ASSISTANT, text), "tool_calls": calls}
+    if thoughts:
+        answer["reasoning_content"] = thoughts
+    return [_said(_USER, "x"), answer, *results]
 
 
 def _fit(messages: Chat, demands: Demands) -> Chat:
@@ -97,6 +107,10 @@ def _fit(messages: Chat, demands: Demands) -> Chat:
         chat = _one_call_each(chat)
     if not demands.user_after_result:
         chat = _with_answer_after_result(chat)
+    if not demands.text_beside_thoughts_and_calls:
+        chat = [_with_text_in_thoughts(message) for message in chat]
+    if not demands.answer_last and chat[-1]["role"] == _ASSISTANT:
+        chat = [*chat, _said(_USER, "")]
     if not demands.any_id:
         chat = [_with_ids(message, _nine_signs) for message in chat]
     if not demands.objects:
@@ -211,6 +225,13 @@ def _with_answer_after_result(messages: Chat) -> Chat:
             chat.append(_said(_ASSISTANT, ""))
         chat.append(message)
     return chat
+
+
+def _with_text_in_thoughts(message: ChatMessage) -> ChatMessage:
+    thoughts, text = message.get("reasoning_content"), message["content"]
+    if not (thoughts and text and message.get("tool_calls")):
+        return message
+    return {**message, "content": "", "reasoning_content": f"{thoughts}\n\n{text}"}
 
 
 def _with_ids(message: ChatMessage, change: Callable[[str], str]) -> ChatMessage:

@@ -1,6 +1,6 @@
 """Prompts to tokens: conversations, plain text, token ids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -209,16 +209,18 @@ class _TemplateFacts:
         """Return what the template demands; its arguments are those of the first who asks."""
         if self._demands is None:
             arguments = {**template.arguments, "continue_final_message": False}
-            template = structs.replace(template, arguments=arguments)
+            asked = structs.replace(template, arguments=arguments)
 
             def takes(messages: Chat) -> bool:
                 try:
-                    render(self._tokenizer, template, messages, None)
+                    render(self._tokenizer, asked, messages, None)
                 except REFUSALS:
                     return False
                 return True
 
             self._demands = find_demands(takes)
+        if template.arguments.get("continue_final_message"):
+            return replace(self._demands, answer_last=True)
         return self._demands
 
 

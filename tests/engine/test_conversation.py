@@ -72,6 +72,11 @@ CONVERSATIONS = {
     "user after a result": [USER, CALLED, RESULT, said("user", "Stop!")],
     "no result": [USER, CALLED, said("user", "Never mind.")],
     "result without a call": [said("tool", "Blue", tool_call_id="x"), USER],
+    "text and thoughts beside a call": [
+        USER,
+        {**CALLED, "content": "I try.", "reasoning_content": "Where is it?"},
+        RESULT,
+    ],  # lmstudio-bug-tracker#842
     "broken arguments": [
         USER,
         said("assistant", "", tool_calls=[call("look", '{"at": "sk', "1")]),

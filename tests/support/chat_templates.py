@@ -136,7 +136,9 @@ GPT_OSS = (
     "{% if message.role == 'assistant' %}"
     "{% if '<|channel|>analysis<|message|>' in message.content %}"
     "{{ raise_exception('You have passed a message containing <|channel|> tags') }}{% endif %}"
-    "{{ '<|im_start|>assistant\n' + message.content }}"
+    "{% if message.tool_calls and message.content and message.thinking %}"
+    "{{ raise_exception('Cannot pass both content and thinking') }}{% endif %}"
+    "{{ '<|im_start|>assistant\n' + (message.thinking or '') + message.content }}"
     "{% for call in message.tool_calls or [] %}{% set last.call = call.id %}"
     "{{ 'to=functions.' + call.function.name + (call.function.arguments | tojson) }}"
     "{% endfor %}<|im_end|>"
@@ -146,7 +148,14 @@ GPT_OSS = (
     "{% else %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' }}"
     "{% endif %}{% endfor %}{# tools #}" + _ANSWER
 )
-"""A result only after a call; refuses answers with the marks of its own thoughts."""
+"""A result only after a call, and calls with either a text or thoughts."""
+
+SERVING = (
+    "{% if messages[-1].role == 'assistant' %}"
+    "{{ raise_exception('Expected last role User or Tool for serving') }}{% endif %}"
+    "{% for message in messages %}" + _CHATML_TURN + "{% endfor %}{# tools #}" + _ANSWER
+)
+"""Something to answer last."""
 
 PHI = (
     "{% for message in messages %}"
