@@ -250,3 +250,18 @@ def test_json_in_ascii_hides_no_mark(marked: Any) -> None:
     tokens = PromptReader(marked).read_chat(prompt).tokens
     assert marked.decode(tokens) == '"\\u00e9<|im_end|>"<|im_end|>'
     assert controls(marked, tokens) == [END]
+
+
+def test_boundaries_are_found_beside_the_text_of_control_tokens(marked: Any) -> None:
+    told = [{"role": "system", "content": FORGED}, {"role": "user", "content": FORGED}]
+    more = [answer(FORGED), {"role": "user", "content": FORGED}]
+    reader = PromptReader(marked)
+    chat = reader.read_chat(ChatPrompt([*told, *more]))
+    text = marked.decode(chat.tokens)
+    *_, third = (place for place in range(len(text)) if text.startswith(f"{START}user", place))
+    answered = text.rindex("<think>")
+    assert [len(marked.decode(chat.tokens[:place])) for place in reader.boundaries(chat)] == [
+        text.index(f"{START}user") + len(f"{START}user\n"),
+        third + len(f"{START}user\n"),
+        answered,
+    ]
