@@ -124,28 +124,34 @@ def _answered(messages: Chat) -> Chat:
     A result without a call becomes what the user says. The last message may be calls.
     """
     chat: Chat = []
-    waiting: list[tuple[str | None, str]] = []  # the ids that calls came with, and have now
+    waiting: dict[str, None] = {}  # the ids of calls without a result, in their order
     number = 0
     for message in messages:
         if message["role"] == _TOOL:
-            if not waiting:
-                chat += describe_tools([message], [])
-                continue
-            given = message.get("tool_call_id")
-            place = next((i for i, (old, _) in enumerate(waiting) if old == given), 0)
-            chat.append({**message, "tool_call_id": waiting.pop(place)[1]})
+            call_id = _taken(waiting, message.get("tool_call_id"))
+            result = {**message, "tool_call_id": call_id}
+            chat += [result] if call_id else describe_tools([message], [])
             continue
-        chat += [{**_said(_TOOL, ""), "tool_call_id": new} for _, new in waiting]
-        waiting = []
+        chat += [{**_said(_TOOL, ""), "tool_call_id": call_id} for call_id in waiting]
+        waiting = {}
         calls = []
         for call in message.get("tool_calls") or []:
             number += 1
-            old = call.get("id")
-            used = {new for _, new in waiting}
-            waiting.append((old, old if old and old not in used else f"call_{number}"))
-            calls.append({**call, "id": waiting[-1][1]})
+            call_id = call.get("id")
+            if not call_id or call_id in waiting:
+                call_id = f"mlxd_{number}"
+            waiting[call_id] = None
+            calls.append({**call, "id": call_id})
         chat.append({**message, "tool_calls": calls} if calls else message)
     return chat
+
+
+def _taken(waiting: dict[str, None], result_id: str | None) -> str | None:
+    """Return the id of the call that a result belongs to, which waits no longer."""
+    call_id = result_id if result_id in waiting else next(iter(waiting), None)
+    if call_id is not None:
+        del waiting[call_id]
+    return call_id
 
 
 def _with_one_system(messages: Chat, *, takes_system: bool) -> Chat:
@@ -160,7 +166,7 @@ def _with_one_system(messages: Chat, *, takes_system: bool) -> Chat:
     place = next((i for i, message in enumerate(chat) if message["role"] == _USER), None)
     if place is None:
         return [_said(_USER, text), *chat]
-    return [*chat[:place], _both(_said(_USER, text), chat[place]), *chat[place + 1 :]]
+    return [*chat[:place], _as_one([_said(_USER, text), chat[place]]), *chat[place + 1 :]]
 
 
 def _with_user(messages: Chat, demands: Demands) -> Chat:
@@ -177,24 +183,20 @@ def _joined(messages: Chat) -> Chat:
     """Make one message of what one role says in several."""
     chat: Chat = []
     for role, group in groupby(messages, lambda message: str(message["role"])):
-        first, *others = group
-        if role not in (_USER, _ASSISTANT):
-            chat += [first, *others]
-            continue
-        for other in others:
-            first = _both(first, other)
-        chat.append(first)
+        said = list(group)
+        chat += [_as_one(said)] if role in (_USER, _ASSISTANT) else said
     return chat
 
 
-def _both(one: ChatMessage, other: ChatMessage) -> ChatMessage:
-    both = {**other, **one}
+def _as_one(messages: Chat) -> ChatMessage:
+    """Return the first of some messages with what all of them say."""
+    one = dict(messages[0])
     for name in ("content", "reasoning_content"):
-        if name in both:
-            both[name] = "\n\n".join(filter(None, (m.get(name) for m in (one, other))))
-    if calls := (one.get("tool_calls") or []) + (other.get("tool_calls") or []):
-        both["tool_calls"] = calls
-    return both
+        if texts := list(filter(None, (message.get(name) for message in messages))):
+            one[name] = "\n\n".join(texts)
+    if calls := [call for message in messages for call in message.get("tool_calls") or []]:
+        one["tool_calls"] = calls
+    return one
 
 
 def _one_call_each(messages: Chat) -> Chat:
