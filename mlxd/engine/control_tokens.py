@@ -35,6 +35,7 @@ class ControlTokens:
         self._thought = (tokenizer.think_start, tokenizer.think_end)
         literals = "\0".join(map(_literals, sources))
         texts = {token.content for token in _added(tokenizer) if token.special}
+        texts |= set(tokenizer.all_special_tokens)
         texts |= {token.content for token in _added(tokenizer) if token.content in literals}
         texts |= {mark for mark in self._thought if mark}
         self._texts = sorted(filter(str.strip, texts))

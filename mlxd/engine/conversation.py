@@ -45,8 +45,12 @@ class Demands:
 
 
 def find_demands(takes: Callable[[Chat], bool]) -> Demands:
-    """Ask a template what it takes; `takes` returns whether it renders a conversation."""
-    user, answer, system = (_said(role, "x") for role in (_USER, _ASSISTANT, _SYSTEM))
+    """Ask a template what it takes.
+
+    `takes` returns whether it renders a conversation with what `words_of` finds in it.
+    """
+    user, answer, system = _said(_USER, "Ask7"), _said(_ASSISTANT, "x"), _said(_SYSTEM, "Do8")
+    another = _said(_SYSTEM, "Do9")
     plain = takes([user]) or not takes(_in_parts([user]))
 
     def can(*messages: ChatMessage) -> bool:
@@ -56,7 +60,7 @@ def find_demands(takes: Callable[[Chat], bool]) -> Demands:
     arguments: Any = {} if objects else "{}"
     return Demands(
         system=can(system, user),
-        later_system=can(user, answer, system, user) and can(system, system, user),
+        later_system=can(user, answer, system, user) and can(system, another, user),
         no_user=can(system) and can(answer),
         assistant_first=can(answer, user),
         neighbours=can(user, user) and can(user, answer, answer, user),
@@ -69,6 +73,12 @@ def find_demands(takes: Callable[[Chat], bool]) -> Demands:
         answer_last=can(user, answer),
         plain_content=plain,
     )
+
+
+def words_of(messages: Chat) -> list[str]:
+    """Return what systems and users say in a conversation with which a template is asked."""
+    said = [message["content"] for message in messages if message["role"] in (_SYSTEM, _USER)]
+    return [content if isinstance(content, str) else content[0]["text"] for content in said]
 
 
 def fitted(messages: Chat, demands: Demands) -> Iterator[Chat]:
@@ -93,7 +103,7 @@ def _call_and_result(
     answer = {**_said(_ASSISTANT, text), "tool_calls": calls}
     if thoughts:
         answer["reasoning_content"] = thoughts
-    return [_said(_USER, "x"), answer, *results]
+    return [_said(_USER, "Ask7"), answer, *results]
 
 
 def _fit(messages: Chat, demands: Demands) -> Chat:

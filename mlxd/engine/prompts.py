@@ -9,7 +9,7 @@ from jinja2.exceptions import SecurityError
 from msgspec import structs
 
 from mlxd.engine.control_tokens import ControlTokens
-from mlxd.engine.conversation import Demands, find_demands, fitted
+from mlxd.engine.conversation import Demands, find_demands, fitted, words_of
 from mlxd.engine.prompt_cache import common_length
 from mlxd.engine.templates import (
     REFUSALS,
@@ -213,10 +213,10 @@ class _TemplateFacts:
 
             def takes(messages: Chat) -> bool:
                 try:
-                    render(self._tokenizer, asked, messages, None)
+                    text = render(self._tokenizer, asked, messages, None)
                 except REFUSALS:
                     return False
-                return True
+                return all(word in text for word in words_of(messages))
 
             self._demands = find_demands(takes)
         if template.arguments.get("continue_final_message"):
@@ -246,24 +246,32 @@ def _render(
 ) -> tuple[Chat, str]:
     """Return a conversation's text, and its messages as the template took them.
 
-    With `facts` the messages are changed as the template demands if it refuses them as they are.
+    With `facts` the messages are changed as the template demands if it refuses them as they are,
+    or silently leaves out what must not be left out.
     """
 
     def work() -> tuple[Chat, str]:
+        refusal, text = None, ""
         try:
             text = render(tokenizer, template, messages, tools)
-            if facts and _leaves_out(messages, text):
-                raise ValueError("it leaves out the only message")
-            return messages, text
+            if facts is None or not _leaves_out(messages, text):
+                return messages, text
         except (TemplateSyntaxError, SecurityError):
             raise
-        except REFUSALS:
-            for changed in fitted(messages, facts.demands(template)) if facts else ():
-                try:
-                    return changed, render(tokenizer, template, changed, tools)
-                except REFUSALS:
-                    continue
-            raise  # the first refusal, which says the most
+        except REFUSALS as error:
+            if facts is None:
+                raise
+            refusal = error
+        for changed in fitted(messages, facts.demands(template)):
+            try:
+                fitting = render(tokenizer, template, changed, tools)
+            except REFUSALS:
+                continue
+            if refusal or not _leaves_out(messages, fitting):
+                return changed, fitting
+        if refusal:
+            raise refusal  # the first one says the most
+        return messages, text
 
     param = "chat_template" if template.source else "messages"
     try:
@@ -279,10 +287,15 @@ def _render(
 
 
 def _leaves_out(messages: Chat, text: str) -> bool:
-    """Return whether the template skips instructions because no user says anything."""
-    if len(messages) != 1 or messages[0]["role"] not in _SYSTEM_ROLES:
-        return False
-    return messages[0]["content"].strip() not in text
+    """Return whether a text lacks what a system says, or what the user says last."""
+    place = 0
+    for message in messages:
+        if message["role"] in _SYSTEM_ROLES:
+            place = text.find(message["content"].strip(), place)
+            if place < 0:
+                return True
+    asked = (message["content"] for message in reversed(messages) if message["role"] == "user")
+    return next(asked, "").strip() not in text
 
 
 def _check_ids(tokenizer: Any, tokens: list[int]) -> list[int]:

@@ -145,10 +145,11 @@ GPT_OSS = (
     "{% elif message.role == 'tool' %}{% if last.call is none %}"
     "{{ raise_exception('Message has tool role, but there was no previous tool call') }}{% endif %}"
     "{{ 'functions ' + message.content }}"
+    "{% elif message.role == 'system' and not loop.first %}"
     "{% else %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' }}"
     "{% endif %}{% endfor %}{# tools #}" + _ANSWER
 )
-"""A result only after a call, and calls with either a text or thoughts."""
+"""A result only after a call, and calls with either a text or thoughts; skips later systems."""
 
 SERVING = (
     "{% if messages[-1].role == 'assistant' %}"
@@ -167,10 +168,10 @@ PHI = (
 VISION = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}"
     "{% for part in message.content %}"
-    "{% if part.type == 'text' %}{{ part.text }}{% else %}{{ raise_exception('type?') }}{% endif %}"
-    "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}" + _ANSWER
+    "{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}" + _ANSWER
 )
-"""Wants content in parts."""
+"""Wants content in parts, and skips a text."""
 
 TEMPLATES = {
     name: value for name, value in globals().items() if name.isupper() and not name.startswith("_")
