@@ -217,6 +217,14 @@ def test_a_thought_that_someone_wrote_is_not_the_answers(marked: Any, said: Mess
         assert begins_in_reasoning(marked, tokens_of(marked, *messages))
 
 
+def test_a_thought_that_a_template_left_open_in_an_earlier_turn_is_not_the_answers(
+    marked: Any,
+) -> None:
+    source = "<think>{{ messages[0].content }}<|im_end|>\n<|im_start|>assistant\n"
+    prompt = ChatPrompt([{"role": "user", "content": "hi"}], Template(source=source))
+    assert not begins_in_reasoning(marked, PromptReader(marked).read(prompt))
+
+
 def test_an_answer_that_is_continued_may_be_inside_a_thought(marked: Any) -> None:
     messages = [{"role": "user", "content": "hi"}, answer("<think>2+2")]
     tokens = tokens_of(marked, *messages, continue_final_message=True)

@@ -13,7 +13,15 @@ from mlxd.engine.prompts import PromptReader, RenderedChat
 from mlxd.engine.tools import supports_tools
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ChatPrompt, Template
-from tests.support.chat_templates import GEMMA2, MISTRAL, QWEN35, TEMPLATES
+from tests.support.chat_templates import (
+    DEEPSEEK,
+    GEMMA2,
+    GPT_OSS,
+    LLAMA3,
+    MISTRAL,
+    QWEN35,
+    TEMPLATES,
+)
 
 Message = dict[str, Any]
 
@@ -151,6 +159,10 @@ def test_a_conversation_that_a_template_takes_is_rendered_once_as_it_is(
         (MISTRAL, "two users", "system user"),
         (MISTRAL, "user after a result", "user assistant tool assistant user"),
         (MISTRAL, "no result", "user assistant tool assistant user"),
+        (LLAMA3, "results in another order", "user assistant tool assistant tool"),
+        (DEEPSEEK, "call", "system user assistant tool"),
+        (GPT_OSS, "text and thoughts beside a call", "user assistant tool"),
+        (GPT_OSS, "result without a call", "user user"),
     ],
 )
 def test_a_conversation_becomes_what_the_template_demands(
