@@ -75,6 +75,11 @@ def find_demands(takes: Callable[[Chat], bool]) -> Demands:
     )
 
 
+def with_objects(messages: Chat) -> Chat:
+    """Return messages in which the arguments of calls are objects, also where they are text."""
+    return [_with_arguments(message, _as_object) for message in messages]
+
+
 def words_of(messages: Chat) -> list[str]:
     """Return what systems and users say in a conversation with which a template is asked."""
     said = [message["content"] for message in messages if message["role"] in (_SYSTEM, _USER)]
@@ -124,7 +129,7 @@ def _fit(messages: Chat, demands: Demands) -> Chat:
     if not demands.any_id:
         chat = [_with_ids(message, _nine_signs) for message in chat]
     if not demands.objects:
-        chat = [_with_text_arguments(message) for message in chat]
+        chat = [_with_arguments(message, _as_text) for message in chat]
     return chat if demands.plain_content else _in_parts(chat)
 
 
@@ -262,16 +267,30 @@ def _nine_signs(call_id: str) -> str:
     return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
-def _with_text_arguments(message: ChatMessage) -> ChatMessage:
-    calls = [
-        {**call, "function": {**call["function"], "arguments": _as_json(call["function"])}}
-        for call in message.get("tool_calls") or []
+def _with_arguments(message: ChatMessage, change: Callable[[Any], Any]) -> ChatMessage:
+    if not (calls := message.get("tool_calls")):
+        return message
+    changed = [
+        {
+            **call,
+            "function": {**call["function"], "arguments": change(call["function"]["arguments"])},
+        }
+        for call in calls
     ]
-    return {**message, "tool_calls": calls} if calls else message
+    return {**message, "tool_calls": changed}
 
 
-def _as_json(function: dict[str, Any]) -> str:
-    arguments = function["arguments"]
+def _as_object(arguments: Any) -> Any:
+    if not isinstance(arguments, str):
+        return arguments
+    try:
+        value = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        value = arguments
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def _as_text(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 

@@ -9,7 +9,7 @@ from jinja2.exceptions import SecurityError
 from msgspec import structs
 
 from mlxd.engine.control_tokens import ControlTokens
-from mlxd.engine.conversation import Demands, find_demands, fitted, words_of
+from mlxd.engine.conversation import Demands, find_demands, fitted, with_objects, words_of
 from mlxd.engine.prompt_cache import common_length
 from mlxd.engine.templates import (
     REFUSALS,
@@ -85,7 +85,7 @@ class PromptReader:
         """
         check_arguments(prompt.template.arguments)
         facts = self._facts(prompt.template)
-        messages, template, controls = prompt.messages, prompt.template, None
+        messages, template, controls = with_objects(prompt.messages), prompt.template, None
         documents = template.arguments.get("documents")
         if facts.controls.occur_in(messages, tools, documents):
             controls = facts.controls

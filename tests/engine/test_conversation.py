@@ -200,6 +200,17 @@ def test_mlxds_own_instructions_are_moved_too(reader: PromptReader) -> None:
     assert result == said("user", "<tool_response>\nBlue\n</tool_response>")
 
 
+@pytest.mark.parametrize(
+    ("text", "object_"),
+    [('{"at": "sky"}', {"at": "sky"}), ("", {}), ("[" * 100_000, {"arguments": "[" * 100_000})],
+)
+def test_arguments_may_come_as_json_text(reader: PromptReader, text: str, object_: Message) -> None:
+    called = said("assistant", "", tool_calls=[call("look", text, "1")])
+    made = ChatPrompt([USER, called], Template(source=QWEN35))
+    (read_call,) = reader.read_chat(made).messages[1]["tool_calls"]
+    assert read_call["function"]["arguments"] == object_
+
+
 def test_a_template_that_refuses_everything_says_what_it_said_first(reader: PromptReader) -> None:
     source = "{{ raise_exception('only %d now' % messages | length) }}"
     with pytest.raises(InvalidRequest, match="only 2 now"):
