@@ -147,7 +147,8 @@ def test_nothing_follows_the_only_call_that_is_allowed(marked: Any) -> None:
     "text",
     [
         "<tool_call>no json</tool_call>",
-        '<tool_call>{"name": "weather", "arguments": [1]}</tool_call> then',
+        '<tool_call>{"name": "weather", "arguments": {}]}</tool_call> then',
+        '<tool_call>{"name": "of nobody", "arguments": {}}</tool_call>',
         '<tool_call>{"name": "weather", "argu',
     ],
 )

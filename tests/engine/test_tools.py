@@ -49,7 +49,11 @@ def form(module: Any) -> ToolFormat:
             "\n<function=time>\n<parameter=hours>\n3\n</parameter>\n</function>\n",
             Call("time", '{"hours": 3}'),
         ),
-        (form(mistral), 'weather[ARGS]{"city": "Zürich"}', Call("weather", '{"city": "Zürich"}')),
+        (
+            form(mistral),
+            'weather[CALL_ID]abcDEF123[ARGS]{"city": "Zürich"}',
+            Call("weather", '{"city": "Zürich"}', "abcDEF123"),
+        ),
         (
             form(kimi_k2),
             "<|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>"
@@ -83,9 +87,9 @@ def test_one_pair_of_marks_may_have_several_calls() -> None:
         "[]",
         "7",
         '{"name": 1}',
-        '{"name": "time", "arguments": [1]}',
         '{"name": "time", "arguments": {"hours": NaN}}',
-        '{"name": "time", "arguments": "x"}',
+        '{"name": "time", "arguments": "{x"}',
+        '{"name": "weather", "arguments": {}}',
     ],
 )
 def test_an_invalid_call_is_not_read(text: str) -> None:
