@@ -7,7 +7,8 @@ and one that is JSON at its first key or at the name in it.
 
 from collections.abc import Generator, Iterable
 
-_KEYS = ("name", "arguments", "parameters", "type", "function", "id")
+_ARGUMENTS = ("arguments", "parameters")
+_KEYS = ("name", *_ARGUMENTS, "type", "function", "id")
 _LANGUAGES = ("json", "tool_call", "tool_code")
 _FENCE = "```"
 
@@ -80,10 +81,13 @@ def _calls(character: str, names: list[str]) -> Scan:
 
 
 def _object(names: list[str]) -> Scan:
+    """Take the rest of a call: an object with a name and arguments."""
+    keys: set[str] = set()
     while True:
         character = yield from _visible()
         _check(character == '"')
         key = yield from _one_of(_KEYS)
+        keys.add(key)
         character = yield from _visible()
         _check(character == ":")
         character = yield from _visible()
@@ -94,6 +98,7 @@ def _object(names: list[str]) -> Scan:
         else:
             character = yield from _value(character)
         if character == "}":
+            _check("function" in keys or ("name" in keys and not keys.isdisjoint(_ARGUMENTS)))
             return character
         _check(character == ",")
 

@@ -97,7 +97,7 @@ def units(form: CallFormat, text: str) -> list[str]:
     """
     text = text.strip()
     if form.quote:
-        return _in_braces(text)
+        return _in_braces(text, re.escape(form.quote))
     if form.unit is None:
         return [text]
     found: list[str] = []
@@ -113,11 +113,11 @@ def units(form: CallFormat, text: str) -> list[str]:
     return found
 
 
-def _in_braces(text: str) -> list[str]:
+def _in_braces(text: str, quote: str) -> list[str]:
     """Return each call of the form `call:NAME{…}`, without the braces in its texts counted."""
     found: list[str] = []
     depth = start = 0
-    for match in re.finditer(r'<\|"\|>.*?<\|"\|>|[{}]', text, re.DOTALL):
+    for match in re.finditer(rf"{quote}.*?{quote}|[{{}}]", text, re.DOTALL):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if match[0] == "}" and depth == 0:
             found.append(text[start : match.end()].lstrip(" \t\r\n,;"))

@@ -155,6 +155,9 @@ class CallReader:
         """Return the calls that mlx-lm's parser finds, if it misses nothing of the text."""
         for name, alias in self._aliases.items():
             text = text.replace(name, alias)
+        if match := _NAMED.fullmatch(text):
+            arguments = _DECODER.decode(match["arguments"])
+            return [self._call(self._renamed({"name": match["name"], "arguments": arguments}))]
         calls: list[Call] = []
         for unit in units(self._format, text):
             parsed = self._parse(unit)
@@ -166,9 +169,6 @@ class CallReader:
         name = unit.strip()
         if name in self._functions or name in self._aliases.values():
             return [{"name": name, "arguments": {}}]
-        if match := _NAMED.fullmatch(unit):
-            arguments = _DECODER.decode(match["arguments"])
-            return [{"name": match["name"], "arguments": arguments}]
         tools = self._simple_tools(unit)
         if self._format.quote:  # FunctionGemma writes as Gemma 4, which has the better parser
             try:
