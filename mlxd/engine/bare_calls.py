@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 
 _ARGUMENTS = ("arguments", "parameters")
 _KEYS = ("name", *_ARGUMENTS, "type", "function", "id")
-_LANGUAGES = ("json", "tool_call", "tool_code")
+_LANGUAGES = ("", "json", "tool_call", "tool_code")
 _FENCE = "```"
 
 Scan = Generator[None, str, str]
@@ -49,8 +49,7 @@ def _answer(names: list[str]) -> Scan:
     fenced = character == "`"
     if fenced:
         yield from _one_of([_FENCE[1:]], end="")
-        language = yield from _until("\n", 20)
-        _check(language.strip() in ("", *_LANGUAGES))
+        yield from _one_of(_LANGUAGES, end="\n")
         character = yield from _visible()
     while True:
         character = yield from _calls(character, names)
@@ -144,14 +143,6 @@ def _one_of(texts: Iterable[str], end: str = '"') -> Scan:
         so_far += character
         left = [text for text in left if text.startswith(so_far)]
         _check(bool(left))
-
-
-def _until(end: str, longest: int) -> Scan:
-    text = ""
-    while (character := (yield)) != end:
-        text += character
-        _check(len(text) <= longest)
-    return text
 
 
 def _visible() -> Scan:

@@ -398,6 +398,16 @@ def test_tools(fields, use):
     assert request(tools=[TOOL], **fields).prompt.tools == use
 
 
+@pytest.mark.parametrize(
+    "name", ["admin.tools.list", "files/read", "server:tool", "get-weather", "x" * 128]
+)
+def test_a_function_has_any_name_that_mcp_allows(name):
+    """github/copilot-cli#1879."""
+    tool = {"function": {"name": name}}
+    choice = {"type": "function", "function": {"name": name}}
+    assert request(tools=[tool], tool_choice=choice).prompt.tools.name == name
+
+
 def test_an_empty_string_of_arguments_is_an_empty_object():
     call = {"function": {"name": "f", "arguments": ""}}
     (message,) = template_messages({"role": "assistant", "tool_calls": [call]})
