@@ -108,10 +108,10 @@ def test_the_family_is_that_of_the_template_in_use(tokenizer: Any) -> None:
     assert tool_format(tokenizer, Template(role_mapping={"bos": ""})) is HERMES
 
 
-def test_llamas_template_describes_functions_itself(marked_model: Path) -> None:
+def test_llamas_template_describes_functions_itself(tiny_model: Path) -> None:
     """raullenchai/Rapid-MLX#700: its templates have no marks that mlx-lm knows."""
     template = Template(source="""{{ tools }} {"name": a name, "parameters": its arguments}""")
-    other = load_tokenizer(marked_model)
+    other = load_tokenizer(tiny_model)
     assert tool_format(other, template) is HERMES
     other.add_special_tokens({"additional_special_tokens": ["<|python_tag|>"]})
     assert tool_format(other, template) is LLAMA
