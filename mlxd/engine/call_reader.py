@@ -110,6 +110,18 @@ class CallReader:
         objects = all(call.arguments.startswith("{") for call in calls)
         return calls if objects and not rest else []
 
+    def may_begin(self, text: str) -> bool:
+        """Return whether the text after a start mark may be the beginning of a call."""
+        text = text.lstrip()
+        if not text or text[0] in '{[<"':
+            return True
+        names = [
+            name
+            for prefix in ("", "call:", "functions.")
+            for name in map(prefix.__add__, self._functions)
+        ]
+        return any(name.startswith(text) or text.startswith(name) for name in names)
+
     def is_open(self, text: str) -> bool:
         """Return whether the text of a call ends inside an argument."""
         value = self._format.value

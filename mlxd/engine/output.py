@@ -80,14 +80,14 @@ class Output:
             self.reasoning_tokens += 1
         return events
 
-    def finish(self) -> list[Event]:
-        """Return what is still held back."""
+    def finish(self, *, ended: bool = False) -> list[Event]:
+        """Return what is still held back; `ended` says that the model itself ended its answer."""
         self._detokenizer.finalize()
         text = self._cut(self._detokenizer.last_segment)
         if self._stop is not None and not self.stopped:
             self._stop, rest, _ = TextStateMachine.flush(self._stop)
             text += rest
-        return self._emit(text, last=True)
+        return self._emit(text, last=True, ended=ended)
 
     def finish_reason(self, given: FinishReason) -> FinishReason:
         """Return why the sequence ended, when its computation ended for the reason `given`."""
@@ -103,16 +103,16 @@ class Output:
         self.stopped = state is None
         return str(certain)
 
-    def _emit(self, text: str, *, last: bool) -> list[Event]:
+    def _emit(self, text: str, *, last: bool, ended: bool = False) -> list[Event]:
         """Turn text that is certain into events; `last` includes what is held back."""
         entries = self._logprobs.take(text, stopped=self.stopped, last=last)
         last = last or self.stopped
         before = self._state
         events: list[Event] = []
-        for state, piece, ended in self._split(text, last=last):
+        for state, piece, closed in self._split(text, last=last, ended=ended):
             self._enter(state, events)
             if state == TOOL:
-                self._call(piece, events, ended=ended)
+                self._call(piece, events, closed=closed)
             elif state == REASONING:
                 self._think(piece, events)
             elif state == NORMAL:
@@ -130,9 +130,9 @@ class Output:
             self._attach(entries, events, last=last)
         return events
 
-    def _split(self, text: str, *, last: bool) -> Iterator[Segment]:
+    def _split(self, text: str, *, last: bool, ended: bool) -> Iterator[Segment]:
         if self._marks is not None:
-            yield from self._marks.split(text, last=last)
+            yield from self._marks.split(text, last=last, ended=ended)
         elif text:
             yield self._state, text, False
 
@@ -165,13 +165,13 @@ class Output:
             self._space.dropped = False
             events.append(Reasoning(self._id, text))
 
-    def _call(self, text: str, events: list[Event], *, ended: bool) -> None:
-        """Take the whole text after a start mark; `ended`: before an end mark."""
+    def _call(self, text: str, events: list[Event], *, closed: bool) -> None:
+        """Take the whole text after a start mark; `closed`: before an end mark."""
         if self._marks is None:
             return
         calls, rest = self._calls.read_part(text) if self._calls else ([], text)
         if not calls:
-            self._say(self._marks.written(text, ended=ended), events)
+            self._say(self._marks.written(text, closed=closed), events)
             return
         self._make(calls, events)
         if rest and not (self._calls and self._calls.only_one):

@@ -135,6 +135,10 @@ class AllowedCalls:
         """Return whether text after a start mark ends inside an argument of the call."""
         return self._reader.is_open(text)
 
+    def may_begin(self, text: str) -> bool:
+        """Return whether text after a start mark may become a call."""
+        return self._reader.may_begin(text)
+
     def can_read(self, text: str) -> bool:
         """Return whether the text between two marks is calls."""
         return bool(self._reader.read(text)[0])

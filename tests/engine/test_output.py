@@ -204,6 +204,33 @@ def test_every_text_is_in_one_place(
     assert called(whole_marks) == called(events)
 
 
+@pytest.mark.parametrize(
+    ("text", "thoughts", "calls"),
+    [
+        (f"hm {CALL}", "hm ", 1),
+        (f"{CALL}\n{CALL}\n", "", 2),
+        (f"{CALL} or so", f"{CALL} or so", 0),
+        (f"a <tool_call> is {CALL}", "a <tool_call> is ", 1),
+        ("hm <tool_call>{}</tool_call>", "hm <tool_call>{}</tool_call>", 0),
+    ],
+)
+def test_a_call_that_ends_the_answer_ends_a_thought(
+    marked: Any, text: str, thoughts: str, calls: int
+) -> None:
+    """vllm#39056, llama.cpp#26252: Qwen's models forget to close the thought."""
+    output = Marked(marked, ToolUse([WEATHER])).output([], in_reasoning=True)
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    events += output.finish(ended=True)
+    assert (thought(events), said(events), len(called(events))) == (thoughts, "", calls)
+
+
+def test_a_thought_about_marks_is_not_held_back(marked: Any) -> None:
+    output = Marked(marked, ToolUse([WEATHER])).output([], in_reasoning=True)
+    text = "some write <tool_call>, others"
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    assert thought(events) == text
+
+
 def test_json_that_is_no_call_is_not_held_back(marked: Any) -> None:
     output = Marked(marked, ToolUse([WEATHER])).output([])
     events = [event for byte in b'{"name": "A' for event in output.add(byte)]
