@@ -1,8 +1,8 @@
 """Tell while it is written whether an answer may be calls without marks around them.
 
-Llama's models write a call as one JSON object, several with `;` between them or as a list, and some
-models put it into a fence. An ordinary answer should not wait: it is clear at its first character,
-and one that is JSON at its first key or at the name in it.
+Llama's models write a call as one JSON object, several with `;` between them or as a list. Other
+models put it into a fence, or forget the start mark. An ordinary answer should not wait: it is
+clear at its first character, and one that is JSON at its first key or at the name in it.
 """
 
 from collections.abc import Generator, Iterable
@@ -17,11 +17,14 @@ Scan = Generator[None, str, str]
 
 
 class BareCalls:
-    """The text of an answer that may still be calls of the functions with these names."""
+    """The text of an answer that may still be calls of the functions with these names.
 
-    def __init__(self, names: Iterable[str]) -> None:
+    `end` is the mark after a call, which may stand there without the one before it.
+    """
+
+    def __init__(self, names: Iterable[str], end: str = "") -> None:
         self._pieces: list[str] = []
-        self._scan = _answer(list(names))
+        self._scan = _answer(list(names), end)
         next(self._scan)
 
     @property
@@ -44,8 +47,12 @@ class _NoCallError(Exception):
     pass
 
 
-def _answer(names: list[str]) -> Scan:
+def _answer(names: list[str], end: str) -> Scan:
     character = yield from _visible()
+    if character == "<":
+        yield from _one_of([f"function={name}" for name in names], end=">")
+        while True:
+            yield
     fenced = character == "`"
     if fenced:
         yield from _one_of([_FENCE[1:]], end="")
@@ -57,6 +64,9 @@ def _answer(names: list[str]) -> Scan:
             character = yield from _visible()
         if fenced and character == "`":
             yield from _one_of([_FENCE[1:]], end="")
+            break
+        if end and character == end[0]:
+            yield from _one_of([end[1:]], end="")
             break
     yield from _visible()
     raise _NoCallError

@@ -100,9 +100,12 @@ class CallReader:
         return calls, rest
 
     def read_answer(self, text: str) -> list[Call]:
-        """Return the calls in a whole answer that is only JSON, perhaps in a fence."""
+        """Return the calls in a whole answer without a start mark, JSON perhaps in a fence."""
         if match := _FENCE.fullmatch(text):
             text = match["body"]
+        if text.lstrip().startswith("<"):
+            calls, rest = self.read(text.strip().removesuffix(self._form.end))
+            return [] if rest else calls
         try:
             calls, rest = self._read_json(text)
         except CONTENT_ERRORS:

@@ -129,7 +129,8 @@ class AllowedCalls:
         """Return what tells whether an answer may be a call without marks, None if it cannot."""
         if not self._bare:
             return None
-        return BareCalls(tool["function"]["name"] for tool in self._use.functions)
+        names = (tool["function"]["name"] for tool in self._use.functions)
+        return BareCalls(names, self.form.end)
 
     def is_open(self, text: str) -> bool:
         """Return whether text after a start mark ends inside an argument of the call."""

@@ -12,7 +12,7 @@ CALL = '{"name": "weather", "parameters": {"city": "a}\\"b"}}'
 
 def held(text: str) -> int | None:
     """Return after how many characters it is clear that a text is no call, None for never."""
-    answer = BareCalls(NAMES)
+    answer = BareCalls(NAMES, HERMES.end)
     for count, character in enumerate(text, 1):
         if not answer.take(character):
             return count
@@ -34,11 +34,13 @@ def held(text: str) -> int | None:
         ('{"type": "function", "function": {"name": "time", "arguments": "{}"}}', 1),
         ('{"parameters": {}, "name": "time"}', 1),
         ('{"name": "time", "parameters": null}', 1),
+        (f"{CALL}\n</tool_call>", 1),
+        ('<function=time>{"hours": 3}</function>\n</tool_call>', 1),
         ('{"name": "admin.tools.list", "parameters": {"n": [1, {"a": -2.5e3}]}}', 1),
     ],
 )
 def test_an_answer_that_is_only_calls_is_calls(text: str, calls: int) -> None:
-    """ollama#13519, Rapid-MLX#703, vllm#46863, crustly#39."""
+    """ollama#13519, Rapid-MLX#703, vllm#46863, crustly#39, hermes-agent#35129, mlx-lm#1616."""
     assert held(text) is None
     tools = [{"type": "function", "function": {"name": name}} for name in NAMES]
     assert len(AllowedCalls(HERMES, ToolUse(tools)).read_answer(text)) == calls
@@ -54,6 +56,8 @@ def test_an_answer_that_is_only_calls_is_calls(text: str, calls: int) -> None:
         ('{"name": "time"}', '{"name": "time"}'),
         ('{"type": "person"}', '{"type": "p'),
         ("[1, 2]", "[1"),
+        ("<html>", "<h"),
+        ("<function=nobody>", "<function=n"),
         ("{}", "{}"),
         ("```python\nx = 1\n```", "```p"),
         ('```json\n{"b": 1}\n```', '```json\n{"b'),

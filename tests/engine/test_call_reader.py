@@ -113,6 +113,20 @@ def test_one_block_has_several_calls(written_as: str) -> None:
     assert [arguments["city"] for _, arguments in read(written_as, one + two)] == ["Oslo", "Rome"]
 
 
+def test_llama_writes_functions_in_tags_too() -> None:
+    text = '<function=weather>{"city": "Oslo"}</function>'
+    assert len(CallReader(LLAMA, TOOLS).read_answer(text)) == 1
+    assert CallReader(LLAMA, TOOLS).read_answer(f"{text} and text") == []
+
+
+def test_a_call_may_lack_its_start_mark() -> None:
+    """mlx-lm#1616, qwen-code#10692."""
+    reader = CallReader(form("qwen3_coder"), TOOLS)
+    text = write("qwen3_coder", "weather", "city", "Oslo", quoted=True)
+    for answer in (text, text + "</tool_call>"):
+        assert [call.arguments for call in reader.read_answer(answer)] == ['{"city": "Oslo"}']
+
+
 def test_a_list_of_python_calls_is_read_whole_or_not_at_all() -> None:
     both = '[weather(city="a"), admin.tools.list(n=2)]'
     assert [name for name, _ in read("pythonic", both)] == ["weather", "admin.tools.list"]
