@@ -116,7 +116,7 @@ class CallReader:
     def may_begin(self, text: str) -> bool:
         """Return whether the text after a start mark may be the beginning of a call."""
         text = text.lstrip()
-        if not text or text[0] in '{[<"':
+        if not text or text[0] in "{[<\"'":
             return True
         names = [
             name

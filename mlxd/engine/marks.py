@@ -58,7 +58,7 @@ class Marks:
             self._now, segments = TextStateMachine.split(self._now, piece)
             for state, part in segments:
                 yield from self._take(state, part)
-            if self._state in _HELD and not self._may_be_call():
+            if not self._may_be_call():
                 yield from self._release()
         if last:
             self._now, part, state = TextStateMachine.flush(self._now)
@@ -89,7 +89,9 @@ class Marks:
             yield state, text, False
         elif state == TOOL:
             self._call.append(text)
+            self._beginning = (self._beginning + text)[:_LONGEST_BEGINNING]
         elif before != TOOL:
+            self._beginning = ""
             yield state, text, False
         else:
             yield from self._end_call(state, text)
@@ -105,6 +107,8 @@ class Marks:
     def _may_be_call(self) -> bool:
         if self._state == _AFTER_IT:
             return not self._beginning.strip()
+        if self._state not in (TOOL, _CALL_IN_THOUGHT):
+            return True
         return self._calls is None or self._calls.may_begin(self._beginning)
 
     def _let_go(self) -> str:
@@ -113,11 +117,15 @@ class Marks:
         return text
 
     def _release(self) -> Iterator[Segment]:
-        """Yield what was held as thought, which goes on."""
-        unread = self._now[3]  # what may be the beginning of a mark
-        self._state, self._now = REASONING, self._machine.make_state(REASONING)
-        yield REASONING, self._let_go(), False
-        yield from self.split(unread, last=False)
+        """Yield a mark as text, and what follows it, as it turned out not to be a call."""
+        text = self._let_go().removeprefix(self._start) + "".join(self._call)
+        text += self._now[3]  # what may be the beginning of a mark
+        self._call.clear()
+        self._state = NORMAL if self._state == TOOL else REASONING
+        self._now = self._machine.make_state(self._state)
+        self._beginning = ""
+        yield self._state, self._start, False
+        yield from self.split(text, last=False)
 
     def _end_thought(self, *, ended: bool) -> Iterator[Segment]:
         text = self._let_go()

@@ -231,6 +231,13 @@ def test_a_thought_about_marks_is_not_held_back(marked: Any) -> None:
     assert thought(events) == text
 
 
+def test_text_about_marks_is_not_held_back(marked: Any) -> None:
+    output = Marked(marked, ToolUse([WEATHER])).output([])
+    text = "Write <tool_call>, then"
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    assert said(events) == text
+
+
 def test_json_that_is_no_call_is_not_held_back(marked: Any) -> None:
     output = Marked(marked, ToolUse([WEATHER])).output([])
     events = [event for byte in b'{"name": "A' for event in output.add(byte)]
