@@ -12,17 +12,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
-from mlxd.engine.tools import (
-    AllowedCalls,
-    describe_tools,
-    past_ids,
-    supports_tools,
-    tool_format,
-)
+from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -140,15 +132,10 @@ class Preprocessor:
         self, prompt: ChatPrompt, calls: AllowedCalls | None
     ) -> tuple[list[int], tuple[int, ...]]:
         """Return the tokens of a conversation, and its boundaries where they are needed."""
-        functions = prompt.tools.functions if prompt.tools else []
-        tools = functions or None
-        if not (calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)):
-            messages = describe_tools(prompt.messages, functions)
-            prompt, tools = msgspec.structs.replace(prompt, messages=messages), None
-        tokens = self._reader.read(prompt, tools)
-        if not self._find_boundaries:
-            return tokens, ()
-        return tokens, self._reader.boundaries(prompt, tools, tokens)
+        native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
+        functions = prompt.tools.functions if prompt.tools else None
+        chat = self._reader.read_chat(prompt, functions, describe=not native)
+        return chat.tokens, self._reader.boundaries(chat) if self._find_boundaries else ()
 
     def _constraint(
         self,

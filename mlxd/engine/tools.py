@@ -11,8 +11,8 @@ from mlx_lm.tool_parsers import json_tools
 
 from mlxd.engine.bare_calls import BareCalls
 from mlxd.engine.call_reader import Call, CallReader, ToolFormat, mistral_id
-from mlxd.engine.prompts import uses_template
 from mlxd.engine.structured_output import Part
+from mlxd.engine.templates import uses_template
 from mlxd.messages import Grammar, Template, ToolUse
 
 _INSTRUCTIONS = """\
@@ -235,5 +235,7 @@ def _with_calls_as_text(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written(function: dict[str, Any]) -> str:
-    name = json.dumps(function["name"])
-    return f'{HERMES.start}\n{{"name": {name}, "arguments": {function["arguments"]}}}\n{HERMES.end}'
+    name, arguments = json.dumps(function["name"], ensure_ascii=False), function["arguments"]
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return f'{HERMES.start}\n{{"name": {name}, "arguments": {arguments}}}\n{HERMES.end}'
