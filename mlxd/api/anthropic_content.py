@@ -73,7 +73,7 @@ class CustomTool(msgspec.Struct, frozen=True, kw_only=True):
             parameters=self.input_schema,
             strict=self.strict,
         )
-        return Tool("function", function)
+        return Tool(function=function)
 
 
 def sign(thoughts: str) -> str:

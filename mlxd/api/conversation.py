@@ -94,16 +94,16 @@ Message = (
 class Function(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_./:@-]{1,128}$")]  # more than MCP allows
     description: Annotated[str | None, doc("What the function does.")] = None
     parameters: Annotated[dict[str, Any] | None, doc("The JSON schema of its arguments.")] = None
     strict: Annotated[bool | None, doc("Whether the arguments must match the schema.")] = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the model may use. All tools are functions."""
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Function
 
 

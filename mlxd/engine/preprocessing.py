@@ -14,7 +14,7 @@ from typing import Any
 
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
-from mlxd.engine.tools import AllowedCalls, supports_tools, tool_format
+from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -119,7 +119,9 @@ class Preprocessor:
             return Prepared(message, tokens, constraint=self._constraint(request))
         calls = None
         if prompt.tools:
-            calls = AllowedCalls(tool_format(tokenizer, prompt.template), prompt.tools)
+            form = tool_format(tokenizer, prompt.template)
+            bare, taken = request.grammar is None, past_ids(prompt.messages)
+            calls = AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
         tokens, boundaries = self._read_chat(prompt, calls)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)

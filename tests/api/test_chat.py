@@ -390,6 +390,16 @@ def test_tools(fields, use):
     assert request(tools=[TOOL], **fields).prompt.tools == use
 
 
+@pytest.mark.parametrize(
+    "name", ["admin.tools.list", "files/read", "server:tool", "get-weather", "x" * 128]
+)
+def test_a_function_has_any_name_that_mcp_allows(name):
+    """github/copilot-cli#1879."""
+    tool = {"function": {"name": name}}
+    choice = {"type": "function", "function": {"name": name}}
+    assert request(tools=[tool], tool_choice=choice).prompt.tools.name == name
+
+
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 def test_earlier_reasoning_goes_to_the_template(field):
     (message,) = template_messages({"role": "assistant", "content": "4", field: "2+2"})
