@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import PROGRAMS, Client, Environments
+from tests.clients.conftest import PROGRAMS, REPOSITORY, Client, Environments
 from tests.fakes.scripted_engine import Answer, Scene
 from tests.support.daemon_process import DaemonProcess
 from tests.support.scripted import refused, running_scripted_daemon
 
 pytestmark = pytest.mark.slow
 
+CLIENTS_PAGE = REPOSITORY / "docs" / "clients.md"
 TASK, DONE, NOTES = "Copy my notes.", "The copy is made.", "buy milk\n"
 
 OPENCODE = Scene(
@@ -55,14 +56,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+def example(name: str, model: str, daemon: DaemonProcess) -> str:
+    """Return the file `name` as docs/clients.md shows it, for this daemon and model."""
+    section = CLIENTS_PAGE.read_text().partition(f"`{name}`")[2]
+    text = section.partition("```")[2].partition("\n")[2].partition("```")[0]
+    return text.replace("http://127.0.0.1:8080", daemon.url).replace("MODEL", model)
+
+
 def test_opencode(environments: Environments, agents_daemon: DaemonProcess, folder: Path) -> None:
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": f"{agents_daemon.url}/v1"},
-        "models": {"opencode": {}},
-    }
-    settings = {"provider": {"mlxd": provider}, "permission": "allow"}
-    (folder / "opencode.json").write_text(json.dumps(settings))
+    settings = example("opencode.json", "opencode", agents_daemon)
+    (folder / "opencode.json").write_text(settings)
     opencode = Client([environments.node_command("opencode")], agents_daemon.url)
     printed = opencode.run(
         *("run", "--format", "json", "--model", "mlxd/opencode", TASK),
