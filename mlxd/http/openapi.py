@@ -133,6 +133,7 @@ def document() -> Schema:
         "info": {
             "title": "mlxd",
             "summary": "MLX language models behind OpenAI's and Anthropic's API.",
+            "description": "Every path below /v1 works without it, too.",
             "version": __version__,
         },
         "paths": {
