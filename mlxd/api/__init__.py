@@ -15,6 +15,7 @@ OpenAI's dialects, and what they share:
     fields.py            the fields that both bodies have, and the engine's requests made of them
     conversation.py      messages, tools and tool choice, and how chat templates take them
     response_format.py   what the answer has to match: `response_format` and `guided_…`
+    openai_errors.py     errors as OpenAI's API writes them
     reply.py             token counts, the list of models, health: the types both replies share
     reply_builder.py     from the events of an answer to its reply, streamed or whole
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd.api.decode import doc
+from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.other_servers import check_refused, only
 from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
@@ -230,6 +231,11 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         None
     )
     options: Annotated[Options | None, doc("Sampling as Ollama's own API has it.")] = None
+
+    @property
+    def stream_form(self) -> StreamForm:
+        """How the pieces look."""
+        return SSE
 
     @property
     def kept_alive(self) -> float | None:

@@ -69,11 +69,11 @@ class _Endpoints:
         self._catalog = dependencies.catalog
         self._pool = dependencies.pool
 
-    async def health(self, _request: Request) -> Response:
+    async def health(self, request: Request) -> Response:
         try:
             await self._pool.healthy()
         except MlxdError as error:
-            return error_response(error, status=503)
+            return error_response(error, request.scope, 503)
         return json_response(Health("ok", __version__))
 
     async def models(self, _request: Request) -> Response:

@@ -10,17 +10,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mlxd.api.dialect import StreamForm
 from mlxd.errors import UnsupportedMediaType
 
 T = TypeVar("T")
 
 _CURL = "application/x-www-form-urlencoded"
 """The content type that `curl -d` sends with every body."""
-_STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
+_STREAM_HEADERS = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 
 
 class ClientGone(Exception):
@@ -92,15 +89,18 @@ class Pace:
 
 
 class EventWriter:
-    """Writes one stream of server-sent events; a lock keeps the writes of two tasks in order.
+    """Writes one stream; a lock keeps the writes of two tasks in order.
 
     The status line waits for the first event, so that an early failure still gets its proper
     status; but not for long, because clients give up when they hear nothing. While there are no
-    events, comments tell the request's progress.
+    events, signs of life tell the request's progress.
     """
 
-    def __init__(self, send: Send, progress: Callable[[], str], pace: Pace) -> None:
+    def __init__(
+        self, send: Send, form: StreamForm, progress: Callable[[], str], pace: Pace
+    ) -> None:
         self._send = send
+        self._form = form
         self._progress = progress
         self._pace = pace
         self._now = asyncio.get_running_loop().time
@@ -113,16 +113,16 @@ class EventWriter:
         async with self._lock:
             if not self._started:
                 self._started = True
-                await self._send(
-                    {"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS}
-                )
+                media_type = f"{self._form.media_type}; charset=utf-8".encode()
+                headers = [(b"content-type", media_type), *_STREAM_HEADERS]
+                await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self._last_sent = self._now()
 
     async def beat(self) -> float:
-        """Send a comment if one is due; return in how many seconds the next one is."""
+        """Send a sign of life if one is due; return in how many seconds the next one is."""
         if self._due <= self._now():
-            await self.write(f": {self._progress()}\n\n".encode())
+            await self.write(self._form.sign_of_life(self._progress()))
         return self._due - self._now()
 
     @property

@@ -46,7 +46,7 @@ class GenerateEndpoint:
         body = self._decode_body(await read_json(scope, receive))
         exchange = _Exchange(self._dependencies, body, record_of(scope))
         if body.stream:
-            writer = EventWriter(send, exchange.progress, self._pace)
+            writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
         else:
             reply = await while_connected(receive, exchange.reply())
@@ -66,7 +66,7 @@ class _Exchange:
         return self._request.progress if self._request else "queued"
 
     async def stream(self, writer: EventWriter) -> None:
-        """Write the answer as events."""
+        """Write the answer in pieces."""
         async with self._running() as (request, builder):
             async for events in request:
                 if data := builder.stream(events):

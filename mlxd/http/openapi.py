@@ -16,6 +16,7 @@ from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
 from mlxd.api.completion_reply import CompletionChoice
 from mlxd.api.completions import CompletionBody
 from mlxd.api.decode import EXACTLY
+from mlxd.api.openai_errors import ErrorReply
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.errors import (
     BodyTooLarge,
@@ -30,7 +31,6 @@ from mlxd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from mlxd.http.error_replies import ErrorReply
 
 Schema = dict[str, Any]
 

@@ -88,7 +88,7 @@ async def test_a_refused_body_is_forgotten_at_once(error, in_task):
     record = Record("r1")
     gc.disable()  # which would free it, sooner or later
     try:
-        await ErrorReplies(app)({"type": "http", "mlxd.record": record}, send, send)
+        await ErrorReplies(app)({"type": "http", "path": "/", "mlxd.record": record}, send, send)
         assert record.error is not None
         assert bodies[0]() is None
     finally:
