@@ -134,11 +134,11 @@ class Draft(Message, frozen=True):
 class GenerateRequest(Message, frozen=True):
     """What every API dialect parses its body into.
 
-    `stop` holds texts that end the sequence and are not part of it, `stop_tokens` token ids that do.
-    `seed` None means a random one, `max_tokens` None as many as the context has room for. Before
-    `min_tokens` the model cannot end the sequence. `echo` asks for the prompt before the answer. `logit_bias` is added to the logits of
-    its token ids. `logprobs` asks for the log-probability of each token, and of that many
-    of the likeliest ones.
+    `stop` holds texts that end the sequence and are not part of it, `stop_tokens` ids of such
+    tokens. `seed` None means a random one, `max_tokens` None as many as the context has room for.
+    Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
+    its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
+    likeliest ones; `echo` for the prompt before the answer.
     """
 
     prompt: Prompt

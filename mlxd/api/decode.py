@@ -5,27 +5,14 @@ that may be somebody's prompt.
 """
 
 import re
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Meta, inspect
 
-from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
+from mlxd.errors import InvalidRequest, RequestError
 
 T = TypeVar("T")
-
-NOT_SUPPORTED = Meta(description="Not supported. Accepted only if it changes nothing.")
-"""Marks a field that would change the answer and cannot be honored.
-
-Its type has the values that ask for nothing; every other value is an UnsupportedParameter.
-"""
-Nothing = (
-    Annotated[str, Meta(max_length=0)]
-    | Annotated[list[Any], Meta(max_length=0)]
-    | Annotated[dict[str, Any], Meta(max_length=0)]
-    | None
-)
-"""The type of most such fields: null, or an empty string, list or object."""
 
 EXACTLY = "x-exactly"
 """Key in a field's extra JSON schema: the schema that replaces the one of its type."""
@@ -65,7 +52,7 @@ def decode(data: bytes, body_type: type[T]) -> T:
     Raises:
         InvalidRequest: `data` is not UTF-8, not JSON, nested too deeply or not of that type;
             `param` is the path of the field at fault, such as `messages[0].content`.
-        UnsupportedParameter: a field that is NOT_SUPPORTED asks for something.
+        UnsupportedParameter: a field that cannot be honored asks for something.
     """
     try:
         data.decode()  # msgspec does not look into the strings that it skips
@@ -79,13 +66,6 @@ def decode(data: bytes, body_type: type[T]) -> T:
         raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
-
-
-def unsupported(param: str) -> UnsupportedParameter:
-    """Return the error for the value of a field that cannot be honored."""
-    return UnsupportedParameter(
-        f"`{param}`: this value is not supported; leave the field out", param=param
-    )
 
 
 def check_free_form(value: object, path: str) -> None:
@@ -145,8 +125,6 @@ def _refusal(reason: str, body_type: type[Any]) -> RequestError:
     if missing := _MISSING.fullmatch(what):
         path, what = f"{path}.{missing['field']}", "missing"
     steps = _STEP.findall(path)
-    if steps and NOT_SUPPORTED in _metadata(body_type, steps[0]):
-        return unsupported(steps[0])
     if what.startswith("Invalid"):  # it quotes the string that it found
         allowed = dict.fromkeys(_strings_at(inspect.type_info(body_type), steps))
         what = "expected " + " or ".join(f'"{text}"' for text in allowed)
@@ -154,10 +132,6 @@ def _refusal(reason: str, body_type: type[Any]) -> RequestError:
     field = path.removeprefix(".")
     param = field.partition(_INSIDE_DICT)[0] or None
     return InvalidRequest(f"`{field}`: {what}" if field else f"the body: {what}", param=param)
-
-
-def _metadata(body_type: type[Any], field: str) -> tuple[Any, ...]:
-    return get_args(get_type_hints(body_type, include_extras=True).get(field))
 
 
 def _in_words(types: re.Match[str]) -> str:

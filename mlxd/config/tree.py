@@ -98,36 +98,32 @@ class GenerationConfig(Section, frozen=True):
     temperature: Annotated[
         float | None,
         optional(_Temperature, "a number from 0 to 2"),
-        "Randomness. 0: always the most likely token. Empty: as the model says, or 0.",
+        "Randomness. 0: always the most likely token. Empty: the model's own, or 0.",
     ] = None
     top_p: Annotated[
         float | None,
         optional(_TopP, "a number above 0 and up to 1"),
-        "Sample from the most likely tokens up to this total probability. Empty: as the model "
-        "says, or 1.",
+        "Sample from the likeliest tokens up to this total. Empty: the model's own, or 1.",
     ] = None
     top_k: Annotated[
         int | None,
         optional(_Tokens, "an integer from 0 to 2147483647"),
-        "Sample from this many of the most likely tokens. 0: all. Empty: as the model says, or 0.",
+        "Sample from so many of the likeliest tokens. 0: all. Empty: the model's own, or 0.",
     ] = None
     min_p: Annotated[
         float | None,
         optional(_Share, "a number from 0 to 1"),
-        "Drop tokens below this fraction of the most likely one's probability. Empty: as the "
-        "model says, or 0.",
+        "Drop tokens less likely than this share of the likeliest. Empty: the model's own, or 0.",
     ] = None
     repetition_penalty: Annotated[
         float | None,
         optional(_Factor, "a number from 0 to 100"),
-        "Divides the logits of tokens that have occurred. 0 or 1: off. Empty: as the model says, "
-        "or off.",
+        "Divides the logits of past tokens. 0 or 1: off. Empty: the model's own, or off.",
     ] = None
     repetition_context_size: Annotated[
         int | None,
         optional(_Tokens, "an integer from 0 to 2147483647"),
-        "How many of the last tokens repetition_penalty considers. 0: all. Empty: all for a "
-        "penalty of the model's, else 20.",
+        "How many tokens it considers. 0: all. Empty: all if the penalty is the model's, else 20.",
     ] = None
 
 

@@ -9,6 +9,7 @@ from mlx_lm.server import convert_chat, process_message_content
 from msgspec import structs
 from transformers import PreTrainedTokenizerBase
 
+from mlxd.engine.fill_in_the_middle import fill_in_the_middle
 from mlxd.engine.prompt_cache import common_length
 from mlxd.engine.time_limit import within
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
@@ -69,8 +70,11 @@ class PromptReader:
                 tokens = list(tokenizer.encode(text, add_special_tokens=special))
             case TextPrompt():
                 param = "prompt"
-                self._check_text(prompt.text, param)
-                tokens = tokenizer.encode(prompt.text)
+                self._check_text(prompt.text + prompt.suffix, param)
+                if prompt.suffix:
+                    tokens = fill_in_the_middle(tokenizer, prompt.text, prompt.suffix)
+                else:
+                    tokens = list(tokenizer.encode(prompt.text, add_special_tokens=prompt.special))
             case TokensPrompt():
                 tokens, param = _check_ids(tokenizer, prompt.tokens), "prompt"
         if not tokens:

@@ -282,7 +282,10 @@ class Scheduler:
 
     def _start(self, prepared: Prepared) -> Event:
         request_id = prepared.request_id
-        found = self._prompt_cache.fetch(prepared.tokens)
+        message = prepared.message.request
+        scores = message.echo and message.logprobs is not None
+        # What is in the prompt cache has no log-probabilities.
+        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens)
         sequence = self._sequence(prepared, found)
         try:
             self._strategy(sequence).start(sequence, found.cache)
@@ -323,5 +326,6 @@ class Scheduler:
             self._token_bytes,
             cached_tokens=found.covered,
             common_tokens=found.common,
-            max_tokens=min(request.max_tokens or room, room),
+            max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+            end_tokens=tuple(self._model.tokenizer.eos_token_ids),
         )

@@ -9,7 +9,7 @@ import logging
 
 import msgspec
 
-from mlxd.config import Config
+from mlxd.config import Config, ModelSettings
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound, RequestError
 from mlxd.messages import Draft
@@ -49,6 +49,12 @@ class Selection:
         if adapter in (None, _CONFIGURED):
             return self._with_configured_adapter(entry)
         return self._with_adapter(entry, adapter) if adapter else entry
+
+    def settings(self, entry: CatalogEntry) -> ModelSettings:
+        """Return the settings for a model, with its own sampling where nothing is configured."""
+        settings = self._config.for_model(entry.id)
+        generation = entry.sampling.fill(settings.generation)
+        return msgspec.structs.replace(settings, generation=generation)
 
     def draft(
         self, entry: CatalogEntry, name: str | None = None, tokens: int | None = None

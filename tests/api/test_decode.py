@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
-from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
+from mlxd.api.decode import check_free_form, decode
+from mlxd.errors import InvalidRequest, RequestError
 
 
 class Pet(msgspec.Struct):
@@ -21,7 +21,6 @@ class Shop(msgspec.Struct):
     tags: str | Annotated[list[str], Meta(max_length=2)] | None = None
     prices: dict[str, float] | None = None
     hours: Literal["day", "night"] | None = None
-    parking: Annotated[Nothing, NOT_SUPPORTED] = None
 
 
 def refusal(data: bytes, body_type: type[Any] = Shop) -> InvalidRequest:
@@ -126,19 +125,6 @@ def test_a_bad_value_inside_a_free_form_object_names_the_object():
 def test_the_last_value_of_a_repeated_key_counts():
     shop = decode(b'{"pets": [{"name": "Rex", "name": "Max"}], "count": 1, "count": 2}', Shop)
     assert shop == Shop(pets=[Pet("Max")], count=2)
-
-
-@pytest.mark.parametrize("value", [b"5", b'"yes"', b"1" * 5000, b"[" * 500 + b"]" * 500])
-def test_an_unsupported_field_is_refused_by_name(value):
-    with pytest.raises(UnsupportedParameter) as caught:
-        decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
-    assert caught.value.message == "`parking`: this value is not supported; leave the field out"
-    assert caught.value.param == "parking"
-
-
-@pytest.mark.parametrize("value", [b"null", b'""', b"[]", b"{}"])
-def test_an_unsupported_field_may_be_empty(value):
-    decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
 
 
 @pytest.mark.parametrize(("number", "byte"), [(b"NaN", 10), (b"Infinity", 10), (b"-Infinity", 11)])
