@@ -10,7 +10,7 @@ import llguidance.hf
 import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
-from llguidance.gbnf_to_lark import any_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from llguidance.numpy import fill_next_token_bitmask
 from msgspec import structs
 from numpy.typing import NDArray
@@ -217,8 +217,10 @@ def _grammar(part: Part) -> dict[str, Any]:
 def _lark(source: str, param: str) -> str:
     """Return a grammar in GBNF or Lark as Lark."""
     try:
-        return str(any_to_lark(source))
-    except (ValueError, LookupError, RecursionError) as error:
+        return str(within(_COMPILE_SECONDS, lambda: any_to_lark(source)))
+    except TimeoutError:
+        raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+    except (GbnfToLarkError, RecursionError) as error:
         raise _invalid(param, _reason(str(error))) from None
 
 
