@@ -93,6 +93,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     ] = None
     add_special_tokens: Annotated[Any, only(False)] = None
     audio: Annotated[Any, only()] = None
+    best_of: Annotated[Any, only(1)] = None
     echo: Annotated[Any, only(False)] = None
     function_call: Annotated[Any, only("none", "auto")] = None
     functions: Annotated[Any, only()] = None

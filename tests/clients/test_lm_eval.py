@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ TASK = Path(__file__).with_name("lm_eval")
 
 
 @pytest.fixture
-def samples(
-    environments: Environments, tiny_model: Path, tmp_path: Path
-) -> Iterator[list[dict[str, Any]]]:
+def samples(environments: Environments, tiny_model: Path, tmp_path: Path) -> list[dict[str, Any]]:
     """What the evaluation of ten questions recorded; each has four answers to choose from."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny").symlink_to(tiny_model)
@@ -44,7 +41,7 @@ def samples(
         )
         assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "out").glob("*/samples_ten_questions_*.jsonl")
-    yield [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def test_ten_questions(samples: list[dict[str, Any]], tiny_model: Path) -> None:
