@@ -4,7 +4,7 @@ The names are those of the request types of OpenAI's SDK 3.57, vLLM, SGLang, lla
 Studio and Ollama. A field that mlxd honors has its place beside the others of its kind.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -38,7 +38,7 @@ def only(*values: Any, up_to: float | None = None) -> Meta:
         return value in numbers or (up_to is not None and value <= up_to)
 
     description = "Not supported." + (f" Accepted: {' or '.join(shown)}." if shown else "")
-    extra = {_ALLOWED: allows, _SHOWN: " or ".join(shown)}
+    extra = {_ALLOWED: allows, _SHOWN: shown}
     return Meta(description=description, extra_json_schema={EXACTLY: schema}, extra=extra)
 
 
@@ -69,16 +69,10 @@ def check_refused(body: msgspec.Struct, prefix: str = "") -> None:
     for name, allows in _checks(type(body)):
         if (value := getattr(body, name)) is None or allows(value):
             continue
-        shown = refused_fields(type(body))[name][_SHOWN]
+        shown = " or ".join(refused_fields(type(body))[name][_SHOWN])
         allowed = f"; it may be {shown}, or left out" if shown else "; leave the field out"
         param = prefix + name
         raise UnsupportedParameter(f"`{param}`: this value is not supported{allowed}", param=param)
-
-
-def allowed_values() -> Iterator[tuple[str, str]]:
-    """Yield each field of `RefusedFields` with the values it may have, for people."""
-    for name, extra in refused_fields(RefusedFields).items():
-        yield name, extra[_SHOWN]
 
 
 class RefusedFields(msgspec.Struct, frozen=True, kw_only=True):

@@ -190,7 +190,9 @@ class ModelSettings(Section, frozen=True):
         duration(forever=True, optional=True),
         "How long it stays in memory when unused. Empty: as in [models].",
     ] = None
-    adapter: Annotated[str, "Adapter to apply to it. Empty: none."] = ""
+    adapter: Annotated[
+        str, "Adapter to apply to it, or the full path of its folder. Empty: none."
+    ] = ""
     draft_model: Annotated[
         str, "Smaller model with the same tokens, for speculative decoding. Empty: none."
     ] = ""
@@ -233,10 +235,15 @@ class Config(Section, frozen=True):
     engine: EngineConfig = EngineConfig()
     log: LogConfig = LogConfig()
     model: dict[str, ModelSettings] = {}
+    other_models: ModelSettings | None = None
 
     def for_model(self, model_id: str) -> ModelSettings:
-        """Return the settings for a model, which `[model."model_id"]` may change."""
-        return self.model.get(model_id) or ModelSettings(generation=self.generation)
+        """Return the settings for a model, which `[model."model_id"]` may change.
+
+        `other_models`, which only flags set, has those of the models without such a table.
+        """
+        others = self.other_models or ModelSettings(generation=self.generation)
+        return self.model.get(model_id, others)
 
     def engine_for(self, model_id: str) -> EngineConfig:
         """Return [engine] with what `[model."model_id"]` changes."""

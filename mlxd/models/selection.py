@@ -6,6 +6,8 @@ names of the catalog.
 
 import asyncio
 import logging
+import os
+from pathlib import Path
 
 import msgspec
 
@@ -13,6 +15,7 @@ from mlxd.config import Config, ModelSettings
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound, RequestError
 from mlxd.messages import Draft
+from mlxd.models.adapters import adapter_in
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 
 _CONFIGURED = "default_model"
@@ -89,6 +92,8 @@ class Selection:
         name = self._config.for_model(entry.id).adapter
         if not name:
             return entry
+        if os.path.isabs(name):  # as --adapter-path says; a request cannot
+            return msgspec.structs.replace(entry, adapter=adapter_in(Path(name)))
         try:
             return self._with_adapter(entry, name)
         except InvalidRequest as error:

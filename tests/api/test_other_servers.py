@@ -64,7 +64,7 @@ def test_a_refused_field_is_named_with_what_it_may_be(dialect: str) -> None:
         with pytest.raises(UnsupportedParameter) as caught:
             ask(**{name: ["something"]})
         assert caught.value.param == name
-        assert extra["shown"] in caught.value.message
+        assert " or ".join(extra["shown"]) in caught.value.message
         for empty in (None, "", [], {}):
             assert ask(**{name: empty}) == ask()
 
