@@ -340,8 +340,14 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     def _given(self, kind: type[msgspec.Struct]) -> dict[str, Any]:
         """Return the fields of `kind` that the request sets."""
-        values = {name: self._value(name) for name in kind.__struct_fields__}
-        return {name: value for name, value in values.items() if value is not None}
+        found = {}
+        for name in kind.__struct_fields__:
+            value = getattr(self, name)
+            if value is None and (name in NAMES or self.options is not None):
+                value = self._value(name)
+            if value is not None:
+                found[name] = value
+        return found
 
     def _value(self, name: str) -> Any:
         """Return what the request says under any name of a field; None if it says nothing."""

@@ -118,11 +118,10 @@ _STRUCTURED_KINDS: dict[str, _Kind] = {
 
 
 def _grammars(holder: object, kinds: dict[str, _Kind], prefix: str = "") -> list[Grammar]:
-    given = {name: getattr(holder, name) for name in kinds}
     return [
-        _grammar(kinds[name], value, prefix + name)
-        for name, value in given.items()
-        if value not in (None, "", False)
+        _grammar(kind, value, prefix + name)
+        for name, kind in kinds.items()
+        if (value := getattr(holder, name)) is not None and value not in ("", False)
     ]
 
 
