@@ -240,7 +240,8 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     @property
     def kept_alive(self) -> float | None:
         """How many seconds the model stays in memory, -1 forever; None as configured."""
-        return keep_alive_seconds(self._value("keep_alive"))
+        param = "keep_alive" if self.keep_alive is not None else "ttl"
+        return keep_alive_seconds(self._value("keep_alive"), param)
 
     @property
     def choices_per_prompt(self) -> int:

@@ -152,6 +152,9 @@ def test_a_seed_of_minus_one_is_random() -> None:
 
 def test_how_long_a_model_stays() -> None:
     assert decode_text(b'{"prompt": "Hi", "ttl": 60}').kept_alive == 60
+    with pytest.raises(InvalidRequest) as caught:
+        text(ttl="soon")
+    assert caught.value.param == "ttl"
 
 
 @pytest.mark.parametrize(
