@@ -135,7 +135,8 @@ class GenerateRequest(Message, frozen=True):
     """What every API dialect parses its body into.
 
     `stop` holds texts that end the sequence and are not part of it, `stop_tokens` ids of such
-    tokens. `seed` None means a random one, `max_tokens` None as many as the context has room for.
+    tokens. `seed` None means a random one, `max_tokens` None as many as the context has room for, 0
+    only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
     likeliest ones; `echo` for the prompt before the answer.
@@ -154,6 +155,7 @@ class GenerateRequest(Message, frozen=True):
     min_tokens: int = 0
     stop_tokens: list[int] = []
     echo: bool = False
+    count_only: bool = False
 
 
 class DiskCacheSettings(Message, frozen=True):
@@ -357,11 +359,12 @@ class Usage(Message, frozen=True):
 
 
 class Finished(Message, frozen=True, tag=True):
-    """Terminal: the sequence ended, for `reason`."""
+    """Terminal: the sequence ended, for `reason`; `stop_text` is the one that ended it, if any."""
 
     id: int
     reason: Literal["stop", "length", "tool_calls", "abort"]
     usage: Usage
+    stop_text: str | None = None
 
 
 class Failed(Message, frozen=True, tag=True):
