@@ -5,14 +5,27 @@ that may be somebody's prompt.
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta, inspect
 
-from mlxd.errors import InvalidRequest, RequestError
+from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 
 T = TypeVar("T")
+
+NOT_SUPPORTED = Meta(description="Not supported. Accepted only if it changes nothing.")
+"""Marks a field that would change the answer and cannot be honored.
+
+Its type has the values that ask for nothing; every other value is an UnsupportedParameter.
+"""
+Nothing = (
+    Annotated[str, Meta(max_length=0)]
+    | Annotated[list[Any], Meta(max_length=0)]
+    | Annotated[dict[str, Any], Meta(max_length=0)]
+    | None
+)
+"""The type of most such fields: null, or an empty string, list or object."""
 
 EXACTLY = "x-exactly"
 """Key in a field's extra JSON schema: the schema that replaces the one of its type."""
@@ -31,6 +44,13 @@ _TYPE_NAMES = {
     "object": "an object",
     "null": "null",
 }
+_FIRST_BYTE_OF_HALF = 0xED
+# The escape of a half without its other half, after an even number of backslashes.
+_HALF = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(?:"
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
+    rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _MAX_LEVELS = 64
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
@@ -52,10 +72,10 @@ def decode(data: bytes, body_type: type[T]) -> T:
     Raises:
         InvalidRequest: `data` is not UTF-8, not JSON, nested too deeply or not of that type;
             `param` is the path of the field at fault, such as `messages[0].content`.
-        UnsupportedParameter: a field that cannot be honored asks for something.
+        UnsupportedParameter: a field that is NOT_SUPPORTED asks for something.
     """
     try:
-        data.decode()  # msgspec does not look into the strings that it skips
+        data = _utf8(data)
         return _decode(data, body_type)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
@@ -66,6 +86,13 @@ def decode(data: bytes, body_type: type[T]) -> T:
         raise InvalidRequest(f"the body is not valid JSON: {reason}") from None
     except RecursionError:
         raise InvalidRequest("the body is nested too deeply") from None
+
+
+def unsupported(param: str) -> UnsupportedParameter:
+    """Return the error for the value of a field that cannot be honored."""
+    return UnsupportedParameter(
+        f"`{param}`: this value is not supported; leave the field out", param=param
+    )
 
 
 def check_free_form(value: object, path: str) -> None:
@@ -94,13 +121,39 @@ def _levels(value: object) -> int:
     return 1 + max(map(_levels, value), default=0) if isinstance(value, list) else 0
 
 
+def _utf8(data: bytes) -> bytes:
+    """Return JSON in UTF-8 without a byte-order mark, which some editors and shells add.
+
+    UTF-16 and UTF-32 are recognized. A half of a character in UTF-8, as text has it that was cut
+    between two units of UTF-16, becomes U+FFFD. Raises UnicodeDecodeError.
+    """
+    if not data.isascii() or b"\0" in data[:4]:
+        from json import detect_encoding  # few bodies need it
+
+        encoding = detect_encoding(data[:4])
+        if encoding != "utf-8":
+            return data.decode(encoding).encode()
+        try:
+            data.decode()  # msgspec does not look into the strings that it skips
+        except UnicodeDecodeError as error:
+            if data[error.start] != _FIRST_BYTE_OF_HALF:
+                raise
+            units = data.decode(errors="surrogatepass").encode("utf-16", "surrogatepass")
+            return units.decode("utf-16", "replace").encode()
+    return data
+
+
 def _decode(data: bytes, body_type: type[T]) -> T:
-    """Decode, taking 2.0 for an integer, as JSON Schema does and some languages write it."""
+    """Decode, and on a mistake again, without what others write and mean no mistake by.
+
+    That is 2.0 for an integer, as JSON Schema takes it, and an escape of half a character.
+    """
     try:
         return msgspec.json.decode(data, type=body_type)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         try:
-            untyped = _with_integers(msgspec.json.decode(data))
+            whole = _HALF.sub(rb"\1\\ufffd", data)
+            untyped = _with_integers(msgspec.json.decode(whole))
         except (msgspec.DecodeError, RecursionError):
             raise error from None
         return msgspec.convert(untyped, body_type)
@@ -125,6 +178,8 @@ def _refusal(reason: str, body_type: type[Any]) -> RequestError:
     if missing := _MISSING.fullmatch(what):
         path, what = f"{path}.{missing['field']}", "missing"
     steps = _STEP.findall(path)
+    if steps and NOT_SUPPORTED in _metadata(body_type, steps[0]):
+        return unsupported(steps[0])
     if what.startswith("Invalid"):  # it quotes the string that it found
         allowed = dict.fromkeys(_strings_at(inspect.type_info(body_type), steps))
         what = "expected " + " or ".join(f'"{text}"' for text in allowed)
@@ -132,6 +187,10 @@ def _refusal(reason: str, body_type: type[Any]) -> RequestError:
     field = path.removeprefix(".")
     param = field.partition(_INSIDE_DICT)[0] or None
     return InvalidRequest(f"`{field}`: {what}" if field else f"the body: {what}", param=param)
+
+
+def _metadata(body_type: type[Any], field: str) -> tuple[Any, ...]:
+    return get_args(get_type_hints(body_type, include_extras=True).get(field))
 
 
 def _in_words(types: re.Match[str]) -> str:

@@ -69,7 +69,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     ] = None
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class OllamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Ollama's way to name fields. Those of the request itself take precedence."""
 
     num_predict: Annotated[_TokenCount, _another("max_tokens")] = None
@@ -230,7 +230,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     ttl: Annotated[float | str | None, doc("Another name for `keep_alive`.", *KEEP_ALIVE_KINDS)] = (
         None
     )
-    options: Annotated[Options | None, doc("Sampling as Ollama's own API has it.")] = None
+    options: Annotated[OllamaOptions | None, doc("Sampling as Ollama's own API has it.")] = None
 
     @property
     def stream_form(self) -> StreamForm:

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form, decode
-from mlxd.errors import InvalidRequest, RequestError
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
+from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 
 
 class Pet(msgspec.Struct):
@@ -21,6 +21,7 @@ class Shop(msgspec.Struct):
     tags: str | Annotated[list[str], Meta(max_length=2)] | None = None
     prices: dict[str, float] | None = None
     hours: Literal["day", "night"] | None = None
+    parking: Annotated[Nothing, NOT_SUPPORTED] = None
 
 
 def refusal(data: bytes, body_type: type[Any] = Shop) -> InvalidRequest:
@@ -127,6 +128,19 @@ def test_the_last_value_of_a_repeated_key_counts():
     assert shop == Shop(pets=[Pet("Max")], count=2)
 
 
+@pytest.mark.parametrize("value", [b"5", b'"yes"', b"1" * 5000, b"[" * 500 + b"]" * 500])
+def test_an_unsupported_field_is_refused_by_name(value):
+    with pytest.raises(UnsupportedParameter) as caught:
+        decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
+    assert caught.value.message == "`parking`: this value is not supported; leave the field out"
+    assert caught.value.param == "parking"
+
+
+@pytest.mark.parametrize("value", [b"null", b'""', b"[]", b"{}"])
+def test_an_unsupported_field_may_be_empty(value):
+    decode(b'{"pets": [{"name": "Rex"}], "parking": ' + value + b"}", Shop)
+
+
 @pytest.mark.parametrize(("number", "byte"), [(b"NaN", 10), (b"Infinity", 10), (b"-Infinity", 11)])
 def test_numbers_that_json_lacks_are_refused_with_the_place(number, byte):
     error = refusal(b'{"price": ' + number + b"}")
@@ -151,3 +165,21 @@ def test_numbers_that_no_message_can_hold_are_refused(number: int):
     check_free_form({"a": [2**64 - 1, -(2**63), 1e300]}, "here")
     with pytest.raises(InvalidRequest, match="`here`: contains an integer of more than 64 bits"):
         check_free_form({"a": [{"b": number}]}, "here")
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"a\ude00b", "a\ufffdb"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\uD83D\uDE00\uDE00", "😀\ufffd"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        ("\ud83d", "\ufffd"),
+    ],
+)
+def test_half_a_character_is_replaced(escaped: str, text: str) -> None:
+    """As of a tool result that was cut within an emoji, kilocode#10467 and claude-code#56064."""
+    body = f'{{"messages": [{{"role": "user", "content": "{escaped}"}}], "max_tokens": 2.0}}'
+    decoded = decode(body.encode("utf-8", "surrogatepass"), dict)
+    assert decoded["messages"][0]["content"] == text
