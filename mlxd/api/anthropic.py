@@ -147,7 +147,7 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
             case NamedChoice(name=name):
                 if name not in {tool.name for tool in usable}:
                     raise InvalidRequest("`tool_choice.name`: not in `tools`", param=_CHOSEN_NAME)
-                openai_choice = ChosenTool("function", ChosenFunction(name))
+                openai_choice = ChosenTool(ChosenFunction(name))
             case NoneChoice():
                 openai_choice = "none"
         return tool_use([tool.as_function() for tool in usable], openai_choice, parallel=parallel)
@@ -238,7 +238,7 @@ class CountBody(PromptFields, frozen=True, kw_only=True):
         (request,) = common.engine_requests(
             [self.prompt(settings)], settings.generation, None, None
         )
-        return [msgspec.structs.replace(request, max_tokens=0)]
+        return [msgspec.structs.replace(request, count_only=True)]
 
     def reply_builder(self, model: str, created: int) -> TokenCountBuilder:  # noqa: ARG002
         """Return the builder of the reply."""

@@ -113,14 +113,26 @@ class ChosenFunction(msgspec.Struct, frozen=True):
     name: str
 
 
-class ChosenTool(msgspec.Struct, frozen=True):
+class ChosenTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
     """The tool that the model must use."""
 
-    type: Literal["function"]
     function: ChosenFunction
 
 
-ToolChoice = Literal["none", "auto", "required"] | ChosenTool
+class AllowedTools(msgspec.Struct, frozen=True):
+    """Some of the tools, of which the model may (`auto`) or must (`required`) use one."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenTool], Meta(min_length=1)]
+
+
+class AllowedToolsChoice(msgspec.Struct, frozen=True, tag_field="type", tag="allowed_tools"):
+    """Which of the tools count for this answer."""
+
+    allowed_tools: AllowedTools
+
+
+ToolChoice = Literal["none", "auto", "required"] | ChosenTool | AllowedToolsChoice
 
 
 def for_templates(messages: list[Message]) -> list[dict[str, Any]]:
@@ -197,6 +209,8 @@ def tool_use(
     """
     for index, tool in enumerate(tools or []):
         check_free_form(tool.function.parameters, f"tools[{index}].function.parameters")
+    if isinstance(choice, AllowedToolsChoice):
+        tools, choice = _allowed(tools or [], choice.allowed_tools), choice.allowed_tools.mode
     name = choice.function.name if isinstance(choice, ChosenTool) else None
     if not tools:
         if name is not None or choice == "required":
@@ -210,3 +224,13 @@ def tool_use(
         return None
     functions = [msgspec.to_builtins(tool) for tool in tools]
     return ToolUse(functions, "required" if choice == "required" else "auto", name, parallel)
+
+
+def _allowed(tools: list[Tool], allowed: AllowedTools) -> list[Tool]:
+    names = {tool.function.name for tool in tools}
+    for index, chosen in enumerate(allowed.tools):
+        if chosen.function.name not in names:
+            param = f"tool_choice.allowed_tools.tools[{index}].function.name"
+            raise InvalidRequest(f"`{param}`: not in `tools`", param=param)
+    wanted = {chosen.function.name for chosen in allowed.tools}
+    return [tool for tool in tools if tool.function.name in wanted]

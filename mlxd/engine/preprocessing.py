@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+from mlxd.engine.fill_in_the_middle import gap_ends
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
@@ -35,7 +36,8 @@ class Prepared:
     """A request that is ready to be computed.
 
     `boundaries` are as `PromptReader.boundaries` returns them. `in_reasoning` says that the prompt
-    ends inside a thought. `calls` is None if the answer cannot have any.
+    ends inside a thought. `end_tokens` end this answer, besides those that end every one. `calls`
+    is None if the answer cannot have any.
     """
 
     message: Generate
@@ -44,6 +46,7 @@ class Prepared:
     in_reasoning: bool = False
     calls: AllowedCalls | None = None
     constraint: Constraint | None = None
+    end_tokens: tuple[int, ...] = ()
 
     @property
     def request_id(self) -> int:
@@ -111,12 +114,15 @@ class Preprocessor:
     def _prepare(self, message: Generate) -> Prepared:
         request = message.request
         self._check_bias(request.logit_bias)
-        if request.logprobs is not None:
+        if request.logprobs is not None or request.echo:
             self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
         prompt, tokenizer = request.prompt, self._tokenizer
         if not isinstance(prompt, ChatPrompt):
             tokens = self._reader.read(prompt)
-            return Prepared(message, tokens, constraint=self._constraint(request))
+            fills = isinstance(prompt, TextPrompt) and prompt.suffix
+            ends = gap_ends(tokenizer) if fills else ()
+            constraint = self._constraint(request)
+            return Prepared(message, tokens, constraint=constraint, end_tokens=ends)
         calls = None
         if prompt.tools:
             form = tool_format(tokenizer, prompt.template)
@@ -175,13 +181,13 @@ class Preprocessor:
 
 def _is_quick(request: GenerateRequest) -> bool:
     """Return whether a request is prepared in no more time than a step takes."""
-    if request.grammar is not None or request.logprobs is not None:
+    if request.grammar is not None or request.logprobs is not None or request.echo:
         return False
     match request.prompt:
         case ChatPrompt(messages=messages, template=template, tools=tools):
             length = sum(len(message["content"]) for message in messages)
             return length <= _QUICK_LENGTH and template.source is None and tools is None
-        case TextPrompt(text=text):
-            return len(text) <= _QUICK_LENGTH
+        case TextPrompt(text=text, suffix=suffix):
+            return len(text) + len(suffix) <= _QUICK_LENGTH
         case TokensPrompt():
             return True

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from mlxd.engine.control_tokens import ControlTokens
 from mlxd.engine.conversation import Demands, find_demands, fitted, with_objects, words_of
+from mlxd.engine.fill_in_the_middle import fill_in_the_middle
 from mlxd.engine.prompt_cache import common_length
 from mlxd.engine.templates import (
     REFUSALS,
@@ -66,9 +67,13 @@ class PromptReader:
         match prompt:
             case ChatPrompt():
                 return self.read_chat(prompt).tokens
-            case TextPrompt(text=text):
-                self._check_text(text, "prompt")
-                return self._checked(self._tokenizer.encode(text), "prompt")
+            case TextPrompt(text=text, suffix=suffix, special=special):
+                self._check_text(text + suffix, "prompt")
+                if suffix:
+                    tokens = fill_in_the_middle(self._tokenizer, text, suffix)
+                else:
+                    tokens = self._tokenizer.encode(text, add_special_tokens=special)
+                return self._checked(tokens, "prompt")
             case TokensPrompt(tokens=tokens):
                 return self._checked(_check_ids(self._tokenizer, tokens), "prompt")
 

@@ -374,7 +374,7 @@ def test_hidden_thoughts_come_back_in_their_signature() -> None:
 def test_tokens_are_counted_without_generating() -> None:
     counted = decode_count(json.dumps({"messages": [user("Hi")], "tools": [WEATHER]}).encode())
     (made,) = counted.to_requests(ModelSettings(), None)
-    assert made.max_tokens == 0
+    assert made.count_only
     builder = counted.reply_builder("some/model", 0)
     builder.collect([(0, Started(1, 9, 0)), (0, Finished(1, "length", Usage(9, 0, 0)))])
     assert json.loads(builder.reply()) == {"input_tokens": 9}

@@ -74,10 +74,10 @@ def test_omitted_fields_have_the_configured_defaults():
 
 def test_fields_override_the_defaults():
     made = request(
-        temperature=1, top_p=0.5, top_k=3, min_p=0.2, stop=["a", "b"], seed=-1, max_tokens=9
+        temperature=1, top_p=0.5, top_k=3, min_p=0.2, stop=["a", "b"], seed=-7, max_tokens=9
     )
     assert made.sampling == Sampling(temperature=1.0, top_p=0.5, top_k=3, min_p=0.2)
-    assert (made.stop, made.seed, made.max_tokens) == (["a", "b"], -1, 9)
+    assert (made.stop, made.seed, made.max_tokens) == (["a", "b"], -7, 9)
 
 
 def test_max_completion_tokens_takes_precedence():
@@ -159,12 +159,11 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"messages": None}, "messages"),
         ({"temperature": 2.1}, "temperature"),
         ({"top_p": -0.1}, "top_p"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 2**40}, "max_tokens"),
+        ({"max_tokens": "all"}, "max_tokens"),
         ({"seed": 2**64}, "seed"),
-        ({"stop": ""}, "stop"),
-        ({"stop": ["a", ""]}, "stop[1]"),
-        ({"stop": ["a"] * 17}, "stop"),
+        ({"stop": ["a", 5]}, "stop[1]"),
+        ({"stop": ["a"] * 257}, "stop"),
+        ({"stop": "a" * 1001}, "stop"),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage"),
         ({"model": 5}, "model"),
@@ -209,7 +208,6 @@ def test_a_bad_field_is_named(fields, param):
         ("functions", []),
         ("function_call", "auto"),
         ("modalities", ["text"]),
-        ("verbosity", "medium"),
         ("user", "somebody"),
         ("a_field_of_next_year", {"x": 1}),
     ],
@@ -225,8 +223,6 @@ def test_unknown_fields_and_unsupported_fields_without_effect_are_ignored(field,
         ("functions", [{"name": "f"}]),
         ("function_call", {"name": "f"}),
         ("modalities", ["text", "audio"]),
-        ("prediction", {"type": "content"}),
-        ("verbosity", "low"),
         ("web_search_options", {"user_location": None}),
     ],
 )
