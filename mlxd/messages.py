@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -109,12 +109,14 @@ class Penalties(Message, frozen=True):
 class Grammar(Message, frozen=True):
     """What the answer must match; `param` is the request's field that says so.
 
-    `source` is a JSON schema as JSON text, a regular expression or a Lark grammar.
+    `source` is a JSON schema as JSON text, a regular expression or a Lark grammar. With `strict`, a
+    schema that cannot be held as a whole fails the request.
     """
 
     kind: Literal["json_schema", "regex", "lark"]
     source: str
     param: str
+    strict: bool = False
 
 
 class Draft(Message, frozen=True):
@@ -260,12 +262,21 @@ class Fatal(Message, frozen=True, tag=True):
     message: str
 
 
+class Overlooked(Message, frozen=True):
+    """A keyword of a schema, at the path `param` of the request, that is not enforced, and why."""
+
+    param: str
+    keyword: str
+    reason: str
+
+
 class Started(Message, frozen=True, tag=True):
     """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
 
     id: int
     prompt_tokens: int
     cached_tokens: int
+    overlooked: list[Overlooked] = []
 
 
 class Queued(Message, frozen=True, tag=True):
