@@ -22,6 +22,10 @@ class ReplyBuilder(Protocol):
     def usage(self) -> messages.Usage | None:
         """The token counts of all choices together."""
 
+    @property
+    def overlooked(self) -> list[messages.Overlooked]:
+        """What of the request's schemas is not enforced, as far as the events have said."""
+
     def stream(self, events: list[ChoiceEvent]) -> bytes:
         """Return the SSE events that `events` make, the end included after the last `Finished`."""
 

@@ -32,6 +32,13 @@ class CompletionUsage(msgspec.Struct, frozen=True):
     completion_tokens_details: CompletionTokensDetails
 
 
+class OverlookedKeyword(msgspec.Struct, frozen=True):
+    """A part of the request that does not restrict the answer: where it is, and why."""
+
+    param: str
+    message: str
+
+
 class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     """A whole reply, or one chunk of it. `created` is in Unix seconds."""
 
@@ -44,6 +51,10 @@ class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     usage: Annotated[
         CompletionUsage | UnsetType | None,
         doc("In the chunks of a stream only if `stream_options` asks for it."),
+    ] = UNSET
+    warnings: Annotated[
+        list[OverlookedKeyword] | UnsetType,
+        doc("Keywords of a schema that are not enforced. In a stream, in the first chunk."),
     ] = UNSET
 
 

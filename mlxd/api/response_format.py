@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form, doc
+from mlxd.api.decode import doc, read_schema
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -22,14 +22,15 @@ class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
 
 
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON schema. The other fields do not change the answer."""
+    """A JSON schema. `name` and `description` do not change the answer."""
 
     schema: Annotated[dict[str, Any], doc("The JSON schema.")]
     name: Annotated[str | None, doc("A name for the schema.")] = None
     description: Annotated[str | None, doc("What the schema is for.")] = None
-    strict: Annotated[bool | None, doc("Has no effect: the answer always matches the schema.")] = (
-        None
-    )
+    strict: Annotated[
+        bool | None,
+        doc("Refuse a schema that cannot be enforced as a whole, instead of parts of it."),
+    ] = None
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
@@ -76,7 +77,8 @@ def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
         case JsonObjectFormat():
             return [_schema({"type": "object"}, "response_format")]
         case JsonSchemaFormat(json_schema=named):
-            return [_schema(named.schema, "response_format.json_schema.schema")]
+            strict = bool(named.strict)
+            return [_schema(named.schema, "response_format.json_schema.schema", strict=strict)]
         case _:
             return []
 
@@ -99,6 +101,7 @@ def _object(given: dict[str, Any] | str) -> dict[str, Any]:
         raise InvalidRequest(message, param="guided_json") from None
 
 
-def _schema(schema: dict[str, Any], param: str) -> Grammar:
-    check_free_form(schema, param)
-    return Grammar("json_schema", msgspec.json.encode(schema).decode(), param)
+def _schema(schema: dict[str, Any], param: str, *, strict: bool = False) -> Grammar:
+    held = read_schema(schema, param)
+    source = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
+    return Grammar("json_schema", source, param, strict)

@@ -101,4 +101,5 @@ class _Exchange:
         finally:
             await request.aclose()
             self._record.usage = builder.usage
+            self._record.not_enforced = [each.keyword for each in builder.overlooked]
             self._record.timing = request.timing
