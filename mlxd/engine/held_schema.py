@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from mlxd.engine.json_schema import Places, convert
-from mlxd.engine.schema_context import Finding, Schema
+from mlxd.engine.schema_context import Schema, SchemaFinding
 from mlxd.engine.schema_repair import ErrorOf, leave_out
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar, Overlooked
@@ -36,7 +36,7 @@ def hold(grammar: Grammar, lenient: bool, error_of: ErrorOf | None) -> HeldSchem
     try:
         schema, findings, places = convert(json.loads(grammar.source))
     except (ValueError, RecursionError) as error:
-        finding = Finding("", "", str(error) or "it is nested too deeply", invalid=True)
+        finding = SchemaFinding("", "", str(error) or "it is nested too deeply", invalid=True)
         schema, findings, places = dict(ANY_OBJECT), [finding], {}
     _check(grammar, findings, lenient)
     if error_of is not None:
@@ -46,8 +46,8 @@ def hold(grammar: Grammar, lenient: bool, error_of: ErrorOf | None) -> HeldSchem
 
 def _repair(
     grammar: Grammar, schema: Schema, places: Places, error_of: ErrorOf, lenient: bool
-) -> list[Finding]:
-    findings: list[Finding] = []
+) -> list[SchemaFinding]:
+    findings: list[SchemaFinding] = []
     while (finding := leave_out(schema, places, error_of)) is not None:
         _check(grammar, [finding], lenient)
         findings.append(finding)
@@ -56,7 +56,7 @@ def _repair(
     return findings
 
 
-def _check(grammar: Grammar, findings: list[Finding], lenient: bool) -> None:
+def _check(grammar: Grammar, findings: list[SchemaFinding], lenient: bool) -> None:
     """Raise InvalidRequest for the first finding that is not to be overlooked."""
     for finding in findings:
         if grammar.strict or (finding.invalid and not lenient):
@@ -66,6 +66,6 @@ def _check(grammar: Grammar, findings: list[Finding], lenient: bool) -> None:
             raise InvalidRequest(message, param=param)
 
 
-def _told(grammar: Grammar, finding: Finding) -> Overlooked:
+def _told(grammar: Grammar, finding: SchemaFinding) -> Overlooked:
     step = f".{finding.keyword}" if finding.keyword else ""
     return Overlooked(f"{grammar.param}{finding.path}{step}", finding.keyword, finding.reason)

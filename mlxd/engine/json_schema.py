@@ -7,8 +7,9 @@ to properties that the schema does not name, unless it says otherwise or combine
 
 from typing import Any
 
-from mlxd.engine.schema_context import REFERRING, Finding, Schema
+from mlxd.engine.schema_context import REFERRING, Schema, SchemaFinding
 from mlxd.engine.schema_keywords import Keywords
+from mlxd.engine.schema_meeting import remove_impossible
 from mlxd.engine.schema_overlap import Overlap
 from mlxd.engine.schema_references import References
 
@@ -20,7 +21,7 @@ Places = dict[int, tuple[str, Schema]]
 """For the identity of a converted schema: the path of the one it comes from, and that one."""
 
 
-def convert(schema: Schema) -> tuple[Schema, list[Finding], Places]:
+def convert(schema: Schema) -> tuple[Schema, list[SchemaFinding], Places]:
     """Return a schema that a grammar can hold, what it leaves out, and where its parts come from.
 
     llguidance may still refuse keywords of it, whose combination it cannot hold.
@@ -40,7 +41,7 @@ class _Conversion:
     """
 
     def __init__(self, root: Schema) -> None:
-        self.findings: list[Finding] = []
+        self.findings: list[SchemaFinding] = []
         self.references = References(root)
         self.overlap = Overlap(self.references)
         self.places: Places = {}
@@ -56,11 +57,12 @@ class _Conversion:
         while self._waiting:
             name, target, path, is_open = self._waiting.pop()
             self._definitions[name] = self.convert(target, path, is_open=is_open)
-        if body is False:
-            self.refuse("", "not", "no value meets it")
         schema = body if isinstance(body, dict) else {}
         if self._definitions:
             schema["$defs"] = self._definitions
+        if body is False or not remove_impossible(schema):
+            self.refuse("", "", "no value of finite size meets it")
+            return {}
         return schema
 
     def convert(self, given: Any, path: str, *, is_open: bool) -> Schema | bool:
@@ -123,11 +125,11 @@ class _Conversion:
 
     def drop(self, path: str, keyword: str, reason: str) -> None:
         """Note a keyword that is not held."""
-        self.findings.append(Finding(path, keyword, reason))
+        self.findings.append(SchemaFinding(path, keyword, reason))
 
     def refuse(self, path: str, keyword: str, reason: str) -> None:
         """Note a keyword that makes the schema invalid."""
-        self.findings.append(Finding(path, keyword, reason, invalid=True))
+        self.findings.append(SchemaFinding(path, keyword, reason, invalid=True))
 
 
 def _only_reference(schema: Schema) -> str | None:

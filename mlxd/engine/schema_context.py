@@ -10,7 +10,7 @@ REFERRING = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 @dataclass(frozen=True)
-class Finding:
+class SchemaFinding:
     """A keyword of the schema at `path` that is not held, and why.
 
     `invalid` says that the schema has no meaning there, or that no value meets it.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from mlxd.engine.json_schema import Places
-from mlxd.engine.schema_context import Finding, Schema
+from mlxd.engine.schema_context import Schema, SchemaFinding
 from mlxd.engine.schema_references import inner_schemas
 
 ErrorOf = Callable[[Schema], str | None]
@@ -30,7 +30,7 @@ _SPELLINGS = {
 """Keywords of a converted schema, and those that they come from."""
 
 
-def leave_out(schema: Schema, places: Places, error_of: ErrorOf) -> Finding | None:
+def leave_out(schema: Schema, places: Places, error_of: ErrorOf) -> SchemaFinding | None:
     """Leave one keyword out that keeps a schema from being compiled; None if nothing does.
 
     Args:
@@ -46,7 +46,7 @@ def leave_out(schema: Schema, places: Places, error_of: ErrorOf) -> Finding | No
         del part[keyword]
     names = (keyword or "", *_SPELLINGS.get(keyword or "", ()))
     spelled = next((name for name in names if name in given), names[0])
-    return Finding(path, spelled, error, invalid=error.startswith(_UNSATISFIABLE))
+    return SchemaFinding(path, spelled, error, invalid=error.startswith(_UNSATISFIABLE))
 
 
 def _alone(part: Schema, whole: Schema) -> Schema:
