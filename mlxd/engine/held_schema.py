@@ -21,25 +21,27 @@ class HeldSchema:
     overlooked: list[Overlooked]
 
 
-def hold(grammar: Grammar, lenient: bool, error_of: ErrorOf | None) -> HeldSchema:
+def hold(grammar: Grammar, error_of: ErrorOf, *, lenient: bool, checked: bool) -> HeldSchema:
     """Return what a grammar holds of a schema.
 
     Args:
         grammar: has the schema.
+        error_of: returns why a schema cannot be compiled, None if it can be.
         lenient: overlook what makes the schema invalid or impossible to meet, too.
-        error_of: as `leave_out` takes it; None while nothing says that llguidance cannot compile
-            the schema.
+        checked: find what llguidance cannot compile. It is not needed where it compiles the whole.
 
     Raises:
         InvalidRequest: it is invalid, nothing meets it, or it is strict and not held as a whole.
     """
     try:
-        schema, findings, places = convert(json.loads(grammar.source))
+        schema, findings, places = convert(
+            json.loads(grammar.source), lambda pattern: error_of({"pattern": pattern})
+        )
     except (ValueError, RecursionError) as error:
         finding = SchemaFinding("", "", str(error) or "it is nested too deeply", invalid=True)
         schema, findings, places = dict(ANY_OBJECT), [finding], {}
     _check(grammar, findings, lenient)
-    if error_of is not None:
+    if checked:
         findings += _repair(grammar, schema, places, error_of, lenient)
     return HeldSchema(schema, [_told(grammar, found) for found in findings[:_MOST_REPORTED]])
 

@@ -5,6 +5,8 @@ whole schema cannot be held, single keywords are left out, and the rest is held.
 to properties that the schema does not name, unless it says otherwise or combines schemas.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from mlxd.engine.schema_context import REFERRING, Schema, SchemaFinding
@@ -21,15 +23,21 @@ Places = dict[int, tuple[str, Schema]]
 """For the identity of a converted schema: the path of the one it comes from, and that one."""
 
 
-def convert(schema: Schema) -> tuple[Schema, list[SchemaFinding], Places]:
+def convert(
+    schema: Schema, pattern_error: Callable[[str], str | None]
+) -> tuple[Schema, list[SchemaFinding], Places]:
     """Return a schema that a grammar can hold, what it leaves out, and where its parts come from.
 
     llguidance may still refuse keywords of it, whose combination it cannot hold.
 
+    Args:
+        schema: any JSON schema.
+        pattern_error: returns why llguidance cannot have a pattern, None if it can.
+
     Raises:
         ValueError: the schema has more parts than a grammar can.
     """
-    conversion = _Conversion(schema)
+    conversion = _Conversion(schema, pattern_error)
     converted = conversion.run()
     return converted, list(dict.fromkeys(conversion.findings)), conversion.places
 
@@ -40,7 +48,8 @@ class _Conversion:
     In its methods `path` is where a schema is, and `is_open` says that its objects stay open.
     """
 
-    def __init__(self, root: Schema) -> None:
+    def __init__(self, root: Schema, pattern_error: Callable[[str], str | None]) -> None:
+        self.pattern_error = lru_cache(None)(pattern_error)
         self.findings: list[SchemaFinding] = []
         self.references = References(root)
         self.overlap = Overlap(self.references)

@@ -36,6 +36,9 @@ class Context(Protocol):
     def resolve(self, given: Schema, path: str, keyword: str) -> tuple[Any, str] | None:
         """Return what a reference refers to, and its path."""
 
+    def pattern_error(self, pattern: str) -> str | None:
+        """Return why the grammar's engine cannot have a pattern, None if it can."""
+
     def drop(self, path: str, keyword: str, reason: str) -> None:
         """Note a keyword that is not held."""
 

@@ -166,6 +166,8 @@ class Keywords:
             pattern, left_out = translate(value)
         except UntranslatableRegex as error:
             return self._drop(keyword, str(error))
+        if (problem := self._context.pattern_error(pattern)) is not None:
+            return self._drop(keyword, problem)
         if left_out:
             self._drop(keyword, f"only without its {' and '.join(left_out)}")
         return {} if pattern in _TRIVIAL else {"pattern": pattern}
@@ -222,11 +224,19 @@ class Keywords:
             return self._refuse(keyword, "it is not an object of schemas")
         held = {}
         for pattern, inner in value.items():
-            if (translated := _exact(pattern)) is None:
+            if (translated := self._exact(pattern)) is None:
                 self._drop(keyword, f"a grammar cannot hold {pattern[:100]!r}")
             else:
                 held[translated] = self._convert(inner, f".{keyword}.{pattern}")
         return {keyword: held} if held else {}
+
+    def _exact(self, pattern: str) -> str | None:
+        """Return a pattern that matches the same in the grammar's engine."""
+        try:
+            translated, left_out = translate(pattern)
+        except UntranslatableRegex:
+            return None
+        return None if left_out or self._context.pattern_error(translated) else translated
 
     def _additional(self, keyword: str, value: Any) -> Schema:
         return {} if self._names_held else {keyword: self._convert(value, f".{keyword}")}
@@ -250,7 +260,7 @@ class Keywords:
             properties = dict.fromkeys(listed, self._others())
             return {"properties": properties, "additionalProperties": False}
         pattern = names.get("pattern")
-        if said == {"pattern"} and isinstance(pattern, str) and (exact := _exact(pattern)):
+        if said == {"pattern"} and isinstance(pattern, str) and (exact := self._exact(pattern)):
             self._names_held = True
             return {"patternProperties": {exact: self._others()}, "additionalProperties": False}
         return self._drop(keyword)
@@ -385,12 +395,3 @@ class Keywords:
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _exact(pattern: str) -> str | None:
-    """Return a pattern that matches the same in the grammar's engine."""
-    try:
-        translated, left_out = translate(pattern)
-    except UntranslatableRegex:
-        return None
-    return None if left_out else translated

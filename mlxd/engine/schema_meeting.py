@@ -3,6 +3,7 @@
 from typing import Any
 
 from mlxd.engine.schema_context import Schema
+from mlxd.engine.schema_references import inner_schemas
 
 
 def remove_impossible(schema: Schema) -> bool:
@@ -15,10 +16,13 @@ def remove_impossible(schema: Schema) -> bool:
     possible: set[str] = set()
     rest = list(reversed(definitions))  # mostly, a definition refers to later ones
     while True:
-        left = [name for name in rest if not _can_be(definitions[name], possible, add=name)]
-        if len(left) == len(rest):
+        before = len(possible)
+        for name in rest:
+            if _can_be(definitions[name], possible):
+                possible.add(name)
+        rest = [name for name in rest if name not in possible]
+        if len(possible) == before:
             break
-        rest = left
     if rest:
         _replace(schema, {f"#/$defs/{name}" for name in rest})
         for name in rest:
@@ -26,19 +30,16 @@ def remove_impossible(schema: Schema) -> bool:
     return _can_be(schema, possible)
 
 
-def _can_be(schema: Any, possible: set[str], add: str | None = None) -> bool:
+def _can_be(schema: Any, possible: set[str]) -> bool:
     """Return whether a value meets a schema, if some meets the definitions that are `possible`."""
     if isinstance(schema, bool):
         return schema
-    met = (
+    return (
         ("$ref" not in schema or schema["$ref"].rpartition("/")[2] in possible)
         and all(_can_be(inner, possible) for inner in schema.get("allOf", ()))
         and ("anyOf" not in schema or any(_can_be(each, possible) for each in schema["anyOf"]))
         and _can_have_parts(schema, possible)
     )
-    if met and add is not None:
-        possible.add(add)
-    return met
 
 
 def _can_have_parts(schema: Schema, possible: set[str]) -> bool:
@@ -56,14 +57,11 @@ def _can_have_parts(schema: Schema, possible: set[str]) -> bool:
     return True
 
 
-def _replace(value: Any, references: set[str]) -> None:
-    if isinstance(value, list):
-        for inner in value:
-            _replace(inner, references)
-    elif isinstance(value, dict):
-        if isinstance(value.get("$ref"), str) and value["$ref"] in references:
-            value.clear()
-            value["anyOf"] = []
-        for key, inner in value.items():
-            if key not in ("enum", "const"):
-                _replace(inner, references)
+def _replace(schema: Any, references: set[str]) -> None:
+    if not isinstance(schema, dict):
+        return
+    if schema.get("$ref") in references:
+        schema.clear()
+        schema["anyOf"] = []
+    for _, inner in inner_schemas(schema):
+        _replace(inner, references)

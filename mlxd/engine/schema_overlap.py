@@ -1,9 +1,10 @@
 """Whether two JSON schemas have a value in common."""
 
+import json
 from typing import Any
 
 from mlxd.engine.schema_references import References
-from mlxd.engine.schema_values import same, type_of
+from mlxd.engine.schema_values import type_of
 
 _MAX_DEPTH = 8
 _MAX_LITERALS = 200
@@ -17,6 +18,7 @@ class Overlap:
 
     def __init__(self, references: References) -> None:
         self._references = references
+        self._known: dict[int, frozenset[tuple[str, Any]] | None] = {}
 
     def distinct(self, one: Any, other: Any, *, closed: bool, depth: int = 0) -> bool:
         """Return whether it is certain that no value meets both.
@@ -39,9 +41,9 @@ class Overlap:
                         self.distinct(option, second, closed=closed, depth=depth + 1)
                         for option in options
                     )
-        literals = _literals(one), _literals(other)
+        literals = self._compared(one), self._compared(other)
         if literals[0] is not None and literals[1] is not None:
-            return not any(same(first, second) for first in literals[0] for second in literals[1])
+            return literals[0].isdisjoint(literals[1])
         if {"object"} != (types[0] or set()) & (types[1] or set()):
             return False
         return self._distinct_objects(one, other, closed=closed, depth=depth)
@@ -81,6 +83,13 @@ class Overlap:
             schema = found[0]
         return {}
 
+    def _compared(self, schema: dict[str, Any]) -> frozenset[tuple[str, Any]] | None:
+        """Return the only values of a schema, so that equal ones are the same."""
+        if id(schema) not in self._known:
+            values = _literals(schema)
+            self._known[id(schema)] = None if values is None else frozenset(map(_key, values))
+        return self._known[id(schema)]
+
     def _types(self, schema: dict[str, Any]) -> set[str] | None:
         """Return the types that a schema's values have, None if it does not say."""
         declared = schema.get("type")
@@ -97,6 +106,14 @@ def _literals(schema: dict[str, Any]) -> list[Any] | None:
         return [schema["const"]]
     values = schema.get("enum")
     return values if isinstance(values, list) and len(values) <= _MAX_LITERALS else None
+
+
+def _key(value: Any) -> tuple[str, Any]:
+    """Return what is equal for equal JSON values: true is not 1, and 1.0 is 1."""
+    kind = type_of(value)
+    if kind in ("array", "object"):
+        return kind, json.dumps(value, sort_keys=True)
+    return kind, value
 
 
 def _properties(schema: dict[str, Any]) -> dict[str, Any]:

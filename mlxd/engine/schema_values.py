@@ -117,8 +117,3 @@ def type_of(value: object) -> str:
         return "boolean"
     names = {type(None): "null", str: "string", list: "array", dict: "object"}
     return names.get(type(value), "number")
-
-
-def same(one: object, other: object) -> bool:
-    """Return whether two JSON values are equal: true is not 1, and 1.0 is 1."""
-    return type_of(one) == type_of(other) and one == other

@@ -25,6 +25,7 @@ ANSWER = "start: @answer"
 
 _BITS = 32
 _COMPILE_SECONDS = 5.0
+_COMPILE_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
 _KEPT = 64  # compiled grammars
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
@@ -177,7 +178,11 @@ class Grammars:
         """Compile a grammar, and return also what of its schemas it does not enforce."""
         _ = self._tokens  # made before the clock runs
         try:
-            return within(_COMPILE_SECONDS, lambda: self._compile_parts(rule, parts))
+            return within(
+                _COMPILE_SECONDS,
+                lambda: self._compile_parts(rule, parts),
+                stack_bytes=_COMPILE_STACK_BYTES,
+            )
         except TimeoutError:
             reason = f"it takes more than {_COMPILE_SECONDS:g} s"
         if not all(part.lenient for part in parts):
@@ -220,7 +225,7 @@ class Grammars:
             return _reason(messages[0]) if is_error else None
 
         if part.grammar.kind == "json_schema":
-            return hold(part.grammar, part.lenient, error_of if checked else None)
+            return hold(part.grammar, error_of, lenient=part.lenient, checked=checked)
         if checked and (error := error_of(None)) is not None:
             raise _invalid(part.grammar.param, error)
         return None

@@ -2,7 +2,7 @@
 
 import copy
 import json
-import random
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -22,6 +22,7 @@ _ENDING = b'"]}'
 _RARE = b"\\ \n\t"
 _MOST_STEPS = 6000
 _PATIENCE = 150
+_LONG_EXPONENT = re.compile(rb"[eE][+-]?\d\d$")
 _HINT = b"word-mid-post@aa.bb/cc:12 V3.a"
 """What patterns ask for, to end a string with one soon."""
 
@@ -42,6 +43,7 @@ class WrittenFloat(float):
     text: str
 
     def __new__(cls, text: str) -> "WrittenFloat":
+        """Read a float."""
         made = super().__new__(cls, text)
         made.text = text
         return made
@@ -65,7 +67,9 @@ class Sampler:
         self._late_in_string[list(b"]}")] = 1
         self._late_in_string[ord('"')] = 1e12
 
-    def hold(self, schema: dict[str, Any], *, lenient: bool = False) -> tuple[LLMatcher, list[Overlooked]]:
+    def hold(
+        self, schema: dict[str, Any], *, lenient: bool = False
+    ) -> tuple[LLMatcher, list[Overlooked]]:
         """Return the grammar of a schema, and what it overlooks."""
         part = Part("answer", Grammar("json_schema", json.dumps(schema), PARAM), lenient)
         constraint = self._grammars.compile(ANSWER, [part])
@@ -86,14 +90,18 @@ class Sampler:
             if not tokens.size:
                 if matcher.is_accepting():
                     return written.decode()
-                raise UnfinishedAnswer(f"nothing may follow {bytes(written[-40:])!r}: {matcher.get_error()}")
+                raise UnfinishedAnswer(
+                    f"nothing may follow {bytes(written[-40:])!r}: {matcher.get_error()}"
+                )
             weights = self._weights
             if step > _PATIENCE:
                 weights = self._late
                 if in_string:
                     weights = self._late_in_string.copy()
                     weights[_HINT[step % len(_HINT)]] = 1e6
-            weights = weights[tokens]
+            weights = weights[tokens].copy()
+            if not in_string and _LONG_EXPONENT.search(written):  # no float holds such a number
+                weights[np.isin(tokens, list(b"0123456789"))] = 0
             token = int(chooser.choice(tokens, p=weights / weights.sum()))
             if not matcher.consume_token(token):
                 raise UnfinishedAnswer(matcher.get_error())
@@ -103,7 +111,9 @@ class Sampler:
         raise UnfinishedAnswer(f"{len(written)} bytes: {bytes(written[-40:])!r}")
 
 
-def error_of(answer: str, schema: dict[str, Any], overlooked: list[Overlooked], source: str) -> str | None:
+def error_of(
+    answer: str, schema: dict[str, Any], overlooked: list[Overlooked], source: str
+) -> str | None:
     """Return why an answer does not meet a schema without what was overlooked, None if it does."""
     value = json.loads(answer, parse_float=WrittenFloat)
     relaxed = _standard(_without(schema, overlooked))
@@ -113,17 +123,29 @@ def error_of(answer: str, schema: dict[str, Any], overlooked: list[Overlooked], 
         kind = validator_for(relaxed, default=jsonschema.Draft202012Validator)
         if kind is not jsonschema.Draft4Validator:
             relaxed = _with_number_bounds(relaxed)
-    kind = extend(kind, {"multipleOf": _multiple_of, "pattern": _pattern, "patternProperties": _pattern_properties})
+    kind = extend(
+        kind,
+        {"multipleOf": _multiple_of, "pattern": _pattern, "patternProperties": _pattern_properties},
+    )
     checker = kind.FORMAT_CHECKER
-    error = jsonschema.exceptions.best_match(kind(relaxed, format_checker=checker).iter_errors(value))
-    return None if error is None else f"{error.json_path}: {error.message[:300]} ({list(error.schema_path)})"
+    error = jsonschema.exceptions.best_match(
+        kind(relaxed, format_checker=checker).iter_errors(value)
+    )
+    return (
+        None
+        if error is None
+        else f"{error.json_path}: {error.message[:300]} ({list(error.schema_path)})"
+    )
 
 
-def _multiple_of(_: Any, factor: float, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+def _multiple_of(
+    _: Any, factor: float, value: Any, __: Any
+) -> Iterator[jsonschema.ValidationError]:
     """Compare decimal digits, which floats do not have."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if Fraction(getattr(value, "text", str(value))) % Fraction(str(factor)):
-            yield jsonschema.ValidationError(f"{value} is not a multiple of {factor}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if Fraction(getattr(value, "text", str(value))) % Fraction(str(factor)):
+        yield jsonschema.ValidationError(f"{value} is not a multiple of {factor}")
 
 
 def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
@@ -145,7 +167,9 @@ def _without(schema: dict[str, Any], overlooked: list[Overlooked]) -> dict[str, 
     relaxed = copy.deepcopy(schema)
     places = dict(_places(relaxed, ""))
     for each in overlooked:
-        path = each.param.removeprefix(PARAM).removesuffix(f".{each.keyword}" if each.keyword else "")
+        path = each.param.removeprefix(PARAM).removesuffix(
+            f".{each.keyword}" if each.keyword else ""
+        )
         holder = places[path]
         if each.keyword == "oneOf" and "several" in each.reason:
             holder["anyOf"] = holder.pop("oneOf", True)

@@ -43,14 +43,16 @@ class RandomTypes:
         for field in choice.sample(NAMES, choice.randint(1, 5)):
             kind = self.type(depth - 1)
             if choice.random() < 0.3:
-                kind, default = Union[kind, None], None
+                kind, default = Union[kind, None], None  # noqa: UP007
             else:
                 default = choice.choice([..., ..., ..., Field(description="What it is.")])
             fields[field] = (kind, default)
         if choice.random() < 0.1:
             fields["children"] = (list[f"{name}"], Field(default_factory=list, max_length=3))  # type: ignore[valid-type]
         extra = choice.choice([None, None, None, "forbid", "allow"])
-        made = create_model(name, __config__=ConfigDict(extra=extra, regex_engine="python-re"), **fields)
+        made = create_model(
+            name, __config__=ConfigDict(extra=extra, regex_engine="python-re"), **fields
+        )
         made.model_rebuild(_types_namespace={name: made})
         return made
 
@@ -114,8 +116,8 @@ class RandomTypes:
             lambda depth: dict[Annotated[str, Field(pattern="^[a-z]{1,4}$")], one(depth)],  # type: ignore[misc]
             lambda depth: dict[UUID, one(depth)],  # type: ignore[misc]
             lambda depth: Annotated[dict[str, one(depth)], Field(min_length=1, max_length=3)],  # type: ignore[misc]
-            lambda depth: Union[one(depth), one(depth)],
-            lambda depth: Union[one(depth), None],
+            lambda depth: Union[one(depth), one(depth)],  # noqa: UP007
+            lambda depth: Union[one(depth), None],  # noqa: UP007
             lambda depth: RootModel[list[one(depth)]],  # type: ignore[misc]
             self._tagged,
         ]
@@ -125,8 +127,10 @@ class RandomTypes:
         for word in self._random.sample(["cat", "dog", "fox"], 2):
             self._made += 1
             kind = (Literal[word], ...)
-            options.append(create_model(f"Pet{self._made}", kind=kind, value=(self.type(depth), ...)))
-        return Annotated[Union[tuple(options)], Field(discriminator="kind")]
+            options.append(
+                create_model(f"Pet{self._made}", kind=kind, value=(self.type(depth), ...))
+            )
+        return Annotated[Union[tuple(options)], Field(discriminator="kind")]  # noqa: UP007
 
 
 def pydantic_schemas(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -134,7 +138,9 @@ def pydantic_schemas(count: int, seed: int) -> Iterator[dict[str, Any]]:
     types = RandomTypes(seed)
     for number in range(count):
         kind = types.type(3) if number % 5 == 0 else types.model()
-        mode: Literal["validation", "serialization"] = "serialization" if number % 3 == 0 else "validation"
+        mode: Literal["validation", "serialization"] = (
+            "serialization" if number % 3 == 0 else "validation"
+        )
         schema = TypeAdapter(kind).json_schema(mode=mode)
         yield {"source": "pydantic", "schema": schema}
 
@@ -153,7 +159,9 @@ def openapi_schemas(count: int, seed: int) -> Iterator[dict[str, Any]]:
             application.post(f"/{number}")(endpoint)
         document = application.openapi()["components"]["schemas"]
         for model in models:
-            name = next((n for n in (model.__name__, f"{model.__name__}-Input") if n in document), None)
+            name = next(
+                (n for n in (model.__name__, f"{model.__name__}-Input") if n in document), None
+            )
             if name is None or made == count:
                 continue
             schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": document}}
