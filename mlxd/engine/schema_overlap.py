@@ -18,6 +18,7 @@ class Overlap:
 
     def __init__(self, references: References) -> None:
         self._references = references
+        self._known_types: dict[int, frozenset[str] | None] = {}
         self._known: dict[int, frozenset[tuple[str, Any]] | None] = {}
 
     def distinct(self, one: Any, other: Any, *, closed: bool, depth: int = 0) -> bool:
@@ -44,7 +45,7 @@ class Overlap:
         literals = self._compared(one), self._compared(other)
         if literals[0] is not None and literals[1] is not None:
             return literals[0].isdisjoint(literals[1])
-        if {"object"} != (types[0] or set()) & (types[1] or set()):
+        if types[0] is None or types[1] is None or types[0] & types[1] != {"object"}:
             return False
         return self._distinct_objects(one, other, closed=closed, depth=depth)
 
@@ -90,15 +91,21 @@ class Overlap:
             self._known[id(schema)] = None if values is None else frozenset(map(_key, values))
         return self._known[id(schema)]
 
-    def _types(self, schema: dict[str, Any]) -> set[str] | None:
+    def _types(self, schema: dict[str, Any]) -> frozenset[str] | None:
         """Return the types that a schema's values have, None if it does not say."""
-        declared = schema.get("type")
-        names = [declared] if isinstance(declared, str) else declared
-        if isinstance(names, list) and all(isinstance(name, str) for name in names):
-            lower = {name.lower() for name in names}
-            return {"number" if name == "integer" else name for name in lower}
-        literals = _literals(schema)
-        return None if literals is None else {type_of(value) for value in literals}
+        if id(schema) not in self._known_types:
+            self._known_types[id(schema)] = _types(schema)
+        return self._known_types[id(schema)]
+
+
+def _types(schema: dict[str, Any]) -> frozenset[str] | None:
+    declared = schema.get("type")
+    names = [declared] if isinstance(declared, str) else declared
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        lower = {name.lower() for name in names}
+        return frozenset("number" if name == "integer" else name for name in lower)
+    literals = _literals(schema)
+    return None if literals is None else frozenset(map(type_of, literals))
 
 
 def _literals(schema: dict[str, Any]) -> list[Any] | None:
