@@ -179,7 +179,8 @@ class Keywords:
             self._conjuncts.append({"pattern": pattern})
         elif value in GRAMMAR_FORMATS:
             return {"format": value}
-        elif value not in DESCRIBING_FORMATS:
+        elif value not in DESCRIBING_FORMATS and "pattern" not in self._schema:
+            # Zod writes both, and the pattern says all.
             return self._drop(keyword, f"unknown format {value[:100]!r}")
         return {}
 
@@ -259,8 +260,12 @@ class Keywords:
             self._names_held = True
             properties = dict.fromkeys(listed, self._others())
             return {"properties": properties, "additionalProperties": False}
-        pattern = names.get("pattern")
-        if said == {"pattern"} and isinstance(pattern, str) and (exact := self._exact(pattern)):
+        pattern = names.get("pattern", FORMATS.get(names.get("format", "")))
+        if (
+            said in ({"pattern"}, {"format"})
+            and isinstance(pattern, str)
+            and (exact := self._exact(pattern))
+        ):
             self._names_held = True
             return {"patternProperties": {exact: self._others()}, "additionalProperties": False}
         return self._drop(keyword)

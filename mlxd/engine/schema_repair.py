@@ -83,8 +83,8 @@ def _inside(part: Schema, whole: Schema) -> Iterator[Schema]:
 
 def _culprit(part: Schema, whole: Schema, error_of: ErrorOf) -> str | None:
     """Return a keyword without which the part compiles, or else one that may be at fault."""
-    last = [keyword for keyword in part if keyword not in (*_FIRST, "$defs")]
-    keywords = [keyword for keyword in _FIRST if keyword in part] + last
+    others = [keyword for keyword in part if keyword not in (*_FIRST, "$defs", "type")]
+    keywords = [keyword for keyword in (*_FIRST, *others, "type") if keyword in part]
     for keyword in keywords:
         rest = {key: value for key, value in part.items() if key != keyword}
         if error_of(_alone(rest, whole)) is None:
