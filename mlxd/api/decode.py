@@ -99,6 +99,21 @@ class HugeNumber:
         self.negative = negative
 
 
+def read_json(data: bytes | str) -> Any:
+    """Decode JSON of any type, with numbers of any size.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.ValidationError:  # a number that msgspec cannot hold
+        return json.loads(
+            data, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant
+        )
+
+
 def check_free_form(value: object, path: str) -> None:
     """Check JSON that may have any shape, because what handles it later has limits.
 
@@ -162,21 +177,13 @@ def _decode(data: bytes, body_type: type[T]) -> T:
         return msgspec.json.decode(data, type=body_type)
     except msgspec.ValidationError as error:
         try:
-            untyped = _with_integers(_untyped(data))
+            untyped = _with_integers(read_json(data))
         except (ValueError, RecursionError):
             raise error from None
         try:
             return msgspec.convert(untyped, body_type)
         except msgspec.ValidationError as other:
             raise (error if HugeNumber.__name__ in str(other) else other) from None
-
-
-def _untyped(data: bytes) -> Any:
-    """Decode without a type, and numbers of any size."""
-    try:
-        return msgspec.json.decode(data)
-    except msgspec.ValidationError:  # a number that msgspec cannot hold
-        return json.loads(data, parse_int=_integer, parse_float=_float)
 
 
 def _integer(text: str) -> int | HugeNumber:
@@ -186,6 +193,10 @@ def _integer(text: str) -> int | HugeNumber:
 def _float(text: str) -> float | HugeNumber:
     value = float(text)
     return value if math.isfinite(value) else HugeNumber(negative=value < 0)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _with_integers(value: Any) -> Any:

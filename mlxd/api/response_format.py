@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import doc, read_schema
+from mlxd.api.decode import doc, read_json, read_schema
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
 
@@ -95,10 +95,13 @@ def _object(given: dict[str, Any] | str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
     try:
-        return msgspec.json.decode(given, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        schema = read_json(given)
+    except (ValueError, RecursionError):
+        schema = None
+    if not isinstance(schema, dict):
         message = "`guided_json`: the string is not a JSON object"
-        raise InvalidRequest(message, param="guided_json") from None
+        raise InvalidRequest(message, param="guided_json")
+    return schema
 
 
 def _schema(schema: dict[str, Any], param: str, *, strict: bool = False) -> Grammar:
