@@ -90,7 +90,7 @@ class Keywords:
         combining = [keyword for keyword in _COMBINING if keyword in schema]
         if any(keyword in schema for keyword in _CONDITIONAL) or len(combining) > 1:
             return True
-        several = "allOf" in schema and len(_listed(schema["allOf"])) > 1
+        several = isinstance(every := schema.get("allOf"), list) and len(every) > 1
         mixed = any(keyword in schema for keyword in _OF_OBJECTS)
         return bool(combining) and (several or mixed)
 
@@ -178,9 +178,10 @@ class Keywords:
         if (pattern := FORMATS.get(value)) is not None:
             self._conjuncts.append({"pattern": pattern})
         elif value in GRAMMAR_FORMATS:
+            if (lengths := GRAMMAR_FORMATS[value]) and "pattern" not in self._schema:
+                self._conjuncts.append({"pattern": lengths})
             return {"format": value}
-        elif value not in DESCRIBING_FORMATS and "pattern" not in self._schema:
-            # Zod writes both, and the pattern says all.
+        elif value not in DESCRIBING_FORMATS and "pattern" not in self._schema:  # it says all
             return self._drop(keyword, f"unknown format {value[:100]!r}")
         return {}
 
@@ -396,7 +397,3 @@ class Keywords:
     }
     HANDLED: ClassVar[frozenset[str]] = frozenset({*_HANDLERS, "type", "nullable"})
     """Keywords that may restrict a value."""
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]

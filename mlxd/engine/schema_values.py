@@ -23,8 +23,12 @@ FORMATS = {
 }
 """Formats as patterns."""
 
-GRAMMAR_FORMATS = frozenset({"duration", "email", "hostname", "ipv4", "ipv6", "uri"})
-"""Formats that llguidance knows and that need no pattern."""
+GRAMMAR_FORMATS = {
+    "email": r"^[^@]{1,64}@.{1,253}$",
+    "hostname": r"^.{1,253}$",
+    **dict.fromkeys(("duration", "ipv4", "ipv6", "uri")),
+}
+"""Formats that llguidance knows, and patterns for the lengths that it does not."""
 
 DESCRIBING_FORMATS = frozenset(
     {

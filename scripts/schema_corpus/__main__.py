@@ -56,7 +56,8 @@ def check(file: Path, answers: int) -> int:
 
     from mlxd.engine.structured_output import Grammars
     from mlxd.errors import InvalidRequest
-    from scripts.schema_corpus.answers import Sampler, UnfinishedAnswer, error_of
+    from scripts.schema_corpus.sampler import Sampler, UnfinishedAnswer
+    from scripts.schema_corpus.validation import error_of
     from scripts.tiny_model import VOCAB_SIZE, make_tiny_model
 
     counts: collections.Counter[str] = collections.Counter()
