@@ -15,8 +15,21 @@ OpenAI's dialects, and what they share:
     fields.py            the fields that both bodies have, and the engine's requests made of them
     conversation.py      messages, tools and tool choice, and how chat templates take them
     response_format.py   what the answer has to match: `response_format` and `guided_…`
+    openai_errors.py     errors as OpenAI's API writes them
     reply.py             token counts, the list of models, health: the types both replies share
     reply_builder.py     from the events of an answer to its reply, streamed or whole
+
+Anthropic's dialect:
+
+    anthropic.py          the bodies of POST /v1/messages and /v1/messages/count_tokens
+    anthropic_content.py  messages, tools, and the conversation that chat templates take
+    anthropic_reply.py    the reply, whole and in events
+    anthropic_types.py    the types of replies and events; errors and models
+
+Ollama's dialect:
+
+    ollama.py             the bodies of POST /api/chat and /api/generate
+    ollama_reply.py       the reply, whole and in lines; errors
 
 A new dialect is a module like `chat.py` with a function `decode_body`, and its reply builder.
 """

@@ -2,14 +2,39 @@
 
 A dialect is one module with a function `decode_body(data) -> Body`. The body becomes one
 GenerateRequest for each choice, and makes the reply builder, which turns the events of the answer
-into JSON or SSE.
+into JSON or a stream. An error has the form of the API that the path belongs to.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mlxd import messages
 from mlxd.config import ModelSettings
+from mlxd.errors import MlxdError
 from mlxd.messages import ChoiceEvent, Draft, GenerateRequest
+
+
+@dataclass(frozen=True)
+class StreamForm:
+    """How a stream looks: its media type, and what shows the progress while there is no event."""
+
+    media_type: str
+    sign_of_life: Callable[[str], bytes]
+
+
+SSE = StreamForm("text/event-stream", lambda progress: f": {progress}\n\n".encode())
+"""Server-sent events, whose comments every client skips."""
+
+
+class ErrorForm(Protocol):
+    """How an API writes an error."""
+
+    def whole(self, error: MlxdError) -> bytes:
+        """Return the body of a reply."""
+
+    def event(self, error: MlxdError) -> bytes:
+        """Return the last piece of a stream that had begun."""
 
 
 class ReplyBuilder(Protocol):
@@ -22,12 +47,8 @@ class ReplyBuilder(Protocol):
     def usage(self) -> messages.Usage | None:
         """The token counts of all choices together."""
 
-    @property
-    def overlooked(self) -> list[messages.Overlooked]:
-        """What of the request's schemas is not enforced, as far as the events have said."""
-
     def stream(self, events: list[ChoiceEvent]) -> bytes:
-        """Return the SSE events that `events` make, the end included after the last `Finished`."""
+        """Return the pieces that `events` make, the end included after the last `Finished`."""
 
     def collect(self, events: list[ChoiceEvent]) -> None:
         """Add `events` to the reply. A second `Started` begins a choice anew."""
@@ -62,6 +83,10 @@ class Body(Protocol):
     @property
     def stream(self) -> bool | None:
         """Whether the reply comes in pieces."""
+
+    @property
+    def stream_form(self) -> StreamForm:
+        """How the pieces look."""
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Return the engine's request for each choice; `settings` has the defaults."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd.api.decode import doc
+from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
@@ -162,6 +163,11 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             *KEEP_ALIVE_KINDS,
         ),
     ] = None
+
+    @property
+    def stream_form(self) -> StreamForm:
+        """How the pieces look."""
+        return SSE
 
     @property
     def kept_alive(self) -> float | None:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mlxd.api.decode import doc
+from mlxd.messages import Overlooked
 
 ChoiceT = TypeVar("ChoiceT")
 
@@ -37,6 +38,14 @@ class OverlookedKeyword(msgspec.Struct, frozen=True):
 
     param: str
     message: str
+
+
+def warnings_of(overlooked: list[Overlooked]) -> list[OverlookedKeyword] | UnsetType:
+    """Return what a reply says about keywords that are not enforced, UNSET for nothing."""
+    return [
+        OverlookedKeyword(each.param, f"`{each.param}` is not enforced: {each.reason}")
+        for each in overlooked
+    ] or UNSET
 
 
 class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):

@@ -12,9 +12,9 @@ from mlxd import __version__
 from mlxd.api.reply import (
     CompletionTokensDetails,
     CompletionUsage,
-    OverlookedKeyword,
     PromptTokensDetails,
     Reply,
+    warnings_of,
 )
 from mlxd.messages import (
     ChoiceEvent,
@@ -95,7 +95,7 @@ class OpenAIReplyBuilder:
         include_usage: bool,
     ) -> None:
         self.usage: Usage | None = None
-        self.overlooked: list[Overlooked] = []
+        self._overlooked: list[Overlooked] = []
         self._told = False
         self._dialect = dialect
         self._id = f"{dialect.id_prefix}-{secrets.token_hex(12)}"
@@ -147,7 +147,7 @@ class OpenAIReplyBuilder:
     def _wrap(
         self, kind: str, choices: list[Any], usage: CompletionUsage | UnsetType | None
     ) -> Reply[Any]:
-        warnings = UNSET if self._told else _warnings(self.overlooked)
+        warnings = UNSET if self._told else warnings_of(self._overlooked)
         self._told = True
         fixed = self._id, kind, self._created, self._model, _FINGERPRINT
         return Reply(*fixed, choices, usage, warnings)
@@ -155,7 +155,7 @@ class OpenAIReplyBuilder:
     def _note(self, event: Event) -> None:
         """Keep what is not enforced; it is the same for every choice."""
         if isinstance(event, Started) and event.overlooked:
-            self.overlooked = event.overlooked
+            self._overlooked = event.overlooked
 
     def _count(self, index: int, event: Event) -> None:
         if not isinstance(event, Finished):
@@ -171,13 +171,6 @@ class OpenAIReplyBuilder:
             completion_tokens=sum(count.completion_tokens for count in counts.values()),
             reasoning_tokens=sum(count.reasoning_tokens for count in counts.values()),
         )
-
-
-def _warnings(overlooked: list[Overlooked]) -> list[OverlookedKeyword] | UnsetType:
-    return [
-        OverlookedKeyword(each.param, f"`{each.param}` is not enforced: {each.reason}")
-        for each in overlooked
-    ] or UNSET
 
 
 def _usage(counts: Usage) -> CompletionUsage:

@@ -17,11 +17,13 @@ from mlxd.config.tree import (
     Config,
     EngineConfig,
     GenerationConfig,
+    HubConfig,
     LogConfig,
     ModelsConfig,
     ModelSettings,
     ServerConfig,
 )
+from mlxd.config.values import toml_text
 from mlxd.config.writing import read_settings, render_default, write_settings
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "EngineConfig",
     "Explained",
     "GenerationConfig",
+    "HubConfig",
     "LogConfig",
     "ModelSettings",
     "ModelsConfig",
@@ -40,5 +43,6 @@ __all__ = [
     "load_file",
     "read_settings",
     "render_default",
+    "toml_text",
     "write_settings",
 ]

@@ -1,34 +1,63 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
+from functools import partial
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mlxd import __version__
-from mlxd.api import chat, completions
+from mlxd.api import anthropic, chat, completions
+from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control
+from mlxd.http import control, ollama
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
+from mlxd.http.origins import Cors
 from mlxd.http.security import Security
+from mlxd.http.spelling import Spelling
 
 _PACE = Pace()
+_ANTHROPIC_HEADER = "anthropic-version"
+_ABOUT = f"""\
+mlxd {__version__}: MLX language models behind the APIs of OpenAI, Anthropic and Ollama.
+
+The base URL for OpenAI's clients is this address with /v1 after it, for the others' as it is:
+
+  GET  /v1/models             the installed models
+  POST /v1/chat/completions   answer a conversation
+  POST /v1/completions        continue a text
+  POST /v1/messages           answer a conversation, as Anthropic's API
+  POST /api/chat              answer a conversation, as Ollama's API
+  GET  /openapi.json          the description of all this
+  GET  /health                200 if mlxd can generate
+"""
 
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for TCP, whose streams keep `pace`."""
-    return _app(dependencies, _public_routes(dependencies, pace), unix=False)
+    may_change = bool(dependencies.config.server.api_key)
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=may_change),
+    ]
+    return _app(dependencies, routes, unix=False)
 
 
 def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for the Unix socket, whose streams keep `pace`."""
-    routes = [*_public_routes(dependencies, pace), *control.routes(dependencies.control)]
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=True),
+        *control.routes(dependencies.control),
+    ]
     return _app(dependencies, routes, unix=True)
 
 
@@ -38,6 +67,8 @@ def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Star
         routes=routes,
         middleware=[
             Middleware(AccessLog),
+            Middleware(Spelling),
+            Middleware(Cors, config=dependencies.config.server),
             Middleware(ErrorReplies),
             Middleware(Security, config=dependencies.config.server, unix=unix),
         ],
@@ -51,14 +82,29 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
     endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
+    left_out = dependencies.config.server.unstable_system_lines
+    messages = GenerateEndpoint(
+        dependencies, partial(anthropic.decode_body, left_out=left_out), pace
+    )
+    count = GenerateEndpoint(dependencies, partial(anthropic.decode_count, left_out=left_out), pace)
+    api: list[tuple[str, Any, list[str]]] = [
+        ("/chat/completions", chat_endpoint, ["POST"]),
+        ("/completions", text_endpoint, ["POST"]),
+        ("/messages", messages, ["POST"]),
+        ("/messages/count_tokens", count, ["POST"]),
+        ("/models", endpoints.models, ["GET"]),
+        ("/models/{id:path}", endpoints.model, ["GET"]),  # an id may hold slashes
+    ]
     return [
+        # Some clients want a base URL with /v1, others without, and add the rest of the path.
+        *(
+            Route(prefix + path, endpoint, methods=methods)
+            for prefix in ("/v1", "")
+            for path, endpoint, methods in api
+        ),
         Route("/health", endpoints.health),
-        Route("/v1/models", endpoints.models),
-        Route("/v1/models/{id:path}", endpoints.model),  # an id may hold slashes
-        Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
-        Route("/chat/completions", chat_endpoint, methods=["POST"]),
-        Route("/v1/completions", text_endpoint, methods=["POST"]),
         Route("/openapi.json", endpoints.openapi),
+        Route("/", endpoints.about),
     ]
 
 
@@ -69,19 +115,26 @@ class _Endpoints:
         self._catalog = dependencies.catalog
         self._pool = dependencies.pool
 
-    async def health(self, _request: Request) -> Response:
+    async def about(self, _request: Request) -> Response:
+        return PlainTextResponse(_ABOUT)
+
+    async def health(self, request: Request) -> Response:
         try:
             await self._pool.healthy()
         except MlxdError as error:
-            return error_response(error, status=503)
+            return error_response(error, request.scope, 503)
         return json_response(Health("ok", __version__))
 
-    async def models(self, _request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         entries = self._catalog.entries()
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
         return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         entry = self._catalog.resolve(request.path_params["id"])
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:

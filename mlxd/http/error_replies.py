@@ -1,38 +1,42 @@
-"""The one place where an error becomes a reply.
+"""The one place where an error becomes a reply, in the form of the API that was asked.
 
-Before a reply has begun, an error is a status with OpenAI's error object. Afterwards, which only
+Before a reply has begun, an error is a status with the API's error object. Afterwards, which only
 happens to streams, it is a last event with the same object.
 """
 
 import logging
 import traceback
+from collections.abc import Sequence
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlxd.api.anthropic_types import AnthropicErrors
+from mlxd.api.dialect import ErrorForm
+from mlxd.api.ollama_reply import OllamaErrors
+from mlxd.api.openai_errors import OpenAIErrors
 from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import ClientGone
+from mlxd.http.spelling import methods_of, nearest
+
+_API = "/v1/"
 
 _log = logging.getLogger(__name__)
 
 
-class ErrorObject(msgspec.Struct, frozen=True):
-    """OpenAI's error object; `param` is the path of the field at fault."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorReply(msgspec.Struct, frozen=True):
-    """The reply to a request that failed."""
-
-    error: ErrorObject
+_OPENAI = OpenAIErrors()
+_ANTHROPIC = AnthropicErrors()
+_FORMS: tuple[tuple[str, ErrorForm], ...] = (
+    ("/v1/messages", _ANTHROPIC),
+    ("/messages", _ANTHROPIC),
+    ("/api/v1/", _OPENAI),  # a spelling of /v1/
+    ("/api/", OllamaErrors()),
+)
+"""The form of each API that has one of its own, by the beginning of its paths."""
 
 
 class ErrorReplies:
@@ -59,39 +63,59 @@ class ErrorReplies:
             error = MlxdError(f"internal error (request {record.request_id})")
         record.error = error.code or type(error).__name__
         if record.status is None:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, scope)(scope, receive, send)
         else:
-            event = b"data: %b\n\n" % _encode(error)
+            event = _form(scope).event(error)
             await send({"type": "http.response.body", "body": event, "more_body": False})
 
 
-def error_response(error: MlxdError, status: int | None = None) -> Response:
-    """Return the reply for `error`, with its own status or the given one."""
+def error_response(
+    error: MlxdError, scope: Scope | None = None, status: int | None = None
+) -> Response:
+    """Return the reply for `error`, with its own status or the given one.
+
+    Its form is that of the API that was asked; without a `scope` the request could not be read.
+    """
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
-    return Response(_encode(error), status or error.status, headers, "application/json")
+    form = _form(scope) if scope else _OPENAI
+    return Response(form.whole(error), status or error.status, headers, "application/json")
 
 
 async def http_exception(request: Request, raised: Exception) -> Response:
     """Return the reply for an error of Starlette's router; an exception handler of the app."""
     if not isinstance(raised, HTTPException):
         raise raised
-    path = request.url.path
-    error: RequestError = RouteNotFound(f"no such path: {path}")
-    if raised.status_code == MethodNotAllowed.status:
-        error = MethodNotAllowed(f"{path} does not allow {request.method}")
+    path, routes = request.scope["path"], request.app.routes
+    allowed = methods_of(path, routes)
+    headers = {"allow": ", ".join(allowed)} if allowed else {}
+    if allowed and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    error: RequestError = RouteNotFound(_no_such_path(path, routes))
+    if allowed:
+        methods = " or ".join(method for method in allowed if method not in ("HEAD", "OPTIONS"))
+        error = MethodNotAllowed(f"{path} takes {methods}, not {request.method}")
     record_of(request.scope).error = error.code
-    response = error_response(error, raised.status_code)
-    response.headers.update(raised.headers or {})
+    response = error_response(error, request.scope)
+    response.headers.update(headers)
     return response
 
 
-def _encode(error: MlxdError) -> bytes:
-    detail = ErrorObject(error.message, error.type, error.param, error.code)
-    return msgspec.json.encode(ErrorReply(detail))
+def _no_such_path(path: str, routes: Sequence[Route]) -> str:
+    if meant := nearest(path, routes):
+        return f"no such path: {path}; did you mean {meant}?"
+    paths = [route.path for route in routes if route.path.startswith(_API)]
+    known = [path for path in paths if "{" not in path]
+    return f"no such path: {path}; there are {', '.join(known)}"
+
+
+def _form(scope: Scope) -> ErrorForm:
+    """Return the form of the API that the request's path belongs to."""
+    path = scope["path"]
+    return next((form for prefix, form in _FORMS if path.startswith(prefix)), _OPENAI)
 
 
 def _log_unexpected(error: Exception, record: Record) -> None:

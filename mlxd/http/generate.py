@@ -14,6 +14,7 @@ from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
@@ -37,16 +38,20 @@ class GenerateEndpoint:
     def __init__(
         self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace
     ) -> None:
-        self._dependencies = dependencies
+        self.dependencies = dependencies
         self._decode_body = decode_body
         self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
         body = self._decode_body(await read_json(scope, receive))
-        exchange = _Exchange(self._dependencies, body, record_of(scope))
+        await self.answer(body, scope, receive, send)
+
+    async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request whose body has been read."""
+        exchange = _Exchange(self.dependencies, body, record_of(scope))
         if body.stream:
-            writer = EventWriter(send, exchange.progress, self._pace)
+            writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
         else:
             reply = await while_connected(receive, exchange.reply())
@@ -66,9 +71,10 @@ class _Exchange:
         return self._request.progress if self._request else "queued"
 
     async def stream(self, writer: EventWriter) -> None:
-        """Write the answer as events."""
+        """Write the answer in pieces."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._note(events)
                 if data := builder.stream(events):
                     await writer.write(data)
         await writer.end()
@@ -77,8 +83,14 @@ class _Exchange:
         """Return the answer as a whole."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._note(events)
                 builder.collect(events)
             return builder.reply()
+
+    def _note(self, events: list[ChoiceEvent]) -> None:
+        for _, event in events:
+            if isinstance(event, Started):
+                self._record.not_enforced = [each.keyword for each in event.overlooked]
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
@@ -101,5 +113,4 @@ class _Exchange:
         finally:
             await request.aclose()
             self._record.usage = builder.usage
-            self._record.not_enforced = [each.keyword for each in builder.overlooked]
             self._record.timing = request.timing

@@ -6,16 +6,26 @@ The format is OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.1.html
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from mlxd import __version__
+from mlxd.api.anthropic import CountBody, MessagesBody
+from mlxd.api.anthropic_types import (
+    AnthropicErrorReply,
+    AnthropicReply,
+    StreamedEvent,
+    TokenCount,
+)
 from mlxd.api.chat import ChatBody
 from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
 from mlxd.api.completion_reply import CompletionChoice
 from mlxd.api.completions import CompletionBody
 from mlxd.api.decode import EXACTLY
+from mlxd.api.ollama import OllamaChatBody, OllamaGenerateBody
+from mlxd.api.ollama_reply import ChatLine, OllamaError, TextLine
+from mlxd.api.openai_errors import ErrorReply
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.errors import (
     BodyTooLarge,
@@ -30,11 +40,20 @@ from mlxd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from mlxd.http.error_replies import ErrorReply
+from mlxd.http.ollama import (
+    Copy,
+    NamedModel,
+    PullLine,
+    ShownModel,
+    TaggedModels,
+    VersionReply,
+)
 
 Schema = dict[str, Any]
 
 _JSON = "application/json"
+_SSE = "text/event-stream"
+_LINES = "application/x-ndjson"
 _REF = "#/components/schemas/{name}"
 _ERRORS: tuple[type[MlxdError], ...] = (Unauthorized, Forbidden)
 _BODY_ERRORS = (*_ERRORS, InvalidRequest, ModelNotFound, BodyTooLarge, UnsupportedMediaType)
@@ -48,7 +67,11 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """The one method of a path: POST if it takes a body. `chunk` is what a stream's events hold."""
+    """The one method of a path, POST if it takes a body and no other is named.
+
+    `chunk` is what a stream's events hold. They are written as `events` says: OpenAI's have no
+    names and end with `[DONE]`, Anthropic's have names, and Ollama's are lines of JSON.
+    """
 
     path: str
     name: str
@@ -57,11 +80,29 @@ class _Operation:
     errors: tuple[type[MlxdError], ...] = _ERRORS
     body: Any = None
     chunk: Any = None
+    failure: Any = ErrorReply
+    events: Literal["unnamed", "named", "lines"] = "unnamed"
+    method: Literal["get", "post", "delete"] | None = None
 
 
 def _chat(path: str, name: str, summary: str) -> _Operation:
     reply, chunk = Reply[ChatChoice], Reply[ChatChunkChoice]
     return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, chunk)
+
+
+def _ollama(
+    path: str,
+    name: str,
+    summary: str,
+    reply: Any,
+    body: Any = None,
+    chunk: Any = None,
+    method: Literal["delete"] | None = None,
+) -> _Operation:
+    errors = _ANSWER_ERRORS if body else _ERRORS
+    summary = f"{summary}, as Ollama's API does"
+    path = f"/api/{path}"
+    return _Operation(path, name, summary, reply, errors, body, chunk, OllamaError, "lines", method)
 
 
 _OPERATIONS = (
@@ -81,13 +122,49 @@ _OPERATIONS = (
         CompletionBody,
         Reply[CompletionChoice],
     ),
+    _Operation(
+        "/v1/messages",
+        "createMessage",
+        "Answer a conversation, as Anthropic's API does",
+        AnthropicReply,
+        _ANSWER_ERRORS,
+        MessagesBody,
+        StreamedEvent,
+        AnthropicErrorReply,
+        events="named",
+    ),
+    _Operation(
+        "/v1/messages/count_tokens",
+        "countTokens",
+        "Count the tokens of a conversation, as Anthropic's API does",
+        TokenCount,
+        _ANSWER_ERRORS,
+        CountBody,
+        failure=AnthropicErrorReply,
+    ),
+    _ollama("chat", "ollamaChat", "Answer a conversation", ChatLine, OllamaChatBody, ChatLine),
+    _ollama(
+        "generate", "ollamaGenerate", "Answer a prompt", TextLine, OllamaGenerateBody, TextLine
+    ),
+    _ollama("version", "ollamaVersion", "Show the version", VersionReply),
+    _ollama("tags", "ollamaTags", "List the models", TaggedModels),
+    _ollama("ps", "ollamaPs", "List the models in memory", TaggedModels),
+    _ollama("show", "ollamaShow", "Show a model", ShownModel, NamedModel),
+    _ollama("pull", "ollamaPull", "Download a model", PullLine, NamedModel, PullLine),
+    _ollama("copy", "ollamaCopy", "Give a model another name", None, Copy),
+    _ollama("delete", "ollamaDelete", "Delete a model", None, NamedModel, method="delete"),
 )
 
 
 def document() -> Schema:
     """Return the description of the public API, ready to be written as JSON."""
-    kinds = [kind for one in _OPERATIONS for kind in (one.reply, one.body, one.chunk) if kind]
-    types = list(dict.fromkeys([*kinds, ErrorReply]))
+    kinds = [
+        kind
+        for one in _OPERATIONS
+        for kind in (one.reply, one.body, one.chunk, one.failure)
+        if kind
+    ]
+    types = list(dict.fromkeys(kinds))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
     _use_exact_schemas(components)
     schema_of = dict(zip(types, references, strict=True))
@@ -95,11 +172,16 @@ def document() -> Schema:
         "openapi": "3.1.0",
         "info": {
             "title": "mlxd",
-            "summary": "MLX language models behind OpenAI's API.",
+            "summary": "MLX language models behind the APIs of OpenAI, Anthropic and Ollama.",
+            "description": "Every path below /v1 works without it, too.",
             "version": __version__,
         },
         "paths": {
-            operation.path: {"post" if operation.body else "get": _describe(operation, schema_of)}
+            operation.path: {
+                operation.method or ("post" if operation.body else "get"): _describe(
+                    operation, schema_of
+                )
+            }
             for operation in _OPERATIONS
         },
         "components": {
@@ -117,11 +199,16 @@ def document() -> Schema:
 
 
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
-    failure = schema_of[ErrorReply]
-    done = _response("It is done.", schema_of[operation.reply])
+    failure = schema_of[operation.failure]
+    done = _response("It is done.", schema_of[operation.reply] if operation.reply else None)
     if operation.chunk:
-        event = _event({"anyOf": [schema_of[operation.chunk], failure]})
-        done["content"]["text/event-stream"] = {"schema": event}
+        data = {"anyOf": [schema_of[operation.chunk], failure]}
+        media_type, schema = {
+            "unnamed": (_SSE, _event(data)),
+            "named": (_SSE, _named_event(data)),
+            "lines": (_LINES, data),
+        }[operation.events]
+        done["content"][media_type] = {"schema": schema}
     meanings: dict[int, list[str]] = {}
     for error in sorted(operation.errors, key=lambda error: error.status):
         meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
@@ -144,11 +231,11 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     return described
 
 
-def _response(description: str, schema: Schema) -> Schema:
+def _response(description: str, schema: Schema | None) -> Schema:
     return {
         "description": description,
         "headers": {"x-request-id": _REQUEST_ID},
-        "content": {_JSON: {"schema": schema}},
+        "content": {_JSON: {"schema": schema}} if schema else {},
     }
 
 
@@ -160,6 +247,18 @@ def _event(schema: Schema) -> Schema:
         "or an error.",
         "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
         "required": ["data"],
+    }
+
+
+def _named_event(schema: Schema) -> Schema:
+    return {
+        "type": "object",
+        "description": "With `stream`: one event of many, whose name is the `type` of its data.",
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": _JSON, "contentSchema": schema},
+        },
+        "required": ["event", "data"],
     }
 
 

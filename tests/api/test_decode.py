@@ -208,3 +208,21 @@ def test_other_free_form_values_have_no_such_numbers():
     value = decode(b'{"schema": {"a": 1e999}}', Holder).schema
     with pytest.raises(InvalidRequest, match="`here`: contains an integer of more than 64 bits"):
         check_free_form(value, "here")
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"a\ude00b", "a\ufffdb"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\uD83D\uDE00\uDE00", "😀\ufffd"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        ("\ud83d", "\ufffd"),
+    ],
+)
+def test_half_a_character_is_replaced(escaped: str, text: str) -> None:
+    """As of a tool result that was cut within an emoji, kilocode#10467 and claude-code#56064."""
+    body = f'{{"messages": [{{"role": "user", "content": "{escaped}"}}], "max_tokens": 2.0}}'
+    decoded = decode(body.encode("utf-8", "surrogatepass"), dict)
+    assert decoded["messages"][0]["content"] == text

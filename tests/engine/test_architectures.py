@@ -15,6 +15,7 @@ import pytest
 from mlx_lm.generate import generate_step
 from mlx_lm.sample_utils import make_logits_processors
 
+from mlxd.engine import prefill
 from mlxd.messages import ChatPrompt, GenerateRequest, Started, TextPrompt
 from scripts.random_model import architectures
 from scripts.tiny_model import EOS_ID
@@ -117,6 +118,12 @@ def _no_compiler() -> Iterator[None]:
     mx.disable_compile()
     yield
     mx.enable_compile()
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut prompts at the same tokens however busy the machine is."""
+    monkeypatch.setattr(prefill, "_PART_SECONDS", 60.0)
 
 
 @pytest.fixture(

@@ -118,7 +118,7 @@ def test_an_invalid_schema_is_rejected_with_the_place(
 def test_a_schema_that_takes_too_long_to_compile_is_rejected(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.1)
+    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.01)
     patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 16)]
     with pytest.raises(InvalidRequest, match="takes more than") as caught:
         grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
