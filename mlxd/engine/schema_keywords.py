@@ -169,7 +169,7 @@ class Keywords:
         if (problem := self._context.pattern_error(pattern)) is not None:
             return self._drop(keyword, problem)
         if left_out:
-            self._drop(keyword, f"only without its {' and '.join(left_out)}")
+            self._drop(keyword, f"a grammar cannot hold its {' and '.join(left_out)}")
         return {} if pattern in _TRIVIAL else {"pattern": pattern}
 
     def _format(self, keyword: str, value: Any) -> Schema:

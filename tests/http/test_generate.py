@@ -42,7 +42,7 @@ async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
     serve, pool, caplog, stream
 ):
     caplog.set_level(logging.INFO, logger="mlxd.http")
-    told = Overlooked("response_format.pattern", "pattern", "only without its look-around")
+    told = Overlooked("response_format.pattern", "pattern", "a grammar cannot hold its look-around")
     started = structs.replace(STARTED[0][1], overlooked=[told])
     pool.script = [[(0, started)], *HELLO[1:]]
     client = await serve(public_app(make_dependencies(pool)))
@@ -50,7 +50,7 @@ async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
     warnings = [
         {
             "param": "response_format.pattern",
-            "message": "`response_format.pattern` is not enforced: only without its look-around",
+            "message": "`response_format.pattern` is not enforced: a grammar cannot hold its look-around",
         }
     ]
     if stream:
