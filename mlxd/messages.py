@@ -58,7 +58,10 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, which a chat template renders in the engine."""
+    """A conversation, which a chat template renders in the engine.
+
+    The arguments of calls in it are objects, or JSON text.
+    """
 
     messages: list[dict[str, Any]]
     template: Template = Template()

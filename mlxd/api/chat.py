@@ -9,8 +9,7 @@ from mlxd.api.conversation import (
     Message,
     Tool,
     ToolChoice,
-    check_messages,
-    for_template,
+    for_templates,
     tool_use,
 )
 from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
@@ -73,7 +72,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
-        check_messages(self.messages)
+        for_templates(self.messages)
         check_free_form(self.chat_template_args, "chat_template_args")
         check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
         self._tool_use()
@@ -83,7 +82,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         """Return the engine's request for each choice; `settings` has the defaults."""
         tools = self._tool_use()
         template = self._template(settings)
-        prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
+        prompt = ChatPrompt(for_templates(self.messages), template, tools)
         return self.engine_requests([prompt], settings.generation, self._grammar(), draft)
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
-from mlxd.engine.tools import AllowedCalls, describe_tools, supports_tools, tool_format
+from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -121,7 +119,9 @@ class Preprocessor:
             return Prepared(message, tokens, constraint=self._constraint(request))
         calls = None
         if prompt.tools:
-            calls = AllowedCalls(tool_format(tokenizer, prompt.template), prompt.tools)
+            form = tool_format(tokenizer, prompt.template)
+            bare, taken = request.grammar is None, past_ids(prompt.messages)
+            calls = AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
         tokens, boundaries = self._read_chat(prompt, calls)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
@@ -132,15 +132,10 @@ class Preprocessor:
         self, prompt: ChatPrompt, calls: AllowedCalls | None
     ) -> tuple[list[int], tuple[int, ...]]:
         """Return the tokens of a conversation, and its boundaries where they are needed."""
-        functions = prompt.tools.functions if prompt.tools else []
-        tools = functions or None
-        if not (calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)):
-            messages = describe_tools(prompt.messages, functions)
-            prompt, tools = msgspec.structs.replace(prompt, messages=messages), None
-        tokens = self._reader.read(prompt, tools)
-        if not self._find_boundaries:
-            return tokens, ()
-        return tokens, self._reader.boundaries(prompt, tools, tokens)
+        native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
+        functions = prompt.tools.functions if prompt.tools else None
+        chat = self._reader.read_chat(prompt, functions, describe=not native)
+        return chat.tokens, self._reader.boundaries(chat) if self._find_boundaries else ()
 
     def _constraint(
         self,

@@ -83,7 +83,7 @@ class Sequence:
         if self._output.stopped:
             reason = "stop"
         elif reason is not None:
-            events += self._output.finish()
+            events += self._output.finish(ended=reason == "stop")
         if reason is not None:
             self.ended = True
             events.append(self._ended(self._output.finish_reason(reason)))

@@ -42,7 +42,7 @@ async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
     serve, pool, caplog, stream
 ):
     caplog.set_level(logging.INFO, logger="mlxd.http")
-    told = Overlooked("response_format.pattern", "pattern", "a grammar cannot hold its look-around")
+    told = Overlooked("response_format.pattern", "pattern", "it has look-around")
     started = structs.replace(STARTED[0][1], overlooked=[told])
     pool.script = [[(0, started)], *HELLO[1:]]
     client = await serve(public_app(make_dependencies(pool)))
@@ -50,7 +50,7 @@ async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
     warnings = [
         {
             "param": "response_format.pattern",
-            "message": "`response_format.pattern` is not enforced: a grammar cannot hold its look-around",
+            "message": "`response_format.pattern` is not enforced: it has look-around",
         }
     ]
     if stream:
@@ -76,7 +76,7 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
     [
         ({"messages": [], "model": "none such"}, 400, "messages"),
         (CHAT | {"model": "none such"}, 404, "model"),
-        (CHAT | {"tools": [{}]}, 400, "tools[0].type"),
+        (CHAT | {"tools": [{}]}, 400, "tools[0].function"),
         (CHAT | {"adapters": "mine"}, 400, "adapters"),
         (CHAT | {"adapters": "/adapters/pirate"}, 400, "adapters"),
         (CHAT | {"draft_model": "none such"}, 404, "draft_model"),
