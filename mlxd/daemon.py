@@ -23,6 +23,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
+from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
@@ -72,7 +73,13 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
-        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
+        kept = config.responses
+        self._responses = ResponseStore(
+            paths.responses_dir(), max_bytes=kept.max_bytes, max_age=kept.max_age
+        )
+        dependencies = Dependencies(
+            config, self._catalog, self._selection, self._pool, control, self._responses
+        )
         self._public = HttpServer(public_app(dependencies))
         self._local = HttpServer(unix_app(dependencies))
         self._stop_asked = asyncio.Event()
@@ -83,6 +90,7 @@ class Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
         removal.sweep()
+        self._responses.sweep()
         serving = [
             loop.create_task(self._public.serve(self._sockets.tcp)),
             loop.create_task(self._local.serve([self._sockets.local])),

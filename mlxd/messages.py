@@ -34,13 +34,15 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 class ToolUse(Message, frozen=True):
     """The functions the model may call, as OpenAI's `tools` describes them.
 
-    With `choice` "required" it must call at least one; with `name` it must call that one.
+    With `choice` "required" it must call at least one; with `name` it must call that one. If
+    `allowed` has names, it may call only these, although it is told of all.
     """
 
     functions: list[dict[str, Any]]
     choice: Literal["auto", "required"] = "auto"
     name: str | None = None
     parallel: bool = True
+    allowed: list[str] | None = None
 
 
 class Template(Message, frozen=True):

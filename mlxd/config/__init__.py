@@ -20,6 +20,7 @@ from mlxd.config.tree import (
     LogConfig,
     ModelsConfig,
     ModelSettings,
+    ResponsesConfig,
     ServerConfig,
 )
 from mlxd.config.writing import read_settings, render_default, write_settings
@@ -32,6 +33,7 @@ __all__ = [
     "LogConfig",
     "ModelSettings",
     "ModelsConfig",
+    "ResponsesConfig",
     "ServerConfig",
     "check",
     "check_host",

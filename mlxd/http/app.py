@@ -11,7 +11,7 @@ from mlxd import __version__
 from mlxd.api import chat, completions
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control
+from mlxd.http import control, responses
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -58,6 +58,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
         Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/v1/completions", text_endpoint, methods=["POST"]),
+        *responses.routes(dependencies, pace),
         Route("/openapi.json", endpoints.openapi),
     ]
 
