@@ -69,6 +69,7 @@ class NamespaceTool(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
 
 
 ResponseTool = FunctionTool | CustomTool | NamespaceTool
+_KINDS = {"function": FunctionTool, "custom": CustomTool, "namespace": NamespaceTool}
 
 
 class NamedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,19 +175,19 @@ def _supported(tools: Sequence[Any]) -> list[ResponseTool]:
     supported: list[ResponseTool] = []
     for index, tool in enumerate(tools):
         path = f"tools[{index}]"
-        match tool:
-            case {"type": str(kind)} if kind in _OFFERED_ONLY:
-                continue
-            case {"type": "function", "function": dict(function)}:  # as chat has it
-                tool = {**function, "type": "function"}
-            case {"type": "function" | "custom" | "namespace"}:
-                pass
-            case {"type": str(kind)}:
-                raise UnsupportedParameter(
-                    f"`{path}.type`: tools of the type {kind!r} are not supported",
-                    param=f"{path}.type",
-                )
-        kept: ResponseTool = convert(tool, ResponseTool, path)
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if not isinstance(kind, str):
+            raise InvalidRequest(f"`{path}.type`: missing", param=f"{path}.type")
+        if kind in _OFFERED_ONLY:
+            continue
+        if kind not in _KINDS:
+            raise UnsupportedParameter(
+                f"`{path}.type`: tools of the type {kind!r} are not supported",
+                param=f"{path}.type",
+            )
+        if isinstance(tool.get("function"), dict):  # as chat has it
+            tool = {**tool["function"], "type": kind}
+        kept: ResponseTool = convert(tool, _KINDS[kind], path)
         for one in kept.tools if isinstance(kept, NamespaceTool) else [kept]:
             if isinstance(one, FunctionTool):
                 check_free_form(one.parameters, f"{path}.parameters")

@@ -90,7 +90,7 @@ class ResponseReplyBuilder:
     ) -> None:
         self.usage: Usage | None = None
         self._id = response_id
-        self._fields = {**msgspec.structs.asdict(settings), "id": response_id}
+        self._fields = {name: getattr(settings, name) for name in Settings.__struct_fields__}
         self._created = created
         self._toolbox = toolbox
         self._most_calls = most_calls
@@ -297,7 +297,12 @@ class ResponseReplyBuilder:
     def _response(self, status: Status, **changes: Any) -> Response:
         output = list(self._output)
         return Response(
-            **self._fields, created_at=self._created, status=status, output=output, **changes
+            **self._fields,
+            id=self._id,
+            created_at=self._created,
+            status=status,
+            output=output,
+            **changes,
         )
 
     def _place(self, prefix: str) -> tuple[str, int]:
