@@ -72,14 +72,16 @@ class BackgroundResponse:
         try:
             await self._generate()
         except MlxdError as error:
-            if self.builder is None:
-                self._accepted.set_exception(error)
+            if self._accepted.done():
+                await self._add(self._turn.built.fail(error))
             else:
-                await self._add(self.builder.fail(error))
+                self._accepted.set_exception(error)
         except asyncio.CancelledError:
-            if self.builder is not None:
-                self.builder.cancel()
+            if self._accepted.done():
+                self._turn.built.cancel()
                 await self._keep()
+            else:
+                self._accepted.cancel()
         finally:
             self._ended = True
             self._tell()
