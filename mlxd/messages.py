@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import msgspec
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -130,9 +130,9 @@ class GenerateRequest(Message, frozen=True):
     """What every API dialect parses its body into.
 
     `stop` holds texts that end the sequence and are not part of it. `seed` None means a random one,
-    `max_tokens` None as many as the context has room for. `logit_bias` is added to the logits of
-    its token ids. `logprobs` asks for the log-probability of each token, and of that many
-    of the likeliest ones.
+    `max_tokens` None as many as the context has room for; 0 counts the prompt's tokens and
+    generates nothing. `logit_bias` is added to the logits of its token ids. `logprobs` asks for the
+    log-probability of each token, and of that many of the likeliest ones.
     """
 
     prompt: Prompt
@@ -335,11 +335,12 @@ class Usage(Message, frozen=True):
 
 
 class Finished(Message, frozen=True, tag=True):
-    """Terminal: the sequence ended, for `reason`."""
+    """Terminal: the sequence ended, for `reason`; `stop_text` is the one that ended it, if any."""
 
     id: int
     reason: Literal["stop", "length", "tool_calls", "abort"]
     usage: Usage
+    stop_text: str | None = None
 
 
 class Failed(Message, frozen=True, tag=True):

@@ -64,7 +64,14 @@ def test_an_example_is_answered_as_shown(daemon: DaemonProcess, example: dict[st
 
 def test_each_endpoint_has_an_example() -> None:
     commands = "".join(example["command"] for example in EXAMPLES)
-    for path in ("/health", "/v1/models", "/v1/models/", "/v1/chat/completions", "/v1/completions"):
+    for path in (
+        "/health",
+        "/v1/models",
+        "/v1/models/",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/messages",
+    ):
         assert f"{ADDRESS}{path}" in commands
 
 

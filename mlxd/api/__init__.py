@@ -19,5 +19,12 @@ OpenAI's dialects, and what they share:
     reply.py             token counts, the list of models, health: the types both replies share
     reply_builder.py     from the events of an answer to its reply, streamed or whole
 
+Anthropic's dialect:
+
+    anthropic.py          the bodies of POST /v1/messages and /v1/messages/count_tokens
+    anthropic_content.py  messages, tools, and the conversation that chat templates take
+    anthropic_reply.py    the reply, whole and in events
+    anthropic_types.py    the types of replies and events; errors and models
+
 A new dialect is a module like `chat.py` with a function `decode_body`, and its reply builder.
 """

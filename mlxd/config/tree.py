@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 from msgspec.structs import replace
 
 from mlxd import paths
@@ -47,6 +47,10 @@ class ServerConfig(Section, frozen=True):
     api_key: Annotated[
         str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
     ] = ""
+    unstable_system_lines: Annotated[
+        list[_NonEmpty],
+        "Beginnings of lines to leave out of system prompts of /v1/messages, as they vary.",
+    ] = field(default_factory=lambda: ["x-anthropic-billing-header:"])
     max_body: Annotated[ByteSize, "Maximum size of a request body."] = 32_000_000
     max_queue: Annotated[
         int, Meta(ge=1, le=100_000), "Maximum number of requests accepted at a time."

@@ -17,7 +17,8 @@ class Output:
     """The output of one sequence.
 
     Text that might be the beginning of a stop text or of a mark is held back until it is known not
-    to be; a stop text and what follows it are never shown. `stopped` says that the output ended.
+    to be; a stop text and what follows it are never shown. `stopped` says that the output ended,
+    `stop_text` which stop text ended it.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Output:
             calls: which calls it may have, None if it cannot have any.
         """
         self.stopped = False
+        self.stop_text: str | None = None
         self.reasoning_tokens = 0
         self._id = request_id
         self._detokenizer = tokenizer.detokenizer
         if after is not None:
             self._detokenizer.add_token(after)
             _ = self._detokenizer.last_segment  # read, so that it is not shown
+        self._stops = stop
         self._stop = None
         if stop:
             # A transition to None ends the text.
@@ -97,8 +100,12 @@ class Output:
         """Return the text that is certainly not part of a stop text."""
         if self._stop is None or not text:
             return text
+        *_, held = self._stop
         self._stop, certain, state = TextStateMachine.step(self._stop, text)
         self.stopped = state is None
+        if self.stopped:
+            ended = (held + text)[len(certain) :]
+            self.stop_text = min((each for each in self._stops if ended.startswith(each)), key=len)
         return str(certain)
 
     def _emit(self, text: str, *, last: bool) -> list[Event]:

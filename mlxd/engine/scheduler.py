@@ -16,7 +16,17 @@ from mlxd.engine.sequence import Sequence
 from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.errors import LoadFailed
-from mlxd.messages import ChatPrompt, Event, Failed, Finished, Load, Pong, Queued, Usage
+from mlxd.messages import (
+    ChatPrompt,
+    Event,
+    Failed,
+    Finished,
+    Load,
+    Pong,
+    Queued,
+    Started,
+    Usage,
+)
 from mlxd.rate import Rate
 
 _TERMINAL = (Finished, Failed)
@@ -112,6 +122,12 @@ class Scheduler:
         del self._requests[request_id]  # it waits behind those that were admitted before it
         if isinstance(prepared, Failed):
             return [prepared]
+        if prepared.message.request.max_tokens == 0:
+            counted = len(prepared.tokens)
+            return [
+                Started(request_id, counted, 0),
+                Finished(request_id, "length", Usage(counted, 0, 0)),
+            ]
         self._requests[request_id] = prepared
         if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
             self._restoring.add(request_id)

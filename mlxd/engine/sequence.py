@@ -101,7 +101,7 @@ class Sequence:
             self.completion_tokens,
             self._output.reasoning_tokens,
         )
-        return Finished(self.request_id, reason, usage)
+        return Finished(self.request_id, reason, usage, self._output.stop_text)
 
     def _ended(self, reason: FinishReason) -> Finished | Failed:
         constraint = self.row.constraint

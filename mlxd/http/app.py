@@ -1,5 +1,7 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
+from functools import partial
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -8,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mlxd import __version__
-from mlxd.api import chat, completions
+from mlxd.api import anthropic, chat, completions
+from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
 from mlxd.http import control, responses
@@ -19,6 +22,7 @@ from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.security import Security
 
 _PACE = Pace()
+_ANTHROPIC_HEADER = "anthropic-version"
 
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
@@ -51,6 +55,11 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
     endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
+    left_out = dependencies.config.server.unstable_system_lines
+    messages = GenerateEndpoint(
+        dependencies, partial(anthropic.decode_body, left_out=left_out), pace
+    )
+    count = GenerateEndpoint(dependencies, partial(anthropic.decode_count, left_out=left_out), pace)
     return [
         Route("/health", endpoints.health),
         Route("/v1/models", endpoints.models),
@@ -58,6 +67,8 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
         Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/v1/completions", text_endpoint, methods=["POST"]),
+        Route("/v1/messages", messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", count, methods=["POST"]),
         *responses.routes(dependencies, pace),
         Route("/openapi.json", endpoints.openapi),
     ]
@@ -77,12 +88,16 @@ class _Endpoints:
             return error_response(error, request.scope, 503)
         return json_response(Health("ok", __version__))
 
-    async def models(self, _request: Request) -> Response:
+    async def models(self, request: Request) -> Response:
         entries = self._catalog.entries()
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
         return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
         entry = self._catalog.resolve(request.path_params["id"])
+        if _ANTHROPIC_HEADER in request.headers:
+            return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))
 
     async def openapi(self, _request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlxd.api.anthropic_types import AnthropicErrors
 from mlxd.api.dialect import ErrorForm
 from mlxd.api.openai_errors import OpenAIErrors
 from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 _OPENAI = OpenAIErrors()
-_FORMS: tuple[tuple[str, ErrorForm], ...] = ()
+_FORMS: tuple[tuple[str, ErrorForm], ...] = (("/v1/messages", AnthropicErrors()),)
 """The form of each API that has one of its own, by the beginning of its paths."""
 
 

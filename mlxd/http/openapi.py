@@ -11,6 +11,13 @@ from typing import Any
 import msgspec
 
 from mlxd import __version__
+from mlxd.api.anthropic import CountBody, MessagesBody
+from mlxd.api.anthropic_types import (
+    AnthropicErrorReply,
+    AnthropicReply,
+    StreamedEvent,
+    TokenCount,
+)
 from mlxd.api.chat import ChatBody
 from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
 from mlxd.api.completion_reply import CompletionChoice
@@ -48,7 +55,10 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """The one method of a path: POST if it takes a body. `chunk` is what a stream's events hold."""
+    """The one method of a path: POST if it takes a body. `chunk` is what a stream's events hold.
+
+    A stream's last event is `[DONE]` unless `named`, where each event has a name.
+    """
 
     path: str
     name: str
@@ -57,6 +67,8 @@ class _Operation:
     errors: tuple[type[MlxdError], ...] = _ERRORS
     body: Any = None
     chunk: Any = None
+    failure: Any = ErrorReply
+    named: bool = False
 
 
 def _chat(path: str, name: str, summary: str) -> _Operation:
@@ -81,13 +93,38 @@ _OPERATIONS = (
         CompletionBody,
         Reply[CompletionChoice],
     ),
+    _Operation(
+        "/v1/messages",
+        "createMessage",
+        "Answer a conversation, as Anthropic's API does",
+        AnthropicReply,
+        _ANSWER_ERRORS,
+        MessagesBody,
+        StreamedEvent,
+        AnthropicErrorReply,
+        named=True,
+    ),
+    _Operation(
+        "/v1/messages/count_tokens",
+        "countTokens",
+        "Count the tokens of a conversation, as Anthropic's API does",
+        TokenCount,
+        _ANSWER_ERRORS,
+        CountBody,
+        failure=AnthropicErrorReply,
+    ),
 )
 
 
 def document() -> Schema:
     """Return the description of the public API, ready to be written as JSON."""
-    kinds = [kind for one in _OPERATIONS for kind in (one.reply, one.body, one.chunk) if kind]
-    types = list(dict.fromkeys([*kinds, ErrorReply]))
+    kinds = [
+        kind
+        for one in _OPERATIONS
+        for kind in (one.reply, one.body, one.chunk, one.failure)
+        if kind
+    ]
+    types = list(dict.fromkeys(kinds))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
     _use_exact_schemas(components)
     schema_of = dict(zip(types, references, strict=True))
@@ -95,7 +132,7 @@ def document() -> Schema:
         "openapi": "3.1.0",
         "info": {
             "title": "mlxd",
-            "summary": "MLX language models behind OpenAI's API.",
+            "summary": "MLX language models behind OpenAI's and Anthropic's API.",
             "version": __version__,
         },
         "paths": {
@@ -117,10 +154,11 @@ def document() -> Schema:
 
 
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
-    failure = schema_of[ErrorReply]
+    failure = schema_of[operation.failure]
     done = _response("It is done.", schema_of[operation.reply])
     if operation.chunk:
-        event = _event({"anyOf": [schema_of[operation.chunk], failure]})
+        data = {"anyOf": [schema_of[operation.chunk], failure]}
+        event = _named_event(data) if operation.named else _event(data)
         done["content"]["text/event-stream"] = {"schema": event}
     meanings: dict[int, list[str]] = {}
     for error in sorted(operation.errors, key=lambda error: error.status):
@@ -160,6 +198,18 @@ def _event(schema: Schema) -> Schema:
         "or an error.",
         "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
         "required": ["data"],
+    }
+
+
+def _named_event(schema: Schema) -> Schema:
+    return {
+        "type": "object",
+        "description": "With `stream`: one event of many, whose name is the `type` of its data.",
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": _JSON, "contentSchema": schema},
+        },
+        "required": ["event", "data"],
     }
 
 

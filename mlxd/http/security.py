@@ -98,8 +98,10 @@ def _check_key(headers: Headers, api_key: str) -> None:
     if not api_key:
         return
     scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = headers.get("x-api-key", "")  # as Anthropic's clients send it
     given = key.strip().encode("latin-1")  # the bytes of the header, as Starlette decodes them
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given, api_key.encode()):
+    if not hmac.compare_digest(given, api_key.encode()):
         raise Unauthorized("a valid API key is required: `Authorization: Bearer KEY`")
 
 

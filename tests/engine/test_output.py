@@ -219,3 +219,12 @@ def test_the_space_that_a_text_on_its_own_loses_delays_no_log_probability(tokeni
         (" is", " is"),
         (" big", " big"),
     ]
+
+
+def test_the_stop_text_that_ended_the_output_is_known(tokenizer: Any) -> None:
+    output = Output(7, tokenizer, ["never", "Paris", "Par"])
+    write(output, tokenizer.encode("It is Paris."))
+    assert output.stop_text == "Par"
+    ended = Output(7, tokenizer, ["never"])
+    write(ended, tokenizer.encode("It is Paris."))
+    assert ended.stop_text is None

@@ -23,6 +23,7 @@ from mlxd.messages import (
     Sampling,
     Started,
     TokensPrompt,
+    Usage,
 )
 from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
@@ -154,6 +155,13 @@ def test_max_tokens_is_cut_to_what_the_context_has_room_for(
     bench.admit(0, ask("w" * (loaded.context_length - 3), None))
     bench.run()
     assert bench.finished(0).usage.completion_tokens == 3
+
+
+def test_a_request_for_no_tokens_counts_those_of_its_prompt(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.admit(0, ask("x" * 30, 0))
+    assert not bench.scheduler.busy
+    assert bench.finished(0).usage == Usage(30, 0, 0)
 
 
 def test_a_chat_is_rendered_by_the_models_template(make_bench: MakeBench) -> None:
