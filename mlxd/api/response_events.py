@@ -58,7 +58,7 @@ class PartEvent(_OfItem, frozen=True, kw_only=True):
     part: OutputText | ReasoningText
 
 
-class TextDelta(_OfItem, frozen=True, kw_only=True):
+class OutputTextDelta(_OfItem, frozen=True, kw_only=True):
     """More text of an answer."""
 
     type: Literal["response.output_text.delta"] = "response.output_text.delta"
@@ -67,7 +67,7 @@ class TextDelta(_OfItem, frozen=True, kw_only=True):
     logprobs: list[OutputTokenLogprob] = []
 
 
-class TextDone(_OfItem, frozen=True, kw_only=True):
+class OutputTextDone(_OfItem, frozen=True, kw_only=True):
     """The whole text of an answer."""
 
     type: Literal["response.output_text.done"] = "response.output_text.done"
@@ -152,8 +152,8 @@ StreamEvent = (
     ResponseEvent
     | ItemEvent
     | PartEvent
-    | TextDelta
-    | TextDone
+    | OutputTextDelta
+    | OutputTextDone
     | ThoughtDelta
     | ThoughtDone
     | SummaryPartEvent

@@ -52,7 +52,7 @@ class InputGrammar(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     definition: str
 
 
-class CustomTool(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="custom"):
+class CustomInputTool(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="custom"):
     """A tool whose input is a text."""
 
     name: _Name
@@ -64,12 +64,12 @@ class NamespaceTool(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     """Tools that belong together."""
 
     name: _Name
-    tools: list[FunctionTool | CustomTool]
+    tools: list[FunctionTool | CustomInputTool]
     description: str | None = None
 
 
-ResponseTool = FunctionTool | CustomTool | NamespaceTool
-_KINDS = {"function": FunctionTool, "custom": CustomTool, "namespace": NamespaceTool}
+ResponseTool = FunctionTool | CustomInputTool | NamespaceTool
+_KINDS = {"function": FunctionTool, "custom": CustomInputTool, "namespace": NamespaceTool}
 
 
 class NamedTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,12 +203,12 @@ def _offered(tools: Sequence[ResponseTool]) -> dict[str, OfferedTool]:
         namespace = tool.name if isinstance(tool, NamespaceTool) else None
         for one in inner:
             function = _function(one, namespace)
-            custom = isinstance(one, CustomTool)
+            custom = isinstance(one, CustomInputTool)
             offered[function["name"]] = OfferedTool(function, one.name, namespace, custom)
     return offered
 
 
-def _function(tool: FunctionTool | CustomTool, namespace: str | None) -> dict[str, Any]:
+def _function(tool: FunctionTool | CustomInputTool, namespace: str | None) -> dict[str, Any]:
     """Return a tool as the function that the model is told."""
     description, parameters = tool.description, None
     strict = None

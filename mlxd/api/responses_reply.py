@@ -22,8 +22,8 @@ from mlxd.api.response_events import (
     SummaryDelta,
     SummaryDone,
     SummaryPartEvent,
-    TextDelta,
-    TextDone,
+    OutputTextDelta,
+    OutputTextDone,
     ThoughtDelta,
     ThoughtDone,
 )
@@ -194,7 +194,7 @@ class ResponseReplyBuilder:
             ]
         item, logprobs = self._open, logprobs_of(tokens)
         item.add(text, logprobs)
-        made.append(self._of(item, TextDelta, delta=text, logprobs=logprobs))
+        made.append(self._of(item, OutputTextDelta, delta=text, logprobs=logprobs))
         return made
 
     def _think(self, text: str) -> list[StreamEvent]:
@@ -280,7 +280,7 @@ class ResponseReplyBuilder:
         made: list[StreamEvent]
         if isinstance(item, _Text):
             made = [
-                self._of(item, TextDone, text=text, logprobs=item.logprobs),
+                self._of(item, OutputTextDone, text=text, logprobs=item.logprobs),
                 self._part(item, "done", OutputText(text, [], item.logprobs)),
             ]
         elif self._summarized:
