@@ -29,6 +29,11 @@ def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Com
 @_flag("--host", "server.host", "Address to listen on; server.api_key is required beyond loopback.")
 @_flag("--port", "server.port", "TCP port; 0 is any free port.", type=int)
 @_flag("--socket", "server.socket", "Path of the Unix socket.")
+@_flag(
+    "--allowed-origins",
+    "server.allowed_origins",
+    "Web pages that may use the API, by origin, separated by commas; * is every page.",
+)
 @_flag("--model", "models.default", "Default model: an ID, an alias, or the path of a folder.")
 @_flag("--max-tokens", "generation.max_tokens", "Default max_tokens.", type=int)
 @_flag("--temp", "generation.temperature", "Default temperature; 0 is greedy.", type=float)

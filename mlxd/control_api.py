@@ -64,7 +64,8 @@ class Status(msgspec.Struct, kw_only=True):
     """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
 
     A daemon that is `stopping` finishes its requests and accepts no new ones. `default_fault` says
-    why there is no `default_model`.
+    why there is no `default_model`. `network` has the variables with which it reaches the model
+    hub, without secrets.
     """
 
     running: bool
@@ -79,6 +80,7 @@ class Status(msgspec.Struct, kw_only=True):
     adapters_dir: str
     cache_dir: str = ""
     log: str
+    network: dict[str, str] | None = None
     uptime_s: float | None = None
     default_model: str | None = None
     default_fault: str | None = None

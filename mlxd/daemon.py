@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import uvloop
 
-from mlxd import __version__, activation, listeners, paths
+from mlxd import __version__, activation, listeners, network, paths
 from mlxd.config import Config
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
@@ -62,20 +63,25 @@ class Daemon:
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
         self._pool = Pool(config)
-        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit)
+        reach = network.variables(os.environ) | config.hub.variables()
+        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit, variables=reach)
         control = Control(
             self._catalog,
             self._selection,
             self._pool,
             self._pulls,
             url=sockets.url,
+            network=network.shown(reach),
             socket_file=sockets.socket_file,
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
         kept = config.responses
         self._responses = ResponseStore(
-            paths.responses_dir(), max_bytes=kept.max_bytes, max_age=kept.max_age
+            paths.responses_dir(),
+            key=config.server.api_key,
+            max_bytes=kept.max_bytes,
+            max_age=kept.max_age,
         )
         dependencies = Dependencies(
             config, self._catalog, self._selection, self._pool, control, self._responses

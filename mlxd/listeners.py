@@ -2,19 +2,25 @@
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlxd.activation import Activated
+from mlxd.addresses import LOCALHOST, resolve
 from mlxd.config import Config, check_host
 from mlxd.errors import StartupError
 from mlxd.units import address
 
 _BACKLOG = 2048
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+_log = logging.getLogger("mlxd")
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,8 @@ class Listeners:
 
     @property
     def url(self) -> str:
-        """The base URL of the API."""
-        host, port, *_ = self.tcp[0].getsockname()
+        """The base URL of the API; with IPv4, which every client speaks, if there is both."""
+        host, port, *_ = min(self.tcp, key=lambda each: each.family).getsockname()
         return f"http://{address(host, port)}"
 
     @property
@@ -62,24 +68,45 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:
-    """Listen on every address that `host` resolves to; port 0 takes a free one."""
+    """Listen on every address of `host` that this machine has; port 0 takes a free one for all.
+
+    Where another program has the port of ::1 only, "localhost" is 127.0.0.1, with a warning.
+
+    Raises:
+        StartupError: there is no such host, or a port is in use or not allowed.
+    """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        wanted = resolve(host, port)
     except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"server.host {host!r} cannot be resolved: {error}") from error
-    listeners: list[socket.socket] = []
-    for family, where in dict.fromkeys((family, where) for family, *_, where in found):
-        if port == 0 and listeners:
-            where = (where[0], listeners[0].getsockname()[1], *where[2:])
-        try:
-            listener = socket.create_server(where, family=family, backlog=_BACKLOG)
-        except OSError as error:
-            for each in listeners:
-                each.close()
-            raise StartupError(_explain(error, address(host, port))) from error
-        listener.setblocking(False)
-        listeners.append(listener)
+    with contextlib.ExitStack() as undo:
+        listeners: list[socket.socket] = []
+        fault: StartupError | None = None
+        for family, (ip, _, *rest) in wanted:
+            # Of a free port, all take the number that the first one got.
+            number = port or (listeners[0].getsockname()[1] if listeners else 0)
+            try:
+                listener = _listen(family, (ip, number, *rest))
+            except OSError as error:
+                where = address(ip, number)
+                fault = StartupError(_explain(error, where))
+                if error.errno in _NO_SUCH_ADDRESS:
+                    continue
+                if error.errno == errno.EADDRINUSE and listeners and host.lower() == LOCALHOST:
+                    _log.warning("%s, and clients of localhost may reach that", fault.message)
+                    continue
+                raise fault from error
+            listeners.append(undo.enter_context(listener))
+        if fault and not listeners:
+            raise fault
+        undo.pop_all()
     return listeners
+
+
+def _listen(family: socket.AddressFamily, where: tuple[Any, ...]) -> socket.socket:
+    listener = socket.create_server(where, family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 def unix(path: Path) -> socket.socket:

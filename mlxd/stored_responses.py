@@ -40,36 +40,41 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class ResponseStore:
-    """The files. Every method but `sweep` works in a thread; the owner is an API key."""
+    """The files of one API key; of the others it only knows how large and how old they are.
 
-    def __init__(self, folder: Path, *, max_bytes: int, max_age: float) -> None:
-        """Take the folder, which need not exist, its largest size, and an age in seconds."""
+    Every method but `sweep` works in a thread.
+    """
+
+    def __init__(self, folder: Path, *, key: str, max_bytes: int, max_age: float) -> None:
+        """Take the folder, which need not exist, a key, the largest size, and an age in seconds."""
+        owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
         self._folder = folder
+        self._own = folder / owner.hexdigest()
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._lock = threading.Lock()
         self._size: int | None = None
         self._swept = 0.0
 
-    async def save(self, owner: str, stored: StoredResponse) -> None:
+    async def save(self, stored: StoredResponse) -> None:
         """Keep a response, or replace it; a disk that is full is only logged."""
-        await asyncio.to_thread(self._save, owner, stored)
+        await asyncio.to_thread(self._save, stored)
 
-    async def load(self, owner: str, response_id: str) -> StoredResponse | None:
-        """Return a response; None if the owner has none with this id."""
-        return await asyncio.to_thread(self._load, owner, response_id)
+    async def load(self, response_id: str) -> StoredResponse | None:
+        """Return a response; None if the key has none with this id."""
+        return await asyncio.to_thread(self._load, response_id)
 
-    async def delete(self, owner: str, response_id: str) -> bool:
+    async def delete(self, response_id: str) -> bool:
         """Delete a response; return whether there was one."""
-        return await asyncio.to_thread(self._delete, owner, response_id)
+        return await asyncio.to_thread(self._delete, response_id)
 
     def sweep(self) -> None:
         """Delete what is too old, or more than may be kept, and what was never finished."""
         with self._lock:
             self._sweep()
 
-    def _save(self, owner: str, stored: StoredResponse) -> None:
-        file = self._file(owner, stored.response["id"])
+    def _save(self, stored: StoredResponse) -> None:
+        file = self._file(stored.response["id"])
         data = msgspec.json.encode(stored)
         if file is None or len(data) > self._max_bytes:
             _log.warning("a response of %d bytes is not kept (responses.max_bytes)", len(data))
@@ -77,7 +82,7 @@ class ResponseStore:
         with self._lock:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file.parent.mkdir(mode=0o700, exist_ok=True)
+                self._own.mkdir(mode=0o700, exist_ok=True)
                 before = _size_of(file)
                 write_atomically(file, data)
             except OSError as error:
@@ -89,8 +94,8 @@ class ResponseStore:
             if self._size is None or self._size > self._max_bytes or late:
                 self._sweep()
 
-    def _load(self, owner: str, response_id: str) -> StoredResponse | None:
-        file = self._file(owner, response_id)
+    def _load(self, response_id: str) -> StoredResponse | None:
+        file = self._file(response_id)
         if file is None:
             return None
         try:
@@ -100,16 +105,15 @@ class ResponseStore:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def _delete(self, owner: str, response_id: str) -> bool:
-        file = self._file(owner, response_id)
+    def _delete(self, response_id: str) -> bool:
+        file = self._file(response_id)
         return file is not None and _remove(file)
 
-    def _file(self, owner: str, response_id: str) -> Path | None:
+    def _file(self, response_id: str) -> Path | None:
         """Return the path of a response; None if the id cannot be one of ours."""
         if not _ID.fullmatch(response_id):
             return None
-        name = hashlib.blake2b(owner.encode(), digest_size=16, person=b"mlxd responses").hexdigest()
-        return self._folder / name / f"{response_id}.json"
+        return self._own / f"{response_id}.json"
 
     def _sweep(self) -> None:
         now = time.time()

@@ -10,12 +10,14 @@ ROOT = Path(__file__).parent.parent
 
 LEAVES = {
     "mlxd",
+    "mlxd.addresses",
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",
     "mlxd.lock",
     "mlxd.frames",
     "mlxd.messages",
+    "mlxd.network",
     "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.run_record",

@@ -1,14 +1,18 @@
 """The sockets the daemon listens on."""
 
 import contextlib
+import errno
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlxd import listeners
+from mlxd.addresses import loopbacks
 from mlxd.errors import StartupError
 
 
@@ -33,10 +37,69 @@ def test_port_0_takes_a_free_port() -> None:
             pass
 
 
-def test_a_name_with_several_addresses_listens_on_one_port() -> None:
+@pytest.fixture
+def opened() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(each) for each in listeners.tcp("localhost", 0)]
-        assert len({listener.getsockname()[1] for listener in opened}) == 1
+        yield stack
+
+
+def listen(opened: contextlib.ExitStack, host: str, port: int) -> list[str]:
+    """Return the addresses that are listened on, which are closed with the test."""
+    found = [opened.enter_context(each) for each in listeners.tcp(host, port)]
+    return [each.getsockname()[0] for each in found]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+needs_ipv6 = pytest.mark.skipif("::1" not in loopbacks(), reason="there is no ::1")
+
+
+@needs_ipv6
+def test_localhost_is_both_loopbacks_with_one_port(opened: contextlib.ExitStack) -> None:
+    found = [opened.enter_context(each) for each in listeners.tcp("LocalHost", 0)]
+    (four, port), (six, other, *_) = (each.getsockname() for each in found)
+    assert (four, six, port) == ("127.0.0.1", "::1", other)
+    for host in (four, six):
+        with socket.create_connection((host, port)):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+def test_localhost_without_a_second_loopback(
+    opened: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As in a container without IPv6, docker/for-linux#1374."""
+    create = socket.create_server
+
+    def only_four(where: tuple[str, int], **options: Any) -> socket.socket:
+        if ":" in where[0]:
+            raise OSError(number, os.strerror(number))
+        return create(where, **options)
+
+    monkeypatch.setattr(socket, "create_server", only_four)
+    assert listen(opened, "localhost", 0) == ["127.0.0.1"]
+    with pytest.raises(StartupError, match=r"\[::1\]:1 cannot be used"):
+        listeners.tcp("::1", 1)
+
+
+@needs_ipv6
+def test_another_program_on_the_second_loopback_does_not_stop_the_start(
+    opened: contextlib.ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    opened.enter_context(socket.create_server(("::1", port), family=socket.AF_INET6))
+    assert listen(opened, "localhost", port) == ["127.0.0.1"]
+    assert f"[::1]:{port} is in use" in caplog.text
+
+
+def test_another_program_on_the_first_loopback_does(opened: contextlib.ExitStack) -> None:
+    port = free_port()
+    opened.enter_context(socket.create_server(("127.0.0.1", port)))
+    with pytest.raises(StartupError, match=rf"127.0.0.1:{port} is in use"):
+        listeners.tcp("localhost", port)
 
 
 def test_a_port_in_use_is_named_with_a_way_out() -> None:

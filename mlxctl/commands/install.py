@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from mlxctl import reach
 from mlxctl.commands.service import report, tell_start
 from mlxctl.errors import CommandFailed
+from mlxctl.reach import listed
 from mlxctl.service import choose, description
 from mlxctl.service.description import Mode
 from mlxctl.service.manager import Installer
-from mlxd import config, paths
+from mlxd import config, network, paths
 from mlxd.config import Config
 
 
@@ -33,9 +35,10 @@ from mlxd.config import Config
 def install(mode: str, name: str | None, *, show: bool) -> None:
     """Install mlxd as a service that launchd or systemd starts, by default at each login.
 
-    The service gets MLXD_HOME and the MLXD_SECTION__KEY variables of this shell, except the API
-    key. Run this again to change them, after an upgrade, and after a change of server.host,
-    server.port or server.socket. If the service is up to date, nothing changes.
+    The service gets MLXD_HOME and the MLXD_SECTION__KEY variables of this shell, and those about
+    proxies, certificates and HF_ENDPOINT, but no secrets. Run this again to change them, after an
+    upgrade, and after a change of server.host, server.port or server.socket. If the service is up
+    to date, nothing changes.
     """
     settings = config.load()
     config.check(settings)
@@ -91,18 +94,26 @@ def disable() -> None:
 
 
 def _check_carried(settings: Config) -> None:
-    """Check the configuration without the API key of this shell, which the service does not get.
+    """Check the configuration without the secrets of this shell, which the service does not get.
 
     Raises:
         ConfigError: it would listen beyond this machine without a key.
     """
-    carried = config.load(environ=description.carried(os.environ))
-    if carried.server.api_key == settings.server.api_key:
-        return
-    report(
-        "the service does not get MLXD_SERVER__API_KEY, since others can read its description. "
-        f"Write server.api_key into {paths.config_file()}"
-    )
+    environment = description.carried(os.environ)
+    carried = config.load(environ=environment)
+    missing = {}
+    if carried.server.api_key != settings.server.api_key:
+        missing["MLXD_SERVER__API_KEY"] = "server.api_key"
+    here = network.variables(os.environ) | settings.hub.variables()
+    there = network.variables(environment) | carried.hub.variables()
+    for name in here:
+        if name not in there:
+            missing[name] = reach.KEYS[name]
+    if missing:
+        report(
+            f"the service does not get {listed(missing)}, since others can read its description. "
+            f"Write {listed(dict.fromkeys(missing.values()))} into {paths.config_file()}"
+        )
     config.check(carried)
 
 

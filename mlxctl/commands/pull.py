@@ -1,12 +1,15 @@
 """`mlxctl pull`: models that the daemon downloads from Hugging Face."""
 
+import contextlib
+import os
 import shutil
 import sys
 
 import click
 
-from mlxctl import terminal
-from mlxctl.client import connect
+from mlxctl import reach, terminal
+from mlxctl.client import Client, connect
+from mlxctl.errors import CommandFailed, RefusedByDaemon
 from mlxctl.terminal import ProgressLine, is_screen, json_option, print_result, remark
 from mlxd import control_api
 from mlxd.control_api import PullReply, PullStatus
@@ -68,7 +71,23 @@ def _download(repo: str) -> PullReply:
         f"to cancel it: mlxctl pull {repo} --cancel"
     ):
         request = control_api.PullRequest(model=repo, stream=True)
-        return connect().follow(control_api.PULL, request, show)
+        client = connect()
+        try:
+            return client.follow(control_api.PULL, request, show)
+        except RefusedByDaemon:
+            _tell_what_it_lacks(client)
+            raise
+
+
+def _tell_what_it_lacks(client: Client) -> None:
+    """Say which variables of this shell the daemon does not have, if any: perhaps that is why."""
+    with contextlib.suppress(CommandFailed):
+        known = client.call(control_api.STATUS).network
+        if names := reach.unknown(known, os.environ):
+            remark(
+                f"the daemon does not have {reach.listed(names)} as set in this shell; "
+                f"to give it that, write {reach.keys(names)} into config.toml and restart it"
+            )
 
 
 def _news(status: PullStatus) -> str:

@@ -125,9 +125,9 @@ def _log_end() -> Iterator[str]:
 
 
 def _secrets(facts: Facts) -> Iterator[str]:
-    """Yield the API key, even if the rest of the configuration is at fault."""
+    """Yield the secrets, the API key even if the rest of the configuration is at fault."""
     if facts.config is not None:
-        yield facts.config.server.api_key
+        yield from (facts.config.server.api_key, facts.config.hub.token, facts.config.hub.proxy)
     for file in (paths.config_file(), paths.settings_file()):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             yield str(tomllib.loads(file.read_text()).get("server", {}).get("api_key", ""))

@@ -10,11 +10,12 @@ from mlxctl.client import running_status
 from mlxctl.errors import NotRunning
 from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
+from mlxd.addresses import primary
 from mlxd.config import ServerConfig
 from mlxd.units import address
 
 _NO_KEY = "none"  # clients require one
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not to listen, but to connect
+_TO_CONNECT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not to listen
 
 
 @click.command()
@@ -56,7 +57,7 @@ def _url(server: ServerConfig) -> str:
     host, port = listening.hostname or server.host, listening.port or server.port
     if not port:
         raise NotRunning
-    return f"http://{address(_EVERY_ADDRESS.get(host, host), port)}"
+    return f"http://{address(_TO_CONNECT.get(host, primary(host)), port)}"
 
 
 def _fish_quoted(value: str) -> str:

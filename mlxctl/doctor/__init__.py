@@ -6,6 +6,7 @@ files       configuration, permissions, disk space
 service     what starts the daemon, whether it runs, how the last one ended
 conflicts   other jobs of launchd in its way
 ports       the TCP port, and proxies
+network     how downloads reach the hub
 models      broken models, unfinished downloads
 finding     what a check says
 background  calls with a time limit, of which some may hang
@@ -18,7 +19,7 @@ daemon.
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from mlxctl.doctor import conflicts, files, machine, models, ports, service
+from mlxctl.doctor import conflicts, files, machine, models, network, ports, service
 from mlxctl.doctor.background import BackgroundCall
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import FAILURES, Finding, error, explained
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     machine.mlx,
     files.configuration,
     ports.proxy,
+    network.network,
     service.manager,
     service.homebrew,
     conflicts.conflicts,

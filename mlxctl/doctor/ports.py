@@ -12,6 +12,7 @@ from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, error, ok, warning
 from mlxctl.errors import CommandFailed
 from mlxctl.programs import run
+from mlxd.addresses import primary
 from mlxd.units import address
 
 _LSOF = "/usr/sbin/lsof"  # on a Mac, where a bare PATH does not lead
@@ -35,7 +36,7 @@ def port(facts: Facts) -> Iterator[Finding]:
     """Whether the daemon has its port, or could have it."""
     if facts.config is None:
         return
-    host, number = facts.config.server.host, facts.config.server.port
+    host, number = primary(facts.config.server.host), facts.config.server.port
     if facts.status is not None and facts.status.url:
         url = urlsplit(facts.status.url)
         if number not in (0, url.port):

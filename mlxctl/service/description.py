@@ -11,8 +11,10 @@ from pathlib import Path
 import msgspec
 
 from mlxctl.errors import CommandFailed
-from mlxd import config, paths
+from mlxd import config, network, paths
+from mlxd.addresses import LOCALHOST, loopbacks
 from mlxd.config import Config
+from mlxd.network import is_secret
 
 ON_DEMAND_IDLE_EXIT = "10m"
 OPEN_FILES = 8192
@@ -23,7 +25,7 @@ _PLACES = (
     *("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
-_SECRETS = ("MLXD_SERVER__API_KEY",)
+_SECRETS = ("MLXD_SERVER__API_KEY", "MLXD_HUB__TOKEN", "MLXD_HUB__PROXY")
 
 
 class Mode(StrEnum):
@@ -37,14 +39,16 @@ class Mode(StrEnum):
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon as a service; every path is absolute and stays the same over upgrades.
 
-    `host` is empty where the daemon binds a TCP port of its own choice. A service of the whole
-    machine runs as `user`, whose id is `user_id`.
+    `host` is empty where the daemon binds a TCP port of its own choice; `addresses` are those of
+    it, for a manager that resolves no names. A service of the whole machine runs as `user`, whose
+    id is `user_id`.
     """
 
     mode: Mode
     program: tuple[str, ...]
     environment: dict[str, str]
     host: str
+    addresses: tuple[str, ...]
     port: int
     socket: str
     stderr: str
@@ -73,6 +77,7 @@ def describe(mode: Mode, environment: Mapping[str, str], user: str | None = None
         program=(*program(), "--log-file", str(paths.log_file())),
         environment=own,
         host=server.host if server.port else "",
+        addresses=_addresses(server.host),
         port=server.port,
         socket=str(settings.socket_file()),
         stderr=str(paths.stderr_file()),
@@ -108,7 +113,8 @@ def absolute(environment: Mapping[str, str], settings: Config) -> dict[str, str]
 def carried(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the places and settings of this shell's environment that hold for the service too.
 
-    An API key does not: other users can read a service's description.
+    Among them is how the network is reached. Secrets do not: other users can read a service's
+    description.
     """
     home = paths.home()
     found = {name: _absolute(environ[name]) for name in _PLACES if environ.get(name)}
@@ -117,7 +123,14 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
     }
+    reach = network.variables(environ)
+    found |= {name: value for name, value in reach.items() if not is_secret(name, value)}
     return {**({"MLXD_HOME": str(home)} if home else {}), **dict(sorted(found.items()))}
+
+
+def _addresses(host: str) -> tuple[str, ...]:
+    """Return the addresses of this machine that `host` means; a name beside localhost is itself."""
+    return tuple(loopbacks()) if host.lower() == LOCALHOST else (host,)
 
 
 def _absolute(path: str) -> str:

@@ -46,8 +46,7 @@ _SOCKET = """\
 Description=The {kind} socket of mlxd
 
 [Socket]
-ListenStream={listen}
-FileDescriptorName={descriptor}
+{listen}FileDescriptorName={descriptor}
 {modes}Service={name}.service
 
 [Install]
@@ -59,9 +58,9 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
     """Return the units of `service` by their file's name."""
     # A socket unit has one name for all that it listens on, so there are two.
     private = "SocketMode=0600\nDirectoryMode=0700\n"
-    sockets = {f"{name}.socket": _socket_unit("Unix", service.socket, "local", private, name)}
+    sockets = {f"{name}.socket": _socket_unit("Unix", [service.socket], "local", private, name)}
     if service.host:
-        http = address(service.host, service.port)
+        http = [address(each, service.port) for each in service.addresses]
         sockets[f"{name}-http.socket"] = _socket_unit("TCP", http, "http", "", name)
     variables = [f"{key}={value}" for key, value in sorted(service.environment.items())]
     settings = [f"{_VARIABLE}{_quoted(variable)}\n" for variable in variables]
@@ -82,7 +81,8 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
     return {f"{name}.service": made, **sockets}
 
 
-def _socket_unit(kind: str, listen: str, descriptor: str, modes: str, name: str) -> str:
+def _socket_unit(kind: str, addresses: list[str], descriptor: str, modes: str, name: str) -> str:
+    listen = "".join(f"ListenStream={each}\n" for each in addresses)
     return _SOCKET.format(kind=kind, listen=listen, descriptor=descriptor, modes=modes, name=name)
 
 

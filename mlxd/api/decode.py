@@ -44,6 +44,13 @@ _TYPE_NAMES = {
     "object": "an object",
     "null": "null",
 }
+_FIRST_BYTE_OF_HALF = 0xED
+# The escape of a half without its other half, after an even number of backslashes.
+_HALF = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(?:"
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
+    rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _MAX_LEVELS = 64
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
@@ -68,7 +75,7 @@ def decode(data: bytes, body_type: type[T]) -> T:
         UnsupportedParameter: a field that is NOT_SUPPORTED asks for something.
     """
     try:
-        data.decode()  # msgspec does not look into the strings that it skips
+        data = _utf8(data)
         return _decode(data, body_type)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from None
@@ -125,13 +132,39 @@ def _levels(value: object) -> int:
     return 1 + max(map(_levels, value), default=0) if isinstance(value, list) else 0
 
 
+def _utf8(data: bytes) -> bytes:
+    """Return JSON in UTF-8 without a byte-order mark, which some editors and shells add.
+
+    UTF-16 and UTF-32 are recognized. A half of a character in UTF-8, as text has it that was cut
+    between two units of UTF-16, becomes U+FFFD. Raises UnicodeDecodeError.
+    """
+    if not data.isascii() or b"\0" in data[:4]:
+        from json import detect_encoding  # few bodies need it
+
+        encoding = detect_encoding(data[:4])
+        if encoding != "utf-8":
+            return data.decode(encoding).encode()
+        try:
+            data.decode()  # msgspec does not look into the strings that it skips
+        except UnicodeDecodeError as error:
+            if data[error.start] != _FIRST_BYTE_OF_HALF:
+                raise
+            units = data.decode(errors="surrogatepass").encode("utf-16", "surrogatepass")
+            return units.decode("utf-16", "replace").encode()
+    return data
+
+
 def _decode(data: bytes, body_type: type[T]) -> T:
-    """Decode, taking 2.0 for an integer, as JSON Schema does and some languages write it."""
+    """Decode, and on a mistake again, without what others write and mean no mistake by.
+
+    That is 2.0 for an integer, as JSON Schema takes it, and an escape of half a character.
+    """
     try:
         return msgspec.json.decode(data, type=body_type)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         try:
-            untyped = _with_integers(msgspec.json.decode(data))
+            whole = _HALF.sub(rb"\1\\ufffd", data)
+            untyped = _with_integers(msgspec.json.decode(whole))
         except (msgspec.DecodeError, RecursionError):
             raise error from None
         return msgspec.convert(untyped, body_type)

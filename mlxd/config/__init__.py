@@ -17,12 +17,14 @@ from mlxd.config.tree import (
     Config,
     EngineConfig,
     GenerationConfig,
+    HubConfig,
     LogConfig,
     ModelsConfig,
     ModelSettings,
     ResponsesConfig,
     ServerConfig,
 )
+from mlxd.config.values import toml_text
 from mlxd.config.writing import read_settings, render_default, write_settings
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "EngineConfig",
     "Explained",
     "GenerationConfig",
+    "HubConfig",
     "LogConfig",
     "ModelSettings",
     "ModelsConfig",
@@ -42,5 +45,6 @@ __all__ = [
     "load_file",
     "read_settings",
     "render_default",
+    "toml_text",
     "write_settings",
 ]

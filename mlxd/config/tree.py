@@ -14,6 +14,7 @@ from mlxd import paths
 from mlxd.config.values import (
     FILE,
     FOLDERS,
+    ORIGINS,
     SECRET,
     TABLE,
     ByteSize,
@@ -37,12 +38,16 @@ class ServerConfig(Section, frozen=True):
     """Where the daemon listens, who may connect, and how much it accepts."""
 
     host: Annotated[
-        _NonEmpty, "Address to listen on. If other machines can reach it, set api_key too."
-    ] = "127.0.0.1"
+        _NonEmpty,
+        "Address to listen on (localhost: 127.0.0.1 and ::1). Beyond this machine, set api_key.",
+    ] = "localhost"
     port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
     socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty], "Host names that clients may use for this server besides localhost."
+    ] = []
+    allowed_origins: Annotated[
+        list[str], ORIGINS, "Web pages, by origin, that may use this server besides its own."
     ] = []
     api_key: Annotated[
         str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
@@ -87,6 +92,34 @@ class ModelsConfig(Section, frozen=True):
         list[str], FOLDERS, "Additional folders with models. mlxd only reads them."
     ] = []
     aliases: Annotated[dict[_NonEmpty, _NonEmpty], "Other names for models, as alias = ID."] = {}
+
+
+class HubConfig(Section, frozen=True):
+    """How downloads reach the model hub; what is empty here is as in the daemon's environment."""
+
+    endpoint: Annotated[str, "Address of the model hub. Empty: HF_ENDPOINT, or Hugging Face."] = ""
+    token: Annotated[
+        str, SECRET, "Token for private and gated models. Empty: HF_TOKEN, or `hf auth login`."
+    ] = ""
+    proxy: Annotated[
+        str, SECRET, "Proxy, such as http://proxy:3128. Empty: HTTPS_PROXY or the system's."
+    ] = ""
+    no_proxy: Annotated[str, "Hosts without a proxy, separated by commas. Empty: NO_PROXY."] = ""
+    ca_file: Annotated[
+        str, FILE, "File with the certificates to trust. Empty: SSL_CERT_FILE or the usual ones."
+    ] = ""
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that say the same, without those that are empty."""
+        said = {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_TOKEN": self.token,
+            "HTTP_PROXY": self.proxy,
+            "HTTPS_PROXY": self.proxy,
+            "NO_PROXY": self.no_proxy,
+            "SSL_CERT_FILE": self.ca_file,
+        }
+        return {name: value for name, value in said.items() if value}
 
 
 class GenerationConfig(Section, frozen=True):
@@ -220,6 +253,7 @@ class Config(Section, frozen=True):
 
     server: ServerConfig = ServerConfig()
     models: ModelsConfig = ModelsConfig()
+    hub: HubConfig = HubConfig()
     generation: GenerationConfig = GenerationConfig()
     engine: EngineConfig = EngineConfig()
     responses: ResponsesConfig = ResponsesConfig()

@@ -32,6 +32,10 @@ _SPACE_BEFORE_UNIT = re.compile(r"(?<=[0-9]) (?=[a-zµ])")
 _LARGEST_SIZE = 2**63 - 1
 _LONGEST_TIME = 365 * 24 * 3600.0
 _SHORTEST_KEY = 8
+_ORIGIN = re.compile(
+    r"\*|null|[a-z][a-z0-9+.-]*://(?:\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\])(?::(?:\d{1,5}|\*))?/?",
+    re.ASCII | re.IGNORECASE,
+)
 _KEY = re.compile(rf"|[!-~]{{{_SHORTEST_KEY},}}")
 
 
@@ -167,10 +171,25 @@ def _read_secret(value: object, _folder: Path) -> str:
     return value
 
 
+def _read_origins(value: object, _folder: Path) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(value)
+    for entry in value:
+        if not isinstance(entry, str) or not _ORIGIN.fullmatch(entry):
+            raise ValueError(entry)
+    return list(value)
+
+
 FILE = ValueType('a path, or ""', _read_file)
 """A path. `~` is expanded, and a relative path starts at the folder of its source."""
 FOLDERS = ValueType("a list of paths", _read_folders)
 """A list of such paths."""
+ORIGINS = ValueType(
+    'a list of origins such as "https://chat.example", "http://localhost:*", '
+    '"chrome-extension://*", or "*" for all',
+    _read_origins,
+)
+"""What a browser calls the place of a page, without a path; `*` is any host or port."""
 TABLE = ValueType(
     "a table of strings, numbers, booleans, and lists and tables of these", _read_table
 )

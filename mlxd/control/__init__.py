@@ -11,6 +11,7 @@ pulls.py         downloads from the hub
 prompt_cache.py  the prompt cache on disk
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlxd import paths
@@ -29,7 +30,8 @@ from mlxd.pool.pool import Pool
 class Control:
     """All subjects of the daemon that serves `url` and the Unix socket `socket_file`.
 
-    `prompt_cache_disk` is how many bytes the prompt cache may take on disk.
+    `prompt_cache_disk` is how many bytes the prompt cache may take on disk; `network` has the
+    variables with which the hub is reached, without secrets.
     """
 
     def __init__(
@@ -41,10 +43,13 @@ class Control:
         *,
         url: str,
         socket_file: Path,
+        network: Mapping[str, str],
         prompt_cache_disk: int,
         default_set_by: str | None = None,
     ) -> None:
-        self.status = StatusReporter(catalog, pool, url=url, socket_file=socket_file)
+        self.status = StatusReporter(
+            catalog, pool, url=url, socket_file=socket_file, network=network
+        )
         self.catalog = CatalogControl(catalog, pool)
         self.aliases = AliasControl(catalog)
         self.loading = LoadingControl(catalog, selection, pool, default_set_by)

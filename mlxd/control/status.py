@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlxd import __version__, control_api, paths
@@ -18,11 +19,20 @@ _UPDATE_SECONDS = 0.05
 class StatusReporter:
     """Reports the status of the daemon that serves `url` and the Unix socket `socket_file`."""
 
-    def __init__(self, catalog: Catalog, pool: Pool, *, url: str, socket_file: Path) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        pool: Pool,
+        *,
+        url: str,
+        socket_file: Path,
+        network: Mapping[str, str] = {},
+    ) -> None:
         self._catalog = catalog
         self._pool = pool
         self._url = url
         self._socket_file = socket_file
+        self._network = dict(network)
         self._started = time.monotonic()
 
     async def read(self) -> control_api.Status:
@@ -46,6 +56,7 @@ class StatusReporter:
             adapters_dir=str(paths.adapters_dir()),
             cache_dir=str(paths.cache_dir()),
             log=str(paths.log_file()),
+            network=self._network,
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default,
             default_fault=fault,

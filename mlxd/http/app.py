@@ -1,12 +1,13 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
 from functools import partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from mlxd import __version__
@@ -19,10 +20,24 @@ from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
+from mlxd.http.origins import Cors
 from mlxd.http.security import Security
+from mlxd.http.spelling import Spelling
 
 _PACE = Pace()
 _ANTHROPIC_HEADER = "anthropic-version"
+_ABOUT = f"""\
+mlxd {__version__}: MLX language models behind OpenAI's and Anthropic's API.
+
+The base URL for OpenAI's clients is this address with /v1 after it, for Anthropic's as it is:
+
+  GET  /v1/models             the installed models
+  POST /v1/chat/completions   answer a conversation
+  POST /v1/completions        continue a text
+  POST /v1/messages           answer a conversation, as Anthropic's API
+  GET  /openapi.json          the description of all this
+  GET  /health                200 if mlxd can generate
+"""
 
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
@@ -42,6 +57,8 @@ def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Star
         routes=routes,
         middleware=[
             Middleware(AccessLog),
+            Middleware(Spelling),
+            Middleware(Cors, config=dependencies.config.server),
             Middleware(ErrorReplies),
             Middleware(Security, config=dependencies.config.server, unix=unix),
         ],
@@ -60,17 +77,25 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
         dependencies, partial(anthropic.decode_body, left_out=left_out), pace
     )
     count = GenerateEndpoint(dependencies, partial(anthropic.decode_count, left_out=left_out), pace)
-    return [
-        Route("/health", endpoints.health),
-        Route("/v1/models", endpoints.models),
-        Route("/v1/models/{id:path}", endpoints.model),  # an id may hold slashes
-        Route("/v1/chat/completions", chat_endpoint, methods=["POST"]),
-        Route("/chat/completions", chat_endpoint, methods=["POST"]),
-        Route("/v1/completions", text_endpoint, methods=["POST"]),
-        Route("/v1/messages", messages, methods=["POST"]),
-        Route("/v1/messages/count_tokens", count, methods=["POST"]),
+    api: list[tuple[str, Any, list[str]]] = [
+        ("/chat/completions", chat_endpoint, ["POST"]),
+        ("/completions", text_endpoint, ["POST"]),
+        ("/messages", messages, ["POST"]),
+        ("/messages/count_tokens", count, ["POST"]),
+        ("/models", endpoints.models, ["GET"]),
+        ("/models/{id:path}", endpoints.model, ["GET"]),  # an id may hold slashes
         *responses.routes(dependencies, pace),
+    ]
+    return [
+        # Some clients want a base URL with /v1, others without, and add the rest of the path.
+        *(
+            Route(prefix + path, endpoint, methods=methods)
+            for prefix in ("/v1", "")
+            for path, endpoint, methods in api
+        ),
+        Route("/health", endpoints.health),
         Route("/openapi.json", endpoints.openapi),
+        Route("/", endpoints.about),
     ]
 
 
@@ -80,6 +105,9 @@ class _Endpoints:
     def __init__(self, dependencies: Dependencies) -> None:
         self._catalog = dependencies.catalog
         self._pool = dependencies.pool
+
+    async def about(self, _request: Request) -> Response:
+        return PlainTextResponse(_ABOUT)
 
     async def health(self, request: Request) -> Response:
         try:

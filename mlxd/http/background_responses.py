@@ -12,9 +12,6 @@ from mlxd.errors import MlxdError
 from mlxd.http.generate import Exchange
 from mlxd.stored_responses import ResponseStore, StoredResponse
 
-Key = tuple[str, str]
-"""The owner of a response, and its id."""
-
 
 def to_store(turn: ResponseTurn, events: Sequence[bytes] = ()) -> StoredResponse:
     """Return what is stored of a turn; `events` is its stream as it was sent."""
@@ -25,14 +22,11 @@ def to_store(turn: ResponseTurn, events: Sequence[bytes] = ()) -> StoredResponse
 class BackgroundResponse:
     """One response that is being generated, and its events so far."""
 
-    def __init__(
-        self, exchange: Exchange, turn: ResponseTurn, owner: str, store: ResponseStore
-    ) -> None:
+    def __init__(self, exchange: Exchange, turn: ResponseTurn, store: ResponseStore) -> None:
         self.progress = exchange.progress
         self.streams = bool(turn.stream)
         self._exchange = exchange
         self._turn = turn
-        self._owner = owner
         self._store = store
         self._events: list[bytes] = []
         self._news = asyncio.Event()
@@ -113,23 +107,22 @@ class BackgroundResponse:
 
     async def _keep(self) -> None:
         events = self._events if self.streams else []
-        await self._store.save(self._owner, to_store(self._turn, events))
+        await self._store.save(to_store(self._turn, events))
 
 
 class BackgroundResponses:
-    """The responses that are being generated in the background, by owner and id."""
+    """The responses that are being generated in the background, by id."""
 
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
-        self._running: dict[Key, BackgroundResponse] = {}
+        self._running: dict[str, BackgroundResponse] = {}
 
-    def start(self, exchange: Exchange, turn: ResponseTurn, owner: str) -> BackgroundResponse:
-        """Begin a response, which is stored under its owner."""
-        key = owner, turn.id
-        response = self._running[key] = BackgroundResponse(exchange, turn, owner, self._store)
-        response.task.add_done_callback(lambda _: self._running.pop(key, None))
+    def start(self, exchange: Exchange, turn: ResponseTurn) -> BackgroundResponse:
+        """Begin a response."""
+        response = self._running[turn.id] = BackgroundResponse(exchange, turn, self._store)
+        response.task.add_done_callback(lambda _: self._running.pop(turn.id, None))
         return response
 
-    def find(self, owner: str, response_id: str) -> BackgroundResponse | None:
+    def find(self, response_id: str) -> BackgroundResponse | None:
         """Return a response that is being generated; None if there is none with this id."""
-        return self._running.get((owner, response_id))
+        return self._running.get(response_id)

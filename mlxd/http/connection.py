@@ -1,6 +1,7 @@
 """The client at the other end: JSON from it and to it, streams to it, and its disconnection."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,8 +16,18 @@ from mlxd.errors import UnsupportedMediaType
 
 T = TypeVar("T")
 
-_CURL = "application/x-www-form-urlencoded"
-"""The content type that `curl -d` sends with every body."""
+_KINDS = {
+    "",
+    "application/json",
+    "application/octet-stream",
+    "application/x-json",
+    "application/x-www-form-urlencoded",  # which `curl -d` sends with every body
+    "text/json",
+    "text/plain",
+}
+_WESTERN = {"iso-8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
+_UNICODE = {"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii"}
+_CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]+)")
 _STREAM_HEADERS = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 
 
@@ -25,14 +36,18 @@ class ClientGone(Exception):
 
 
 async def read_json(scope: Scope, receive: Receive) -> bytes:
-    """Return the whole body of a request whose content type is JSON or not given.
+    """Return the whole body of a request, if its content type is one that JSON comes in.
 
-    Raises UnsupportedMediaType, or ClientGone before the end of the body.
+    A body in one of the Western character sets is turned into UTF-8. Raises UnsupportedMediaType,
+    or ClientGone before the end of the body.
     """
-    content_type = Headers(scope=scope).get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in ("", "application/json", _CURL) and not kind.endswith("+json"):
+    kind, _, options = Headers(scope=scope).get("content-type", "").lower().partition(";")
+    kind, named = kind.strip(), _CHARSET.search(options)
+    if kind not in _KINDS and not kind.endswith("+json"):
         raise UnsupportedMediaType("the body must be JSON: `Content-Type: application/json`")
+    charset = named[1] if named else "utf-8"
+    if charset not in (*_UNICODE, *_WESTERN):
+        raise UnsupportedMediaType(f'charset "{charset}" is not supported: use UTF-8')
     pieces: list[bytes] = []
     while True:
         message = await receive()
@@ -40,7 +55,17 @@ async def read_json(scope: Scope, receive: Receive) -> bytes:
             raise ClientGone
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            body = b"".join(pieces)
+            return _in_utf8(body) if charset in _WESTERN else body
+
+
+def _in_utf8(body: bytes) -> bytes:
+    """Return a Western body as UTF-8, unless it is that already, whatever its sender calls it."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return body.decode("cp1252", "replace").encode()
+    return body
 
 
 def json_response(reply: object) -> Response:

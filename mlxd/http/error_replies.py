@@ -6,10 +6,12 @@ happens to streams, it is a last event with the same object.
 
 import logging
 import traceback
+from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlxd.api.anthropic_types import AnthropicErrors
@@ -18,12 +20,19 @@ from mlxd.api.openai_errors import OpenAIErrors
 from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import ClientGone
+from mlxd.http.spelling import methods_of, nearest
+
+_API = "/v1/"
 
 _log = logging.getLogger(__name__)
 
 
 _OPENAI = OpenAIErrors()
-_FORMS: tuple[tuple[str, ErrorForm], ...] = (("/v1/messages", AnthropicErrors()),)
+_ANTHROPIC = AnthropicErrors()
+_FORMS: tuple[tuple[str, ErrorForm], ...] = (
+    ("/v1/messages", _ANTHROPIC),
+    ("/messages", _ANTHROPIC),
+)
 """The form of each API that has one of its own, by the beginning of its paths."""
 
 
@@ -77,14 +86,27 @@ async def http_exception(request: Request, raised: Exception) -> Response:
     """Return the reply for an error of Starlette's router; an exception handler of the app."""
     if not isinstance(raised, HTTPException):
         raise raised
-    path = request.url.path
-    error: RequestError = RouteNotFound(f"no such path: {path}")
-    if raised.status_code == MethodNotAllowed.status:
-        error = MethodNotAllowed(f"{path} does not allow {request.method}")
+    path, routes = request.scope["path"], request.app.routes
+    allowed = methods_of(path, routes)
+    headers = {"allow": ", ".join(allowed)} if allowed else {}
+    if allowed and request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    error: RequestError = RouteNotFound(_no_such_path(path, routes))
+    if allowed:
+        methods = " or ".join(method for method in allowed if method not in ("HEAD", "OPTIONS"))
+        error = MethodNotAllowed(f"{path} takes {methods}, not {request.method}")
     record_of(request.scope).error = error.code
-    response = error_response(error, request.scope, raised.status_code)
-    response.headers.update(raised.headers or {})
+    response = error_response(error, request.scope)
+    response.headers.update(headers)
     return response
+
+
+def _no_such_path(path: str, routes: Sequence[Route]) -> str:
+    if meant := nearest(path, routes):
+        return f"no such path: {path}; did you mean {meant}?"
+    paths = [route.path for route in routes if route.path.startswith(_API)]
+    known = [path for path in paths if "{" not in path]
+    return f"no such path: {path}; there are {', '.join(known)}"
 
 
 def _form(scope: Scope) -> ErrorForm:

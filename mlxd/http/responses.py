@@ -1,12 +1,11 @@
 """The routes of the Responses API: answers, and what is stored of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api import response_replay
@@ -34,23 +33,21 @@ from mlxd.http.generate import Dependencies, Exchange
 from mlxd.messages import Started
 from mlxd.stored_responses import StoredResponse
 
-_PATH = "/v1/responses"
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
 _PAGE, _LARGEST_PAGE = 20, 100
 
 
-def routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
-    """Return the routes below /v1/responses, whose streams keep `pace`."""
+def routes(dependencies: Dependencies, pace: Pace) -> list[tuple[str, Any, list[str]]]:
+    """Return path, endpoint and methods of each route; its streams keep `pace`."""
     api = _Responses(dependencies, pace)
-    one = f"{_PATH}/{{id}}"
     return [
-        Route(_PATH, _Endpoint(api), methods=["POST"]),
-        Route(f"{_PATH}/input_tokens", api.input_tokens, methods=["POST"]),
-        Route(f"{_PATH}/compact", api.compact, methods=["POST"]),
-        Route(one, _Stored(api), methods=["GET"]),
-        Route(one, api.delete, methods=["DELETE"]),
-        Route(f"{one}/cancel", api.cancel, methods=["POST"]),
-        Route(f"{one}/input_items", api.input_items, methods=["GET"]),
+        ("/responses", _Endpoint(api), ["POST"]),
+        ("/responses/input_tokens", api.input_tokens, ["POST"]),
+        ("/responses/compact", api.compact, ["POST"]),
+        ("/responses/{id}", _Stored(api), ["GET"]),
+        ("/responses/{id}", api.delete, ["DELETE"]),
+        ("/responses/{id}/cancel", api.cancel, ["POST"]),
+        ("/responses/{id}/input_items", api.input_items, ["GET"]),
     ]
 
 
@@ -63,32 +60,26 @@ class _Responses:
         self.store = dependencies.responses
         self.background = BackgroundResponses(self.store)
 
-    def owner(self, scope: Scope) -> str:
-        """Return the API key of a request; all requests are one owner's if none is needed."""
-        if not self.dependencies.config.server.api_key:
-            return ""
-        return Headers(scope=scope).get("authorization", "").partition(" ")[2].strip()
-
-    async def turn(self, body: ResponseBody, owner: str) -> ResponseTurn:
+    async def turn(self, body: ResponseBody) -> ResponseTurn:
         """Return a request with the conversation that it goes on with."""
-        history = await self._history(body, owner)
+        history = await self._history(body)
         found = {}
         for reference in references(body.input):
-            found[reference] = await self._item(reference, history, owner)
+            found[reference] = await self._item(reference, history)
         store = body.store is not False and self.dependencies.config.responses.store
         return ResponseTurn(body, history, found, store=store)
 
-    async def stored(self, owner: str, response_id: str) -> StoredResponse:
+    async def stored(self, response_id: str) -> StoredResponse:
         """Return a stored response; raises ResponseNotFound."""
-        stored = await self.store.load(owner, response_id)
+        stored = await self.store.load(response_id)
         if stored is None:
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return stored
 
-    async def current(self, owner: str, response_id: str) -> StoredResponse:
+    async def current(self, response_id: str) -> StoredResponse:
         """Return a stored response as it is now; raises ResponseNotFound."""
-        stored = await self.stored(owner, response_id)
-        running = self.background.find(owner, response_id)
+        stored = await self.stored(response_id)
+        running = self.background.find(response_id)
         if running is not None and running.builder is not None:
             response: Item = msgspec.json.decode(running.builder.reply())
             return msgspec.structs.replace(stored, response=response)
@@ -100,7 +91,7 @@ class _Responses:
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of a prompt."""
         body = decode_body(await read_json(request.scope, request.receive))
-        turn = await self.turn(body, self.owner(request.scope))
+        turn = await self.turn(body)
         exchange = Exchange(self.dependencies, turn, record_of(request.scope))
 
         async def count() -> int:
@@ -117,7 +108,7 @@ class _Responses:
     async def compact(self, request: Request) -> Response:
         """Make a short form of a conversation."""
         body = compaction_request(decode_body(await read_json(request.scope, request.receive)))
-        turn = await self.turn(body, self.owner(request.scope))
+        turn = await self.turn(body)
         answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
         return json_response(compaction_of(await while_connected(request.receive, answer)))
 
@@ -129,53 +120,53 @@ class _Responses:
                     builder.collect(events)
         return turn.built
 
-    async def keep(self, turn: ResponseTurn, owner: str) -> None:
+    async def keep(self, turn: ResponseTurn) -> None:
         """Store the answer to a turn, if it is to be stored."""
         if turn.store:
-            await self.store.save(owner, to_store(turn))
+            await self.store.save(to_store(turn))
 
     async def delete(self, request: Request) -> Response:
         """Delete a stored response, and end it if it is still being generated."""
-        owner, response_id = self.owner(request.scope), request.path_params["id"]
-        if running := self.background.find(owner, response_id):
+        response_id = request.path_params["id"]
+        if running := self.background.find(response_id):
             await running.cancel()
-        if not await self.store.delete(owner, response_id):
+        if not await self.store.delete(response_id):
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return json_response(DeletedResponse(response_id))
 
     async def cancel(self, request: Request) -> Response:
         """End a response that is being generated in the background."""
-        owner, response_id = self.owner(request.scope), request.path_params["id"]
-        if running := self.background.find(owner, response_id):
+        response_id = request.path_params["id"]
+        if running := self.background.find(response_id):
             await running.cancel()
-        stored = await self.current(owner, response_id)
+        stored = await self.current(response_id)
         if not stored.response["background"]:
             raise InvalidRequest("only a response with `background` can be cancelled")
         return json_response(stored.response)
 
     async def input_items(self, request: Request) -> Response:
         """Show a page of the items that a response was made of."""
-        stored = await self.stored(self.owner(request.scope), request.path_params["id"])
+        stored = await self.stored(request.path_params["id"])
         return json_response(_page(stored.items, request))
 
-    async def _history(self, body: ResponseBody, owner: str) -> list[Item]:
+    async def _history(self, body: ResponseBody) -> list[Item]:
         if not body.previous_response_id:
             return []
-        stored = await self.store.load(owner, body.previous_response_id)
+        stored = await self.store.load(body.previous_response_id)
         if stored is None:
             raise PreviousResponseNotFound(
                 f"there is no response {body.previous_response_id!r} to go on from",
                 param="previous_response_id",
             )
-        if self.background.find(owner, body.previous_response_id):
+        if self.background.find(body.previous_response_id):
             raise InvalidRequest(
                 "`previous_response_id`: that response is not complete",
                 param="previous_response_id",
             )
         return [*stored.items, *stored.response["output"]]
 
-    async def _item(self, reference: str, history: Sequence[Item], owner: str) -> Item:
-        stored = await self.store.load(owner, reference_owner(reference))
+    async def _item(self, reference: str, history: Sequence[Item]) -> Item:
+        stored = await self.store.load(reference_owner(reference))
         items: list[Item] = [*stored.items, *stored.response["output"]] if stored else []
         for item in [*history, *items]:
             if item["id"] == reference:
@@ -193,8 +184,7 @@ class _Endpoint:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
         api = self._api
         body = decode_body(await read_json(scope, receive))
-        owner = api.owner(scope)
-        turn = await api.turn(body, owner)
+        turn = await api.turn(body)
         record = record_of(scope)
         if body.background:
             if not turn.store:
@@ -202,7 +192,7 @@ class _Endpoint:
                     "`background`: responses are not stored (responses.store)", param="background"
                 )
             exchange = Exchange(api.dependencies, turn, Record(record.request_id))
-            running = api.background.start(exchange, turn, owner)
+            running = api.background.start(exchange, turn)
             reply = await while_connected(receive, running.accepted())
             if body.stream:
                 await _follow(running, -1, api.pace, receive, send)
@@ -211,19 +201,18 @@ class _Endpoint:
             exchange = Exchange(api.dependencies, turn, record)
             if body.stream:
                 writer = EventWriter(send, SSE, exchange.progress, api.pace)
-                work = self._stream(exchange, turn, owner, writer, record)
+                work = self._stream(exchange, turn, writer, record)
                 await while_connected(receive, work, writer.beat)
                 return
             answer = api.answer(exchange, turn)
             reply = (await while_connected(receive, answer)).reply()
-            await api.keep(turn, owner)
+            await api.keep(turn)
         await Response(reply, media_type="application/json")(scope, receive, send)
 
     async def _stream(
         self,
         exchange: Exchange,
         turn: ResponseTurn,
-        owner: str,
         writer: EventWriter,
         record: Record,
     ) -> None:
@@ -233,7 +222,7 @@ class _Endpoint:
                     async for events in request:
                         data = builder.stream(events)
                         if turn.built.ended:
-                            await self._api.keep(turn, owner)
+                            await self._api.keep(turn)
                         if data:
                             await writer.write(data)
         except MlxdError as error:
@@ -241,7 +230,7 @@ class _Endpoint:
                 raise
             record.error = error.code or type(error).__name__
             made = turn.builder.fail(error)
-            await self._api.keep(turn, owner)
+            await self._api.keep(turn)
             await writer.write(b"".join([*map(as_sse, made), DONE]))
         await writer.end()
 
@@ -256,13 +245,12 @@ class _Stored:
         """Show a stored response, or its events."""
         request = Request(scope, receive)
         api, response_id = self._api, request.path_params["id"]
-        owner = api.owner(scope)
-        stored = await api.current(owner, response_id)
+        stored = await api.current(response_id)
         if request.query_params.get("stream") != "true":
             await json_response(stored.response)(scope, receive, send)
             return
         after = _number(request, "starting_after", -1, 0, 2**63)
-        running = api.background.find(owner, response_id)
+        running = api.background.find(response_id)
         if running is not None and running.streams:
             await _follow(running, after, api.pace, receive, send)
             return

@@ -2,7 +2,7 @@
 
 A web page must not reach the models. It can make a browser send requests to this machine, under a
 host name of its own that resolves to it (refused by the Host header) or across origins (refused by
-the Origin header). There are no CORS headers, so it could not read a reply either.
+the Origin header, unless `server.allowed_origins` has it).
 """
 
 import hmac
@@ -12,10 +12,15 @@ import re
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlxd.config import ServerConfig
-from mlxd.errors import BodyTooLarge, Forbidden, Unauthorized
+from mlxd.config import ServerConfig, toml_text
+from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest, Unauthorized
+from mlxd.http.compression import decompressed
+from mlxd.http.origins import Origins, is_preflight, preflight_response
 
-_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE)
+_HOST = re.compile(
+    r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
+)
+_FREE_PATHS = ("/", "/health")
 
 
 class Security:
@@ -27,39 +32,56 @@ class Security:
     def __init__(self, app: ASGIApp, config: ServerConfig, *, unix: bool) -> None:
         self._app = app
         self._config = config
+        self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or raise Forbidden, Unauthorized or BodyTooLarge."""
+        """Serve one request, or raise a RequestError that says what is not allowed."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if any(hosts) or not self._unix:
-            _check_hosts(hosts, self._config)
-        _check_origin(headers)
-        if not self._unix and not _is_health_check(scope):
+            _check_hosts(hosts, self._config, scope["http_version"])
+        self._check_origin(headers)
+        if is_preflight(scope["method"], headers):
+            await preflight_response(headers)(scope, receive, send)
+            return
+        if not self._unix and not _is_free(scope):
             _check_key(headers, self._config.api_key)
         limit = self._config.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
+        receive = decompressed(receive, headers.get("content-encoding", ""), limit)
         await self._app(scope, _limited(receive, limit), send)
 
+    def _check_origin(self, headers: Headers) -> None:
+        for origin in headers.getlist("origin"):
+            _, _, netloc = origin.partition("://")
+            own = netloc and netloc.lower() == headers.get("host", "").lower()
+            if not own and not self._origins.allow(origin):
+                raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
 
-def _check_hosts(hosts: list[str], config: ServerConfig) -> None:
-    if not hosts:
-        raise Forbidden("the request has no Host header")
+
+def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) -> Forbidden:
+    """Return the error that says which line of config.toml would allow `entry`."""
+    allowed = toml_text([*getattr(config, key), entry])
+    line = f"server.{key} = {allowed}"
+    return Forbidden(f'{header} "{got}" is not allowed. To allow it, set in config.toml: {line}')
+
+
+def _check_hosts(hosts: list[str], config: ServerConfig, http_version: str) -> None:
+    if not hosts and http_version != "1.0":  # which has no Host; a browser always sends one
+        raise InvalidRequest("the request has no Host header")
     for host in hosts:
         name = _host_name(host)
         if name is None:
             raise Forbidden(f'Host "{host}" is not valid')
         if not _is_allowed(name, config):
-            raise Forbidden(
-                f'Host "{host}" is not allowed. To allow it, add "{name}" to server.allowed_hosts'
-            )
+            raise _refusal("Host", host, "allowed_hosts", name, config)
 
 
 def _is_allowed(name: str, config: ServerConfig) -> bool:
-    if _is_loopback(name) or (_is_address(name) and not _is_loopback(config.host)):
+    if _is_this_machine(name) or (_is_address(name) and not _is_loopback(config.host)):
         return True
     return name in {_host_name(allowed) for allowed in (config.host, *config.allowed_hosts)}
 
@@ -80,18 +102,19 @@ def _is_address(name: str) -> bool:
 
 
 def _is_loopback(name: str) -> bool:
-    return name == "localhost" or (_is_address(name) and ipaddress.ip_address(name).is_loopback)
+    if _is_address(name):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost" or name.endswith(".localhost")  # RFC 6761, 6.3
 
 
-def _check_origin(headers: Headers) -> None:
-    for origin in headers.getlist("origin"):
-        _, _, netloc = origin.partition("://")
-        if not netloc or netloc.lower() != headers.get("host", "").lower():
-            raise Forbidden("requests from web pages of other origins are not allowed")
+def _is_this_machine(name: str) -> bool:
+    """Whether `name` always leads to the machine that it is used on, as 0.0.0.0 does."""
+    return _is_loopback(name) or (_is_address(name) and ipaddress.ip_address(name).is_unspecified)
 
 
-def _is_health_check(scope: Scope) -> bool:
-    return scope["path"] == "/health" and scope["method"] in ("GET", "HEAD")
+def _is_free(scope: Scope) -> bool:
+    """Whether the request needs no key, because the reply says no more than that mlxd runs."""
+    return scope["path"] in _FREE_PATHS and scope["method"] in ("GET", "HEAD")
 
 
 def _check_key(headers: Headers, api_key: str) -> None:

@@ -1,6 +1,7 @@
 """uvicorn, as the daemon uses it."""
 
 import asyncio
+import re
 import socket
 
 import httptools
@@ -105,9 +106,35 @@ class _Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_headers_complete(self) -> None:
+        before = self.cycle
+        self._use_origin_form()
         super().on_headers_complete()
-        if self._retired and self.cycle is not None:
-            self.cycle.keep_alive = False
+        cycle = self.cycle
+        if cycle is before:  # an upgrade, see `data_received`
+            return
+        if self.scope["http_version"] == "1.0":
+            # RFC 9112, 6.1: no chunks; the end of the connection is the end of the body.
+            cycle.chunked_encoding = False
+            cycle.expected_content_length = _AnyLength()
+            cycle.waiting_for_100_continue = False
+        if self._retired:
+            cycle.keep_alive = False
+
+    def _use_origin_form(self) -> None:
+        """Take `GET http://HOST/PATH` for `GET /PATH` to that host, as RFC 9112, 3.2.2, says.
+
+        `OPTIONS *` is about the whole server, and becomes `OPTIONS /`.
+        """
+        if self.url == b"*":
+            self.url = b"/"
+        url = httptools.parse_url(self.url)
+        if url.host is None or self.parser.get_method() == b"CONNECT":
+            return
+        authority = self.url.partition(b"://")[2]
+        host = re.split(rb"[/?#]", authority, maxsplit=1)[0].rpartition(b"@")[2]
+        self.headers[:] = [header for header in self.headers if header[0] != b"host"]
+        self.headers.append((b"host", host))
+        self.url = (url.path or b"/") + (b"?" + url.query if url.query else b"")
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -134,6 +161,16 @@ class _Protocol(HttpToolsProtocol):
             b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (_lines(headers), bytes(response.body))
         )
         self.transport.close()
+
+
+class _AnyLength(int):
+    """Stands for the length of a body that nobody knows, where uvicorn counts down to zero."""
+
+    def __lt__(self, _sent: int) -> bool:
+        return False
+
+    def __sub__(self, _sent: int) -> "_AnyLength":
+        return self
 
 
 def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:

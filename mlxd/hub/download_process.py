@@ -9,13 +9,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from mlxd.control_api import PullReply, PullStatus
 from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
 from mlxd.hub.reference import Reference
+from mlxd.network import replaced
 
 DOWNLOAD_COMMAND = (sys.executable, "-P", "-m", "mlxd.hub")
 _MAX_LINE = 1 << 20
@@ -45,9 +46,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def download(
-    command: Sequence[str], reference: Reference, show: Callable[[PullStatus], None]
+    command: Sequence[str],
+    reference: Reference,
+    show: Callable[[PullStatus], None],
+    variables: Mapping[str, str] = {},
 ) -> PullReply:
     """Run `command`, call `show` with its progress, and return its result.
+
+    `variables` say how to reach the hub, where this process's environment says something else.
 
     Raises:
         PullRefused, PullFailed, HubUnreachable: there is no model, and why.
@@ -61,7 +67,7 @@ async def download(
             stderr=asyncio.subprocess.PIPE,
             limit=_MAX_LINE,
             start_new_session=True,
-            env={**os.environ, **_ENVIRONMENT},
+            env={**replaced(os.environ, variables), **_ENVIRONMENT},
         )
     except OSError as error:
         raise PullFailed(f"cannot start a process: {error}") from error

@@ -14,7 +14,7 @@ the files on disk (`staging`), at the byte where it stopped.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -98,15 +98,20 @@ class Pulls:
     """The pulls into `models_dir`, at most two at a time and one of each repository.
 
     Models that need more than `memory_limit` bytes of memory are refused. `command` is the program
-    that downloads.
+    that downloads, and gets `variables` about the network, those of `mlxd.network`.
     """
 
     def __init__(
-        self, models_dir: Path, memory_limit: int, command: Sequence[str] = DOWNLOAD_COMMAND
+        self,
+        models_dir: Path,
+        memory_limit: int,
+        command: Sequence[str] = DOWNLOAD_COMMAND,
+        variables: Mapping[str, str] = {},
     ) -> None:
         self._models_dir = models_dir
         self._arguments = ("--into", str(models_dir), "--memory-limit", str(memory_limit))
         self._command = command
+        self._variables = variables
         self._pulls: dict[str, Pull] = {}
         self._slots = asyncio.Semaphore(_AT_A_TIME)
         self._closed = False
@@ -183,7 +188,7 @@ class Pulls:
         try:
             async with self._slots:
                 _log.info("pulling %s", reference)
-                done = await download(command, reference, pull.show)
+                done = await download(command, reference, pull.show, self._variables)
         except MlxdError as error:
             _log.warning("the pull of %s failed: %s", reference, error.message)
             if isinstance(error, PullRefused) or not pull.staging.size_bytes():

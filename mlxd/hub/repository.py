@@ -144,7 +144,8 @@ class Repository:
         except OfflineModeIsEnabled as error:
             raise PullFailed("downloads are off: HF_HUB_OFFLINE is set where mlxd runs") from error
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Interrupted(f"{self._endpoint} cannot be reached") from error
+            why = ": its certificate is not trusted" if "CERTIFICATE_VERIFY" in str(error) else ""
+            raise Interrupted(f"{self._endpoint} cannot be reached{why}") from error
         except httpx2.TimeoutException as error:
             raise Interrupted("the hub stopped sending") from error
         except httpx2.TransportError as error:
@@ -174,5 +175,5 @@ class Repository:
 
 def _login_hint() -> str:
     if get_token() is None:
-        return "log in with `hf auth login`, or set HF_TOKEN where mlxd runs"
+        return "log in with `hf auth login`, or set hub.token in config.toml"
     return "mlxd's token does not allow it; set another one with `hf auth login`"

@@ -165,3 +165,21 @@ def test_numbers_that_no_message_can_hold_are_refused(number: int):
     check_free_form({"a": [2**64 - 1, -(2**63), 1e300]}, "here")
     with pytest.raises(InvalidRequest, match="`here`: contains an integer of more than 64 bits"):
         check_free_form({"a": [{"b": number}]}, "here")
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"a\ude00b", "a\ufffdb"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\uD83D\uDE00\uDE00", "😀\ufffd"),
+        (r"\\ud83d\ud83d", "\\ud83d\ufffd"),
+        ("\ud83d", "\ufffd"),
+    ],
+)
+def test_half_a_character_is_replaced(escaped: str, text: str) -> None:
+    """As of text that was cut after so many units, such as an emoji in a cut tool result."""
+    body = f'{{"messages": [{{"role": "user", "content": "{escaped}"}}], "max_tokens": 2.0}}'
+    decoded = decode(body.encode("utf-8", "surrogatepass"), dict)
+    assert decoded["messages"][0]["content"] == text

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config.values import FILE, FOLDERS, SECRET, duration, size, toml_text
+from mlxd.config.values import FILE, FOLDERS, ORIGINS, SECRET, duration, size, toml_text
 
 HERE = Path("/here")
 
@@ -156,3 +156,17 @@ def test_toml_text_reads_back_the_same() -> None:
 
     value = {"text": 'a"b\\c\n\x7fé', "list": [1, 2.5, True], "table": {"some/id": "x"}, "none": {}}
     assert tomllib.loads(f"value = {toml_text(value)}") == {"value": value}
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["*", "null", "https://a.example", "HTTP://localhost:*", "app://*", "http://[::1]:3/"],
+)
+def test_an_origin_is_what_a_browser_sends(written: str) -> None:
+    assert ORIGINS.read([written], HERE) == [written]
+
+
+@pytest.mark.parametrize("written", ["localhost:3000", "http://a/chat", "http://", "", "a b", 1])
+def test_other_origins_are_refused(written: object) -> None:
+    with pytest.raises(ValueError):
+        ORIGINS.read([written], HERE)

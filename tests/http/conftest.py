@@ -33,6 +33,12 @@ async def serve() -> AsyncIterator[Serve]:
         yield start
 
 
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
+    """Return a client that calls an application without a socket, as localhost:8080."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8080")
+
+
 @pytest.fixture
 def unix_socket() -> Iterator[str]:
     """A path; pytest's own temporary folders are too long for a Unix socket on a Mac."""

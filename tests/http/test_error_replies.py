@@ -13,32 +13,12 @@ from tests.support.http_fakes import make_dependencies, text
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
-async def test_an_unknown_path(serve, pool):
-    client = await serve(public_app(make_dependencies(pool)))
-    for path in ("/v1/chats", "/health/", "/"):
-        reply = await client.get(path)
-        assert reply.status_code == 404
-        assert reply.json()["error"] == {
-            "message": f"no such path: {path}",
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "not_found",
-        }
-
-
 async def test_a_name_that_is_not_unicode(serve, pool):
     client = await serve(public_app(make_dependencies(pool)))
     pool.refusal = ModelNotFound("there is no model 'caf\udce9'")
     reply = await client.post("/v1/chat/completions", json=CHAT)
     assert reply.status_code == 404
     assert reply.json()["error"]["message"] == "there is no model 'caf\\udce9'"
-
-
-async def test_a_wrong_method(serve, pool):
-    client = await serve(public_app(make_dependencies(pool)))
-    reply = await client.get("/v1/chat/completions")
-    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
-    assert reply.json()["error"]["code"] == "method_not_allowed"
 
 
 @pytest.mark.parametrize("stream", [False, True])

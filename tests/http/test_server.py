@@ -90,3 +90,63 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server(
     writer.write(HEAD.replace(b"%d" % len(CHAT), b"%d" % len(body)) + b"\r\n" + body)
     await pool.submitted.wait()
     # That the server ends in spite of it is what the fixture waits for.
+
+
+async def test_http_1_0_gets_no_chunks_and_the_end_of_the_connection(
+    connection: Connection,
+) -> None:
+    """nginx speaks 1.0 to its servers by default, uvicorn#1360."""
+    reader, writer = connection
+    body = json.dumps(json.loads(CHAT) | {"stream": True}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.0\r\nConnection: keep-alive\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    reply = await reader.read()
+    head, events = reply.split(b"\r\n\r\n", 1)
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+    assert events.startswith(b"data: {")
+    assert events.endswith(b"data: [DONE]\n\n")
+
+
+async def test_http_1_0_gets_the_length_of_a_whole_reply(connection: Connection) -> None:
+    reader, writer = connection
+    writer.write(b"GET /health HTTP/1.0\r\nExpect: 100-continue\r\n\r\n")
+    status, body = await reply_on(reader)
+    assert (status, body["status"]) == (b"HTTP/1.1 200 OK", "ok")
+    assert await reader.read() == b""
+
+
+async def test_a_client_that_waits_to_be_asked_for_the_body(connection: Connection) -> None:
+    """curl does with a body over one megabyte."""
+    reader, writer = connection
+    writer.write(HEAD + b"Expect: 100-continue\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(CHAT)
+    assert (await reply_on(reader))[0] == b"HTTP/1.1 200 OK"
+
+
+async def test_a_body_in_chunks(connection: Connection) -> None:
+    reader, writer = connection
+    head = HEAD.partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n"
+    pieces = CHAT[:10], CHAT[10:], b""
+    writer.write(head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces))
+    assert (await reply_on(reader))[0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        (b"http://localhost:80/health?x=1", b"evil.test", b"200 OK"),
+        (b"http://localhost", b"evil.test", b"405 Method Not Allowed"),
+        (b"http://evil.test/health", b"localhost", b"403 Forbidden"),
+        (b"*", b"localhost", b"204 No Content"),
+    ],
+)
+async def test_a_target_with_a_host_of_its_own(
+    connection: Connection, target: bytes, host: bytes, status: bytes
+) -> None:
+    """As it goes to a proxy; its host counts, and the Host header does not."""
+    reader, writer = connection
+    method = b"OPTIONS" if target == b"*" else b"GET" if b"/health" in target else b"DELETE"
+    writer.write(b"%b %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (method, target, host))
+    assert await reader.readline() == b"HTTP/1.1 %b\r\n" % status

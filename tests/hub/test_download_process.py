@@ -5,6 +5,7 @@ import sys
 import msgspec
 import pytest
 
+from mlxd.config import HubConfig
 from mlxd.control_api import PullStatus
 from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.download_process import Report, download
@@ -52,3 +53,19 @@ async def test_other_output_is_only_logged(caplog: pytest.LogCaptureFixture) -> 
 async def test_a_program_that_cannot_be_started_is_a_failed_pull() -> None:
     with pytest.raises(PullFailed, match=r"cannot start a process: .*No such file"):
         await download(("/nowhere/python",), TINY, print)
+
+
+async def test_it_gets_what_is_configured_about_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://environment:1")
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/bundle.pem")
+    *python, program = script(DONE)
+    check = (
+        "import os; assert os.environ['HTTPS_PROXY'] == 'http://configured:1'; "
+        "assert os.environ['SSL_CERT_FILE'] == '/bundle.pem'; "
+        "assert 'https_proxy' not in os.environ\n"
+    )
+    variables = HubConfig(proxy="http://configured:1").variables()
+    assert await download((*python, check + program), TINY, print, variables) == REPLY

@@ -7,8 +7,11 @@ import subprocess
 
 import pytest
 
+from mlxd.network import variables
 from tests.mlxctl.conftest import Run, command
 from tests.support.fake_daemon import FakeDaemon, event
+from tests.support.statuses import RUNNING
+from tests.support.statuses import STATUS as STATUS_ROUTE
 
 PULL = ("POST", "/control/v1/pull")
 PULLS = ("GET", "/control/v1/pulls")
@@ -115,6 +118,22 @@ def test_a_failure_prints_its_reason(daemon: FakeDaemon, mlxctl: Run) -> None:
     daemon.streams(progress(**ASKING), error, route=PULL)
     said = mlxctl("pull", "acme/tiny")
     assert (said.returncode, said.stderr) == (1, "mlxctl: acme/tiny is gated\n")
+
+
+def test_a_failure_says_what_the_daemon_lacks_of_this_shell(
+    daemon: FakeDaemon, mlxctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in filter(lambda name: variables({name: "x"}), list(os.environ)):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("HF_TOKEN", "hf_12345678")
+    daemon.answers(STATUS_ROUTE, RUNNING | {"network": {"HTTPS_PROXY": "http://proxy:3128"}})
+    daemon.streams(event({"error": {"message": "acme/tiny is gated"}}), route=PULL)
+    assert mlxctl("pull", "acme/tiny").stderr.splitlines() == [
+        "mlxctl: the daemon does not have HF_TOKEN as set in this shell; "
+        "to give it that, write hub.token into config.toml and restart it",
+        "mlxctl: acme/tiny is gated",
+    ]
 
 
 def test_cancel_prints_what_was_deleted(daemon: FakeDaemon, mlxctl: Run) -> None:

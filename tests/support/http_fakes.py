@@ -217,7 +217,8 @@ def make_dependencies(
     """
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
     settings.responses = ResponsesConfig(store=responses is not None)
-    store = ResponseStore(responses or Path("/none"), max_bytes=10**6, max_age=60.0)
+    key = settings.server.api_key
+    store = ResponseStore(responses or Path("/none"), key=key, max_bytes=10**6, max_age=60.0)
     selection = Selection(catalog, settings)
     return Dependencies(settings, catalog, selection, pool, FakeControl(), store)
 

@@ -25,6 +25,7 @@ def service(mode: Mode = Mode.AT_LOGIN, **changes: object) -> Description:
         "program": ("/opt/mlxd/bin/mlxd", "--log-file", "/h/logs/mlxd.log"),
         "environment": {"MLXD_HOME": "/h"},
         "host": "127.0.0.1",
+        "addresses": ("127.0.0.1",),
         "port": 8080,
         "socket": "/h/run/mlxd.sock",
         "stderr": "/h/logs/mlxd.stderr.log",

@@ -14,6 +14,7 @@ RUNNING = {
     "adapters_dir": "/h/adapters",
     "cache_dir": "/h/cache",
     "log": "/h/logs/mlxd.log",
+    "network": {},
     "uptime_s": 192.5,
     "default_model": "tiny",
     "default_fault": None,

@@ -34,13 +34,17 @@ def test_the_program_is_the_command_or_else_the_module(
     assert description.program() == (str(command),)
 
 
-def test_places_and_settings_are_carried_and_keys_are_not(
+def test_places_settings_and_proxies_are_carried_and_secrets_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLXD_HOME", str(tmp_path))
     environ = {
         "PATH": "/bin",
         "HF_TOKEN": "secret",
+        "MLXD_HUB__TOKEN": "secret",
+        "http_proxy": "http://ada:secret@proxy:3128",
+        "https_proxy": "http://proxy:3128",
+        "REQUESTS_CA_BUNDLE": "/corp.pem",
         "MLXD_SERVER__API_KEY": "secret",
         "MLXD_SERVER__PORT": "8081",
         "HF_HOME": "/hf",
@@ -48,7 +52,9 @@ def test_places_and_settings_are_carried_and_keys_are_not(
     assert carried(environ) == {
         "MLXD_HOME": str(tmp_path),
         "HF_HOME": "/hf",
+        "HTTPS_PROXY": "http://proxy:3128",
         "MLXD_SERVER__PORT": "8081",
+        "SSL_CERT_FILE": "/corp.pem",
     }
 
 

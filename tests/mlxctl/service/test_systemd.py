@@ -33,7 +33,8 @@ def test_both_sockets_have_the_names_that_the_daemon_knows() -> None:
     assert "FileDescriptorName=local" in made["mlxd.socket"]
     assert "FileDescriptorName=http" in made["mlxd-http.socket"]
     assert "Sockets=mlxd.socket mlxd-http.socket" in made["mlxd.service"]
-    assert "ListenStream=[::1]:8080" in units(service(host="::1"))["mlxd-http.socket"]
+    both = units(service(addresses=("127.0.0.1", "::1")))["mlxd-http.socket"]
+    assert "ListenStream=127.0.0.1:8080\nListenStream=[::1]:8080\n" in both
 
 
 def test_a_daemon_that_takes_any_port_binds_it_itself() -> None:
