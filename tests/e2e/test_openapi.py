@@ -72,6 +72,8 @@ def soon_answered(body: Any, *, streamed: bool) -> Any:
         if name in body and isinstance(body[name], int | float) and 8 < body[name] < 2**31:
             body[name] = 8
     body.setdefault("max_tokens", 8)
+    if not {"messages", "prompt"} & set(body):
+        body.setdefault("input", "Hello")
     if streamed:
         body.setdefault("stream", True)
     if isinstance(choices := body.get("n"), int | float) and 3 < choices <= 128:
