@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mlxd.api.response_items import custom_arguments, flat_name
-from mlxd.api.response_resource import Response
+from mlxd.api.response_resource import Response, settings_of
 from mlxd.api.response_tools import Toolbox
 from mlxd.api.responses_reply import ResponseReplyBuilder, as_sse
 from mlxd.errors import GenerationFailed
@@ -21,7 +21,7 @@ def replay(stored: dict[str, Any]) -> list[bytes]:
     builder = ResponseReplyBuilder(
         response.id,
         response.created_at,
-        response,
+        settings_of(response),
         toolbox,
         summarized=response.reasoning.summary is not None,
     )

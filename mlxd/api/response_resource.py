@@ -1,5 +1,6 @@
 """The reply of the Responses API: a response and its items."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -141,46 +142,67 @@ class ReasoningSettings(msgspec.Struct, frozen=True):
     summary: str | None = None
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a response that repeats the request, with the defaults that were used."""
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """A response. Times are in Unix seconds.
 
-    model: str
-    previous_response_id: str | None
-    instructions: str | None
-    tools: Annotated[msgspec.Raw, doc("The tools of the request.", list[Any])]
-    tool_choice: Annotated[msgspec.Raw, doc("The tool choice of the request.", str, dict[str, Any])]
-    truncation: Literal["auto", "disabled"]
-    parallel_tool_calls: bool
-    text: dict[str, Any]
-    top_p: float
-    presence_penalty: float
-    frequency_penalty: float
-    top_logprobs: int
-    temperature: float
-    reasoning: ReasoningSettings
-    max_output_tokens: int | None
-    max_tool_calls: int | None
-    store: bool
-    background: bool
-    metadata: dict[str, str]
-    safety_identifier: str | None
-    prompt_cache_key: str | None
-    user: str | None
-    service_tier: str = "default"
-
-
-class Response(Settings, frozen=True, kw_only=True):
-    """A response. Times are in Unix seconds."""
+    What repeats the request is shown with the defaults that were used.
+    """
 
     id: str
     object: Literal["response"] = "response"
     created_at: int
     completed_at: int | None = None
     status: Status
-    incomplete_details: IncompleteDetails | None = None
-    error: ResponseError | None = None
+    model: str
     output: list[OutputItem] = []
+    error: ResponseError | None = None
+    incomplete_details: IncompleteDetails | None = None
     usage: ResponseUsage | None = None
+    previous_response_id: str | None
+    instructions: str | None
+    tools: Annotated[msgspec.Raw, doc("The tools of the request.", list[Any])]
+    tool_choice: Annotated[msgspec.Raw, doc("The tool choice of the request.", str, dict[str, Any])]
+    parallel_tool_calls: bool
+    text: dict[str, Any]
+    reasoning: ReasoningSettings
+    temperature: float
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    truncation: Literal["auto", "disabled"] = "disabled"
+    store: bool
+    background: bool
+    service_tier: str = "default"
+    metadata: dict[str, str]
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+    user: str | None
+
+
+Settings = Mapping[str, Any]
+"""The fields of a response that repeat the request."""
+_OWN = frozenset(
+    {
+        "id",
+        "object",
+        "created_at",
+        "completed_at",
+        "status",
+        "output",
+        "error",
+        "incomplete_details",
+        "usage",
+    }
+)
+
+
+def settings_of(response: Response) -> Settings:
+    """Return the fields of a response that repeat its request."""
+    names = [name for name in Response.__struct_fields__ if name not in _OWN]
+    return {name: getattr(response, name) for name in names}
 
 
 class Compaction(msgspec.Struct, frozen=True, kw_only=True):

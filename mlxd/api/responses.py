@@ -303,30 +303,29 @@ class ResponseTurn:
         reasoning = ReasoningSettings(
             body.reasoning.effort if body.reasoning else None, body.summary
         )
-        return Settings(
-            model=model,
-            previous_response_id=body.previous_response_id,
-            instructions=body.instructions,
-            tools=msgspec.Raw(encode(self._toolbox.shown)),
-            tool_choice=msgspec.Raw(encode(body.tool_choice or "auto")),
-            truncation="disabled",
-            parallel_tool_calls=body.parallel_tool_calls is not False,
-            text=text,
-            top_p=sampling.top_p,
-            presence_penalty=body.presence_penalty or 0.0,
-            frequency_penalty=body.frequency_penalty or 0.0,
-            top_logprobs=max(0, body.top_logprobs or 0),
-            temperature=sampling.temperature,
-            reasoning=reasoning,
-            max_output_tokens=body.max_output_tokens,
-            max_tool_calls=body.max_tool_calls,
-            store=self.store,
-            background=bool(body.background),
-            metadata=body.metadata or {},
-            safety_identifier=body.safety_identifier,
-            prompt_cache_key=body.prompt_cache_key,
-            user=body.user,
-        )
+        return {
+            "model": model,
+            "previous_response_id": body.previous_response_id,
+            "instructions": body.instructions,
+            "tools": msgspec.Raw(encode(self._toolbox.shown)),
+            "tool_choice": msgspec.Raw(encode(body.tool_choice or "auto")),
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "text": text,
+            "top_p": sampling.top_p,
+            "presence_penalty": body.presence_penalty or 0.0,
+            "frequency_penalty": body.frequency_penalty or 0.0,
+            "top_logprobs": max(0, body.top_logprobs or 0),
+            "temperature": sampling.temperature,
+            "reasoning": reasoning,
+            "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": body.max_tool_calls,
+            "store": self.store,
+            "background": bool(body.background),
+            "metadata": body.metadata or {},
+            "safety_identifier": body.safety_identifier,
+            "prompt_cache_key": body.prompt_cache_key,
+            "user": body.user,
+        }
 
     def _template(self, settings: ModelSettings) -> Template:
         arguments = dict(settings.chat_template_args)

@@ -90,7 +90,7 @@ class ResponseReplyBuilder:
     ) -> None:
         self.usage: Usage | None = None
         self._id = response_id
-        self._fields = {name: getattr(settings, name) for name in Settings.__struct_fields__}
+        self._settings = settings
         self._created = created
         self._toolbox = toolbox
         self._most_calls = most_calls
@@ -101,7 +101,7 @@ class ResponseReplyBuilder:
         self._output: list[OutputItem] = []
         self._open: _Text | _Thought | None = None
         self._calls = 0
-        self.response = self._response("queued" if settings.background else "in_progress")
+        self.response = self._response("queued" if settings["background"] else "in_progress")
 
     @property
     def ended(self) -> bool:
@@ -297,7 +297,7 @@ class ResponseReplyBuilder:
     def _response(self, status: Status, **changes: Any) -> Response:
         output = list(self._output)
         return Response(
-            **self._fields,
+            **self._settings,
             id=self._id,
             created_at=self._created,
             status=status,
