@@ -258,8 +258,8 @@ class PullRequest(msgspec.Struct, kw_only=True):
 class PullStatus(msgspec.Struct, kw_only=True):
     """One unfinished download.
 
-    `state` is queued, asking, downloading, verifying, retrying or failed; `cause` explains the last
-    two. `bytes_total` is None until the hub has answered.
+    `state` is queued, asking, downloading, verifying, checking, retrying or failed; `cause`
+    explains the last two. `bytes_total` is None until the hub has answered.
     """
 
     model: str

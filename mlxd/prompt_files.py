@@ -131,6 +131,14 @@ def remove(folder: Path) -> None:
         shutil.rmtree(aside)
 
 
+def remove_all_of(root: Path, model: str) -> None:
+    """Remove what the model with that id has, with all its adapters, as far as that is allowed."""
+    for folder in folders(root):
+        if (info := read_info(folder)) is not None and info.model == model:
+            with contextlib.suppress(OSError):  # it goes once it has not been used for long
+                remove(folder)
+
+
 class Survey:
     """All files below `root` at one moment: `total` bytes. Reading them takes a while.
 

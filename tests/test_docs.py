@@ -71,6 +71,7 @@ def test_each_endpoint_has_an_example() -> None:
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/messages",
+        "/api/chat",
     ):
         assert f"{ADDRESS}{path}" in commands
 

@@ -72,7 +72,7 @@ def _row(model: CatalogModel) -> tuple[str, ...]:
 @model_argument
 @json_option()
 def show(model: str, *, as_json: bool) -> None:
-    """Show details of MODEL, which is an ID, an alias or the name of a folder."""
+    """Show details of MODEL: an ID, an alias, or the name, path or hub address of a model."""
     details = connect().call(control_api.SHOW_MODEL, model=model)
     title = f"{details.id} (default)" if details.default else details.id
     facts = terminal.table([row for row in _facts(details) if row[1]])
@@ -146,7 +146,7 @@ def _memory(model: ModelDetails) -> str:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option()
 def remove(model: str, *, yes: bool, as_json: bool) -> None:
-    """Delete MODEL from the models directory.
+    """Delete MODEL from the models directory, and its prompts on disk.
 
     Unload a model that is in memory first. The Hugging Face cache and the folders of models.dirs
     are read-only for mlxd: models in them cannot be deleted.

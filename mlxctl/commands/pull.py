@@ -32,6 +32,7 @@ def pull(repo: str | None, *, cancel: bool, as_json: bool) -> None:
     Examples:
       mlxctl pull mlx-community/SmolLM2-135M-Instruct-4bit
       mlxctl pull OWNER/NAME@REVISION
+      mlxctl pull https://huggingface.co/OWNER/NAME
       mlxctl pull OWNER/NAME --cancel
     """
     if repo is None:

@@ -37,5 +37,10 @@ Anthropic's dialect:
     anthropic_reply.py    the reply, whole and in events
     anthropic_types.py    the types of replies and events; errors and models
 
+Ollama's dialect:
+
+    ollama.py             the bodies of POST /api/chat and /api/generate
+    ollama_reply.py       the reply, whole and in lines; errors
+
 A new dialect is a module like `chat.py` with a function `decode_body`, and its reply builder.
 """

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mlxd import control_api
+from mlxd import control_api, paths, prompt_files
 from mlxd.errors import ModelInUse
 from mlxd.models import removal
 from mlxd.models.cache_layout import CacheLayout
@@ -107,6 +107,8 @@ class CatalogControl:
     async def remove(self, model: str, *, dry_run: bool) -> control_api.Removal:
         """Remove a model, broken or not, from the models directory; with `dry_run`, only check.
 
+        Its prompts on disk go too, unless another model of that ID takes its place.
+
         Raises NotRemovable, or ModelInUse if it is in memory or requests wait for it.
         """
         entry = self._catalog.find_own(model)
@@ -125,6 +127,8 @@ class CatalogControl:
             # Without an await since the check, so that no request can find the model in between.
             aside = removal.put_aside(entry.path)
             await asyncio.to_thread(removal.delete, aside)
+            if all(left.id != entry.id for left in self._catalog.entries()):
+                await asyncio.to_thread(prompt_files.remove_all_of, paths.prompts_dir(), entry.id)
         return removed
 
     def _check_unused(self, entry: CatalogEntry) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from mlx_lm import utils
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.cache_layers import Blocks, Cache, merge
+from mlxd.engine.load_faults import faults_explained
 from mlxd.engine.quantized_cache import CacheQuantization
+from mlxd.engine.tokenizer_loader import load_tokenizer
 from mlxd.errors import LoadFailed
 from mlxd.messages import Load
 
@@ -75,13 +76,13 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
     """
     path, trusted = Path(load.path), load.trust_remote_code
     report(_IMPORTED)
-    with _faults_explained(), ThreadPoolExecutor(1) as beside:
+    with faults_explained(), ThreadPoolExecutor(1) as beside:
         model, config = utils.load_model(path, lazy=True, trust_remote_code=trusted)
         # A large vocabulary takes as long to load as the weights, and uses no MLX.
-        loading = beside.submit(_load_tokenizer, path, config, trusted)
+        loading = beside.submit(load_tokenizer, path, config, trusted=trusted)
         if load.adapter_path is not None:
             subject = f"adapter {Path(load.adapter_path).name} does not fit this model: "
-            with _faults_explained(subject):
+            with faults_explained(subject):
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
         quantization = _quantize_cache(model, load) if load.kv_bits else None
@@ -134,35 +135,14 @@ def load_draft(path: Path, tokenizer: Any) -> Any:
     Raises:
         LoadFailed: the folder holds no model, or one with a different vocabulary.
     """
-    with _faults_explained():
+    with faults_explained():
         draft, config = utils.load_model(path, lazy=True)
-        if _load_tokenizer(path, config).get_vocab() != tokenizer.get_vocab():
+        if load_tokenizer(path, config).get_vocab() != tokenizer.get_vocab():
             raise LoadFailed(
                 f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
             )
         mx.eval(draft.parameters())
     return draft
-
-
-@contextmanager
-def _faults_explained(subject: str = "") -> Iterator[None]:
-    """Raise LoadFailed for what mlx_lm and MLX raise about files, prefixed by `subject`."""
-    try:
-        yield
-    except SystemExit as error:  # mlx_lm's module for OLMo ends the process without `hf_olmo`
-        raise LoadFailed(f"{subject}this architecture needs a package that is missing") from error
-    except MemoryError as error:
-        raise LoadFailed(f"{subject}not enough memory to load it") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        text = " ".join(str(error).split())[:500]
-        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-        raise LoadFailed(subject + kind + text) from error
-
-
-def _load_tokenizer(path: Path, config: dict[str, Any], trusted: bool = False) -> Any:
-    """Load a folder's tokenizer in mlx_lm's TokenizerWrapper; without MLX, so for any thread."""
-    options = {"trust_remote_code": trusted}
-    return utils.load_tokenizer(path, options, eos_token_ids=config.get("eos_token_id"))
 
 
 def _materialize(model: Any) -> Iterator[float]:

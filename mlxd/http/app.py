@@ -15,7 +15,7 @@ from mlxd.api import anthropic, chat, completions
 from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control, responses
+from mlxd.http import control, ollama, responses
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -27,14 +27,15 @@ from mlxd.http.spelling import Spelling
 _PACE = Pace()
 _ANTHROPIC_HEADER = "anthropic-version"
 _ABOUT = f"""\
-mlxd {__version__}: MLX language models behind OpenAI's and Anthropic's API.
+mlxd {__version__}: MLX language models behind the APIs of OpenAI, Anthropic and Ollama.
 
-The base URL for OpenAI's clients is this address with /v1 after it, for Anthropic's as it is:
+The base URL for OpenAI's clients is this address with /v1 after it, for the others' as it is:
 
   GET  /v1/models             the installed models
   POST /v1/chat/completions   answer a conversation
   POST /v1/completions        continue a text
   POST /v1/messages           answer a conversation, as Anthropic's API
+  POST /api/chat              answer a conversation, as Ollama's API
   GET  /openapi.json          the description of all this
   GET  /health                200 if mlxd can generate
 """
@@ -42,12 +43,21 @@ The base URL for OpenAI's clients is this address with /v1 after it, for Anthrop
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for TCP, whose streams keep `pace`."""
-    return _app(dependencies, _public_routes(dependencies, pace), unix=False)
+    may_change = bool(dependencies.config.server.api_key)
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=may_change),
+    ]
+    return _app(dependencies, routes, unix=False)
 
 
 def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for the Unix socket, whose streams keep `pace`."""
-    routes = [*_public_routes(dependencies, pace), *control.routes(dependencies.control)]
+    routes = [
+        *_public_routes(dependencies, pace),
+        *ollama.routes(dependencies, pace, may_change=True),
+        *control.routes(dependencies.control),
+    ]
     return _app(dependencies, routes, unix=True)
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlxd.api.anthropic_types import AnthropicErrors
 from mlxd.api.dialect import ErrorForm
+from mlxd.api.ollama_reply import OllamaErrors
 from mlxd.api.openai_errors import OpenAIErrors
 from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
 from mlxd.http.access_log import Record, record_of
@@ -32,6 +33,8 @@ _ANTHROPIC = AnthropicErrors()
 _FORMS: tuple[tuple[str, ErrorForm], ...] = (
     ("/v1/messages", _ANTHROPIC),
     ("/messages", _ANTHROPIC),
+    ("/api/v1/", _OPENAI),  # a spelling of /v1/
+    ("/api/", OllamaErrors()),
 )
 """The form of each API that has one of its own, by the beginning of its paths."""
 

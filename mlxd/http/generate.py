@@ -39,14 +39,18 @@ class GenerateEndpoint:
     def __init__(
         self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace
     ) -> None:
-        self._dependencies = dependencies
+        self.dependencies = dependencies
         self._decode_body = decode_body
         self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
         body = self._decode_body(await read_json(scope, receive))
-        exchange = Exchange(self._dependencies, body, record_of(scope))
+        await self.answer(body, scope, receive, send)
+
+    async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request whose body has been read."""
+        exchange = Exchange(self.dependencies, body, record_of(scope))
         if body.stream:
             writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)

@@ -24,6 +24,8 @@ from mlxd.api.chat_reply import ChatChoice, ChatChunkChoice
 from mlxd.api.completion_reply import CompletionChoice
 from mlxd.api.completions import CompletionBody
 from mlxd.api.decode import EXACTLY
+from mlxd.api.ollama import OllamaChatBody, OllamaGenerateBody
+from mlxd.api.ollama_reply import ChatLine, OllamaError, TextLine
 from mlxd.api.openai_errors import ErrorReply
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
 from mlxd.api.response_events import StreamEvent
@@ -49,10 +51,20 @@ from mlxd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from mlxd.http.ollama import (
+    Copy,
+    NamedModel,
+    PullLine,
+    ShownModel,
+    TaggedModels,
+    VersionReply,
+)
 
 Schema = dict[str, Any]
 
 _JSON = "application/json"
+_SSE = "text/event-stream"
+_LINES = "application/x-ndjson"
 _REF = "#/components/schemas/{name}"
 _DEFINED = "#/$defs/"
 _ERRORS: tuple[type[MlxdError], ...] = (Unauthorized, Forbidden)
@@ -68,10 +80,11 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """A method of a path: POST if it takes a body. `chunk` is what a stream's events may be.
+    """A method of a path, POST if it takes a body and no other is named.
 
-    A stream's last event is `[DONE]` unless `named`, where each event has a name. `query` has the
-    type and the description of each parameter.
+    `chunk` is what a stream's events may be. They are written as `events` says: OpenAI's have no
+    names and end with `[DONE]`, Anthropic's have names, and Ollama's are lines of JSON. `query` has
+    the type and the description of each parameter.
     """
 
     path: str
@@ -82,19 +95,34 @@ class _Operation:
     body: Any = None
     chunk: tuple[Any, ...] = ()
     failure: Any = ErrorReply
-    named: bool = False
-    verb: str = ""
+    events: Literal["unnamed", "named", "lines"] = "unnamed"
+    method: Literal["get", "post", "delete"] | None = None
     query: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
 
     @property
-    def method(self) -> str:
+    def verb(self) -> str:
         """The method, as OpenAPI writes it."""
-        return self.verb or ("post" if self.body else "get")
+        return self.method or ("post" if self.body else "get")
 
 
 def _chat(path: str, name: str, summary: str) -> _Operation:
     reply, chunk = Reply[ChatChoice], Reply[ChatChunkChoice]
     return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, (chunk,))
+
+
+def _ollama(
+    path: str,
+    name: str,
+    summary: str,
+    reply: Any,
+    body: Any = None,
+    *chunk: Any,
+    method: Literal["delete"] | None = None,
+) -> _Operation:
+    errors = _ANSWER_ERRORS if body else _ERRORS
+    summary = f"{summary}, as Ollama's API does"
+    path = f"/api/{path}"
+    return _Operation(path, name, summary, reply, errors, body, chunk, OllamaError, "lines", method)
 
 
 _OPERATIONS = (
@@ -123,7 +151,7 @@ _OPERATIONS = (
         MessagesBody,
         (StreamedEvent,),
         AnthropicErrorReply,
-        named=True,
+        events="named",
     ),
     _Operation(
         "/v1/messages/count_tokens",
@@ -177,7 +205,7 @@ _OPERATIONS = (
         "Delete a stored response",
         DeletedResponse,
         _STORED_ERRORS,
-        verb="delete",
+        method="delete",
     ),
     _Operation(
         "/v1/responses/{id}/cancel",
@@ -185,7 +213,7 @@ _OPERATIONS = (
         "End a response in the background",
         Response,
         _STORED_ERRORS,
-        verb="post",
+        method="post",
     ),
     _Operation(
         "/v1/responses/{id}/input_items",
@@ -199,6 +227,17 @@ _OPERATIONS = (
             "after": (str, "The ID of the last item of the page before."),
         },
     ),
+    _ollama("chat", "ollamaChat", "Answer a conversation", ChatLine, OllamaChatBody, ChatLine),
+    _ollama(
+        "generate", "ollamaGenerate", "Answer a prompt", TextLine, OllamaGenerateBody, TextLine
+    ),
+    _ollama("version", "ollamaVersion", "Show the version", VersionReply),
+    _ollama("tags", "ollamaTags", "List the models", TaggedModels),
+    _ollama("ps", "ollamaPs", "List the models in memory", TaggedModels),
+    _ollama("show", "ollamaShow", "Show a model", ShownModel, NamedModel),
+    _ollama("pull", "ollamaPull", "Download a model", PullLine, NamedModel, PullLine),
+    _ollama("copy", "ollamaCopy", "Give a model another name", None, Copy),
+    _ollama("delete", "ollamaDelete", "Delete a model", None, NamedModel, method="delete"),
 )
 
 
@@ -216,12 +255,13 @@ def document() -> Schema:
     schema_of = dict(zip(types, references, strict=True))
     paths: Schema = {}
     for operation in _OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _describe(operation, schema_of)
+        paths.setdefault(operation.path, {})[operation.verb] = _describe(operation, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "mlxd",
-            "summary": "MLX language models behind OpenAI's and Anthropic's API.",
+            "summary": "MLX language models behind the APIs of OpenAI, Anthropic and Ollama.",
+            "description": "Every path below /v1 works without it, too.",
             "version": __version__,
         },
         "paths": paths,
@@ -241,11 +281,15 @@ def document() -> Schema:
 
 def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     failure = schema_of[operation.failure]
-    done = _response("It is done.", schema_of[operation.reply])
+    done = _response("It is done.", schema_of[operation.reply] if operation.reply else None)
     if operation.chunk:
         data = {"anyOf": [*(schema_of[chunk] for chunk in operation.chunk), failure]}
-        event = _named_event(data) if operation.named else _event(data)
-        done["content"]["text/event-stream"] = {"schema": event}
+        media_type, schema = {
+            "unnamed": (_SSE, _event(data)),
+            "named": (_SSE, _named_event(data)),
+            "lines": (_LINES, data),
+        }[operation.events]
+        done["content"][media_type] = {"schema": schema}
     meanings: dict[int, list[str]] = {}
     for error in sorted(operation.errors, key=lambda error: error.status):
         meanings.setdefault(error.status, []).append((error.__doc__ or "").split("\n")[0])
@@ -272,11 +316,11 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     return described
 
 
-def _response(description: str, schema: Schema) -> Schema:
+def _response(description: str, schema: Schema | None) -> Schema:
     return {
         "description": description,
         "headers": {"x-request-id": _REQUEST_ID},
-        "content": {_JSON: {"schema": schema}},
+        "content": {_JSON: {"schema": schema}} if schema else {},
     }
 
 

@@ -58,8 +58,11 @@ class Security:
         for origin in headers.getlist("origin"):
             _, _, netloc = origin.partition("://")
             own = netloc and netloc.lower() == headers.get("host", "").lower()
-            if not own and not self._origins.allow(origin):
-                raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
+            if own or self._origins.allow(origin):
+                continue
+            if not netloc and origin != "null":
+                raise Forbidden(f'Origin "{origin}" is not valid')
+            raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
 
 
 def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) -> Forbidden:

@@ -1,18 +1,21 @@
 """Whether a repository is a model that can run here, and which of its files it needs."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlxd.errors import PullFailed, PullRefused
 from mlxd.hub.staging import RepoFile
-from mlxd.models.folder import CONFIG, missing
+from mlxd.models.folder import CONFIG, missing, tokenizer_fault
 from mlxd.models.model_config import UnusableJson, load_json, read_config
-from mlxd.models.weights import is_weights
+from mlxd.models.weights import is_weights, missing_weights
 from mlxd.units import size
 
-# What mlx_lm.utils downloads, except Python code, and the additional templates of transformers.
+# What mlx_lm.utils downloads, except Python code, and what else transformers reads.
 _NEEDED = (
     "model*.safetensors",
     "*.json",
@@ -20,11 +23,14 @@ _NEEDED = (
     "*.jinja",
     "*.tiktoken",
     "*.txt",
+    "sentencepiece*.model",
+    "spiece.model*",
     "tiktoken.model",
-    "tokenizer.model",
+    "tokenizer.model*",
 )
 _TEMPLATES = "additional_chat_templates"
-_TOKENIZERS = ("tokenizer*", "vocab*", "tekken.json", "*tiktoken*")
+_CHECK_TOKENIZER = (sys.executable, "-P", "-m", "mlxd.engine.tokenizer_loader")
+_CHECK_SECONDS = 120
 _SPARE_BYTES = 1_000_000_000
 _SPARE_SHARE = 20  # a small disk keeps a twentieth free
 
@@ -38,8 +44,8 @@ def needed(repo: str, files: Sequence[RepoFile]) -> list[RepoFile]:
     if fault := missing({file.name for file in files}):
         raise PullRefused(f"{repo} is not an MLX model: {fault}")
     chosen = [file for file in files if _is_needed(file.name)]
-    if not any(fnmatchcase(file.name, pattern) for file in chosen for pattern in _TOKENIZERS):
-        raise PullRefused(f"{repo} cannot be used: it has no tokenizer")
+    if fault := tokenizer_fault({file.name for file in chosen}):
+        raise PullRefused(f"{repo} cannot be used: {fault}")
     return sorted(chosen, key=lambda file: (file.name != CONFIG, is_weights(file.name), file.name))
 
 
@@ -65,6 +71,36 @@ def check_model(repo: str, files: Sequence[RepoFile], config_file: Path, memory_
             f"(weights {size(weights)}, cache {size(cache)}), "
             f"models.memory_limit is {size(memory_limit)}"
         )
+
+
+def check_files(repo: str, files: Sequence[RepoFile], folder: Path) -> None:
+    """Check the tokenizer in `folder`, which has the repository's small files, and its index.
+
+    Raises:
+        PullRefused: weights are missing in the repository, or its tokenizer cannot be loaded here.
+    """
+    present = {file.name for file in files if is_weights(file.name)}
+    if absent := sorted(missing_weights(folder, present)):
+        raise PullRefused(
+            f"{repo} is incomplete: {len(absent)} of {len(present) + len(absent)} weight files are "
+            f"missing on the hub, such as {absent[0]}"
+        )
+    environ = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    try:
+        checked = subprocess.run(
+            [*_CHECK_TOKENIZER, str(folder)],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return
+    if checked.returncode == 0 and (fault := checked.stdout.strip()):
+        raise PullRefused(f"{repo} cannot be used: {fault}")
 
 
 def check_disk(repo: str, missing_bytes: int, folder: Path) -> None:

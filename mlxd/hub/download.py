@@ -1,7 +1,7 @@
 """One download from start to end: ask the hub, check, fetch, verify, install."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,11 +10,12 @@ import msgspec
 
 from mlxd.control_api import PullReply
 from mlxd.errors import HubUnreachable, PullFailed
-from mlxd.hub.compatibility import check_disk, check_model, needed
+from mlxd.hub.compatibility import check_disk, check_files, check_model, needed
 from mlxd.hub.meter import Meter
 from mlxd.hub.repository import Interrupted, Repository
 from mlxd.hub.staging import RepoFile, Snapshot, Staging, link, size_of
 from mlxd.models.folder import CONFIG
+from mlxd.models.weights import is_weights
 
 _Result = TypeVar("_Result")
 
@@ -39,7 +40,8 @@ _DEFAULT_POLICY = RetryPolicy()
 class Download:
     """The download of `repository` into `models_dir`, where its staging folder has been made.
 
-    A model that needs more than `memory_limit` bytes of memory is refused.
+    A model that needs more than `memory_limit` bytes of memory is refused, and so is one that
+    `check`, called before the weights are downloaded, refuses as `check_files` does.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Download:
         memory_limit: int,
         meter: Meter,
         policy: RetryPolicy = _DEFAULT_POLICY,
+        check: Callable[[str, Sequence[RepoFile], Path], None] = check_files,
     ) -> None:
         self._repository = repository
         self._repo = repository.reference.repo
@@ -56,6 +59,7 @@ class Download:
         self._memory_limit = memory_limit
         self._meter = meter
         self._policy = policy
+        self._check_files = check
         self._staging = Staging(models_dir, self._repo)
 
     def run(self) -> PullReply:
@@ -115,9 +119,9 @@ class Download:
         return path.is_file() and size_of(path) == file.size
 
     def _obtain_all(self, snapshot: Snapshot) -> None:
-        """Obtain the files, config.json first: it says whether the model can run here."""
+        """Obtain the files, the weights last: the others say whether the model can run here."""
         files = snapshot.files
-        config, *others = files
+        config = files[0]
         size = sum(file.size for file in files)
         self._staging.keep_only(files)
         self._reuse_installed(files)
@@ -126,7 +130,12 @@ class Download:
         check_model(self._repo, files, self._staging.complete_file(config), self._memory_limit)
         missing = size - sum(map(self._staging.present_bytes, files))
         check_disk(self._repo, missing, self._models_dir)
-        for file in others:
+        small = [file for file in files if not is_weights(file.name)]
+        for file in small:
+            self._obtain(snapshot.commit, file)
+        self._meter.enter("checking")
+        self._check_files(self._repo, files, self._staging.assemble(small, "checked"))
+        for file in files:
             self._obtain(snapshot.commit, file)
 
     def _reuse_installed(self, files: list[RepoFile]) -> None:

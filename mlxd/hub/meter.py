@@ -28,7 +28,7 @@ class Meter:
         self._status.bytes_done, self._status.bytes_total = done, total
 
     def enter(self, state: str, file: str | None = None, cause: str | None = None) -> None:
-        """Begin a state, `asking`, `downloading`, `verifying`, or `retrying` because of `cause`."""
+        """Begin a state of a PullStatus; `retrying` is because of `cause`."""
         status = self._status
         if (state, file, cause) != (status.state, status.file, status.cause):
             status.state, status.file, status.cause = state, file, cause

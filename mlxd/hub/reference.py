@@ -5,6 +5,7 @@ import re
 import msgspec
 
 from mlxd.errors import InvalidRequest
+from mlxd.models.hub_address import NoModelAddress, read_address
 
 MAIN = "main"
 _MAX_NAME = 96
@@ -25,21 +26,36 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> Reference:
-    """Return the repository and revision that a user named.
+    """Return the repository and revision that a user named, also by an address on the hub.
 
     Raises:
-        InvalidRequest: the hub has no such names.
+        InvalidRequest: the hub has no such names, or it is the address of something else.
     """
-    repo, at, revision = text.partition("@")
-    if not _REPO.fullmatch(repo) or ".." in repo or "--" in repo or len(repo) > _MAX_NAME:
+    try:
+        repo, revision = read_address(text)
+    except NoModelAddress as error:
+        raise InvalidRequest(str(error), param="model") from error
+    name, colon, tag = repo.partition(":")
+    if colon and _is_repository(name) and tag.isprintable():
+        raise InvalidRequest(
+            f"{text!r}: the hub has no tags such as :{tag}; a revision is {name}@REVISION",
+            param="model",
+        )
+    if not _is_repository(repo):
         raise InvalidRequest(
             f"{text!r} is not a repository name; use OWNER/NAME or OWNER/NAME@REVISION, "
             "such as mlx-community/SmolLM2-135M-4bit",
             param="model",
         )
-    if at and (not _REVISION.fullmatch(revision) or ".." in revision):
+    if revision and (not _REVISION.fullmatch(revision) or revision == "@" or ".." in revision):
         raise InvalidRequest(
             f"{text!r}: after the @ must come a branch, a tag or the hash of a commit",
             param="model",
         )
     return Reference(repo, revision or MAIN)
+
+
+def _is_repository(name: str) -> bool:
+    if ".." in name or "--" in name or len(name) > _MAX_NAME:
+        return False
+    return bool(_REPO.fullmatch(name))

@@ -4,7 +4,8 @@
         pull.json     the pull, and its error if it failed
         HASH          a complete, verified file, named by its hash
         HASH.part     a file that is not complete or not verified
-        model/        the model folder, made of links to the complete files
+        checked/      the small files, made of links to the complete files, while they are checked
+        model/        the model folder, made of such links
         replaced/     the model that it replaces
 
 A model that was pulled has a `.mlxd-pull.json`, which says what it was pulled from.
@@ -13,7 +14,7 @@ A model that was pulled has a `.mlxd-pull.json`, which says what it was pulled f
 import hashlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,10 +22,10 @@ import msgspec
 
 from mlxd.files import write_atomically
 from mlxd.hub.reference import Reference
+from mlxd.models.names import PULL_RECORD
 
 _FOLDER = ".pulls"
 _STATE = "pull.json"
-_RECORD = ".mlxd-pull.json"
 _PART = ".part"
 _SHA256_LENGTH = 64
 
@@ -107,7 +108,7 @@ class Staging:
 
     def installed(self) -> Snapshot | None:
         """Return what the installed model was pulled from, if it was pulled."""
-        return _read(self.target / _RECORD, Snapshot)
+        return _read(self.target / PULL_RECORD, Snapshot)
 
     def install(self, snapshot: Snapshot) -> None:
         """Make a model of the files, which are all complete, and put it in place.
@@ -117,19 +118,25 @@ class Staging:
         Raises:
             OSError: it cannot be written; the downloaded files are still there.
         """
-        model, replaced = self.folder / "model", self.folder / "replaced"
-        shutil.rmtree(model, ignore_errors=True)
-        model.mkdir()
-        for file in snapshot.files:
-            (model / file.name).parent.mkdir(exist_ok=True)
-            link(self.complete_file(file), model / file.name)
-        _write(model / _RECORD, snapshot)
+        replaced = self.folder / "replaced"
+        model = self.assemble(snapshot.files, "model")
+        _write(model / PULL_RECORD, snapshot)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self.target.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             self.target.rename(replaced)
         model.rename(self.target)
         self.remove()
+
+    def assemble(self, files: Iterable[RepoFile], name: str) -> Path:
+        """Make a folder of complete files with their own names, and return it."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for file in files:
+            (folder / file.name).parent.mkdir(exist_ok=True)
+            link(self.complete_file(file), folder / file.name)
+        return folder
 
     def remove(self) -> None:
         """Remove everything that is not installed."""

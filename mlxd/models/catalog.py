@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
+from mlxd.models.hub_address import NoModelAddress, read_address
+from mlxd.models.names import has_revision, is_path, matches
 from mlxd.models.search_path import candidates, snapshots
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
@@ -87,10 +90,11 @@ class Catalog:
             return None
 
     def resolve(self, name: str | None) -> CatalogEntry:
-        """Return the model that `name` means: an ID, an alias or a folder's name.
+        """Return the model that `name` means: by its ID, an alias or a like name (`matches`).
 
-        None means the default: the configured one, or else the only installed one; models in the
-        hub's cache count only if there is no other.
+        It may also be the path of the model's folder, or its address on the hub. None means the
+        default: the configured one, or else the only installed one; models in the hub's cache
+        count only if there is no other.
 
         Raises:
             ModelNotFound: the model does not exist, is broken, or `name` is ambiguous.
@@ -159,13 +163,46 @@ class Catalog:
         )
 
     def _named(self, name: str) -> list[CatalogEntry | BrokenEntry]:
-        """Return every model that has `name` as its id, alias or folder's name, in this order."""
+        """Return every model that `name` means, all by the same kind of name.
+
+        Raises:
+            ModelNotFound: it is the address of something else than a model, or the model is here
+                at another revision.
+        """
         everything = list(candidates(self._config.dirs))
-        meant = self._config.aliases.get(name, name)
-        for wanted in dict.fromkeys((name, meant)):
-            if exact := list(self._read(each for each in everything if each.id == wanted)):
-                return exact
-        return list(self._read(each for each in everything if each.id.endswith(f"/{meant}")))
+        if is_path(name):
+            return self._at(name, everything)
+        if found := self._matching(name, everything):
+            return found
+        try:
+            repo, revision = read_address(name)
+        except NoModelAddress as error:
+            raise ModelNotFound(str(error), param="model") from error
+        found = self._matching(repo, everything)
+        right = [model for model in found if not revision or has_revision(model, revision)]
+        if found and not right:
+            raise ModelNotFound(
+                f"{found[0].id} is not at revision {revision!r}; to replace it by that one: "
+                f"mlxctl pull {repo}@{revision}",
+                param="model",
+            )
+        return right
+
+    def _at(self, path: str, everything: Sequence[Candidate]) -> list[CatalogEntry | BrokenEntry]:
+        """Return the model whose folder has that path, else one whose folder it leads to."""
+        there = Path(os.path.expanduser(path))
+        try:
+            real = os.path.realpath(there)
+        except ValueError:  # no file has such a name
+            return []
+        found = [m for m in self._read(everything) if os.path.realpath(m.path) == real]
+        return sorted(found, key=lambda model: model.path != there)[:1]
+
+    def _matching(
+        self, name: str, everything: Sequence[Candidate]
+    ) -> list[CatalogEntry | BrokenEntry]:
+        found = matches(name, everything, self._config.aliases)
+        return next(filter(None, (list(self._read(each)) for each in found)), [])
 
     def _unknown(self, name: str) -> ModelNotFound:
         if not (entries := self.entries()):
@@ -207,7 +244,7 @@ def _only(name: str, models: Sequence[CatalogEntry | BrokenEntry]) -> CatalogEnt
     """
     ids = dict.fromkeys(model.id for model in models)
     if len(ids) > 1:
-        raise ModelNotFound(f"{name!r} is ambiguous: use {' or '.join(ids)}", param="model")
+        raise ModelNotFound(f"{name!r} is ambiguous: use {_listed(ids, ' or ')}", param="model")
     return models[0]
 
 
@@ -218,7 +255,7 @@ def _nothing_installed() -> ModelNotFound:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str], between: str = ", ") -> str:
     (*first,) = names
     more = len(first) - _MOST_NAMES
-    return ", ".join(first[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return between.join(first[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -88,8 +88,10 @@ def _group_size(module: str, config: Mapping[str, Any]) -> int:
 
 def _template(folder: Path) -> TemplateSupport | None:
     text = _read(folder / "chat_template.jinja", _MAX_BYTES)
-    for file in ("chat_template.json", "tokenizer_config.json"):
+    for file in ("tokenizer_config.json", "chat_template.json"):
         text = text or _text(_json(folder / file).get("chat_template"))
+    more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+    text = "\n".join(filter(None, (text, *(_read(file, _MAX_BYTES) for file in more))))
     if not text:
         return None
     return TemplateSupport(tools=bool(_TOOLS.search(text)), thinking=bool(_THINKING.search(text)))
@@ -97,6 +99,8 @@ def _template(folder: Path) -> TemplateSupport | None:
 
 def _text(template: object) -> str:
     """Return the text of a template, or of several together."""
+    if isinstance(template, dict):
+        return "\n".join(map(_text, template.values()))
     if isinstance(template, list):
         return "\n".join(_text(one.get("template")) for one in template if isinstance(one, dict))
     return template if isinstance(template, str) else ""

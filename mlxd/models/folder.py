@@ -1,6 +1,7 @@
 """Reading one candidate folder: the model in it, or why it cannot be used."""
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import NamedTuple
 from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.model_config import UnusableJson, load_json, read_config
-from mlxd.models.weights import is_weights, read_weights
+from mlxd.models.weights import INDEX, is_weights, read_weights
 
 CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
 _PYTORCH = (".bin", ".pt", ".pth")
+_TOKENIZER = re.compile(
+    r"tokenizer\.json|tekken\.json|vocab.*|spiece\.model.*|sentencepiece.*\.model|tokenizer\.model.*"
+)
+_TOKENIZER_FOR_CODE = re.compile(r".*tiktoken.*|.*vocab.*|.*\.model|tokenizer\.jsonl")
+"""Vocabularies that only Python code of the model's own can read."""
 
 
 class _Stamp(NamedTuple):
@@ -38,6 +43,8 @@ class FolderReader:
         """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
         try:
             names = [name for name in os.listdir(candidate.folder) if not name.startswith(".")]
+        except PermissionError as error:
+            return _broken(candidate, 0, 0, _Unusable(f"it cannot be read: {error.strerror}"))
         except OSError:
             return None
         stamps = {name: _stamp(candidate.folder / name) for name in names}
@@ -53,15 +60,7 @@ class FolderReader:
             return self._model(candidate, created, stamps)
         except _Unusable as error:
             files = [stamp for stamp in stamps.values() if stamp and stat.S_ISREG(stamp.mode)]
-            return BrokenEntry(
-                id=candidate.id,
-                path=candidate.folder,
-                created=created,
-                size_bytes=sum(file.size for file in files),
-                fault=str(error),
-                stray=error.stray,
-                origin=candidate.origin,
-            )
+            return _broken(candidate, created, sum(file.size for file in files), error)
 
     def _model(self, candidate: Candidate, created: int, names: Collection[str]) -> CatalogEntry:
         folder = candidate.folder
@@ -76,6 +75,8 @@ class FolderReader:
             raise _Unusable(fault, stray=True)
         if parts_missing:
             raise _Unusable(parts_missing, stray=INDEX not in names)
+        if fault := tokenizer_fault(names):
+            raise _Unusable(fault)
         weights = read_weights(folder, names)
         if weights.fault:
             raise _Unusable(f"partial: {weights.fault}")
@@ -100,9 +101,32 @@ class _Unusable(Exception):
         self.stray = stray
 
 
+def _broken(candidate: Candidate, created: int, size_bytes: int, why: _Unusable) -> BrokenEntry:
+    return BrokenEntry(
+        id=candidate.id,
+        path=candidate.folder,
+        created=created,
+        size_bytes=size_bytes,
+        fault=str(why),
+        stray=why.stray,
+        origin=candidate.origin,
+    )
+
+
 def looks_like_model(names: Collection[str]) -> bool:
     """Return whether a folder with files of these names was meant to be a model."""
     return any(name in (CONFIG, INDEX) or is_weights(name) for name in names)
+
+
+def tokenizer_fault(names: Collection[str]) -> str | None:
+    """Return why files of these names have no tokenizer that can be loaded, None if they may."""
+    if any(map(_TOKENIZER.fullmatch, names)):
+        return None
+    if not any(map(_TOKENIZER_FOR_CODE.fullmatch, names)):
+        return "it has no tokenizer"
+    if any(name.endswith(".py") for name in names):
+        return None
+    return "its tokenizer needs Python code of the model's own, which is not there"
 
 
 def missing(names: Collection[str]) -> str | None:

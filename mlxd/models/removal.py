@@ -22,16 +22,21 @@ def check_removable(model: CatalogEntry | BrokenEntry) -> None:
     Raises:
         NotRemovable: it is elsewhere; the message says how to remove it there.
     """
-    owner = model.path.parent
     if model.origin is Origin.HUB_CACHE:
         where, how = "in the Hugging Face cache", f"hf cache rm model/{model.id}"
     elif model.origin is Origin.DIRS:
         where, how = "in a folder of models.dirs", str(model.path)
-    elif owner != paths.models_dir() and owner.is_symlink():
-        where, how = f"behind the link {owner}", str(owner.resolve() / model.path.name)
+    elif link := next((each for each in _owners(model.path) if each.is_symlink()), None):
+        where, how = f"behind the link {link}", str(model.path.parent.resolve() / model.path.name)
     else:
         return
     raise NotRemovable(f"{model.id} is {where}, which mlxd only reads; remove it there: {how}")
+
+
+def _owners(folder: Path) -> list[Path]:
+    """Return the folders between a model's and the models directory."""
+    depth = len(folder.relative_to(paths.models_dir()).parts) - 1
+    return list(folder.parents)[:depth]
 
 
 def put_aside(folder: Path) -> Path:
@@ -69,7 +74,8 @@ def delete(hidden: Path) -> None:
 def sweep() -> None:
     """Delete what an earlier daemon has hidden, as far as the file system allows."""
     root = paths.models_dir()
-    for hidden in (*root.glob(f"{_PREFIX}*"), *root.glob(f"*/{_PREFIX}*")):
-        if hidden.parent == root or not hidden.parent.is_symlink():
+    places = (f"{'*/' * depth}{_PREFIX}*" for depth in range(3))
+    for hidden in (found for place in places for found in root.glob(place)):
+        if not any(owner.is_symlink() for owner in _owners(hidden)):
             with contextlib.suppress(NotRemovable):
                 delete(hidden)

@@ -1,9 +1,12 @@
 """Where models are looked for: models.dirs, the models directory and the Hugging Face cache.
 
-Below each of them a model is `NAME` or `OWNER/NAME`, or a repository of the Hugging Face cache:
+Below each of them a model is `NAME` or `OWNER/NAME`, also one folder deeper, where other programs
+keep their models; or a repository of the Hugging Face cache:
 
     models--OWNER--NAME/refs/main           the latest revision that was downloaded
     models--OWNER--NAME/snapshots/REVISION  links to the files in blobs/
+
+Any other file or folder beside a model, such as a note or a link to nowhere, is passed over.
 
 https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
@@ -15,9 +18,12 @@ from pathlib import Path
 from mlxd import paths
 from mlxd.models.entry import Candidate, Origin
 from mlxd.models.folder import CONFIG, looks_like_model
+from mlxd.models.names import ref
 
 _REPOSITORY = "models--"
-_MAX_REF = 1000
+_DEPTH = 2
+_PIPELINE = "model_index.json"
+"""What diffusers writes beside the parts of a pipeline, some of which are language models."""
 
 
 def candidates(dirs: Sequence[str]) -> Iterator[Candidate]:
@@ -45,39 +51,59 @@ def snapshots(repository: Path) -> list[Path]:
             ages = {entry.name: entry.stat().st_mtime_ns for entry in found if entry.is_dir()}
     except OSError:
         return []
-    main = _main(repository)
+    main = ref(repository, "main")
     newest_first = sorted(ages, key=lambda name: (name == main, ages[name]), reverse=True)
     return [repository / "snapshots" / name for name in newest_first]
-
-
-def _main(repository: Path) -> str | None:
-    try:
-        with open(repository / "refs" / "main", encoding="ascii") as file:
-            return file.read(_MAX_REF).strip()
-    except (OSError, ValueError):
-        return None
 
 
 def _models(root: Path, origin: Origin) -> Iterator[Candidate]:
     _, folders = _list(root)
     for folder in folders:
-        if folder.name.startswith(_REPOSITORY):
-            continue
-        names, below = _list(folder)
-        only_folders = len(below) == len(names)
-        if names and only_folders and not looks_like_model(names):  # it is an owner
-            for model in below:
-                yield Candidate(f"{folder.name}/{model.name}", model, origin)
-        elif names:
-            yield Candidate(folder.name, folder, origin)
+        if not folder.name.startswith(_REPOSITORY):
+            yield from _found(folder, folder.name, origin, _DEPTH)[0]
     yield from _repositories(folders)
+
+
+def _found(folder: Path, model_id: str, origin: Origin, depth: int) -> tuple[list[Candidate], bool]:
+    """Return the candidate in a folder or those up to `depth` folders below it.
+
+    Also return whether they have files of a model. Without such files, a folder that has only
+    folders is an owner, and anything else a candidate that says what it is.
+    """
+    itself = [Candidate(model_id, folder, origin)]
+    if os.path.isfile(f"{folder}/{CONFIG}"):
+        return itself, True
+    names, below = _list(folder)
+    if looks_like_model(names):
+        return itself, True
+    if not names:
+        return ([] if os.access(folder, os.R_OK) else itself), False
+    if _leads_back(folder):
+        return [], False
+    if depth == 0 or not below or _PIPELINE in names:
+        return itself, False
+    owner = folder.name
+    kept = list(_repositories(below))
+    strays: list[Candidate] = []
+    for inner in below:
+        if not (name := inner.name).startswith(_REPOSITORY):
+            found, meant = _found(inner, f"{owner}/{name}", origin, depth - 1)
+            (kept if meant else strays).extend(found)
+    if depth == _DEPTH and len(below) == len(names):
+        kept += strays
+    return (kept, True) if kept else (itself, False)
+
+
+def _leads_back(folder: Path) -> bool:
+    """Return whether a link leads to a folder that it is in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _repositories(folders: Sequence[Path]) -> Iterator[Candidate]:
     for folder in folders:
-        name = folder.name.removeprefix(_REPOSITORY)
-        if name and name != folder.name:
-            yield Candidate(name.replace("--", "/", 1), folder, Origin.HUB_CACHE)
+        if (name := folder.name).startswith(_REPOSITORY) and name != _REPOSITORY:
+            model_id = name.removeprefix(_REPOSITORY).replace("--", "/", 1)
+            yield Candidate(model_id, folder, Origin.HUB_CACHE)
 
 
 def _list(folder: Path) -> tuple[list[str], list[Path]]:

@@ -2,16 +2,22 @@
 
 mlx_lm loads every `model*.safetensors`. Such a file starts with the length of its header, 8 bytes
 little-endian, and the header, a JSON object that says where each tensor is in the rest: https://huggingface.co/docs/safetensors.
+
+mlx_lm never reads the index. One that names none of the files is left over from other weights, as
+of the model before it was quantized; one that names some of them tells which are missing.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
 
+from mlxd.models.model_config import UnusableJson, load_json
+
+INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100_000_000
 _NAMED = 2
@@ -46,7 +52,7 @@ class Damaged(Exception):
 def read_weights(folder: Path, found: Iterable[str]) -> Weights:
     """Read the headers of the weights of `folder`, which holds the files `found`."""
     present = {name for name in found if is_weights(name)}
-    names = present | _all_parts(present)
+    names = present | missing_weights(folder, present)
     bytes_of_types: Counter[str] = Counter()
     size = 0
     faults: list[str] = []
@@ -120,14 +126,30 @@ def _what_it_is(start: bytes, size: int) -> str:
     return "is cut short" if size < _LENGTH_BYTES else "is not a safetensors file"
 
 
-def _all_parts(present: Iterable[str]) -> set[str]:
-    """Return the names of all parts, which follow from that of any part: it has their number."""
+def missing_weights(folder: Path, present: Collection[str]) -> set[str]:
+    """Return the weights that belong to those that are present, and are not.
+
+    They follow from the name of any part, which has the number of all, and from the files that the
+    index in `folder` names.
+    """
     series = {part.group(1, 3) for name in present if (part := _PART.fullmatch(name))}
-    return {
+    parts = {
         f"{stem}-{number:05}-of-{count}.safetensors"
         for stem, count in series
         for number in range(1, int(count) + 1)
     }
+    indexed = _indexed(folder)
+    return (parts if indexed.isdisjoint(present) else parts | indexed).difference(present)
+
+
+def _indexed(folder: Path) -> set[str]:
+    """Return the weights that a folder's index names, none if it cannot be read."""
+    try:
+        files = load_json(folder / INDEX).get("weight_map")
+    except UnusableJson:
+        return set()
+    names = files.values() if isinstance(files, dict) else ()
+    return {name for name in names if isinstance(name, str) and is_weights(name)}
 
 
 def _summary(faults: list[str], count: int) -> str | None:

@@ -179,7 +179,7 @@ def test_numbers_that_no_message_can_hold_are_refused(number: int):
     ],
 )
 def test_half_a_character_is_replaced(escaped: str, text: str) -> None:
-    """As of text that was cut after so many units, such as an emoji in a cut tool result."""
+    """As of a tool result that was cut within an emoji, kilocode#10467 and claude-code#56064."""
     body = f'{{"messages": [{{"role": "user", "content": "{escaped}"}}], "max_tokens": 2.0}}'
     decoded = decode(body.encode("utf-8", "surrogatepass"), dict)
     assert decoded["messages"][0]["content"] == text

@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mlxd import paths, prompt_files
 from mlxd.config import Config, EngineConfig, ModelsConfig
 from mlxd.control.catalog import CatalogControl
 from mlxd.errors import ModelInUse, ModelNotFound, NotRemovable
@@ -125,6 +128,22 @@ async def test_a_removal_names_the_default_and_the_aliases_of_the_model(
     assert (removed.id, removed.default, removed.aliases) == ("a", True, ["x"])
     with pytest.raises(ModelNotFound):
         await control.remove("a", dry_run=False)
+
+
+async def test_the_prompts_of_a_model_go_with_it(
+    models: Path, control: CatalogControl, hub_cache: Path
+) -> None:
+    for name, model in {"a": "owner/a", "b": "b"}.items():
+        folder = paths.prompts_dir() / (name * 32)
+        folder.mkdir(parents=True)
+        info = prompt_files.FolderInfo(model, adapter="x")
+        (folder / prompt_files.INFO).write_bytes(msgspec.json.encode(info))
+    add_to_cache(hub_cache, "owner/a")
+    for left in (["a" * 32, "b" * 32], ["b" * 32]):
+        add_model(models / "owner" / "a")
+        await control.remove("owner/a", dry_run=False)
+        assert sorted(os.listdir(paths.prompts_dir())) == left
+        shutil.rmtree(hub_cache, ignore_errors=True)
 
 
 async def test_of_a_link_only_the_link_is_removed(

@@ -87,6 +87,29 @@ def test_models_on_disk_are_listed_shown_and_served(home: Path, tiny_model: Path
         assert (status, message.startswith("model 'cut' is broken: partial: ")) == (404, True)
 
 
+def test_a_model_answers_by_any_of_its_names_and_as_its_template_file_says(
+    home: Path, tiny_model: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, home / "models" / "Smol-4bit"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    template = config.pop("chat_template")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": "x" * 99 + template}))
+    (home / "models" / "Icon\r").write_text("")
+    messages = [{"role": "user", "content": "hi"}]
+    with running_daemon(home) as daemon:
+        tokens = []
+        for name in ("tiny", "acme/smol-4bit:latest", "https://hf.co/acme/Smol-4bit?library=mlx"):
+            body = {"model": name, "messages": messages, "max_tokens": 1}
+            reply = daemon.local.post("/v1/chat/completions", json=body)
+            assert reply.status_code == 200, reply.text
+            tokens.append(reply.json()["usage"]["prompt_tokens"])
+        assert [each - tokens[0] for each in tokens] == [0, 99, 99]
+        assert json.loads(mlxctl("show", str(folder), "--json"))["id"] == "Smol-4bit"
+        assert "is a data set, not a model" in mlxctl("load", "hf.co/datasets/acme/words")
+        assert mlxctl("use", "hf://acme/smol-4bit").startswith("Smol-4bit is now the default")
+
+
 def test_an_alias_works_at_once_and_after_a_restart(home: Path) -> None:
     (home / "config.toml").write_text('[models.aliases]\nsmall = "tiny"\n')
     with running_daemon(home) as daemon:

@@ -118,7 +118,8 @@ def test_a_pulled_model_is_installed_and_answers(
     assert installed(home) == files
     reply = daemon.local.post("/v1/completions", json={"model": REPO, "prompt": "hi"})
     assert reply.json()["model"] == REPO
-    assert finish(mlxctl(home, "pull", REPO))[1].startswith(f"{REPO} is up to date")
+    address = f"{hub.url}/{REPO}/tree/main?library=mlx"
+    assert finish(mlxctl(home, "pull", address))[1].startswith(f"{REPO} is up to date")
     assert finish(mlxctl(home, "pull"))[1] == "no downloads\n"
 
 
@@ -241,6 +242,7 @@ def test_a_refusal_is_one_line_and_leaves_no_files(
         "no such/name": "is not a repository name",
         "../tiny": "is not a repository name",
         "acme/tiny@": "after the @",
+        f"{hub.url}/datasets/acme/tiny": "is a data set, not a model",
     }.items():
         status, out, err = finish(mlxctl(home, "pull", name))
         assert (status, out, err.count("\n")) == (1, "", 1)

@@ -45,6 +45,7 @@ def cors_headers(reply: httpx.Response) -> dict[str, str]:
             ["https://a.b.corp.test"],
             ["https://corp.test", "https://xcorp.test"],
         ),
+        ("tauri://localhost", ["tauri://localhost"], ["http://localhost"]),  # jan#8131
         ("null", ["null"], ["http://null"]),  # a page from a file, flexllama#30
         ("*", ["null", "https://a.test", "app://x"], []),
     ],
@@ -63,6 +64,7 @@ def test_what_an_entry_allows(entry: str, allowed: list[str], refused: list[str]
         ("http://localhost:3000", 403),
         ("https://evil.example", 403),
         ("null", 403),
+        ("abc", 403),  # ollama#6021
     ],
 )
 async def test_by_default_only_our_own_pages_may_ask(pool, origin, status):

@@ -1,6 +1,6 @@
 """Downloads in this process, from a hub on this machine and with short retries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mlxd.hub.download import Download, RetryPolicy
 from mlxd.hub.meter import Meter
 from mlxd.hub.reference import parse
 from mlxd.hub.repository import Repository
-from mlxd.hub.staging import Pending, Staging
+from mlxd.hub.staging import Pending, RepoFile, Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
 IMPATIENT = RetryPolicy(first_pause=0.01, longest_pause=0.05, tries=4, first_tries=2)
@@ -22,12 +22,17 @@ WEIGHTS = b"".join(number.to_bytes(4, "big") for number in range(1_000_000))
 TINY = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer.json": b"{}"}
 
 
+def unchecked(_repo: str, _files: Sequence[RepoFile], _folder: Path) -> None:
+    """Take any tokenizer, as that of TINY is none."""
+
+
 @dataclass
 class Puller:
     """Pulls as the download process does; `reports` are its progress."""
 
     hub: FakeHub
     models_dir: Path
+    check: Callable[[str, Sequence[RepoFile], Path], None] = unchecked
     reports: list[PullStatus] = field(default_factory=list)
 
     def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> PullReply:
@@ -35,7 +40,8 @@ class Puller:
         self.staging(reference.repo).write(Pending(reference))  # as the daemon does
         repository = Repository(reference, self.hub.url, silence=0.3)
         meter = Meter(reference, self.reports.append)
-        return Download(repository, self.models_dir, memory_limit, meter, IMPATIENT).run()
+        options = (memory_limit, meter, IMPATIENT, self.check)
+        return Download(repository, self.models_dir, *options).run()
 
     def staging(self, repo: str = "acme/tiny") -> Staging:
         return Staging(self.models_dir, repo)

@@ -1,11 +1,17 @@
 """What is refused before its weights are downloaded, and which files a model needs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from mlxd.config import ModelsConfig
 from mlxd.errors import PullFailed, PullRefused
+from mlxd.hub.compatibility import check_files
+from mlxd.models.catalog import Catalog
+from mlxd.models.weights import INDEX
 from tests.fakes.hub import FakeHub
+from tests.fakes.model_folder import write_safetensors
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
 
 
@@ -76,6 +82,82 @@ def test_a_model_without_a_tokenizer_is_refused(pull: Puller, hub: FakeHub) -> N
     hub.repos["acme/other"].commit({name: TINY[name] for name in list(TINY)[:2]})
     with pytest.raises(PullRefused, match="no tokenizer"):
         pull("acme/other")
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"tokenizer_config.json": b"{}"}, "it has no tokenizer"),
+        ({"vae/tokenizer.json": b"{}"}, "it has no tokenizer"),
+        ({"tiktoken.model": b"", "tokenization_kimi.py": b""}, "its tokenizer needs Python code"),
+    ],
+)
+def test_what_belongs_to_a_tokenizer_is_none(
+    pull: Puller, hub: FakeHub, files: dict[str, bytes], why: str
+) -> None:
+    hub.repos["acme/other"].commit({name: TINY[name] for name in list(TINY)[:2]} | files)
+    with pytest.raises(PullRefused, match=why):
+        pull("acme/other")
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({"tokenizer.json": b"{}"}, "its tokenizer cannot be loaded: KeyError: 'added_tokens'"),
+        (
+            {
+                "tokenizer_config.json": b'{"auto_map": {"AutoTokenizer": ["mine.A", null]}}',
+                "mine.py": b"class A: pass",
+            },
+            "its tokenizer cannot be loaded: it needs Python code of the model's own",
+        ),
+    ],
+)
+def test_a_tokenizer_is_tried_before_the_weights_are_downloaded(
+    pull: Puller, hub: FakeHub, files: dict[str, bytes], why: str
+) -> None:
+    pull.check = check_files
+    hub.repos["acme/tiny"].commit({**TINY, **files})
+    with pytest.raises(PullRefused, match=f"acme/tiny cannot be used: {why}"):
+        pull()
+    assert "model.safetensors" not in hub.sent
+
+
+def index(*files: str) -> bytes:
+    """Return an index of weights in `files`."""
+    weight_map = {f"layers.{number}.weight": file for number, file in enumerate(files)}
+    return json.dumps({"weight_map": weight_map}).encode()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"model-00012-of-00013.safetensors": b""}, id="inferencer-feedback#306"),
+        pytest.param({INDEX: index("model.safetensors", "model-more.safetensors")}, id="index"),
+    ],
+)
+def test_a_repository_without_all_of_its_weights_is_refused(
+    pull: Puller, hub: FakeHub, files: dict[str, bytes]
+) -> None:
+    pull.check = check_files
+    hub.repos["acme/tiny"].commit({**TINY, **files})
+    absent = r"incomplete: \d+ of \d+ weight files are missing on the hub, such as model-"
+    with pytest.raises(PullRefused, match=absent):
+        pull()
+    assert "model.safetensors" not in hub.sent
+
+
+def test_an_index_of_other_weights_is_downloaded_and_means_nothing(
+    pull: Puller, hub: FakeHub, models: Path
+) -> None:
+    """As in mlx-community/Qwen3-VL-4B-Instruct-4bit (mlx-swift-lm#554)."""
+    left_over = index("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    weights = write_safetensors(models.parent / "weights", {"a": ("F32", [2])}).read_bytes()
+    files = {**TINY, INDEX: left_over, "model.safetensors": weights}
+    hub.repos["acme/tiny"].commit(files)
+    pull.models_dir = models
+    assert contents(Path(pull().path)) == files
+    assert Catalog(ModelsConfig()).resolve("acme/tiny").size_bytes == len(weights)
 
 
 def test_a_model_that_does_not_fit_in_memory_is_refused(pull: Puller, hub: FakeHub) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import tokenizers
 
 import mlxd
 from mlxd.hub.download_process import Report
@@ -18,6 +19,16 @@ from mlxd.hub.staging import Pending
 from tests.fakes.hub import Break, FakeHub, Hold
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
 from tests.support.daemon_process import DEADLINE, wait_until
+
+MAIN_FILES = {
+    **TINY,
+    "tokenizer.json": tokenizers.Tokenizer(tokenizers.models.BPE()).to_str().encode(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _hub_has_a_tokenizer(hub: FakeHub) -> None:
+    hub.repos["acme/tiny"].commit(MAIN_FILES)
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def test_the_last_line_is_the_result(pull: Puller) -> None:
     with running(pull) as process:
         done = last_report(process).done
     assert done is not None
-    assert contents(Path(done.path)) == TINY
+    assert contents(Path(done.path)) == MAIN_FILES
 
 
 def test_it_exits_with_the_daemon_and_loses_nothing(pull: Puller, hub: FakeHub) -> None:

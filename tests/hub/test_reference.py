@@ -13,6 +13,7 @@ from mlxd.hub.reference import Reference, parse
         ("gpt2", "gpt2", "main"),
         ("a/b@v1.0", "a/b", "v1.0"),
         ("a/b@refs/pr/1", "a/b", "refs/pr/1"),
+        ("https://hf.co/a/b/tree/v1", "a/b", "v1"),
     ],
 )
 def test_a_name_may_have_a_revision(text: str, repo: str, revision: str) -> None:
@@ -23,8 +24,8 @@ def test_a_name_may_have_a_revision(text: str, repo: str, revision: str) -> None
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "a/", "/a", "a/b/c", "..", "../a", "a/..", ".a/b", "a--b/c", "a/b c", "a/-b"),
-        *("a/b.", "ä/b", "x" * 97, "https://huggingface.co/a/b", "a\n/b", "a/b\n"),
+        *("", "/a", "a/b/c", "..", "../a", "a/..", ".a/b", "a--b/c", "a/b c", "a/-b"),
+        *("a/b.", "ä/b", "x" * 97, "a\n/b", "/Users/a/b", "https://hf.co/a/b c"),
     ],
 )
 def test_an_invalid_name_is_refused(text: str) -> None:
@@ -32,7 +33,19 @@ def test_an_invalid_name_is_refused(text: str) -> None:
         parse(text)
 
 
-@pytest.mark.parametrize("revision", ["", "-x", "a b", "a..b", "a\n", "~1", "x" * 256])
+@pytest.mark.parametrize("revision", ["", "-x", "a b", "a..b", "a\nb", "~1", "x" * 256])
 def test_an_invalid_revision_is_refused(revision: str) -> None:
     with pytest.raises(InvalidRequest, match="a branch, a tag or the hash of a commit"):
         parse(f"a/b@{revision}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hf.co/a/b:Q4_K_M", "the hub has no tags such as :Q4_K_M; a revision is a/b@REVISION"),
+        ("https://huggingface.co/datasets/a/b", "is a data set, not a model"),
+    ],
+)
+def test_an_address_of_something_else_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        parse(text)

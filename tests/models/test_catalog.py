@@ -92,7 +92,7 @@ def test_an_alias_does_not_hide_a_model_of_that_name(models: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../owner/a", "owner/../owner/a", "/owner/a", "x/a", "owner/"])
-def test_a_path_names_no_model(models: Path, name: str) -> None:
+def test_what_is_no_name_names_no_model(models: Path, name: str) -> None:
     add_model(models / "owner" / "a")
     with pytest.raises(ModelNotFound):
         Catalog(ModelsConfig()).resolve(name)

@@ -72,6 +72,39 @@ def test_a_missing_part_is_noticed_without_an_index_too(models: Path) -> None:
     assert f"1 of 3 weight files are missing or damaged: {PART}" in fault(Catalog(ModelsConfig()))
 
 
+def write_index(folder: Path, *files: object) -> None:
+    """Write an index that names `files`, or one that is no JSON object if there are none."""
+    weights = {f"layer.{number}.weight": file for number, file in enumerate(files)}
+    text = json.dumps({"metadata": {}, "weight_map": weights}) if files else "{"
+    (folder / "model.safetensors.index.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param([f"model-{n:05}-of-00013.safetensors" for n in range(1, 14)], id="nativ#370"),
+        pytest.param(["model.safetensors"], id="mlx-vlm#1827"),
+        pytest.param(["consolidated.safetensors", "vae/model-1.safetensors", 3], id="foreign"),
+        pytest.param([], id="broken"),
+    ],
+)
+def test_an_index_left_over_from_other_weights_is_ignored(
+    models: Path, files: list[object]
+) -> None:
+    write_index(add_model(models / "a", parts=4), *files)
+    assert Catalog(ModelsConfig()).resolve("a").size_bytes > 0
+
+
+def test_a_file_that_an_index_names_beside_others_is_missing(models: Path) -> None:
+    folder = add_model(models / "a")
+    write_index(folder, "model.safetensors", "model-extra.safetensors")
+    assert fault(Catalog(ModelsConfig())) == (
+        "partial: 1 of 2 weight files are missing or damaged: model-extra.safetensors is missing"
+    )
+    (folder / "model.safetensors").unlink()
+    assert fault(Catalog(ModelsConfig())) == "it has no weights (model*.safetensors)"
+
+
 def test_of_many_missing_parts_two_are_named(models: Path) -> None:
     for part in sorted(add_model(models / "a", parts=9).glob("*.safetensors"))[1:]:
         part.unlink()
@@ -149,6 +182,36 @@ def test_a_config_that_is_not_a_regular_file_is_never_read(models: Path) -> None
 def test_an_unknown_architecture_is_a_fault(models: Path, config: object, word: str) -> None:
     add_model(models / "a", config)
     assert fault(Catalog(ModelsConfig())) == word
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        *(["tokenizer.json"], ["tokenizer.model"], ["tekken.json"], ["vocab.json", "merges.txt"]),
+        *(["spiece.model"], ["tokenizer.model.v3"], ["vocab.txt"]),
+        pytest.param(["tiktoken.model", "tokenization_kimi.py"], id="own code"),
+    ],
+)
+def test_a_tokenizer_may_be_any_of_several_files(models: Path, files: list[str]) -> None:
+    folder = add_model(models / "a")
+    (folder / "tokenizer.json").unlink()
+    for file in files:
+        (folder / file).write_text("")
+    assert Catalog(ModelsConfig()).resolve("a").id == "a"
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("tokenizer_config.json", "it has no tokenizer"),
+        ("qwen.tiktoken", "its tokenizer needs Python code of the model's own, which is not there"),
+        ("tokenizer.jsonl", "its tokenizer needs Python code of the model's own"),
+        ("rwkv_vocab_v20230424.txt", "its tokenizer needs Python code of the model's own"),
+    ],
+)
+def test_a_model_without_a_tokenizer_is_broken(models: Path, file: str, why: str) -> None:
+    (add_model(models / "a") / "tokenizer.json").rename(models / "a" / file)
+    assert fault(Catalog(ModelsConfig())).startswith(why)
 
 
 def test_a_model_with_its_own_code_is_left_to_the_engine(models: Path) -> None:

@@ -20,11 +20,14 @@ def test_only_models_in_the_models_directory_can_be_removed(
     theirs = add_model(tmp_path / "dirs" / "theirs")
     add_model(tmp_path / "disk" / "linked")
     (models / "owner").symlink_to(tmp_path / "disk")
+    add_model(tmp_path / "lmstudio" / "owner" / "deep")
+    (models / "lmstudio").symlink_to(tmp_path / "lmstudio")
     catalog = Catalog(ModelsConfig(dirs=[str(theirs.parent)]))
     removal.check_removable(catalog.find("mine"))
     for name, hint in {
         "owner/cached": "hf cache rm model/owner/cached",
         "theirs": f"remove it there: {theirs}",
+        "owner/deep": f"behind the link {models}/lmstudio",
         "owner/linked": f"behind the link {models}/owner",
     }.items():
         with pytest.raises(NotRemovable, match=hint):
@@ -34,12 +37,13 @@ def test_only_models_in_the_models_directory_can_be_removed(
 def test_folders_that_were_put_aside_are_deleted(models: Path, tmp_path: Path) -> None:
     elsewhere = add_model(tmp_path / "elsewhere" / "c")
     add_model(models / "stays")
-    for folder in (add_model(models / "a"), add_model(models / "owner" / "b")):
-        removal.put_aside(folder)
+    for folder in (models / "a", models / "owner" / "b", models / "disk" / "owner" / "c"):
+        removal.put_aside(add_model(folder))
     (models / "linked").symlink_to(elsewhere)
     removal.put_aside(models / "linked")
     removal.sweep()
-    assert os.listdir(models) == ["stays"]
+    assert sorted(os.listdir(models)) == ["disk", "stays"]
+    assert os.listdir(models / "disk") == []
     assert (elsewhere / "config.json").is_file()
 
 

@@ -27,6 +27,95 @@ def test_each_folder_with_a_config_and_weights_is_a_model(models: Path) -> None:
     assert ids(Catalog(ModelsConfig())) == ["a", "b", "owner/c"]
 
 
+def beside(owner: Path, what: str) -> None:
+    """Put something that is no model into a folder of models."""
+    match what:
+        case "dangling link":
+            (owner / "gone").symlink_to("/nowhere")  # lmstudio-bug-tracker#97
+        case "link to itself":
+            (owner / "self").symlink_to(owner / "self")
+        case "link back":
+            (owner / "up").symlink_to(owner)
+        case "folder":
+            (owner / "notes" / "old").mkdir(parents=True)
+            (owner / "notes" / "todo.txt").write_text("")
+        case "unreadable folder":
+            (owner / "theirs").mkdir(mode=0)
+        case name:
+            (owner / name).write_text("")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("README.md", "q4.gguf", ".DS_Store", "Icon\r", "link to itself", "dangling link"),
+        *("link back", "folder", "unreadable folder", "download.safetensors.part"),
+    ],
+)
+def test_what_is_no_model_hides_none(models: Path, what: str) -> None:
+    """As lmstudio-bug-tracker#449, where a note in a folder of models hides them all."""
+    add_model(models / "a")
+    add_model(models / "owner" / "b")
+    beside(models, what)
+    beside(models / "owner", what)
+    catalog = Catalog(ModelsConfig())
+    assert ids(catalog) == ["a", "owner/b"]
+    assert {each.id for each in catalog.broken()} <= {
+        *("notes", "owner/notes", "theirs", "owner/theirs")
+    }
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        pytest.param(".lmstudio/models", id="LM Studio"),
+        pytest.param(".lmstudio", id="a folder above"),
+        pytest.param(".lmstudio/models/owner", id="an owner"),
+    ],
+)
+def test_models_of_other_programs_have_the_same_names(
+    models: Path, tmp_path: Path, root: str
+) -> None:
+    folder = add_model(tmp_path / ".lmstudio/models/owner/a")
+    (tmp_path / ".lmstudio/hub.json").write_text("{}")
+    catalog = Catalog(ModelsConfig(dirs=[str(tmp_path / root)]))
+    assert catalog.resolve("owner/a").path == folder
+    assert catalog.broken() == []
+
+
+def test_a_cache_may_be_below_one_of_models_dirs(models: Path, tmp_path: Path) -> None:
+    add_to_cache(tmp_path / "disk" / "hub", "owner/a")
+    (tmp_path / "disk" / "token").write_text("")
+    (entry,) = Catalog(ModelsConfig(dirs=[str(tmp_path / "disk")])).entries()
+    assert (entry.id, entry.origin) == ("owner/a", Origin.HUB_CACHE)
+
+
+def test_blobs_of_ollama_are_passed_over(models: Path, tmp_path: Path) -> None:
+    for file in ("blobs/sha256-01", "manifests/registry.ollama.ai/library/llama3/latest"):
+        (tmp_path / "ollama" / file).parent.mkdir(parents=True)
+        (tmp_path / "ollama" / file).write_text("")
+    catalog = Catalog(ModelsConfig(dirs=[str(tmp_path / "ollama")]))
+    assert (catalog.entries(), catalog.broken()) == ([], [])
+
+
+def test_parts_of_a_pipeline_are_no_models(models: Path) -> None:
+    add_model(models / "flux" / "text_encoder")
+    (models / "flux" / "model_index.json").write_text("{}")
+    catalog = Catalog(ModelsConfig())
+    assert ids(catalog) == []
+    assert [(each.id, each.fault) for each in catalog.broken()] == [
+        ("flux", "it has no config.json")
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_folder_is_listed(models: Path) -> None:
+    add_model(models / "a").chmod(0)
+    (broken,) = Catalog(ModelsConfig()).broken()
+    (models / "a").chmod(0o700)
+    assert (broken.id, broken.fault) == ("a", "it cannot be read: Permission denied")
+
+
 @pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
 def test_an_unprintable_name_is_ignored(models: Path, name: bytes) -> None:
     add_model(models / "a")

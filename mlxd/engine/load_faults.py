@@ -1,0 +1,31 @@
+"""What mlx_lm, MLX and transformers raise about the files of a model, as one line for its user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mlxd.errors import LoadFailed
+
+_MOST_CHARACTERS = 500
+
+
+@contextmanager
+def faults_explained(subject: str = "") -> Iterator[None]:
+    """Raise LoadFailed for what they raise, prefixed by `subject`."""
+    try:
+        yield
+    except SystemExit as error:  # mlx_lm's module for OLMo ends the process without `hf_olmo`
+        raise LoadFailed(f"{subject}this architecture needs a package that is missing") from error
+    except MemoryError as error:
+        raise LoadFailed(f"{subject}not enough memory to load it") from error
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+    ) as error:
+        text = " ".join(str(error).split())[:_MOST_CHARACTERS]
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        raise LoadFailed(subject + kind + text) from error
