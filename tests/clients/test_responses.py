@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import Client, Environments
+from tests.clients.conftest import Environments
 from tests.support.daemon_process import running_daemon
 from tests.support.talkative_model import make_talkative_model
 
@@ -14,11 +14,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_openai_for_javascript(environments: Environments) -> None:
-    program = environments.node_command("openai").parent.parent.parent / "responses.mjs"
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         make_talkative_model(Path(folder) / "models" / "talkative")
         with running_daemon(Path(folder), "--model", "talkative") as daemon:
-            node = Client(["node", program], daemon.url)
+            node = environments.node_client(daemon, "responses.mjs")
             report = json.loads(node.run(f"{daemon.url}/v1", "talkative").splitlines()[-1])
     assert report["text"] == "".join(report["deltas"]) == report["later"][1]
     assert all(set(city) == {"name", "capital"} for city in report["schemas"])
