@@ -86,8 +86,9 @@ class Daemon:
         dependencies = Dependencies(
             config, self._catalog, self._selection, self._pool, control, self._responses
         )
-        self._public = HttpServer(public_app(dependencies))
-        self._local = HttpServer(unix_app(dependencies))
+        most = config.server.max_body
+        self._public = HttpServer(public_app(dependencies), max_message=most)
+        self._local = HttpServer(unix_app(dependencies), max_message=most)
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:

@@ -23,6 +23,7 @@ OpenAI's Responses dialect:
 
     responses.py          the body of POST /v1/responses, and a turn of a conversation
     responses_reply.py    the reply, whole and in events
+    open_items.py         items that are being written
     response_items.py     the items of a conversation, and how chat templates take them
     response_tools.py     tools and tool choice
     response_resource.py  the types of a response and its items

@@ -191,7 +191,8 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
 class ResponseTurn:
     """One turn of a conversation: a request, and the items before it.
 
-    It is the `Body` that the endpoint runs; `builder` has the response as soon as it runs.
+    It is the `Body` that the endpoint runs; `builder` has the response as soon as it runs. A
+    turn that `warms_up` only reads its prompt, for the prompt cache.
     """
 
     def __init__(
@@ -213,6 +214,7 @@ class ResponseTurn:
         self.body = body
         self.id = f"resp_{secrets.token_hex(24)}"
         self.store = store
+        self.warms_up = False
         given = items_of(body.input, found)
         self.items = [*history, *(self._with_id(i, n) for n, i in enumerate(given, len(history)))]
         if not self.items and body.instructions is None:
@@ -277,6 +279,8 @@ class ResponseTurn:
         (request,) = body.engine_requests([prompt], settings.generation, self._grammar, draft)
         if body.max_output_tokens is not None:
             request = msgspec.structs.replace(request, max_tokens=body.max_output_tokens)
+        if self.warms_up:
+            request = msgspec.structs.replace(request, max_tokens=1)
         self._request = request
         return [request]
 
@@ -289,6 +293,7 @@ class ResponseTurn:
             self._settings(model),
             self._toolbox,
             most_calls=body.max_tool_calls,
+            silent=self.warms_up,
             summarized=body.summary is not None,
             sealed_thoughts="reasoning.encrypted_content" in (body.include or []),
         )

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from mlxd.api.open_items import OpenText, OpenThought
 from mlxd.api.openai_errors import ErrorObject
 from mlxd.api.response_events import (
     ArgumentsDone,
@@ -27,7 +28,6 @@ from mlxd.api.response_events import (
     ThoughtDelta,
     ThoughtDone,
 )
-from mlxd.api.response_items import sealed
 from mlxd.api.response_resource import (
     IncompleteDetails,
     ItemStatus,
@@ -35,10 +35,7 @@ from mlxd.api.response_resource import (
     OutputCustomToolCall,
     OutputFunctionCall,
     OutputItem,
-    OutputMessage,
-    OutputReasoning,
     OutputText,
-    OutputTokenLogprob,
     ReasoningText,
     Response,
     Settings,
@@ -73,8 +70,9 @@ encode = msgspec.json.Encoder().encode
 class ResponseReplyBuilder:
     """Turns the events of one answer into a response and its events.
 
-    `response` is what is known so far. `most_calls` is how many calls are shown, None for all.
-    `summarized` shows thoughts as a summary, `sealed_thoughts` adds their `encrypted_content`.
+    `response` is what is known so far; `begun` says whether there were events. `most_calls` is how
+    many calls are shown, None for all; a `silent` one shows nothing at all. `summarized` shows
+    thoughts as a summary, `sealed_thoughts` adds their `encrypted_content`.
     """
 
     def __init__(
@@ -85,6 +83,7 @@ class ResponseReplyBuilder:
         toolbox: Toolbox,
         *,
         most_calls: int | None = None,
+        silent: bool = False,
         summarized: bool = False,
         sealed_thoughts: bool = False,
     ) -> None:
@@ -94,12 +93,13 @@ class ResponseReplyBuilder:
         self._created = created
         self._toolbox = toolbox
         self._most_calls = most_calls
+        self._silent = silent
         self._summarized = summarized
         self._sealed_thoughts = sealed_thoughts
         self._number = 0
-        self._begun = self._started = False
+        self.begun = self._started = False
         self._output: list[OutputItem] = []
-        self._open: _Text | _Thought | None = None
+        self._open: OpenText | OpenThought | None = None
         self._calls = 0
         self.response = self._response("queued" if settings["background"] else "in_progress")
 
@@ -126,7 +126,7 @@ class ResponseReplyBuilder:
 
     def begin(self) -> list[StreamEvent]:
         """Return the first events, which say that the request is accepted."""
-        self._begun = True
+        self.begun = True
         kinds: list[Any] = ["response.created"]
         if self.response.status == "queued":
             kinds.append("response.queued")
@@ -136,7 +136,8 @@ class ResponseReplyBuilder:
         """Return the events that an engine's events make."""
         made: list[StreamEvent] = []
         for _, event in events:
-            made += self._take(event)
+            if not self._silent or isinstance(event, Started | Finished):
+                made += self._take(event)
         return made
 
     def fail(self, error: MlxdError) -> list[StreamEvent]:
@@ -178,16 +179,16 @@ class ResponseReplyBuilder:
         if self._started:  # on an engine that died
             return []
         self._started = True
-        made = [] if self._begun else self.begin()
+        made = [] if self.begun else self.begin()
         self.response = self._response("in_progress")
         made.append(self._event(ResponseEvent, type="response.in_progress", response=self.response))
         return made
 
     def _say(self, text: str, tokens: list[TokenLogprob]) -> list[StreamEvent]:
         made: list[StreamEvent] = []
-        if not isinstance(self._open, _Text):
+        if not isinstance(self._open, OpenText):
             made = self._close("completed")
-            self._open = item = _Text(*self._place("msg"))
+            self._open = item = OpenText(*self._place("msg"))
             made += [
                 self._item("added", item.whole("in_progress")),
                 self._part(item, "added", OutputText("")),
@@ -199,10 +200,10 @@ class ResponseReplyBuilder:
 
     def _think(self, text: str) -> list[StreamEvent]:
         made: list[StreamEvent] = []
-        if not isinstance(self._open, _Thought):
+        if not isinstance(self._open, OpenThought):
             made = self._close("completed")
             sealed_too = self._sealed_thoughts
-            self._open = item = _Thought(*self._place("rs"), self._summarized, sealed_too)
+            self._open = item = OpenThought(*self._place("rs"), self._summarized, sealed_too)
             made.append(self._item("added", item.whole("in_progress")))
             if self._summarized:
                 made.append(self._summary(item, "added", ""))
@@ -256,9 +257,9 @@ class ResponseReplyBuilder:
         return empty, whole, text
 
     def _finish(self, event: Finished) -> list[StreamEvent]:
-        reason = _INCOMPLETE.get(event.reason)
+        reason = None if self._silent else _INCOMPLETE.get(event.reason)
         made: list[StreamEvent] = []
-        if not self._output and self._open is None:
+        if not self._silent and not self._output and self._open is None:
             made = self._say("", [])  # an answer without a word is an answer
         made += self._close("incomplete" if reason else "completed")
         self.usage = event.usage
@@ -278,7 +279,7 @@ class ResponseReplyBuilder:
             return []
         whole, text = item.whole(status), item.text
         made: list[StreamEvent]
-        if isinstance(item, _Text):
+        if isinstance(item, OpenText):
             made = [
                 self._of(item, OutputTextDone, text=text, logprobs=item.logprobs),
                 self._part(item, "done", OutputText(text, [], item.logprobs)),
@@ -314,7 +315,7 @@ class ResponseReplyBuilder:
         self._number += 1
         return kind(sequence_number=self._number - 1, **fields)
 
-    def _of(self, item: "_Text | _Thought", kind: type[E], **fields: Any) -> E:
+    def _of(self, item: OpenText | OpenThought, kind: type[E], **fields: Any) -> E:
         return self._event(kind, item_id=item.id, output_index=item.index, **fields)
 
     def _item(self, what: Literal["added", "done"], item: OutputItem) -> ItemEvent:
@@ -323,64 +324,17 @@ class ResponseReplyBuilder:
 
     def _part(
         self,
-        item: "_Text | _Thought",
+        item: OpenText | OpenThought,
         what: Literal["added", "done"],
         part: OutputText | ReasoningText,
     ) -> PartEvent:
         return self._of(item, PartEvent, type=f"response.content_part.{what}", part=part)
 
     def _summary(
-        self, item: "_Text | _Thought", what: Literal["added", "done"], text: str
+        self, item: OpenText | OpenThought, what: Literal["added", "done"], text: str
     ) -> SummaryPartEvent:
         kind = f"response.reasoning_summary_part.{what}"
         return self._of(item, SummaryPartEvent, type=kind, part=SummaryText(text))
-
-
-class _Text:
-    """An answer that is being written."""
-
-    def __init__(self, item_id: str, index: int) -> None:
-        self.id, self.index = item_id, index
-        self.logprobs: list[OutputTokenLogprob] = []
-        self._pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self._pieces)
-
-    def add(self, text: str, logprobs: list[OutputTokenLogprob]) -> None:
-        self._pieces.append(text)
-        self.logprobs += logprobs
-
-    def whole(self, status: ItemStatus) -> OutputMessage:
-        content = [OutputText(self.text, [], self.logprobs)]
-        return OutputMessage(self.id, status, [] if status == "in_progress" else content)
-
-
-class _Thought:
-    """A thought that is being written."""
-
-    def __init__(self, item_id: str, index: int, summarized: bool, seal: bool) -> None:
-        self.id, self.index = item_id, index
-        self._summarized, self._seal = summarized, seal
-        self._pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self._pieces)
-
-    def add(self, text: str) -> None:
-        self._pieces.append(text)
-
-    def whole(self, status: ItemStatus) -> OutputReasoning:
-        text = self.text
-        return OutputReasoning(
-            self.id,
-            status,
-            [ReasoningText(text)] if text and not self._summarized else [],
-            [SummaryText(text)] if text and self._summarized else [],
-            sealed(text) if text and self._seal else UNSET,
-        )
 
 
 def as_sse(event: StreamEvent) -> bytes:

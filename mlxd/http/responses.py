@@ -37,9 +37,8 @@ _LOST = {"code": "server_error", "message": "the daemon stopped before the respo
 _PAGE, _LARGEST_PAGE = 20, 100
 
 
-def routes(dependencies: Dependencies, pace: Pace) -> list[tuple[str, Any, list[str]]]:
-    """Return path, endpoint and methods of each route; its streams keep `pace`."""
-    api = _Responses(dependencies, pace)
+def routes(api: "ResponsesApi") -> list[tuple[str, Any, list[str]]]:
+    """Return path, endpoint and methods of each route."""
     return [
         ("/responses", _Endpoint(api), ["POST"]),
         ("/responses/input_tokens", api.input_tokens, ["POST"]),
@@ -51,18 +50,22 @@ def routes(dependencies: Dependencies, pace: Pace) -> list[tuple[str, Any, list[
     ]
 
 
-class _Responses:
+class ResponsesApi:
     """What the routes do."""
 
     def __init__(self, dependencies: Dependencies, pace: Pace) -> None:
+        """Take the parts of the daemon; streams keep `pace`."""
         self.dependencies = dependencies
         self.pace = pace
         self.store = dependencies.responses
         self.background = BackgroundResponses(self.store)
 
-    async def turn(self, body: ResponseBody) -> ResponseTurn:
-        """Return a request with the conversation that it goes on with."""
-        history = await self._history(body)
+    async def turn(self, body: ResponseBody, last: StoredResponse | None = None) -> ResponseTurn:
+        """Return a request with the conversation that it goes on with.
+
+        `last` is a response that need not be stored.
+        """
+        history = await self._history(body, last)
         found = {}
         for reference in references(body.input):
             found[reference] = await self._item(reference, history)
@@ -95,7 +98,7 @@ class _Responses:
         exchange = Exchange(self.dependencies, turn, record_of(request.scope))
 
         async def count() -> int:
-            with _Blamed():
+            with Blamed():
                 async with exchange.running() as (active, _):
                     async for events in active:
                         for _, event in events:
@@ -114,7 +117,7 @@ class _Responses:
 
     async def answer(self, exchange: Exchange, turn: ResponseTurn) -> ResponseReplyBuilder:
         """Return the whole answer to a turn."""
-        with _Blamed():
+        with Blamed():
             async with exchange.running() as (request, builder):
                 async for events in request:
                     builder.collect(events)
@@ -149,10 +152,12 @@ class _Responses:
         stored = await self.stored(request.path_params["id"])
         return json_response(_page(stored.items, request))
 
-    async def _history(self, body: ResponseBody) -> list[Item]:
+    async def _history(self, body: ResponseBody, last: StoredResponse | None) -> list[Item]:
         if not body.previous_response_id:
             return []
-        stored = await self.store.load(body.previous_response_id)
+        stored = last
+        if stored is None or stored.response["id"] != body.previous_response_id:
+            stored = await self.store.load(body.previous_response_id)
         if stored is None:
             raise PreviousResponseNotFound(
                 f"there is no response {body.previous_response_id!r} to go on from",
@@ -177,7 +182,7 @@ class _Responses:
 class _Endpoint:
     """POST /v1/responses, as a raw ASGI application."""
 
-    def __init__(self, api: _Responses) -> None:
+    def __init__(self, api: ResponsesApi) -> None:
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,7 +222,7 @@ class _Endpoint:
         record: Record,
     ) -> None:
         try:
-            with _Blamed():
+            with Blamed():
                 async with exchange.running() as (request, builder):
                     async for events in request:
                         data = builder.stream(events)
@@ -238,7 +243,7 @@ class _Endpoint:
 class _Stored:
     """GET /v1/responses/{id}, as a raw ASGI application: it may be a stream."""
 
-    def __init__(self, api: _Responses) -> None:
+    def __init__(self, api: ResponsesApi) -> None:
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -306,7 +311,7 @@ def _number(request: Request, name: str, usual: int, least: int, most: int) -> i
     return int(text)
 
 
-class _Blamed:
+class Blamed:
     """A block whose errors name the fields of this API."""
 
     def __enter__(self) -> None:
