@@ -14,6 +14,7 @@ from tests.support.scripted import refused, running_scripted_daemon
 pytestmark = pytest.mark.slow
 
 CLIENTS_PAGE = REPOSITORY / "docs" / "clients.md"
+COMPATIBLE = "@ai-sdk/openai-compatible"
 TASK, DONE, NOTES = "Copy my notes.", "The copy is made.", "buy milk\n"
 
 OPENCODE = Scene(
@@ -63,9 +64,12 @@ def example(name: str, model: str, daemon: DaemonProcess) -> str:
     return text.replace("http://127.0.0.1:8080", daemon.url).replace("MODEL", model)
 
 
-def test_opencode(environments: Environments, agents_daemon: DaemonProcess, folder: Path) -> None:
+@pytest.mark.parametrize("provider", [COMPATIBLE, "@ai-sdk/anthropic"])
+def test_opencode(
+    environments: Environments, agents_daemon: DaemonProcess, folder: Path, provider: str
+) -> None:
     settings = example("opencode.json", "opencode", agents_daemon)
-    (folder / "opencode.json").write_text(settings)
+    (folder / "opencode.json").write_text(settings.replace(COMPATIBLE, provider))
     opencode = Client([environments.node_command("opencode")], agents_daemon.url)
     printed = opencode.run(
         *("run", "--format", "json", "--model", "mlxd/opencode", TASK),
@@ -74,6 +78,7 @@ def test_opencode(environments: Environments, agents_daemon: DaemonProcess, fold
         OPENCODE_DISABLE_AUTOUPDATE="1",
         OPENCODE_DISABLE_LSP_DOWNLOAD="1",
         OPENCODE_DISABLE_MODELS_FETCH="1",
+        ANTHROPIC_API_KEY="none",
         npm_config_offline="true",
     )
     said = [json.loads(line)["part"].get("text") for line in printed.splitlines()]

@@ -16,7 +16,7 @@ from tests.support.talkative_model import make_talkative_model
 pytestmark = pytest.mark.slow
 
 # Enough for its checks of the server. What comes after them asks how clever the model is.
-TOKENS = 46_000
+TOKENS = 60_000
 
 LATER = {
     "responses",
@@ -46,9 +46,10 @@ def report(environments: Environments, talkative_daemon: DaemonProcess) -> dict[
 
 
 def test_every_must_holds(report: dict[str, Any]) -> None:
-    conformance = report["conformance"]
-    assert not [result for result in conformance["results"] if result["failures"]]
-    assert conformance["passed"] == conformance["total"] >= 70
+    results = report["conformance"]["results"]
+    failures = [failure for result in results for failure in result["failures"]]
+    assert not [failure for failure in failures if failure["severity"] == "MUST"]
+    assert report["conformance"]["total"] >= 70
 
 
 def test_it_finds_everything_that_there_is(report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ def make_talkative_model(path: Path) -> Path:
 
     A greedy answer of the tiny model never ends, nor does a string in it.
     """
-    make_tiny_model(path, context_length=8192)
+    make_tiny_model(path, context_length=16384)
     file = path / "tokenizer_config.json"
     tokenizer = json.loads(file.read_text())
     tokenizer["chat_template"] = tokenizer["chat_template"].replace(_CONTENT, _THOUGHTS + _CONTENT)
