@@ -62,12 +62,14 @@ class Template(Message, frozen=True):
 class ChatPrompt(Message, frozen=True, tag="chat"):
     """A conversation, which a chat template renders in the engine.
 
-    The arguments of calls in it are objects, or JSON text.
+    The arguments of calls in it are objects, or JSON text. With `truncate`, its oldest turns are
+    left out if the context has no room for all.
     """
 
     messages: list[dict[str, Any]]
     template: Template = Template()
     tools: ToolUse | None = None
+    truncate: bool = False
 
 
 class TextPrompt(Message, frozen=True, tag="text"):

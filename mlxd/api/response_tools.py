@@ -80,7 +80,7 @@ class NamedTool(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str | None = None
 
 
-class AllowedTools(msgspec.Struct, frozen=True, kw_only=True):
+class ToolSubset(msgspec.Struct, frozen=True, kw_only=True):
     """The tools of which the model may (`auto`) or must (`required`) call one."""
 
     type: Literal["allowed_tools"]
@@ -141,7 +141,7 @@ class Toolbox:
             case str() if choice in _CHOICES:
                 mode = choice
             case {"type": "allowed_tools"}:
-                given = convert(choice, AllowedTools, "tool_choice")
+                given = convert(choice, ToolSubset, "tool_choice")
                 mode, named = given.mode, given.tools
             case {"type": "function" | "custom"}:
                 mode, named = "required", [convert(choice, NamedTool, "tool_choice")]

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc, unsupported
+from mlxd.api.decode import check_free_form, decode, doc
 from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.fields import INT32_MAX, CommonFields
+from mlxd.api.other_servers import only
 from mlxd.api.response_format import (
     JsonObjectFormat,
     TextFormat,
@@ -21,7 +22,7 @@ from mlxd.api.response_format import (
 )
 from mlxd.api.response_items import InputItem, Item, chat_messages, check_outputs, items_of
 from mlxd.api.response_resource import ReasoningSettings, Settings
-from mlxd.api.response_tools import AllowedTools, NamedTool, ResponseTool, Toolbox
+from mlxd.api.response_tools import NamedTool, ResponseTool, Toolbox, ToolSubset
 from mlxd.api.responses_reply import ResponseReplyBuilder, encode
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
@@ -61,7 +62,7 @@ class TextSettings(msgspec.Struct, frozen=True):
     ] = None
 
 
-class ReasoningOptions(msgspec.Struct, frozen=True):
+class ReasoningParameters(msgspec.Struct, frozen=True):
     """How the model thinks."""
 
     effort: Annotated[
@@ -103,7 +104,7 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
         str | None, doc("Has no effect: all prompts share the prompt cache.")
     ] = None
     text: Annotated[TextSettings | None, doc("What the answer has to be.")] = None
-    reasoning: Annotated[ReasoningOptions | None, doc("How the model thinks.")] = None
+    reasoning: Annotated[ReasoningParameters | None, doc("How the model thinks.")] = None
     tools: Annotated[
         list[Any] | None, doc("The tools that the model may call.", list[ResponseTool], None)
     ] = None
@@ -114,7 +115,7 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
             "which one it must call, or which ones it may call.",
             Literal["none", "auto", "required"] | None,
             NamedTool,
-            AllowedTools,
+            ToolSubset,
         ),
     ] = None
     parallel_tool_calls: Annotated[
@@ -141,7 +142,10 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
     background: Annotated[
         bool | None, doc("Answer at once, and generate in the background. Requires `store`.")
     ] = None
-    truncation: Annotated[Literal["disabled"] | None, NOT_SUPPORTED] = None
+    truncation: Annotated[
+        Literal["auto", "disabled"] | None,
+        doc("With `auto`, the oldest turns are left out if the context has no room for all."),
+    ] = None
     metadata: Annotated[
         Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] | None,
         doc("Kept with the response."),
@@ -152,17 +156,15 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
     prompt_cache_retention: Annotated[str | None, _NO_EFFECT] = None
     client_metadata: Annotated[Any, _NO_EFFECT] = None
     stream_options: _StreamOptions | None = None  # type: ignore[assignment]
-    n: Annotated[Literal[1] | None, NOT_SUPPORTED] = None
-    conversation: Annotated[Nothing, NOT_SUPPORTED] = None
-    context_management: Annotated[Nothing, NOT_SUPPORTED] = None
-    moderation: Annotated[Nothing, NOT_SUPPORTED] = None
-    prompt: Annotated[Nothing, NOT_SUPPORTED] = None
+    n: Annotated[Any, only(1)] = None
+    conversation: Annotated[Any, only()] = None
+    context_management: Annotated[Any, only()] = None
+    moderation: Annotated[Any, only()] = None
+    prompt: Annotated[Any, only()] = None
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
-        if self.conversation:
-            raise unsupported("conversation")
         if self.background and self.store is False:
             raise InvalidRequest("`background`: requires `store`", param="background")
         if isinstance(self.text_format, SchemaFormat):
@@ -176,7 +178,7 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
     @property
     def summary(self) -> str | None:
         """How the reasoning is summarized, if it is."""
-        options = self.reasoning or ReasoningOptions()
+        options = self.reasoning or ReasoningParameters()
         return options.summary or options.generate_summary
 
     @property
@@ -192,7 +194,8 @@ class ResponseTurn:
     """One turn of a conversation: a request, and the items before it.
 
     It is the `Body` that the endpoint runs; `builder` has the response as soon as it runs. A
-    turn that `warms_up` only reads its prompt, for the prompt cache.
+    turn that `warms_up` only reads its prompt, for the prompt cache; one that `counts` only has its
+    tokens counted.
     """
 
     def __init__(
@@ -214,7 +217,7 @@ class ResponseTurn:
         self.body = body
         self.id = f"resp_{secrets.token_hex(24)}"
         self.store = store
-        self.warms_up = False
+        self.warms_up = self.counts = False
         given = items_of(body.input, found)
         self.items = [*history, *(self._with_id(i, n) for n, i in enumerate(given, len(history)))]
         if not self.items and body.instructions is None:
@@ -275,14 +278,17 @@ class ResponseTurn:
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Return the engine's request; `settings` has the defaults."""
         body = self.body
-        prompt = ChatPrompt(self._messages, self._template(settings), self._toolbox.use)
+        truncate = body.truncation == "auto"
+        prompt = ChatPrompt(
+            self._messages, self._template(settings), self._toolbox.use, truncate=truncate
+        )
         (request,) = body.engine_requests([prompt], settings.generation, self._grammar, draft)
         if body.max_output_tokens is not None:
             request = msgspec.structs.replace(request, max_tokens=body.max_output_tokens)
         if self.warms_up:
-            request = msgspec.structs.replace(request, max_tokens=1)
-        self._request = request
-        return [request]
+            request = msgspec.structs.replace(request, max_tokens=0)
+        self._request = msgspec.structs.replace(request, count_only=self.counts)
+        return [self._request]
 
     def reply_builder(self, model: str, created: int) -> ResponseReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
@@ -314,6 +320,7 @@ class ResponseTurn:
             "instructions": body.instructions,
             "tools": msgspec.Raw(encode(self._toolbox.shown)),
             "tool_choice": msgspec.Raw(encode(body.tool_choice or "auto")),
+            "truncation": body.truncation or "disabled",
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "text": text,
             "top_p": sampling.top_p,
@@ -341,7 +348,11 @@ class ResponseTurn:
                 arguments["enable_thinking"] = False
         if self.body.text and self.body.text.verbosity:
             arguments["verbosity"] = self.body.text.verbosity
-        return Template(source=settings.chat_template or None, arguments=arguments)
+        return Template(
+            source=settings.chat_template or None,
+            default=settings.use_default_chat_template,
+            arguments=arguments,
+        )
 
     def _with_id(self, item: Item, number: int) -> Item:
         """Return an item with an id; one of ours says which response it belongs to."""

@@ -30,7 +30,6 @@ from mlxd.http.access_log import Record, record_of
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import EventWriter, Pace, json_response, read_json, while_connected
 from mlxd.http.generate import Dependencies, Exchange
-from mlxd.messages import Started
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
@@ -95,18 +94,10 @@ class ResponsesApi:
         """Count the tokens of a prompt."""
         body = decode_body(await read_json(request.scope, request.receive))
         turn = await self.turn(body)
-        exchange = Exchange(self.dependencies, turn, record_of(request.scope))
-
-        async def count() -> int:
-            with Blamed():
-                async with exchange.running() as (active, _):
-                    async for events in active:
-                        for _, event in events:
-                            if isinstance(event, Started):
-                                return event.prompt_tokens
-            return 0
-
-        return json_response(InputTokens(await while_connected(request.receive, count())))
+        turn.counts = True
+        answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
+        counts = (await while_connected(request.receive, answer)).usage
+        return json_response(InputTokens(counts.prompt_tokens if counts else 0))
 
     async def compact(self, request: Request) -> Response:
         """Make a short form of a conversation."""

@@ -217,6 +217,11 @@ def test_formats(given, grammar):
     assert made(text={"format": given}).grammar == grammar
 
 
+def test_truncation():
+    assert made(truncation="auto").prompt.truncate is True
+    assert made(truncation="disabled").prompt.truncate is made().prompt.truncate is False
+
+
 def test_reasoning_and_verbosity_go_to_the_template():
     request = made(reasoning={"effort": "none"}, text={"verbosity": "low"})
     assert request.prompt.template.arguments == {
@@ -414,7 +419,6 @@ def test_a_bad_field_is_named(fields, param):
         ({"tools": [F, {"type": "mcp", "server_label": "s"}]}, "tools[1].type"),
         ({"tools": [F], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"input": [{"type": "computer_call", "id": "x"}]}, "input[0].type"),
-        ({"truncation": "auto"}, "truncation"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"n": 2}, "n"),
