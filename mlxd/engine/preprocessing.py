@@ -195,7 +195,8 @@ def _is_quick(request: GenerateRequest) -> bool:
     match request.prompt:
         case ChatPrompt(messages=messages, template=template, tools=tools):
             length = sum(len(message["content"]) for message in messages)
-            return length <= _QUICK_LENGTH and template.source is None and tools is None
+            plain = template.source is None and tools is None
+            return length <= _QUICK_LENGTH and plain and not request.prompt.truncate
         case TextPrompt(text=text, suffix=suffix):
             return len(text) + len(suffix) <= _QUICK_LENGTH
         case TokensPrompt():
