@@ -1,5 +1,6 @@
 """The routes of the Responses API: answers, and what is stored of them."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from mlxd.errors import (
     RequestError,
     ResponseNotFound,
 )
-from mlxd.http.access_log import Record, record_of
+from mlxd.http.access_log import Record, log_request, record_of
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import EventWriter, Pace, json_response, read_json, while_connected
 from mlxd.http.generate import Dependencies, Exchange
@@ -34,6 +35,7 @@ from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
 _PAGE, _LARGEST_PAGE = 20, 100
+_OK = 200
 
 
 def routes(api: "ResponsesApi") -> list[tuple[str, Any, list[str]]]:
@@ -187,9 +189,13 @@ class _Endpoint:
                 raise InvalidRequest(
                     "`background`: responses are not stored (responses.store)", param="background"
                 )
-            exchange = Exchange(api.dependencies, turn, Record(record.request_id))
+            later, began = Record(record.request_id, status=_OK), time.perf_counter()
+            exchange = Exchange(api.dependencies, turn, later)
             running = api.background.start(exchange, turn)
             reply = await while_connected(receive, running.accepted())
+            running.task.add_done_callback(
+                lambda _: log_request(scope, later, time.perf_counter() - began)
+            )
             if body.stream:
                 await _follow(running, -1, api.pace, receive, send)
                 return

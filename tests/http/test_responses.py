@@ -7,6 +7,7 @@ import pytest
 from mlxd.errors import ContextLengthExceeded, EngineDied, QueueFull
 from mlxd.http.app import public_app
 from mlxd.http.connection import Pace
+from mlxd.messages import ToolCall
 from tests.support.http_fakes import FINISHED, HELLO, STARTED, make_dependencies, text
 from tests.support.open_responses import checked_response, checked_stream
 
@@ -49,6 +50,47 @@ async def test_a_stream(client):
     assert "".join(e["delta"] for e in events if e["type"].endswith(".delta")) == "Hello"
     stored = await client.get(f"{PATH}/{events[-1]['response']['id']}")
     assert stored.json() == events[-1]["response"]
+
+
+USER = {"type": "message", "role": "user", "content": "Say hello."}
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Get the current weather for a location",
+    "parameters": {"type": "object", "properties": {"location": {"type": "string"}}},
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"type": "message", "role": "system", "content": "You are a pirate."}, USER],
+        [USER, {"type": "message", "role": "assistant", "content": "Hello."}, USER],
+        [
+            {"type": "message", "role": "assistant", "phase": "commentary", "content": "Four?"},
+            {"type": "message", "role": "assistant", "phase": "final_answer", "content": "Four."},
+            USER,
+        ],
+    ],
+    ids=["system-prompt", "multi-turn", "assistant-phase"],
+)
+async def test_conversations_of_the_compliance_suite(client, given):
+    response = await create(client, input=given)
+    assert (response["status"], len(response["output"])) == ("completed", 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_as_the_compliance_suite_asks_for_it(client, pool, stream):
+    pool.script = [STARTED, [(0, ToolCall(1, "get_weather", "{}"))], FINISHED]
+    body = {"input": [USER], "tools": [WEATHER], "stream": stream}
+    reply = await client.post(PATH, json=body)
+    response = checked_stream(reply.content)[-1]["response"] if stream else reply.json()
+    (item,) = checked_response(response)["output"]
+    assert (item["type"], item["name"], item["status"]) == (
+        "function_call",
+        "get_weather",
+        "completed",
+    )
 
 
 async def test_a_conversation_goes_on(client, pool):
