@@ -32,10 +32,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ToolUse(Message, frozen=True):
-    """The functions the model may call, as OpenAI's `tools` describes them.
+    """The functions the model may call, as OpenAI's `tools` has them; if some are `allowed`, these.
 
-    With `choice` "required" it must call at least one; with `name` it must call that one. If
-    `allowed` has names, it may call only these, although it is told of all.
+    With `choice` "required" it must call at least one; with `name` it must call that one.
     """
 
     functions: list[dict[str, Any]]
@@ -60,10 +59,9 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, which a chat template renders in the engine.
+    """A conversation for a chat template; with `truncate`, without the oldest turns if it is long.
 
-    The arguments of calls in it are objects, or JSON text. With `truncate`, its oldest turns are
-    left out if the context has no room for all.
+    The arguments of calls in it are objects, or JSON text.
     """
 
     messages: list[dict[str, Any]]
@@ -107,8 +105,7 @@ class Sampling(Message, frozen=True):
 class Penalties(Message, frozen=True):
     """What makes tokens less likely that have already appeared; 0 means off.
 
-    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; a size of 0
-    means all of them.
+    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; 0: all.
     """
 
     repetition_penalty: float = 0.0
@@ -123,12 +120,14 @@ class Grammar(Message, frozen=True):
     """What the answer must match; `param` is the request's field that says so.
 
     `source` is a JSON schema as JSON text, a regular expression, a Lark grammar, or a grammar in
-    llama.cpp's GBNF or Lark.
+    llama.cpp's GBNF or Lark. With `strict`, a schema that cannot be held as a whole fails the
+    request.
     """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
     param: str
+    strict: bool = False
 
 
 class Draft(Message, frozen=True):
@@ -280,12 +279,21 @@ class Fatal(Message, frozen=True, tag=True):
     message: str
 
 
+class Overlooked(Message, frozen=True):
+    """A keyword of a schema, at the path `param` of the request, that is not enforced, and why."""
+
+    param: str
+    keyword: str
+    reason: str
+
+
 class Started(Message, frozen=True, tag=True):
     """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
 
     id: int
     prompt_tokens: int
     cached_tokens: int
+    overlooked: list[Overlooked] = []
 
 
 class Queued(Message, frozen=True, tag=True):

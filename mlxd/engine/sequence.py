@@ -128,7 +128,9 @@ class Sequence:
 
     def started(self) -> Started:
         """Return the first event."""
-        return Started(self.request_id, len(self.prompt), self.cached_tokens)
+        constraint = self.row.constraint
+        overlooked = list(constraint.overlooked) if constraint else []
+        return Started(self.request_id, len(self.prompt), self.cached_tokens, overlooked)
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the terminal event of a sequence that has not failed."""
