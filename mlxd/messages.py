@@ -166,10 +166,7 @@ class GenerateRequest(Message, frozen=True):
 
 
 class DiskCacheSettings(Message, frozen=True):
-    """Where the prompt cache is on disk, and how large it may be for all models together.
-
-    `model` and `adapter` are what people call what is loaded.
-    """
+    """Where the prompt cache is on disk, its size for all models, and what people call this one."""
 
     folder: str
     max_bytes: int
