@@ -145,7 +145,7 @@ class GenerateRequest(Message, frozen=True):
     only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
-    likeliest ones; `echo` for the prompt before the answer.
+    likeliest ones, `echo` for the prompt. After `thought_tokens` the model has to end its thought.
     """
 
     prompt: Prompt
@@ -162,13 +162,11 @@ class GenerateRequest(Message, frozen=True):
     stop_tokens: list[int] = []
     echo: bool = False
     count_only: bool = False
+    thought_tokens: int | None = None
 
 
 class DiskCacheSettings(Message, frozen=True):
-    """Where the prompt cache is on disk, and how large it may be for all models together.
-
-    `model` and `adapter` are what people call what is loaded.
-    """
+    """Where the prompt cache is on disk, its size for all models, and what people call this one."""
 
     folder: str
     max_bytes: int

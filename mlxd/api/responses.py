@@ -13,7 +13,8 @@ from msgspec import Meta
 
 from mlxd.api.decode import check_free_form, decode, doc
 from mlxd.api.dialect import SSE, StreamForm
-from mlxd.api.fields import INT32_MAX, CommonFields
+from mlxd.api.field_types import INT32_MAX
+from mlxd.api.fields import CommonFields
 from mlxd.api.other_servers import only
 from mlxd.api.response_format import (
     JsonObjectFormat,
