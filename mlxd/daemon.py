@@ -16,9 +16,12 @@ from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.limits import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
+from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
@@ -75,7 +78,16 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
-        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
+        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
+        dependencies = Dependencies(
+            config,
+            self._catalog,
+            self._selection,
+            self._pool,
+            control,
+            Callers(config.server.api_key, ring),
+            Limiter(config.limits),
+        )
         self._public = HttpServer(public_app(dependencies))
         self._local = HttpServer(unix_app(dependencies))
         self._stop_asked = asyncio.Event()

@@ -142,7 +142,8 @@ class GenerateRequest(Message, frozen=True):
     only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
-    likeliest ones; `echo` for the prompt before the answer.
+    likeliest ones; `echo` for the prompt before the answer. Only requests of the same `salt` share
+    the prompt cache.
     """
 
     prompt: Prompt
@@ -159,6 +160,7 @@ class GenerateRequest(Message, frozen=True):
     stop_tokens: list[int] = []
     echo: bool = False
     count_only: bool = False
+    salt: str = ""
 
 
 class DiskCacheSettings(Message, frozen=True):

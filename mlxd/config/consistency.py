@@ -3,6 +3,7 @@
 import os
 import sys
 
+from mlxd import paths
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.config.tree import Config
 from mlxd.config.values import toml_text
@@ -40,14 +41,16 @@ def check_host(config: Config, host: str) -> None:
     Raises:
         ConfigError: other machines can reach it, and there is no API key.
     """
-    if not config.server.api_key and not _is_loopback(host):
+    guarded = config.server.api_key or paths.keys_file().exists()
+    if not guarded and not is_loopback(host):
         raise ConfigError(
             f'server.host: "{host}" can be reached from other machines: '
-            "set server.api_key too, or use 127.0.0.1"
+            "set server.api_key too, make a key (mlxctl key create), or use 127.0.0.1"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
     if host.lower() == "localhost":
         return True
     from ipaddress import ip_address  # mlxctl imports this module and rarely checks

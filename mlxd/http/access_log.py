@@ -7,7 +7,7 @@ strings, headers or bodies.
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,7 +29,7 @@ _VERSION_HEADERS = [
 
 @dataclass(slots=True)
 class Record:
-    """The facts about one request; the layers below fill them in."""
+    """The facts about one request; the layers below fill them in. `headers` go into the reply."""
 
     request_id: str
     status: int | None = None
@@ -39,6 +39,7 @@ class Record:
     usage: Usage | None = None
     timing: Timing | None = None
     aborted: bool = False
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 def record_of(scope: Scope) -> Record:
@@ -62,7 +63,7 @@ class AccessLog:
         async def send_identified(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *headers]
+                message["headers"] = [*message.get("headers", ()), *headers, *record.headers]
             await send(message)
 
         began = time.perf_counter()

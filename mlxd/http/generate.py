@@ -1,20 +1,24 @@
 """The endpoint of every dialect: from a body to the end of its answer."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import Config
 from mlxd.control import Control
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
+from mlxd.http.callers import Caller, Callers, caller_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
-from mlxd.models.catalog import Catalog
+from mlxd.http.limits import Limiter, Place, place_of
+from mlxd.messages import ChoiceEvent, Started
+from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
@@ -29,6 +33,8 @@ class Dependencies:
     selection: Selection
     pool: Pool
     control: Control
+    callers: Callers
+    limiter: Limiter
 
 
 class GenerateEndpoint:
@@ -48,7 +54,7 @@ class GenerateEndpoint:
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
-        exchange = _Exchange(self.dependencies, body, record_of(scope))
+        exchange = _Exchange(self.dependencies, body, scope)
         if body.stream:
             writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
@@ -60,10 +66,14 @@ class GenerateEndpoint:
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, dependencies: Dependencies, body: Body, record: Record) -> None:
+    def __init__(self, dependencies: Dependencies, body: Body, scope: Scope) -> None:
         self._dependencies = dependencies
         self._body = body
-        self._record = record
+        self._record: Record = record_of(scope)
+        self._caller: Caller = caller_of(scope)
+        self._place: Place = place_of(scope)
+        self._tokens = 0
+        self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
     def progress(self) -> str:
@@ -73,6 +83,7 @@ class _Exchange:
         """Write the answer in pieces."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._count(events)
                 if data := builder.stream(events):
                     await writer.write(data)
         await writer.end()
@@ -81,28 +92,55 @@ class _Exchange:
         """Return the answer as a whole."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._count(events)
                 builder.collect(events)
             return builder.reply()
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
         """Submit the request to its model and yield it; abort it at the end of the block."""
+        async with self._place.turn():
+            request, builder = await self._submit()
+            try:
+                yield request, builder
+            except InvalidRequest as error:
+                self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+                raise
+            finally:
+                await request.aclose()
+                self._record.usage = usage = builder.usage
+                self._record.timing = request.timing
+                whole = usage.prompt_tokens + usage.completion_tokens if usage else 0
+                self._place.spend(whole or self._tokens)
+
+    async def _submit(self) -> tuple[ActiveRequest, ReplyBuilder]:
         body, selection = self._body, self._dependencies.selection
-        entry = await selection.settled_model(body.model, body.adapters)
+        entry = self._entry = await self._model()
         self._record.model = entry.id
         self._record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
         requests = body.to_requests(selection.settings(entry), draft)
+        if salt := self._caller.salt:
+            requests = [replace(request, salt=salt) for request in requests]
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
             entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive
         )
+        return request, builder
+
+    async def _model(self) -> CatalogEntry:
+        """Return the model, if the caller may use it, and the draft model that is named."""
+        body, caller = self._body, self._caller
         try:
-            yield request, builder
-        except InvalidRequest as error:
-            selection.blame(error, entry, body.draft_model)
-            raise
-        finally:
-            await request.aclose()
-            self._record.usage = builder.usage
-            self._record.timing = request.timing
+            entry = await self._dependencies.selection.settled_model(body.model, body.adapters)
+        except ModelNotFound as error:
+            raise caller.not_found(error, body.model) from None
+        caller.check_model(entry.id)
+        if body.draft_model not in (None, *DEFAULT_NAMES):
+            caller.check_model(body.draft_model)
+        return entry
+
+    def _count(self, events: Sequence[ChoiceEvent]) -> None:
+        """Count the tokens of an answer that may not come to its end: about one for each piece."""
+        for _, event in events:
+            self._tokens += event.prompt_tokens if isinstance(event, Started) else 1

@@ -17,7 +17,7 @@ def test_any_other_address_needs_a_key(home: Path, host: str) -> None:
         check(Config(server=ServerConfig(host=host)))
     assert caught.value.message == (
         f'server.host: "{host}" can be reached from other machines: '
-        "set server.api_key too, or use 127.0.0.1"
+        "set server.api_key too, make a key (mlxctl key create), or use 127.0.0.1"
     )
     check(Config(server=ServerConfig(host=host, api_key="sesame-open")))
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
+from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.limits import Limiter
+from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
@@ -203,11 +206,19 @@ USUAL = ModelSettings(generation=GenerationConfig(max_tokens=77))
 
 
 def make_dependencies(
-    pool: FakePool, model: ModelSettings = USUAL, **server: object
+    pool: FakePool,
+    model: ModelSettings = USUAL,
+    *,
+    ring: KeyRing | None = None,
+    limiter: Limiter | None = None,
+    **server: object,
 ) -> Dependencies:
     """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
-    return Dependencies(settings, catalog, Selection(catalog, settings), pool, FakeControl())
+    callers = Callers(settings.server.api_key, ring)
+    limiter = limiter or Limiter(LimitsConfig())
+    selection = Selection(catalog, settings)
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), callers, limiter)
 
 
 def _entry(name: str) -> CatalogEntry:
