@@ -18,7 +18,7 @@ from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
-from mlxd.http.limits import Limiter
+from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.keys import KeyRing

@@ -16,7 +16,7 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.callers import Caller, Callers, caller_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
-from mlxd.http.limits import Limiter, Place, place_of
+from mlxd.http.rates import Limiter, Place, place_of
 from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 from mlxd.models.selection import Selection

@@ -17,8 +17,8 @@ from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
 from mlxd.http.access_log import record_of
 from mlxd.http.callers import FREE, Caller, Callers, generates, right_for, set_caller
 from mlxd.http.compression import decompressed
-from mlxd.http.limits import Limiter, set_place
 from mlxd.http.origins import Origins, is_preflight, preflight_response
+from mlxd.http.rates import Limiter, set_place
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE

@@ -13,7 +13,7 @@ from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
-from mlxd.http.limits import Limiter
+from mlxd.http.rates import Limiter
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry

@@ -8,7 +8,7 @@ from mlxd.config import LimitsConfig
 from mlxd.errors import RateLimited
 from mlxd.http.app import public_app
 from mlxd.http.callers import Caller
-from mlxd.http.limits import Limiter
+from mlxd.http.rates import Limiter
 from mlxd.keys import KeyLimits
 from tests.http.conftest import client_of
 from tests.http.test_callers import ASK, KeyFile, bearer
