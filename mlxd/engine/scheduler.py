@@ -15,6 +15,7 @@ from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
+from mlxd.engine.thought_limit import ThoughtLimit
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     ChatPrompt,
@@ -129,7 +130,7 @@ class Scheduler:
                 Finished(request_id, "length", Usage(counted, 0, 0)),
             ]
         self._requests[request_id] = prepared
-        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
+        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens, prepared.salt)):
             self._restoring.add(request_id)
             self._reader.read(request_id, keys, self._prompt_cache.max_bytes)
         return self._schedule()
@@ -266,7 +267,7 @@ class Scheduler:
 
     def _resume(self, paused: "_Paused") -> None:
         sequence = paused.sequence
-        found = self._prompt_cache.fetch(paused.tokens)
+        found = self._prompt_cache.fetch(paused.tokens, sequence.salt)
         self._batch.resume(sequence, found)
         self._requests[sequence.request_id] = sequence
         self._limit_prompt_cache()
@@ -281,8 +282,8 @@ class Scheduler:
             if self._batch.is_reading(reading) and reading.position < position:
                 self._behind[request_id] = reading, position
                 return True
-        covered = self._prompt_cache.covered(prepared.tokens)
-        if (behind := self._batch.sharing(prepared.tokens, covered)) is not None:
+        covered = self._prompt_cache.covered(prepared.tokens, prepared.salt)
+        if (behind := self._batch.sharing(prepared.tokens, covered, prepared.salt)) is not None:
             self._behind[request_id] = behind
         return behind is not None
 
@@ -301,7 +302,7 @@ class Scheduler:
         message = prepared.message.request
         scores = message.echo and message.logprobs is not None
         # What is in the prompt cache has no log-probabilities.
-        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens)
+        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens, prepared.salt)
         sequence = self._sequence(prepared, found)
         try:
             self._strategy(sequence).start(sequence, found.cache)
@@ -335,6 +336,12 @@ class Scheduler:
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
         )
+        processors = []
+        if (budget := request.thought_tokens) is not None:
+            thought_limit = ThoughtLimit(
+                self._model.tokenizer, len(prompt), budget, in_reasoning=prepared.in_reasoning
+            )
+            processors.append(thought_limit)
         return Sequence(
             prepared,
             row,
@@ -344,4 +351,5 @@ class Scheduler:
             common_tokens=found.common,
             max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
             end_tokens=tuple(self._model.tokenizer.eos_token_ids),
+            processors=processors,
         )

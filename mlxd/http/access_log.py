@@ -13,6 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
+from mlxd.http.callers import ANYONE, Caller
+from mlxd.http.rates import Place
 from mlxd.messages import Usage
 from mlxd.pool.request import Timing
 
@@ -20,6 +22,9 @@ _log = logging.getLogger("mlxd.http")
 
 _MAX_ID_LENGTH = 128
 _SERVER_ERROR = 500
+_SWITCHING = 101
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+_OK = 200
 _RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
@@ -40,6 +45,14 @@ class Record:
     timing: Timing | None = None
     aborted: bool = False
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    caller: Caller = ANYONE
+    place: Place = field(default_factory=Place)
+    not_enforced: list[str] = field(default_factory=list)
+    """Keywords of the request's schemas."""
+
+    def successor(self) -> "Record":
+        """Return the record of what goes on for the same caller after its reply has begun."""
+        return Record(self.request_id, status=_OK, caller=self.caller, place=self.place)
 
 
 def record_of(scope: Scope) -> Record:
@@ -61,8 +74,8 @@ class AccessLog:
         headers = [(b"x-request-id", record.request_id.encode()), *_VERSION_HEADERS]
 
         async def send_identified(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
+            if message["type"] in _STARTS:
+                record.status = message.get("status", _SWITCHING)
                 message["headers"] = [*message.get("headers", ()), *headers, *record.headers]
             await send(message)
 
@@ -70,7 +83,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_identified)
         finally:
-            _log_request(scope, record, time.perf_counter() - began)
+            log_request(scope, record, time.perf_counter() - began)
 
 
 def _request_id(given: str) -> str:
@@ -79,7 +92,13 @@ def _request_id(given: str) -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
-def _log_request(scope: Scope, record: Record, seconds: float) -> None:
+def caller_of(scope: Scope) -> Caller:
+    """Return who sent the request that `scope` belongs to."""
+    return record_of(scope).caller
+
+
+def log_request(scope: Scope, record: Record, seconds: float) -> None:
+    """Log a request that took so long: one of HTTP, or one turn over a WebSocket."""
     method, status, total_ms = scope["method"], record.status, round(seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
     answer = _answer(record)
@@ -113,6 +132,7 @@ def _answer(record: Record) -> dict[str, object]:
         details["decode_ms"] = _milliseconds(timing.decode)
         if usage is not None and timing.decode:
             details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    details["not_enforced"] = ",".join(sorted({*record.not_enforced} - {""})) or None
     details["error"] = record.error
     details["aborted"] = "yes" if record.aborted else None
     return {name: value for name, value in details.items() if value is not None}

@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from starlette.datastructures import Headers
-from starlette.types import Scope
 
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
@@ -27,8 +26,16 @@ _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
 """The routes, by the beginning of their paths, that need more than the right to ask.
 
 The control API has none, since only the Unix socket has it, with all rights."""
-_GENERATING = ("completions", "messages", "responses", "chat", "generate")
-_CALLER = "mlxd.caller"
+_GENERATING = {
+    "chat",
+    "compact",
+    "completions",
+    "count_tokens",
+    "generate",
+    "input_tokens",
+    "messages",
+    "responses",
+}
 
 
 _NO_LIMITS = KeyLimits()
@@ -92,7 +99,7 @@ class Caller:
         """Raise Forbidden if they do not have `right`, which `what` needs."""
         if right in self.rights:
             return
-        if self is _ANYONE:
+        if self is ANYONE:
             raise Forbidden(
                 f"{what} needs the Unix socket, or an API key: set server.api_key, or make a key "
                 f"that may {right} (mlxctl key create)"
@@ -102,19 +109,9 @@ class Caller:
 
 
 _LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
-_ANYONE = Caller("anyone", frozenset({"ask"}))
+ANYONE = Caller("anyone", frozenset({"ask"}))
+"""Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
-
-
-def caller_of(scope: Scope) -> Caller:
-    """Return who sent the request that `scope` belongs to."""
-    caller: Caller = scope[_CALLER]
-    return caller
-
-
-def set_caller(scope: Scope, caller: Caller) -> None:
-    """Say who sent a request."""
-    scope[_CALLER] = caller
 
 
 def right_for(path: str) -> Right:
@@ -125,7 +122,7 @@ def right_for(path: str) -> Right:
 
 def generates(method: str, path: str) -> bool:
     """Whether a request makes a model compute, so that limits apply to it."""
-    return method == "POST" and any(step in _GENERATING for step in path.split("/"))
+    return method == "POST" and path.rpartition("/")[2] in _GENERATING
 
 
 class Callers:
@@ -147,14 +144,14 @@ class Callers:
 
     def free(self) -> Caller:
         """Return anyone, for what needs no key."""
-        return _ANYONE
+        return ANYONE
 
     def identify(self, headers: Headers) -> Caller:
         """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
         if self._ring is not None:
             self._ring.refresh()
         if not self._api_key and not (self._ring and self._ring.needed):
-            return _ANYONE
+            return ANYONE
         for given in _given(headers):
             if self._api_key and hmac.compare_digest(given, self._api_key):
                 return _OWNER

@@ -1,7 +1,7 @@
 """The endpoint of every dialect: from a body to the end of its answer."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,14 +14,15 @@ from mlxd.config import Config
 from mlxd.control import Control
 from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
-from mlxd.http.callers import Caller, Callers, caller_of
+from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
-from mlxd.http.rates import Limiter, Place, place_of
+from mlxd.http.rates import Limiter
 from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+from mlxd.stored_responses import ResponseStore
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Dependencies:
     selection: Selection
     pool: Pool
     control: Control
+    responses: ResponseStore
     callers: Callers
     limiter: Limiter
 
@@ -54,7 +56,7 @@ class GenerateEndpoint:
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
-        exchange = _Exchange(self.dependencies, body, scope)
+        exchange = Exchange(self.dependencies, body, record_of(scope))
         if body.stream:
             writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
@@ -63,43 +65,50 @@ class GenerateEndpoint:
             await Response(reply, media_type="application/json")(scope, receive, send)
 
 
-class _Exchange:
+class Exchange:
     """One request and its answer."""
 
-    def __init__(self, dependencies: Dependencies, body: Body, scope: Scope) -> None:
+    def __init__(self, dependencies: Dependencies, body: Body, record: Record) -> None:
+        """Take a valid request; `record` is told of the model and of the answer."""
         self._dependencies = dependencies
         self._body = body
-        self._record: Record = record_of(scope)
-        self._caller: Caller = caller_of(scope)
-        self._place: Place = place_of(scope)
+        self._record = record
         self._tokens = 0
         self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
     def progress(self) -> str:
+        """Return what the request waits for or does, in a few words."""
         return self._request.progress if self._request else "queued"
 
     async def stream(self, writer: EventWriter) -> None:
         """Write the answer in pieces."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
-                self._count(events)
+                self._note(events)
                 if data := builder.stream(events):
                     await writer.write(data)
         await writer.end()
 
     async def reply(self) -> bytes:
         """Return the answer as a whole."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
-                self._count(events)
+                self._note(events)
                 builder.collect(events)
             return builder.reply()
 
+    def _note(self, events: list[ChoiceEvent]) -> None:
+        for _, event in events:
+            if isinstance(event, Started):
+                self._record.not_enforced = [each.keyword for each in event.overlooked]
+            # The answer may not come to its end: each piece is about a token.
+            self._tokens += event.prompt_tokens if isinstance(event, Started) else 1
+
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
+    async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
         """Submit the request to its model and yield it; abort it at the end of the block."""
-        async with self._place.turn():
+        async with self._record.place.turn():
             request, builder = await self._submit()
             try:
                 yield request, builder
@@ -111,7 +120,7 @@ class _Exchange:
                 self._record.usage = usage = builder.usage
                 self._record.timing = request.timing
                 whole = usage.prompt_tokens + usage.completion_tokens if usage else 0
-                self._place.spend(whole or self._tokens)
+                self._record.place.spend(whole or self._tokens)
 
     async def _submit(self) -> tuple[ActiveRequest, ReplyBuilder]:
         body, selection = self._body, self._dependencies.selection
@@ -120,7 +129,7 @@ class _Exchange:
         self._record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
         requests = body.to_requests(selection.settings(entry), draft)
-        if salt := self._caller.salt:
+        if salt := self._record.caller.salt:
             requests = [replace(request, salt=salt) for request in requests]
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
@@ -130,7 +139,7 @@ class _Exchange:
 
     async def _model(self) -> CatalogEntry:
         """Return the model, if the caller may use it, and the draft model that is named."""
-        body, caller = self._body, self._caller
+        body, caller = self._body, self._record.caller
         try:
             entry = await self._dependencies.selection.settled_model(body.model, body.adapters)
         except ModelNotFound as error:
@@ -139,8 +148,3 @@ class _Exchange:
         if body.draft_model not in (None, *DEFAULT_NAMES):
             caller.check_model(body.draft_model)
         return entry
-
-    def _count(self, events: Sequence[ChoiceEvent]) -> None:
-        """Count the tokens of an answer that may not come to its end: about one for each piece."""
-        for _, event in events:
-            self._tokens += event.prompt_tokens if isinstance(event, Started) else 1

@@ -19,7 +19,7 @@ from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest
-from mlxd.http.callers import caller_of
+from mlxd.http.access_log import caller_of
 from mlxd.http.connection import Pace, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.models.catalog import CatalogEntry

@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import msgspec
-from starlette.types import Scope
 
 from mlxd.config import LimitsConfig
 from mlxd.errors import RateLimited
@@ -22,7 +21,6 @@ from mlxd.keys import KeyLimits
 
 _MINUTE = 60.0
 _EVERYONE = "all clients"
-_PLACE = "mlxd.place"
 
 Clock = Callable[[], float]
 Header = tuple[bytes, bytes]
@@ -84,9 +82,9 @@ class _Share:
 
 
 class Place:
-    """The place of one accepted request, to be left at its end."""
+    """The place of one accepted request, with what limits it."""
 
-    def __init__(self, shares: list[_Share]) -> None:
+    def __init__(self, shares: Sequence[_Share] = ()) -> None:
         self._shares = shares
 
     @contextlib.asynccontextmanager
@@ -103,17 +101,6 @@ class Place:
         for share in self._shares:
             if share.tokens:
                 share.tokens.take(tokens)
-
-
-def place_of(scope: Scope) -> Place:
-    """Return the place of the request that `scope` belongs to; without limits if it has none."""
-    place: Place = scope.get(_PLACE) or Place([])
-    return place
-
-
-def set_place(scope: Scope, place: Place) -> None:
-    """Set the place of a request."""
-    scope[_PLACE] = place
 
 
 class Limiter:

@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mlxd.config import ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
 from mlxd.http.access_log import record_of
-from mlxd.http.callers import FREE, Caller, Callers, generates, right_for, set_caller
+from mlxd.http.callers import FREE, Caller, Callers, generates, right_for
 from mlxd.http.compression import decompressed
 from mlxd.http.origins import Origins, is_preflight, preflight_response
-from mlxd.http.rates import Limiter, set_place
+from mlxd.http.rates import Limiter
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
@@ -57,8 +57,8 @@ class Security:
         if is_preflight(scope["method"], headers):
             await preflight_response(headers)(scope, receive, send)
             return
-        caller = self._caller(scope, headers)
-        set_caller(scope, caller)
+        record = record_of(scope)
+        record.caller = caller = self._caller(scope, headers)
         limit = self._config.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -67,9 +67,9 @@ class Security:
         with contextlib.ExitStack() as stack:
             if generates(scope["method"], scope["path"]):
                 try:
-                    set_place(scope, stack.enter_context(self._limiter.place(caller)))
+                    record.place = stack.enter_context(self._limiter.place(caller))
                 finally:
-                    record_of(scope).headers += self._limiter.headers(caller)
+                    record.headers += self._limiter.headers(caller)
             await self._app(scope, _limited(receive, limit), send)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ServerConfig
+from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
@@ -18,6 +18,7 @@ from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
+from mlxd.stored_responses import ResponseStore
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -112,6 +113,7 @@ class FakeCatalog:
 class FakeSettings(msgspec.Struct):
     server: ServerConfig
     model: ModelSettings
+    responses: ResponsesConfig = ResponsesConfig()
 
     def for_model(self, model_id: str) -> ModelSettings:
         return self.model
@@ -209,16 +211,23 @@ def make_dependencies(
     pool: FakePool,
     model: ModelSettings = USUAL,
     *,
+    responses: Path | None = None,
     ring: KeyRing | None = None,
     limiter: Limiter | None = None,
     **server: object,
 ) -> Dependencies:
-    """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
+    """Return what endpoints need, around `pool`; `server` are keys of the section [server].
+
+    Responses are stored in the folder `responses`, if there is one.
+    """
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
-    callers = Callers(settings.server.api_key, ring)
-    limiter = limiter or Limiter(LimitsConfig())
+    settings.responses = ResponsesConfig(store=responses is not None)
+    key = settings.server.api_key
+    store = ResponseStore(responses or Path("/none"), key=key, max_bytes=10**6, max_age=60.0)
     selection = Selection(catalog, settings)
-    return Dependencies(settings, catalog, selection, pool, FakeControl(), callers, limiter)
+    callers = Callers(key, ring)
+    limiter = limiter or Limiter(LimitsConfig())
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), store, callers, limiter)
 
 
 def _entry(name: str) -> CatalogEntry:
