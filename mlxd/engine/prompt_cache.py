@@ -176,7 +176,9 @@ class PromptCache:
         covered = self.covered(tokens, salt)
         for key, end, count in reversed(places):
             rest = tuple(tokens[end : min(end + NODE_TOKENS, len(tokens) - 1)])
-            files = sorted(self._disk.children(b"" if end == 0 else key), key=lambda file: -file.length)
+            files = sorted(
+                self._disk.children(b"" if end == 0 else key), key=lambda file: -file.length
+            )
             for file in files:
                 length = min(file.length, len(rest))
                 if file.length < NODE_TOKENS and _key(key, rest[:length]) == file.key:
@@ -193,7 +195,7 @@ class PromptCache:
         """Take nodes that were read from disk, in order."""
         last = self._root("")
         for stored in nodes:
-            parent = self._by_key.get(stored.parent) or self._root_of(stored)
+            parent = self._by_key.get(stored.parent) if stored.parent else self._root_of(stored)
             if parent is None or _key(parent.key, stored.tokens) != stored.key:
                 break
             empty = checkpointed(self._new_cache(0))
@@ -244,8 +246,6 @@ class PromptCache:
 
         Its key tells: who does not know the salt cannot find it.
         """
-        if stored.parent:
-            return None
         roots = self._roots.values()
         return next((root for root in roots if _key(root.key, stored.tokens) == stored.key), None)
 

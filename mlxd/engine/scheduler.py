@@ -130,7 +130,9 @@ class Scheduler:
                 Finished(request_id, "length", Usage(counted, 0, 0)),
             ]
         self._requests[request_id] = prepared
-        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens, prepared.salt)):
+        if self._reader is not None and (
+            keys := self._prompt_cache.on_disk(prepared.tokens, prepared.salt)
+        ):
             self._restoring.add(request_id)
             self._reader.read(request_id, keys, self._prompt_cache.max_bytes)
         return self._schedule()
@@ -302,7 +304,9 @@ class Scheduler:
         message = prepared.message.request
         scores = message.echo and message.logprobs is not None
         # What is in the prompt cache has no log-probabilities.
-        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens, prepared.salt)
+        found = (
+            Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens, prepared.salt)
+        )
         sequence = self._sequence(prepared, found)
         try:
             self._strategy(sequence).start(sequence, found.cache)

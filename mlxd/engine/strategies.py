@@ -125,9 +125,7 @@ class BatchStrategy:
         """Return how many tokens each sequence has or will have after its prompt is read."""
         return [each.length for each in self._sequences.values()]
 
-    def sharing(
-        self, tokens: list[int], covered: int, salt: str
-    ) -> tuple[Reading, int] | None:
+    def sharing(self, tokens: list[int], covered: int, salt: str) -> tuple[Reading, int] | None:
         """Return a prompt that is being read and will soon cover more of `tokens`, and how much.
 
         The prompt cache has that much once the prompt is read so far.
@@ -175,7 +173,9 @@ class BatchStrategy:
         if (top := sequence.scores_prompt) is not None:
             found = Found(None, 0)
         cache = found.cache or self._model.new_cache(len(tokens))
-        reading = Reading(sequence.request_id, tokens, cache, found.covered, top=top, salt=sequence.salt)
+        reading = Reading(
+            sequence.request_id, tokens, cache, found.covered, top=top, salt=sequence.salt
+        )
         if self._prompt_cache.needs_checkpoints:
             for boundary in (*sequence.boundaries, reading.last):
                 reading.stop_at(boundary)
