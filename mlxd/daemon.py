@@ -20,6 +20,7 @@ from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
+from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
 from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
@@ -99,6 +100,9 @@ class Daemon:
         )
         most = config.server.max_body
         self._public = HttpServer(public_app(dependencies), max_message=most)
+        if config.server.tls_cert:
+            certificate = Certificate(config.server.tls_cert, config.server.tls_key)
+            self._public.use_tls(certificate.context)
         self._local = HttpServer(unix_app(dependencies), max_message=most)
         self._stop_asked = asyncio.Event()
 

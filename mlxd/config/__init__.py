@@ -11,7 +11,7 @@
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """
 
-from mlxd.config.consistency import check, check_host
+from mlxd.config.consistency import check, check_host, is_loopback
 from mlxd.config.merge import Explained, explain, load, load_file
 from mlxd.config.tree import (
     Config,
@@ -43,6 +43,7 @@ __all__ = [
     "check",
     "check_host",
     "explain",
+    "is_loopback",
     "load",
     "load_file",
     "read_settings",

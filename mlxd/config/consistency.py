@@ -14,10 +14,13 @@ def check(config: Config) -> None:
     """Check that the configuration is safe and can work.
 
     Raises:
-        ConfigError: other machines could reach the daemon without a key, the path of the Unix
-            socket is too long for the system, or a model is its own draft model.
+        ConfigError: other machines could reach the daemon without a key, a certificate lacks
+            its key, the path of the Unix socket is too long for the system, or a model is its own
+            draft model.
     """
     check_host(config, config.server.host)
+    if bool(config.server.tls_cert) != bool(config.server.tls_key):
+        raise ConfigError("server.tls_cert and server.tls_key: set both, or none of them")
     socket = config.socket_file()
     length = len(os.fsencode(socket))
     limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL

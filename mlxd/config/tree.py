@@ -61,6 +61,10 @@ class ServerConfig(Section, frozen=True):
     api_key: Annotated[
         str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
     ] = ""
+    tls_cert: Annotated[
+        str, FILE, "Certificate for HTTPS on TCP, in PEM; read again when it changes. Empty: HTTP."
+    ] = ""
+    tls_key: Annotated[str, FILE, "Its private key, in PEM without a password."] = ""
     unstable_system_lines: Annotated[
         list[_NonEmpty],
         "Beginnings of lines to leave out of system prompts of /v1/messages, as they vary.",

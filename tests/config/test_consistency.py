@@ -49,3 +49,10 @@ def test_a_model_does_not_draft_for_itself(home: Path) -> None:
         'model."owner/big".draft_model: "same" is the model itself; '
         "use a smaller one with the same tokens"
     )
+
+
+def test_a_certificate_needs_its_key_and_a_key_file_is_as_good_as_an_api_key(home: Path) -> None:
+    with pytest.raises(ConfigError, match="set both, or none"):
+        check(Config(server=ServerConfig(tls_cert="/c.pem")))
+    (home / "keys.json").write_text("{}")
+    check(Config(server=ServerConfig(host="0.0.0.0")))
