@@ -18,13 +18,9 @@ pytestmark = pytest.mark.slow
 # Enough for its checks of the server. What comes after them asks how clever the model is.
 TOKENS = 60_000
 
-LATER = {
-    "responses",
-    "messages",
-    "messages/count_tokens",
-    "embeddings",
-    "vision",
-}
+NOT_BUILT = {"embeddings", "vision"}
+NEEDS_SENSE = {"responses-chain-remembers"}
+"""What a random model cannot do: it asks for a name that was told before."""
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +44,12 @@ def report(environments: Environments, talkative_daemon: DaemonProcess) -> dict[
 def test_every_must_holds(report: dict[str, Any]) -> None:
     results = report["conformance"]["results"]
     failures = [failure for result in results for failure in result["failures"]]
-    assert not [failure for failure in failures if failure["severity"] == "MUST"]
+    must = {failure["id"] for failure in failures if failure["severity"] == "MUST"}
+    assert must <= NEEDS_SENSE
     assert report["conformance"]["total"] >= 70
 
 
 def test_it_finds_everything_that_there_is(report: dict[str, Any]) -> None:
     tiers = {tier["tier"]: tier for tier in report["coverage"]["byTier"]}
     assert not tiers["core"]["missing"]
-    assert set(tiers["extended"]["missing"]) <= LATER
+    assert set(tiers["extended"]["missing"]) <= NOT_BUILT
