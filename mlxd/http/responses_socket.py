@@ -58,7 +58,7 @@ class _Endpoint:
         """Serve one connection."""
         await receive()  # "websocket.connect"
         await send({"type": "websocket.accept"})
-        await _Connection(self._api, scope, send).serve(receive)
+        await _Connection(self._api.of(scope), scope, send).serve(receive)
 
 
 class _Connection:

@@ -232,3 +232,24 @@ async def test_unloading_needs_the_right_to_manage(client, key_file):
     reply = await client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}, headers=headers)
     assert reply.status_code == 403
     assert "to unload a model needs the right to manage" in reply.json()["error"]
+
+
+async def test_a_stored_response_is_its_key_s_alone(pool, key_file, tmp_path):
+    context = make_dependencies(pool, ring=key_file.ring, responses=tmp_path / "responses")
+    client = client_of(public_app(context))
+    one, two = bearer(key_file.add("one")), bearer(key_file.add("two"))
+    asked = {"model": "tiny", "input": "hi"}
+    made = (await client.post("/v1/responses", json=asked, headers=one)).json()
+    path = f"/v1/responses/{made['id']}"
+    item = made["output"][0]["id"]
+    for headers, known in ((two, False), (one, True)):
+        assert (await client.get(path, headers=headers)).is_success == known
+        items = await client.get(f"{path}/input_items", headers=headers)
+        assert items.is_success == known
+        for more in (
+            {"previous_response_id": made["id"]},
+            {"input": [{"type": "item_reference", "id": item}, {"role": "user", "content": "go"}]},
+        ):
+            reply = await client.post("/v1/responses", json=asked | more, headers=headers)
+            assert reply.is_success == known, reply.text
+        assert (await client.delete(path, headers=headers)).is_success == known
