@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
@@ -97,7 +98,10 @@ class _Connection:
             record = record_of(self._scope).successor()
             began = time.perf_counter()
             try:
-                with self._api.dependencies.limiter.place(record.caller) as record.place:
+                parts = self._api.dependencies
+                if record.caller.limited:  # the key may have been revoked since the last turn
+                    record.caller = parts.callers.identify(Headers(scope=self._scope))
+                with parts.limiter.place(record.caller) as record.place:
                     await self._turn(message.get("text") or message.get("bytes") or b"", record)
             except MlxdError as error:
                 record.status, record.error = error.status, error.code
