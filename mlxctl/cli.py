@@ -59,6 +59,7 @@ SECTIONS = {
     "Setup and troubleshooting": {
         "doctor": ("doctor:doctor", "Find problems and suggest fixes."),
         "report": ("report:report", "Collect information for a bug report."),
+        "key": ("key:key", "Create, list and revoke API keys."),
         "config": ("config:config", "Create, show and check the configuration."),
         "completion": ("shell:completion", "Print a shell completion script."),
         "version": ("status:version", "Show the versions of mlxctl and the daemon."),

@@ -16,9 +16,13 @@ from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
+from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
+from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
@@ -83,11 +87,22 @@ class Daemon:
             max_bytes=kept.max_bytes,
             max_age=kept.max_age,
         )
+        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
         dependencies = Dependencies(
-            config, self._catalog, self._selection, self._pool, control, self._responses
+            config,
+            self._catalog,
+            self._selection,
+            self._pool,
+            control,
+            self._responses,
+            Callers(config.server.api_key, ring),
+            Limiter(config.limits),
         )
         most = config.server.max_body
         self._public = HttpServer(public_app(dependencies), max_message=most)
+        if config.server.tls_cert:
+            certificate = Certificate(config.server.tls_cert, config.server.tls_key)
+            self._public.use_tls(certificate.context)
         self._local = HttpServer(unix_app(dependencies), max_message=most)
         self._stop_asked = asyncio.Event()
 

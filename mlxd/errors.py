@@ -20,7 +20,7 @@ class MlxdError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     code: ClassVar[str | None] = None
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
 
     def __init_subclass__(
         cls, status: int | None = None, code: str | None = None, retry_after: int | None = None
@@ -70,6 +70,10 @@ class Forbidden(RequestError, status=403, code="forbidden"):
     """The Host or Origin is not allowed."""
 
 
+class ModelForbidden(RequestError, status=403, code="model_not_allowed"):
+    """The API key may not use the model."""
+
+
 class NotRemovable(RequestError, status=403, code="not_removable"):
     """The model does not belong to mlxd, or the file system refuses to remove it."""
 
@@ -112,6 +116,16 @@ class QueueFull(Unavailable, status=429, code="queue_full"):
     """As many requests as `server.max_queue` allows are running or waiting."""
 
     type = "rate_limit_error"
+
+
+class RateLimited(Unavailable, status=429, code="rate_limit_exceeded"):
+    """A limit of the section [limits], or of the API key, is reached for so many seconds."""
+
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after = seconds
 
 
 class Draining(Unavailable, code="draining", retry_after=2):

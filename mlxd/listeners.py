@@ -26,17 +26,22 @@ _log = logging.getLogger("mlxd")
 
 @dataclass(frozen=True)
 class Listeners:
-    """The sockets of one daemon; a service manager keeps those that are `activated`."""
+    """The sockets of one daemon; a service manager keeps those that are `activated`.
+
+    Those on TCP are for HTTPS if they are `secure`.
+    """
 
     tcp: list[socket.socket]
     local: socket.socket
     activated: Activated
+    secure: bool = False
 
     @property
     def url(self) -> str:
         """The base URL of the API; with IPv4, which every client speaks, if there is both."""
         host, port, *_ = min(self.tcp, key=lambda each: each.family).getsockname()
-        return f"http://{address(host, port)}"
+        scheme = "https" if self.secure else "http"
+        return f"{scheme}://{address(host, port)}"
 
     @property
     def socket_file(self) -> Path:
@@ -67,7 +72,8 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
             file = config.socket_file()
             local = stack.enter_context(unix(file))
             stack.callback(file.unlink, missing_ok=True)
-        yield Listeners([*activated.tcp, *bound], local, activated)
+        every, secure = [*activated.tcp, *bound], bool(server.tls_cert)
+        yield Listeners(every, local, activated, secure=secure)
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:

@@ -146,6 +146,7 @@ class GenerateRequest(Message, frozen=True):
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
     likeliest ones, `echo` for the prompt. After `thought_tokens` the model has to end its thought.
+    Only requests of the same `salt` share the prompt cache.
     """
 
     prompt: Prompt
@@ -163,6 +164,7 @@ class GenerateRequest(Message, frozen=True):
     echo: bool = False
     count_only: bool = False
     thought_tokens: int | None = None
+    salt: str = ""
 
 
 class DiskCacheSettings(Message, frozen=True):

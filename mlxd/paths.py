@@ -44,6 +44,11 @@ def settings_file() -> Path:
     return config_dir() / "settings.toml"
 
 
+def keys_file() -> Path:
+    """Return the file of the API keys that `mlxctl key` gives out, of mode 0600."""
+    return config_dir() / "keys.json"
+
+
 def models_dir() -> Path:
     """Return the folder that holds models as NAME or OWNER/NAME."""
     root = home() or platformdirs.user_data_path(_APP, appauthor=False)
@@ -114,6 +119,11 @@ def runtime_dir() -> Path:
     """
     root = home() or platformdirs.user_state_path(_APP, appauthor=False)
     return root / "run"
+
+
+def key_uses_file() -> Path:
+    """Return the file in which the daemon notes when each API key was last used."""
+    return runtime_dir() / "key_uses.json"
 
 
 def socket_file() -> Path:

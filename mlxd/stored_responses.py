@@ -40,13 +40,16 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class ResponseStore:
-    """The files of one API key; of the others it only knows how large and how old they are.
+    """The files of all API keys; each finds its own, by the salt that stands for it as `owner`.
 
     Every method but `sweep` works in a thread.
     """
 
     def __init__(self, folder: Path, *, key: str, max_bytes: int, max_age: float) -> None:
-        """Take the folder, which need not exist, a key, the largest size, and an age in seconds."""
+        """Take the folder, which need not exist, a key, the largest size, and an age in seconds.
+
+        What has no other owner is that key's.
+        """
         owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
         self._folder = folder
         self._own = folder / owner.hexdigest()
@@ -56,25 +59,25 @@ class ResponseStore:
         self._size: int | None = None
         self._swept = 0.0
 
-    async def save(self, stored: StoredResponse) -> None:
+    async def save(self, stored: StoredResponse, owner: str = "") -> None:
         """Keep a response, or replace it; a disk that is full is only logged."""
-        await asyncio.to_thread(self._save, stored)
+        await asyncio.to_thread(self._save, stored, owner)
 
-    async def load(self, response_id: str) -> StoredResponse | None:
-        """Return a response; None if the key has none with this id."""
-        return await asyncio.to_thread(self._load, response_id)
+    async def load(self, response_id: str, owner: str = "") -> StoredResponse | None:
+        """Return a response; None if the owner has none with this id."""
+        return await asyncio.to_thread(self._load, response_id, owner)
 
-    async def delete(self, response_id: str) -> bool:
+    async def delete(self, response_id: str, owner: str = "") -> bool:
         """Delete a response; return whether there was one."""
-        return await asyncio.to_thread(self._delete, response_id)
+        return await asyncio.to_thread(self._delete, response_id, owner)
 
     def sweep(self) -> None:
         """Delete what is too old, or more than may be kept, and what was never finished."""
         with self._lock:
             self._sweep()
 
-    def _save(self, stored: StoredResponse) -> None:
-        file = self._file(stored.response["id"])
+    def _save(self, stored: StoredResponse, owner: str) -> None:
+        file = self._file(stored.response["id"], owner)
         data = msgspec.json.encode(stored)
         if file is None or len(data) > self._max_bytes:
             _log.warning("a response of %d bytes is not kept (responses.max_bytes)", len(data))
@@ -82,7 +85,7 @@ class ResponseStore:
         with self._lock:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._own.mkdir(mode=0o700, exist_ok=True)
+                file.parent.mkdir(mode=0o700, exist_ok=True)
                 before = _size_of(file)
                 write_atomically(file, data)
             except OSError as error:
@@ -94,8 +97,8 @@ class ResponseStore:
             if self._size is None or self._size > self._max_bytes or late:
                 self._sweep()
 
-    def _load(self, response_id: str) -> StoredResponse | None:
-        file = self._file(response_id)
+    def _load(self, response_id: str, owner: str) -> StoredResponse | None:
+        file = self._file(response_id, owner)
         if file is None:
             return None
         try:
@@ -105,15 +108,16 @@ class ResponseStore:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def _delete(self, response_id: str) -> bool:
-        file = self._file(response_id)
+    def _delete(self, response_id: str, owner: str) -> bool:
+        file = self._file(response_id, owner)
         return file is not None and _remove(file)
 
-    def _file(self, response_id: str) -> Path | None:
+    def _file(self, response_id: str, owner: str) -> Path | None:
         """Return the path of a response; None if the id cannot be one of ours."""
         if not _ID.fullmatch(response_id):
             return None
-        return self._own / f"{response_id}.json"
+        folder = self._folder / owner if owner else self._own
+        return folder / f"{response_id}.json"
 
     def _sweep(self) -> None:
         now = time.time()

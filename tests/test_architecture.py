@@ -14,6 +14,7 @@ LEAVES = {
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",
+    "mlxd.keys",
     "mlxd.lock",
     "mlxd.frames",
     "mlxd.messages",

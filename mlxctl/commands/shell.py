@@ -57,7 +57,8 @@ def _url(server: ServerConfig) -> str:
     host, port = listening.hostname or server.host, listening.port or server.port
     if not port:
         raise NotRunning
-    return f"http://{address(_TO_CONNECT.get(host, primary(host)), port)}"
+    scheme = "https" if server.tls_cert else "http"
+    return f"{scheme}://{address(_TO_CONNECT.get(host, primary(host)), port)}"
 
 
 def _fish_quoted(value: str) -> str:

@@ -6,7 +6,7 @@ files       configuration, permissions, disk space
 service     what starts the daemon, whether it runs, how the last one ended
 conflicts   other jobs of launchd in its way
 ports       the TCP port, and proxies
-network     how downloads reach the hub
+network     how downloads reach the hub, and whether clients reach the daemon in secret
 models      broken models, unfinished downloads
 finding     what a check says
 background  calls with a time limit, of which some may hang
@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     files.configuration,
     ports.proxy,
     network.network,
+    network.secrecy,
     service.manager,
     service.homebrew,
     conflicts.conflicts,

@@ -53,6 +53,7 @@ def _open_to_others(config: Config | None) -> Iterator[Finding]:
     if config is None:
         return
     private = {paths.runtime_dir(): error, config.socket_file(): error}
+    private[paths.keys_file()] = error
     if config.server.api_key:
         settings = filter(_has_key, (paths.config_file(), paths.settings_file()))
         private |= dict.fromkeys(settings, warning)

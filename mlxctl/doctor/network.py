@@ -1,4 +1,4 @@
-"""Whether the daemon reaches the model hub as this shell does."""
+"""Whether the daemon reaches the model hub as this shell does, and is reached in secret."""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from mlxctl import reach
 from mlxctl.doctor.facts import Facts
 from mlxctl.doctor.finding import Finding, warning
 from mlxctl.service import homebrew
+from mlxd.config import is_loopback
 from mlxd.network import is_secret, variables
 
 
@@ -23,6 +24,19 @@ def network(facts: Facts) -> Iterator[Finding]:
             "network",
             f"downloads do not get {reach.listed(names)} as set in this shell",
             _fix(facts, names, secret=secret),
+        )
+
+
+def secrecy(facts: Facts) -> Iterator[Finding]:
+    """Whether keys and prompts cross the network as plain text."""
+    if facts.config is None:
+        return
+    server = facts.config.server
+    if not server.tls_cert and not is_loopback(server.host):
+        yield warning(
+            "TLS",
+            f"API keys and prompts cross the network of {server.host} as plain text",
+            "set server.tls_cert and server.tls_key (docs/operations.md), then: mlxctl restart",
         )
 
 

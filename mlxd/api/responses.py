@@ -206,10 +206,11 @@ class ResponseTurn:
         found: Mapping[str, Item] = MappingProxyType({}),
         *,
         store: bool = False,
+        owner: str = "",
     ) -> None:
         """Take a request, the items of the conversation so far, and those that it refers to.
 
-        `store` says whether the response is kept.
+        `store` says whether the response is kept, `owner` for whom.
 
         Raises:
             InvalidRequest: the request is not valid, as `param` says.
@@ -218,6 +219,7 @@ class ResponseTurn:
         self.body = body
         self.id = f"resp_{secrets.token_hex(24)}"
         self.store = store
+        self.owner = owner
         self.warms_up = self.counts = False
         given = items_of(body.input, found)
         self.items = [*history, *(self._with_id(i, n) for n, i in enumerate(given, len(history)))]

@@ -11,13 +11,14 @@
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """
 
-from mlxd.config.consistency import check, check_host
+from mlxd.config.consistency import check, check_host, is_loopback
 from mlxd.config.merge import Explained, explain, load, load_file
 from mlxd.config.tree import (
     Config,
     EngineConfig,
     GenerationConfig,
     HubConfig,
+    LimitsConfig,
     LogConfig,
     ModelsConfig,
     ModelSettings,
@@ -33,6 +34,7 @@ __all__ = [
     "Explained",
     "GenerationConfig",
     "HubConfig",
+    "LimitsConfig",
     "LogConfig",
     "ModelSettings",
     "ModelsConfig",
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "check_host",
     "explain",
+    "is_loopback",
     "load",
     "load_file",
     "read_settings",

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from mlxd import paths
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.config.tree import Config
 from mlxd.config.values import toml_text
@@ -13,10 +14,13 @@ def check(config: Config) -> None:
     """Check that the configuration is safe and can work.
 
     Raises:
-        ConfigError: other machines could reach the daemon without a key, the path of the Unix
-            socket is too long for the system, or a model is its own draft model.
+        ConfigError: other machines could reach the daemon without a key, a certificate lacks
+            its key, the path of the Unix socket is too long for the system, or a model is its own
+            draft model.
     """
     check_host(config, config.server.host)
+    if bool(config.server.tls_cert) != bool(config.server.tls_key):
+        raise ConfigError("server.tls_cert and server.tls_key: set both, or none of them")
     socket = config.socket_file()
     length = len(os.fsencode(socket))
     limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL
@@ -40,14 +44,16 @@ def check_host(config: Config, host: str) -> None:
     Raises:
         ConfigError: other machines can reach it, and there is no API key.
     """
-    if not config.server.api_key and not _is_loopback(host):
+    guarded = config.server.api_key or paths.keys_file().exists()
+    if not guarded and not is_loopback(host):
         raise ConfigError(
             f'server.host: "{host}" can be reached from other machines: '
-            "set server.api_key too, or use 127.0.0.1"
+            "set server.api_key too, make a key (mlxctl key create), or use 127.0.0.1"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
     if host.lower() == "localhost":
         return True
     from ipaddress import ip_address  # mlxctl imports this module and rarely checks

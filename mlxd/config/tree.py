@@ -31,6 +31,8 @@ _Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 _Temperature = Annotated[float, Meta(ge=0, le=2)]
 _TopP = Annotated[float, Meta(gt=0, le=1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
+_LIMIT = optional(Annotated[int, Meta(ge=1, le=10**9)], "an integer from 1 to 1000000000")
+_PLACES = optional(Annotated[int, Meta(ge=0, le=10**9)], "an integer from 0 to 1000000000")
 _Factor = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -59,6 +61,10 @@ class ServerConfig(Section, frozen=True):
     api_key: Annotated[
         str, SECRET, "Key that TCP clients must send as a bearer token. Empty: none."
     ] = ""
+    tls_cert: Annotated[
+        str, FILE, "Certificate for HTTPS on TCP, in PEM; read again when it changes. Empty: HTTP."
+    ] = ""
+    tls_key: Annotated[str, FILE, "Its private key, in PEM without a password."] = ""
     unstable_system_lines: Annotated[
         list[_NonEmpty],
         "Beginnings of lines to leave out of system prompts of /v1/messages, as they vary.",
@@ -74,6 +80,29 @@ class ServerConfig(Section, frozen=True):
         float | None,
         duration(optional=True),
         "Exit after this long without requests (socket-activated daemons only). Empty: never.",
+    ] = None
+
+
+class LimitsConfig(Section, frozen=True):
+    """How much clients may ask for, together and with each key. Empty: as much as they like."""
+
+    running: Annotated[
+        int | None, _LIMIT, "Requests that may run at a time; others wait for their turn."
+    ] = None
+    queued: Annotated[
+        int | None, _PLACES, "Requests that may wait where `running` is set; others are refused."
+    ] = None
+    requests_per_minute: Annotated[int | None, _LIMIT, "Requests in a minute."] = None
+    tokens_per_minute: Annotated[
+        int | None, _LIMIT, "Tokens of prompts and answers in a minute."
+    ] = None
+    key_running: Annotated[int | None, _LIMIT, "The same as `running`, for each key."] = None
+    key_queued: Annotated[int | None, _PLACES, "The same as `queued`, for each key."] = None
+    key_requests_per_minute: Annotated[
+        int | None, _LIMIT, "The same as `requests_per_minute`, for each key."
+    ] = None
+    key_tokens_per_minute: Annotated[
+        int | None, _LIMIT, "The same as `tokens_per_minute`, for each key."
     ] = None
 
 
@@ -280,6 +309,7 @@ class Config(Section, frozen=True):
     """The root of the tree."""
 
     server: ServerConfig = ServerConfig()
+    limits: LimitsConfig = LimitsConfig()
     models: ModelsConfig = ModelsConfig()
     hub: HubConfig = HubConfig()
     generation: GenerationConfig = GenerationConfig()

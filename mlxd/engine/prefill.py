@@ -49,6 +49,7 @@ class Reading:
     service: int = 0
     parts: int = 0
     top: int | None = None
+    salt: str = ""
 
     @property
     def last(self) -> int:
@@ -145,7 +146,9 @@ class Prefiller:
         """Return whether a prompt is still being read."""
         return self._readings.get(reading.request_id) is reading
 
-    def sharing(self, tokens: list[int], covered: int) -> tuple[Reading, int] | None:
+    def sharing(
+        self, tokens: list[int], covered: int, salt: str = ""
+    ) -> tuple[Reading, int] | None:
         """Return a prompt that will soon cover more of `tokens` than `covered`, and how much.
 
         A few tokens more are not worth waiting for, unless they are the whole prompt.
@@ -154,6 +157,8 @@ class Prefiller:
         last = len(tokens) - 1
         most = max(covered, min(covered + _WORTH_WAITING, last) - 1)
         for reading in self._readings.values():
+            if reading.salt != salt:
+                continue
             common = min(common_length(reading.tokens, tokens), reading.last, last)
             if common > max(most, reading.position):
                 best, most = (reading, common), common

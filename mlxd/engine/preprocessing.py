@@ -54,6 +54,11 @@ class Prepared:
         """The id of the request."""
         return self.message.id
 
+    @property
+    def salt(self) -> str:
+        """What its prompt cache begins with."""
+        return self.message.request.salt
+
 
 class Preprocessor:
     """Prepares requests one after another."""

@@ -5,6 +5,8 @@ common, so a conversation's next turn adds only what is new. A cache that can be
 needs nothing else: the longest common beginning is found, to the token. Any other is found again at
 its checkpoints, which whoever reads a prompt makes where conversations part.
 
+Prompts of different salts share nothing: each salt has a tree of its own, whose keys begin with it.
+
 With a `DiskCache`, what is kept is written behind as well, and found again when memory has lost it.
 """
 
@@ -92,21 +94,21 @@ class PromptCache:
         self._new_cache = new_cache
         self._convert = convert
         self._disk = disk if self.enabled else None
-        self._root = _Node(None, b"", (), 0)
-        self._by_key = {b"": self._root}
+        self._by_key: dict[bytes, _Node] = {}
+        self._roots: dict[str, _Node] = {}
         # The least recently used first; a node is always before its parent.
         self._nodes: dict[_Node, None] = {}
 
-    def covered(self, tokens: list[int]) -> int:
+    def covered(self, tokens: list[int], salt: str = "") -> int:
         """Return how many tokens `fetch` would find."""
-        return self._find(tokens)[1]
+        return self._find(tokens, salt)[1]
 
-    def fetch(self, tokens: list[int]) -> Found:
+    def fetch(self, tokens: list[int], salt: str = "") -> Found:
         """Return the cache of the longest beginning of `tokens` that is known.
 
         At least the last token is left to compute: generation starts from its output.
         """
-        node, covered, common = self._find(tokens)
+        node, covered, common = self._find(tokens, salt)
         if not covered:
             return Found(common=common)
         self._touch(node)
@@ -117,14 +119,21 @@ class PromptCache:
         cache = restore(self._new_cache(length), blocks, covered, node.checkpoint or [])
         return Found(cache, covered, common)
 
-    def keep(self, tokens: list[int], snapshot: CacheSnapshot, *, lasting: bool = False) -> None:
+    def keep(
+        self,
+        tokens: list[int],
+        snapshot: CacheSnapshot,
+        *,
+        lasting: bool = False,
+        salt: str = "",
+    ) -> None:
         """Keep the cache of one sequence, which covers exactly `tokens`.
 
         A `lasting` one, which other conversations begin with too, is dropped later than others.
         """
         if not self.enabled or not tokens:
             return
-        node = self._root
+        node = self._root(salt)
         added: list[_Node] = []
         for start in range(0, len(tokens), NODE_TOKENS):
             part = tuple(tokens[start : start + NODE_TOKENS])
@@ -147,13 +156,14 @@ class PromptCache:
         self._write(node, again=added)
         self.shrink_to(self.max_bytes)
 
-    def on_disk(self, tokens: list[int]) -> list[bytes]:
+    def on_disk(self, tokens: list[int], salt: str = "") -> list[bytes]:
         """Return the keys of the nodes on disk with which `fetch` would find more, in order."""
         if self._disk is None:
             return []
-        node = self._walk(tokens)
+        root = self._root(salt)
+        node = self._walk(tokens, root)
         # Each is where a prompt may go on, and what must be read to come there.
-        places = [(each.key, each.end, 0) for each in (self._root, *node.path)]
+        places = [(each.key, each.end, 0) for each in (root, *node.path)]
         keys: list[bytes] = []
         key, end = node.key, node.end
         while len(part := tuple(tokens[end : end + NODE_TOKENS])) == NODE_TOKENS:
@@ -163,10 +173,12 @@ class PromptCache:
             keys.append(key)
             end += NODE_TOKENS
             places.append((key, end, len(keys)))
-        covered = self.covered(tokens)
+        covered = self.covered(tokens, salt)
         for key, end, count in reversed(places):
             rest = tuple(tokens[end : min(end + NODE_TOKENS, len(tokens) - 1)])
-            files = sorted(self._disk.children(key), key=lambda file: -file.length)
+            files = sorted(
+                self._disk.children(b"" if end == 0 else key), key=lambda file: -file.length
+            )
             for file in files:
                 length = min(file.length, len(rest))
                 if file.length < NODE_TOKENS and _key(key, rest[:length]) == file.key:
@@ -181,9 +193,9 @@ class PromptCache:
 
     def restore(self, nodes: list[StoredNode]) -> None:
         """Take nodes that were read from disk, in order."""
-        last = self._root
+        last = self._root("")
         for stored in nodes:
-            parent = self._by_key.get(stored.parent)
+            parent = self._by_key.get(stored.parent) if stored.parent else self._root_of(stored)
             if parent is None or _key(parent.key, stored.tokens) != stored.key:
                 break
             empty = checkpointed(self._new_cache(0))
@@ -221,18 +233,33 @@ class PromptCache:
             else:
                 self._drop(node)
 
-    def _find(self, tokens: list[int]) -> tuple[_Node, int, int]:
+    def _root(self, salt: str) -> _Node:
+        """Return where the prompts of a salt begin."""
+        root = self._roots.get(salt)
+        if root is None:
+            key = hashlib.sha256(salt.encode()).digest() if salt else b""
+            root = self._roots[salt] = self._by_key[key] = _Node(None, key, (), 0)
+        return root
+
+    def _root_of(self, stored: StoredNode) -> _Node | None:
+        """Return where a node belongs that is at the beginning of a prompt; on disk it is salted.
+
+        Its key tells: who does not know the salt cannot find it.
+        """
+        roots = self._roots.values()
+        return next((root for root in roots if _key(root.key, stored.tokens) == stored.key), None)
+
+    def _find(self, tokens: list[int], salt: str) -> tuple[_Node, int, int]:
         """Return the node to restore, how many tokens that gives, and how many are known."""
-        node = self._walk(tokens)
+        node = self._walk(tokens, self._root(salt))
         nearest, common = _nearest(node, tokens)
         if not self.needs_checkpoints:
             return nearest, min(common, len(tokens) - 1), common
         node = _last_checkpoint(node, tokens)
         return node, node.end, common
 
-    def _walk(self, tokens: list[int]) -> _Node:
-        """Return the last whole node that the tokens pass through."""
-        node = self._root
+    def _walk(self, tokens: list[int], node: _Node) -> _Node:
+        """Return the last whole node that the tokens pass through, from a root."""
         while len(part := tuple(tokens[node.end : node.end + NODE_TOKENS])) == NODE_TOKENS:
             child = node.children.get(part)
             if child is None:
@@ -241,7 +268,7 @@ class PromptCache:
         return node
 
     def _add(self, node: _Node) -> None:
-        parent = node.parent or self._root
+        parent = node.parent or self._root("")
         if not self.needs_checkpoints:
             for other in [each for each in parent.children.values() if _begins(each, node.tokens)]:
                 self._drop(other)
@@ -256,7 +283,8 @@ class PromptCache:
         if self._disk is None:
             return
         for each in node.path:
-            parent = each.parent or self._root
+            parent = each.parent or self._root("")
+            above = parent.key if parent.parent else b""  # there all beginnings are beside another
             self._disk.touch(each.key)
             if each.key in self._disk and each not in again:
                 continue
@@ -264,10 +292,10 @@ class PromptCache:
                 tensors, meta = to_tensors(each.blocks, each.checkpoint)
             except NotStorable:
                 return
-            stored = StoredNode(each.key, parent.key, each.tokens, each.start, tensors, meta)
+            stored = StoredNode(each.key, above, each.tokens, each.start, tensors, meta)
             if not self._disk.write(stored):
                 return
-            for shorter in () if self.needs_checkpoints else self._disk.children(parent.key):
+            for shorter in () if self.needs_checkpoints else self._disk.children(above):
                 if shorter.key == _key(parent.key, each.tokens[: shorter.length]) != each.key:
                     self._disk.remove(shorter.key)
 
@@ -278,7 +306,7 @@ class PromptCache:
                 self._nodes[each] = None
 
     def _drop(self, node: _Node) -> None:
-        parent = node.parent or self._root
+        parent = node.parent or self._root("")
         del parent.children[node.tokens]
         del self._by_key[node.key]
         del self._nodes[node]

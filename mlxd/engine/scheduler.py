@@ -130,7 +130,9 @@ class Scheduler:
                 Finished(request_id, "length", Usage(counted, 0, 0)),
             ]
         self._requests[request_id] = prepared
-        if self._reader is not None and (keys := self._prompt_cache.on_disk(prepared.tokens)):
+        if self._reader is not None and (
+            keys := self._prompt_cache.on_disk(prepared.tokens, prepared.salt)
+        ):
             self._restoring.add(request_id)
             self._reader.read(request_id, keys, self._prompt_cache.max_bytes)
         return self._schedule()
@@ -267,7 +269,7 @@ class Scheduler:
 
     def _resume(self, paused: "_Paused") -> None:
         sequence = paused.sequence
-        found = self._prompt_cache.fetch(paused.tokens)
+        found = self._prompt_cache.fetch(paused.tokens, sequence.salt)
         self._batch.resume(sequence, found)
         self._requests[sequence.request_id] = sequence
         self._limit_prompt_cache()
@@ -282,8 +284,8 @@ class Scheduler:
             if self._batch.is_reading(reading) and reading.position < position:
                 self._behind[request_id] = reading, position
                 return True
-        covered = self._prompt_cache.covered(prepared.tokens)
-        if (behind := self._batch.sharing(prepared.tokens, covered)) is not None:
+        covered = self._prompt_cache.covered(prepared.tokens, prepared.salt)
+        if (behind := self._batch.sharing(prepared.tokens, covered, prepared.salt)) is not None:
             self._behind[request_id] = behind
         return behind is not None
 
@@ -302,7 +304,9 @@ class Scheduler:
         message = prepared.message.request
         scores = message.echo and message.logprobs is not None
         # What is in the prompt cache has no log-probabilities.
-        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens)
+        found = (
+            Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens, prepared.salt)
+        )
         sequence = self._sequence(prepared, found)
         try:
             self._strategy(sequence).start(sequence, found.cache)

@@ -56,6 +56,7 @@ class Sequence:
         """
         request = prepared.message.request
         self.request_id = prepared.message.id
+        self.salt = request.salt
         self.prompt = prepared.tokens
         self.tokens = list(self.prompt)
         self.cached_tokens = cached_tokens

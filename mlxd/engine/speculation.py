@@ -69,9 +69,9 @@ class Runner:
             forget(self.cache, self.covered - covered)
         self.covered = covered
 
-    def keep(self, tokens: list[int]) -> None:
+    def keep(self, tokens: list[int], salt: str = "") -> None:
         """Keep what is computed of a sequence in the prompt cache."""
-        self._prompt_cache.keep(tokens[: self.covered], CacheSnapshot(self.cache))
+        self._prompt_cache.keep(tokens[: self.covered], CacheSnapshot(self.cache), salt=salt)
 
 
 class Speculation:

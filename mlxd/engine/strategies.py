@@ -125,12 +125,12 @@ class BatchStrategy:
         """Return how many tokens each sequence has or will have after its prompt is read."""
         return [each.length for each in self._sequences.values()]
 
-    def sharing(self, tokens: list[int], covered: int) -> tuple[Reading, int] | None:
+    def sharing(self, tokens: list[int], covered: int, salt: str) -> tuple[Reading, int] | None:
         """Return a prompt that is being read and will soon cover more of `tokens`, and how much.
 
         The prompt cache has that much once the prompt is read so far.
         """
-        shared = self._prefill.sharing(tokens, covered)
+        shared = self._prefill.sharing(tokens, covered, salt)
         if shared is not None:
             reading, common = shared
             reading.stop_at(common)
@@ -163,17 +163,19 @@ class BatchStrategy:
         del self._sequences[sequence.request_id]
         if (reading := self._prefill.remove(sequence.request_id)) is not None:
             self._prompt_cache.keep(
-                reading.tokens[: reading.position], CacheSnapshot(reading.cache)
+                reading.tokens[: reading.position], CacheSnapshot(reading.cache), salt=sequence.salt
             )
         elif (taken := self._batch.take_out(sequence.request_id)) is not None:
-            self._prompt_cache.keep(*taken)
+            self._prompt_cache.keep(*taken, salt=sequence.salt)
 
     def _read(self, sequence: Sequence, found: Found) -> None:
         tokens = list(sequence.tokens)
         if (top := sequence.scores_prompt) is not None:
             found = Found(None, 0)
         cache = found.cache or self._model.new_cache(len(tokens))
-        reading = Reading(sequence.request_id, tokens, cache, found.covered, top=top)
+        reading = Reading(
+            sequence.request_id, tokens, cache, found.covered, top=top, salt=sequence.salt
+        )
         if self._prompt_cache.needs_checkpoints:
             for boundary in (*sequence.boundaries, reading.last):
                 reading.stop_at(boundary)
@@ -192,7 +194,9 @@ class BatchStrategy:
             yield from sequence.advance(response.token, response.finish_reason, scored)
             if response.finish_reason is not None:
                 del self._sequences[response.uid]
-                self._prompt_cache.keep(response.all_tokens, response.prompt_cache)
+                self._prompt_cache.keep(
+                    response.all_tokens, response.prompt_cache, salt=sequence.salt
+                )
             elif sequence.ended:
                 self.take_out(sequence)
         if not len(self._prefill):  # otherwise the time of a step is in that of the part
@@ -210,7 +214,9 @@ class BatchStrategy:
             if part.snapshot is not None:
                 position = reading.position
                 lasting = position in reading.lasting
-                self._prompt_cache.keep(reading.tokens[:position], part.snapshot, lasting=lasting)
+                self._prompt_cache.keep(
+                    reading.tokens[:position], part.snapshot, lasting=lasting, salt=reading.salt
+                )
             total = len(reading.tokens)
             if total > min(limit, SHORT) and not (reading.done and reading.parts == 1):
                 yield PrefillProgress(reading.request_id, reading.position, total)
@@ -243,7 +249,7 @@ class BatchStrategy:
         self._prefill.dissolve()
         self._batch.dissolve()
         for sequence in self._sequences.values():
-            self._read(sequence, self._prompt_cache.fetch(sequence.tokens))
+            self._read(sequence, self._prompt_cache.fetch(sequence.tokens, sequence.salt))
 
 
 @dataclass(frozen=True)
@@ -273,7 +279,7 @@ class SpeculationStrategy:
     def start(self, sequence: Sequence, cache: Cache | None) -> None:
         """Add a sequence, loading its draft model unless it is the last one that was used."""
         draft = self._load_draft(sequence.draft.path)
-        found = draft.prompt_cache.fetch(sequence.prompt)
+        found = draft.prompt_cache.fetch(sequence.prompt, sequence.salt)
         self._speculations[sequence] = Speculation(
             sequence,
             target=Runner(self._model.model, cache, sequence.cached_tokens, self._prompt_cache),
@@ -296,8 +302,8 @@ class SpeculationStrategy:
     def take_out(self, sequence: Sequence) -> None:
         """Remove a sequence; what both models computed is kept, even a part of the prompt."""
         speculation = self._speculations.pop(sequence)
-        speculation.target.keep(speculation.tokens)
-        speculation.draft.keep(speculation.tokens)
+        speculation.target.keep(speculation.tokens, sequence.salt)
+        speculation.draft.keep(speculation.tokens, sequence.salt)
 
     def _load_draft(self, path: str) -> _Draft:
         if not Speculation.possible(self._model.model):

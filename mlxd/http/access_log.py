@@ -13,6 +13,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
+from mlxd.http.callers import ANYONE, Caller
+from mlxd.http.rates import Place
 from mlxd.messages import Usage
 from mlxd.pool.request import Timing
 
@@ -22,6 +24,7 @@ _MAX_ID_LENGTH = 128
 _SERVER_ERROR = 500
 _SWITCHING = 101
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+_OK = 200
 _RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
@@ -31,7 +34,7 @@ _VERSION_HEADERS = [
 
 @dataclass(slots=True)
 class Record:
-    """The facts about one request; the layers below fill them in."""
+    """The facts about one request; the layers below fill them in. `headers` go into the reply."""
 
     request_id: str
     status: int | None = None
@@ -41,8 +44,15 @@ class Record:
     usage: Usage | None = None
     timing: Timing | None = None
     aborted: bool = False
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    caller: Caller = ANYONE
+    place: Place = field(default_factory=Place)
     not_enforced: list[str] = field(default_factory=list)
     """Keywords of the request's schemas."""
+
+    def successor(self) -> "Record":
+        """Return the record of what goes on for the same caller after its reply has begun."""
+        return Record(self.request_id, status=_OK, caller=self.caller, place=self.place)
 
 
 def record_of(scope: Scope) -> Record:
@@ -66,7 +76,7 @@ class AccessLog:
         async def send_identified(message: Message) -> None:
             if message["type"] in _STARTS:
                 record.status = message.get("status", _SWITCHING)
-                message["headers"] = [*message.get("headers", ()), *headers]
+                message["headers"] = [*message.get("headers", ()), *headers, *record.headers]
             await send(message)
 
         began = time.perf_counter()
@@ -80,6 +90,11 @@ def _request_id(given: str) -> str:
     if given.isascii() and given.isprintable() and 0 < len(given) <= _MAX_ID_LENGTH:
         return given
     return f"req-{uuid.uuid4().hex}"
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return who sent the request that `scope` belongs to."""
+    return record_of(scope).caller
 
 
 def log_request(scope: Scope, record: Record, seconds: float) -> None:

@@ -17,7 +17,7 @@ from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
 from mlxd.http import control, lm_studio, ollama, responses, responses_socket
-from mlxd.http.access_log import AccessLog
+from mlxd.http.access_log import AccessLog, caller_of
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
@@ -44,10 +44,9 @@ The base URL for OpenAI's clients is this address with /v1 after it, for the oth
 
 def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for TCP, whose streams keep `pace`."""
-    may_change = bool(dependencies.config.server.api_key)
     routes = [
         *_public_routes(dependencies, pace),
-        *ollama.routes(dependencies, pace, may_change=may_change),
+        *ollama.routes(dependencies, pace),
     ]
     return _app(dependencies, routes, unix=False)
 
@@ -56,7 +55,7 @@ def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     """Return the application for the Unix socket, whose streams keep `pace`."""
     routes = [
         *_public_routes(dependencies, pace),
-        *ollama.routes(dependencies, pace, may_change=True),
+        *ollama.routes(dependencies, pace),
         *control.routes(dependencies.control),
     ]
     return _app(dependencies, routes, unix=True)
@@ -71,7 +70,13 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
             Middleware(Spelling),
             Middleware(Cors, config=dependencies.config.server),
             Middleware(ErrorReplies),
-            Middleware(Security, config=dependencies.config.server, unix=unix),
+            Middleware(
+                Security,
+                config=dependencies.config.server,
+                callers=dependencies.callers,
+                limiter=dependencies.limiter,
+                unix=unix,
+            ),
         ],
         exception_handlers={HTTPException: http_exception},
     )
@@ -133,13 +138,15 @@ class _Endpoints:
         return json_response(Health("ok", __version__))
 
     async def models(self, request: Request) -> Response:
-        entries = self._catalog.entries()
+        caller = caller_of(request.scope)
+        entries = [entry for entry in self._catalog.entries() if caller.may_use(entry.id)]
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
         return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
-        entry = self._catalog.resolve(request.path_params["id"])
+        caller = caller_of(request.scope)
+        entry = caller.own(self._catalog.resolve, request.path_params["id"])
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))

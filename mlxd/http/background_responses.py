@@ -107,7 +107,7 @@ class BackgroundResponse:
 
     async def _keep(self) -> None:
         events = self._events if self.streams else []
-        await self._store.save(to_store(self._turn, events))
+        await self._store.save(to_store(self._turn, events), self._turn.owner)
 
 
 class BackgroundResponses:

@@ -5,17 +5,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import Config
 from mlxd.control import Control
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
+from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.rates import Limiter
 from mlxd.messages import ChoiceEvent, Started
-from mlxd.models.catalog import Catalog
+from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
@@ -32,6 +35,8 @@ class Dependencies:
     pool: Pool
     control: Control
     responses: ResponseStore
+    callers: Callers
+    limiter: Limiter
 
 
 class GenerateEndpoint:
@@ -68,6 +73,8 @@ class Exchange:
         self._dependencies = dependencies
         self._body = body
         self._record = record
+        self._tokens = 0
+        self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
     def progress(self) -> str:
@@ -95,26 +102,49 @@ class Exchange:
         for _, event in events:
             if isinstance(event, Started):
                 self._record.not_enforced = [each.keyword for each in event.overlooked]
+            # The answer may not come to its end: each piece is about a token.
+            self._tokens += event.prompt_tokens if isinstance(event, Started) else 1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
         """Submit the request to its model and yield it; abort it at the end of the block."""
+        async with self._record.place.turn():
+            request, builder = await self._submit()
+            try:
+                yield request, builder
+            except InvalidRequest as error:
+                self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+                raise
+            finally:
+                await request.aclose()
+                self._record.usage = usage = builder.usage
+                self._record.timing = request.timing
+                whole = usage.prompt_tokens + usage.completion_tokens if usage else 0
+                self._record.place.spend(whole or self._tokens)
+
+    async def _submit(self) -> tuple[ActiveRequest, ReplyBuilder]:
         body, selection = self._body, self._dependencies.selection
-        entry = await selection.settled_model(body.model, body.adapters)
+        entry = self._entry = await self._model()
         self._record.model = entry.id
         self._record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
         requests = body.to_requests(selection.settings(entry), draft)
+        if salt := self._record.caller.salt:
+            requests = [replace(request, salt=salt) for request in requests]
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
             entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive
         )
+        return request, builder
+
+    async def _model(self) -> CatalogEntry:
+        """Return the model, if the caller may use it, and the draft model that is named."""
+        body, caller = self._body, self._record.caller
         try:
-            yield request, builder
-        except InvalidRequest as error:
-            selection.blame(error, entry, body.draft_model)
-            raise
-        finally:
-            await request.aclose()
-            self._record.usage = builder.usage
-            self._record.timing = request.timing
+            entry = await self._dependencies.selection.settled_model(body.model, body.adapters)
+        except ModelNotFound as error:
+            raise caller.not_found(error, body.model) from None
+        caller.check_model(entry.id)
+        if body.draft_model not in (None, *DEFAULT_NAMES):
+            caller.check_model(body.draft_model)
+        return entry

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mlxd.control_api import ModelStatus
+from mlxd.http.access_log import caller_of
 from mlxd.http.connection import json_response
 from mlxd.http.generate import Dependencies
 from mlxd.models.catalog import CatalogEntry
@@ -56,13 +57,13 @@ class _Endpoints:
         self._catalog = dependencies.catalog
         self._status = dependencies.control.status
 
-    async def models(self, _request: Request) -> Response:
-        resident = await self._resident()
-        entries = self._catalog.entries()
+    async def models(self, request: Request) -> Response:
+        resident, caller = await self._resident(), caller_of(request.scope)
+        entries = [entry for entry in self._catalog.entries() if caller.may_use(entry.id)]
         return json_response(StudioModels([_describe(e, resident.get(e.id)) for e in entries]))
 
     async def model(self, request: Request) -> Response:
-        entry = self._catalog.resolve(request.path_params["id"])
+        entry = caller_of(request.scope).own(self._catalog.resolve, request.path_params["id"])
         resident = await self._resident()
         return json_response(_describe(entry, resident.get(entry.id)))
 

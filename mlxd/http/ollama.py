@@ -18,7 +18,8 @@ from mlxd.api import ollama
 from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
-from mlxd.errors import Forbidden, InvalidRequest
+from mlxd.errors import InvalidRequest
+from mlxd.http.access_log import caller_of
 from mlxd.http.connection import Pace, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.models.catalog import CatalogEntry
@@ -113,9 +114,9 @@ class PullLine(msgspec.Struct, frozen=True):
     completed: int | UnsetType = UNSET
 
 
-def routes(dependencies: Dependencies, pace: Pace, *, may_change: bool) -> list[Route]:
-    """Return the routes below `/api/`; those that change what is on disk only work if they may."""
-    endpoints = _Endpoints(dependencies, may_change=may_change)
+def routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
+    """Return the routes below `/api/`."""
+    endpoints = _Endpoints(dependencies)
     chat = _OllamaEndpoint(dependencies, ollama.decode_chat, pace)
     generate = _OllamaEndpoint(dependencies, ollama.decode_generate, pace)
     return [
@@ -140,7 +141,11 @@ class _OllamaEndpoint(GenerateEndpoint):
             await super().answer(body, scope, receive, send)
             return
         control = self.dependencies.control
+        caller = caller_of(scope)
+        if caller.limited:  # others could always unload what they use
+            caller.check("manage", "to unload a model")
         entry = await self.dependencies.selection.settled_model(body.model)
+        caller.check_model(entry.id)
         await control.loading.unload(entry.id).result()
         line = body.form(body.model or entry.id).line(done_reason="unload")
         await Response(line, media_type="application/json")(scope, receive, send)
@@ -149,22 +154,26 @@ class _OllamaEndpoint(GenerateEndpoint):
 class _Endpoints:
     """The endpoints that do not generate; each takes the request and returns the response."""
 
-    def __init__(self, dependencies: Dependencies, *, may_change: bool) -> None:
+    def __init__(self, dependencies: Dependencies) -> None:
         self._catalog = dependencies.catalog
         self._control = dependencies.control
-        self._may_change = may_change
 
     async def version(self, _request: Request) -> Response:
         return json_response(VersionReply(__version__))
 
-    async def tags(self, _request: Request) -> Response:
+    async def tags(self, request: Request) -> Response:
+        caller = caller_of(request.scope)
         models = [
-            _tagged(entry, modified_at=_time(entry.created)) for entry in self._catalog.entries()
+            _tagged(entry, modified_at=_time(entry.created))
+            for entry in self._catalog.entries()
+            if caller.may_use(entry.id)
         ]
         return json_response(TaggedModels(models))
 
-    async def ps(self, _request: Request) -> Response:
-        entries = {entry.id: entry for entry in self._catalog.entries()}
+    async def ps(self, request: Request) -> Response:
+        caller = caller_of(request.scope)
+        found = self._catalog.entries()
+        entries = {entry.id: entry for entry in found if caller.may_use(entry.id)}
         models = [
             _resident(entries[status.id], status)
             for status in (await self._control.status.read()).models
@@ -173,7 +182,8 @@ class _Endpoints:
         return json_response(TaggedModels(models))
 
     async def show(self, request: Request) -> Response:
-        entry = self._catalog.resolve((await _body(request, NamedModel)).wanted)
+        name = (await _body(request, NamedModel)).wanted
+        entry = caller_of(request.scope).own(self._catalog.resolve, name)
         shown = await self._control.catalog.show(entry.id)
         support = shown.template
         # Models whose template has no tools get instructions for them.
@@ -198,7 +208,7 @@ class _Endpoints:
 
     async def pull(self, request: Request) -> Response:
         body = await _body(request, NamedModel)
-        self._check_may_change(request)
+        caller_of(request.scope).check_model(body.wanted.partition("@")[0])
         task = self._control.pulls.pull(body.wanted)
         if body.stream is False:
             await task.result()
@@ -207,26 +217,20 @@ class _Endpoints:
 
     async def copy(self, request: Request) -> Response:
         body = await _body(request, Copy)
-        self._check_may_change(request)
+        caller_of(request.scope).own(self._catalog.resolve, body.source)
         self._control.aliases.set(body.destination, body.source)
         return Response()
 
     async def delete(self, request: Request) -> Response:
         name = (await _body(request, NamedModel)).wanted
-        self._check_may_change(request)
         aliases = {alias.name for alias in self._control.aliases.list().aliases}
         if name in aliases:
             self._control.aliases.remove(name)
             return Response()
-        entry = self._catalog.resolve(name)
+        entry = caller_of(request.scope).own(self._catalog.resolve, name)
         await self._control.loading.unload(entry.id).result()
         await self._control.catalog.remove(entry.id, dry_run=False)
         return Response()
-
-    def _check_may_change(self, request: Request) -> None:
-        if not self._may_change:
-            path = request.url.path
-            raise Forbidden(f"{path} needs the Unix socket, or an API key: set server.api_key")
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:

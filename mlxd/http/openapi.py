@@ -279,7 +279,7 @@ def document() -> Schema:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "On TCP, if `server.api_key` is set.",
+                    "description": "On TCP, where there are API keys.",
                 }
             },
         },

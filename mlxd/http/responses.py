@@ -1,5 +1,6 @@
 """The routes of the Responses API: answers, and what is stored of them."""
 
+import copy
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +28,7 @@ from mlxd.errors import (
     RequestError,
     ResponseNotFound,
 )
-from mlxd.http.access_log import Record, log_request, record_of
+from mlxd.http.access_log import Record, caller_of, log_request, record_of
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import EventWriter, Pace, json_response, read_json, while_connected
 from mlxd.http.generate import Dependencies, Exchange
@@ -60,6 +61,13 @@ class ResponsesApi:
         self.pace = pace
         self.store = dependencies.responses
         self.background = BackgroundResponses(self.store)
+        self._owner = ""
+
+    def of(self, scope: Scope) -> "ResponsesApi":
+        """Return the same for the caller of a request, with what is stored of theirs."""
+        own = copy.copy(self)
+        own._owner = caller_of(scope).salt
+        return own
 
     async def turn(self, body: ResponseBody, last: StoredResponse | None = None) -> ResponseTurn:
         """Return a request with the conversation that it goes on with.
@@ -71,11 +79,11 @@ class ResponsesApi:
         for reference in references(body.input):
             found[reference] = await self._item(reference, history)
         store = body.store is not False and self.dependencies.config.responses.store
-        return ResponseTurn(body, history, found, store=store)
+        return ResponseTurn(body, history, found, store=store, owner=self._owner)
 
     async def stored(self, response_id: str) -> StoredResponse:
         """Return a stored response; raises ResponseNotFound."""
-        stored = await self.store.load(response_id)
+        stored = await self.store.load(response_id, self._owner)
         if stored is None:
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return stored
@@ -95,7 +103,7 @@ class ResponsesApi:
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of a prompt."""
         body = decode_body(await read_json(request.scope, request.receive))
-        turn = await self.turn(body)
+        turn = await self.of(request.scope).turn(body)
         turn.counts = True
         answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
         counts = (await while_connected(request.receive, answer)).usage
@@ -104,7 +112,7 @@ class ResponsesApi:
     async def compact(self, request: Request) -> Response:
         """Make a short form of a conversation."""
         body = compaction_request(decode_body(await read_json(request.scope, request.receive)))
-        turn = await self.turn(body)
+        turn = await self.of(request.scope).turn(body)
         answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
         return json_response(compaction_of(await while_connected(request.receive, answer)))
 
@@ -119,30 +127,32 @@ class ResponsesApi:
     async def keep(self, turn: ResponseTurn) -> None:
         """Store the answer to a turn, if it is to be stored."""
         if turn.store:
-            await self.store.save(to_store(turn))
+            await self.store.save(to_store(turn), turn.owner)
 
     async def delete(self, request: Request) -> Response:
         """Delete a stored response, and end it if it is still being generated."""
-        response_id = request.path_params["id"]
+        response_id, own = request.path_params["id"], self.of(request.scope)
+        await own.stored(response_id)
         if running := self.background.find(response_id):
             await running.cancel()
-        if not await self.store.delete(response_id):
+        if not await self.store.delete(response_id, own._owner):
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return json_response(DeletedResponse(response_id))
 
     async def cancel(self, request: Request) -> Response:
         """End a response that is being generated in the background."""
-        response_id = request.path_params["id"]
+        response_id, own = request.path_params["id"], self.of(request.scope)
+        await own.stored(response_id)
         if running := self.background.find(response_id):
             await running.cancel()
-        stored = await self.current(response_id)
+        stored = await own.current(response_id)
         if not stored.response["background"]:
             raise InvalidRequest("only a response with `background` can be cancelled")
         return json_response(stored.response)
 
     async def input_items(self, request: Request) -> Response:
         """Show a page of the items that a response was made of."""
-        stored = await self.stored(request.path_params["id"])
+        stored = await self.of(request.scope).stored(request.path_params["id"])
         return json_response(_page(stored.items, request))
 
     async def _history(self, body: ResponseBody, last: StoredResponse | None) -> list[Item]:
@@ -150,7 +160,7 @@ class ResponsesApi:
             return []
         stored = last
         if stored is None or stored.response["id"] != body.previous_response_id:
-            stored = await self.store.load(body.previous_response_id)
+            stored = await self.store.load(body.previous_response_id, self._owner)
         if stored is None:
             raise PreviousResponseNotFound(
                 f"there is no response {body.previous_response_id!r} to go on from",
@@ -164,7 +174,7 @@ class ResponsesApi:
         return [*stored.items, *stored.response["output"]]
 
     async def _item(self, reference: str, history: Sequence[Item]) -> Item:
-        stored = await self.store.load(reference_owner(reference))
+        stored = await self.store.load(reference_owner(reference), self._owner)
         items: list[Item] = [*stored.items, *stored.response["output"]] if stored else []
         for item in [*history, *items]:
             if item["id"] == reference:
@@ -180,7 +190,7 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        api = self._api
+        api = self._api.of(scope)
         body = decode_body(await read_json(scope, receive))
         turn = await api.turn(body)
         record = record_of(scope)
@@ -189,7 +199,7 @@ class _Endpoint:
                 raise InvalidRequest(
                     "`background`: responses are not stored (responses.store)", param="background"
                 )
-            later, began = Record(record.request_id, status=_OK), time.perf_counter()
+            later, began = record.successor(), time.perf_counter()
             exchange = Exchange(api.dependencies, turn, later)
             running = api.background.start(exchange, turn)
             reply = await while_connected(receive, running.accepted())
@@ -246,7 +256,7 @@ class _Stored:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Show a stored response, or its events."""
         request = Request(scope, receive)
-        api, response_id = self._api, request.path_params["id"]
+        api, response_id = self._api.of(scope), request.path_params["id"]
         stored = await api.current(response_id)
         if request.query_params.get("stream") != "true":
             await json_response(stored.response)(scope, receive, send)

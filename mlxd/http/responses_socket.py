@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import msgspec
+from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Message, Receive, Scope, Send
 
@@ -58,7 +59,7 @@ class _Endpoint:
         """Serve one connection."""
         await receive()  # "websocket.connect"
         await send({"type": "websocket.accept"})
-        await _Connection(self._api, scope, send).serve(receive)
+        await _Connection(self._api.of(scope), scope, send).serve(receive)
 
 
 class _Connection:
@@ -94,10 +95,14 @@ class _Connection:
     async def _work(self) -> None:
         while True:
             message = await self._waiting.get()
-            record = Record(record_of(self._scope).request_id, status=200)
+            record = record_of(self._scope).successor()
             began = time.perf_counter()
             try:
-                await self._turn(message.get("text") or message.get("bytes") or b"", record)
+                parts = self._api.dependencies
+                if record.caller.limited:  # the key may have been revoked since the last turn
+                    record.caller = parts.callers.identify(Headers(scope=self._scope))
+                with parts.limiter.place(record.caller) as record.place:
+                    await self._turn(message.get("text") or message.get("bytes") or b"", record)
             except MlxdError as error:
                 record.status, record.error = error.status, error.code
                 await self._refuse(error)

@@ -5,7 +5,7 @@ host name of its own that resolves to it (refused by the Host header) or across 
 the Origin header, unless `server.allowed_origins` has it).
 """
 
-import hmac
+import contextlib
 import ipaddress
 import re
 
@@ -13,25 +13,37 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import ServerConfig, toml_text
-from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest, Unauthorized
+from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
+from mlxd.http.access_log import record_of
+from mlxd.http.callers import FREE, Caller, Callers, generates, right_for
 from mlxd.http.compression import decompressed
 from mlxd.http.origins import Origins, is_preflight, preflight_response
+from mlxd.http.rates import Limiter
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
 )
-_FREE_PATHS = ("/", "/health")
 
 
 class Security:
-    """Middleware that checks Host, Origin, API key and the size of the body.
+    """Middleware that checks Host, Origin, API key, its rights and limits, and the body's size.
 
     On the Unix socket (`unix`) the file mode is the key, and the Host may be missing.
     """
 
-    def __init__(self, app: ASGIApp, config: ServerConfig, *, unix: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        config: ServerConfig,
+        callers: Callers,
+        limiter: Limiter,
+        *,
+        unix: bool,
+    ) -> None:
         self._app = app
         self._config = config
+        self._callers = callers
+        self._limiter = limiter
         self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
@@ -45,14 +57,30 @@ class Security:
         if is_preflight(scope["method"], headers):
             await preflight_response(headers)(scope, receive, send)
             return
-        if not self._unix and not _is_free(scope):
-            _check_key(headers, self._config.api_key)
+        record = record_of(scope)
+        record.caller = caller = self._caller(scope, headers)
         limit = self._config.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         receive = decompressed(receive, headers.get("content-encoding", ""), limit)
-        await self._app(scope, _limited(receive, limit), send)
+        with contextlib.ExitStack() as stack:
+            if generates(scope["method"], scope["path"]):
+                try:
+                    record.place = stack.enter_context(self._limiter.place(caller))
+                finally:
+                    record.headers += self._limiter.headers(caller)
+            await self._app(scope, _limited(receive, limit), send)
+
+    def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        """Return who sends a request; raise Unauthorized, or Forbidden if they may not."""
+        if self._unix:
+            return self._callers.local()
+        if _is_free(scope):
+            return self._callers.free()
+        caller = self._callers.identify(headers)
+        caller.check(right_for(scope["path"]), scope["path"])
+        return caller
 
     def _check_origin(self, headers: Headers) -> None:
         for origin in headers.getlist("origin"):
@@ -117,18 +145,7 @@ def _is_this_machine(name: str) -> bool:
 
 def _is_free(scope: Scope) -> bool:
     """Whether the request needs no key, because the reply says no more than that mlxd runs."""
-    return scope["path"] in _FREE_PATHS and scope["method"] in ("GET", "HEAD")
-
-
-def _check_key(headers: Headers, api_key: str) -> None:
-    if not api_key:
-        return
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        key = headers.get("x-api-key", "")  # as Anthropic's clients send it
-    given = key.strip().encode("latin-1")  # the bytes of the header, as Starlette decodes them
-    if not hmac.compare_digest(given, api_key.encode()):
-        raise Unauthorized("a valid API key is required: `Authorization: Bearer KEY`")
+    return scope["path"] in FREE and scope["method"] in ("GET", "HEAD")
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

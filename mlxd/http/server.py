@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 
 import httptools
 import uvicorn
@@ -43,6 +44,11 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._stopped = asyncio.Event()
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Serve HTTPS instead of HTTP."""
+        self.config.load()
+        self.config.ssl = context
 
     @property
     def busy(self) -> bool:

@@ -17,7 +17,7 @@ def test_any_other_address_needs_a_key(home: Path, host: str) -> None:
         check(Config(server=ServerConfig(host=host)))
     assert caught.value.message == (
         f'server.host: "{host}" can be reached from other machines: '
-        "set server.api_key too, or use 127.0.0.1"
+        "set server.api_key too, make a key (mlxctl key create), or use 127.0.0.1"
     )
     check(Config(server=ServerConfig(host=host, api_key="sesame-open")))
 
@@ -49,3 +49,10 @@ def test_a_model_does_not_draft_for_itself(home: Path) -> None:
         'model."owner/big".draft_model: "same" is the model itself; '
         "use a smaller one with the same tokens"
     )
+
+
+def test_a_certificate_needs_its_key_and_a_key_file_is_as_good_as_an_api_key(home: Path) -> None:
+    with pytest.raises(ConfigError, match="set both, or none"):
+        check(Config(server=ServerConfig(tls_cert="/c.pem")))
+    (home / "keys.json").write_text("{}")
+    check(Config(server=ServerConfig(host="0.0.0.0")))

@@ -141,6 +141,7 @@ def test_a_prompt_that_begins_like_another_waits_for_it(prefill: Prefiller, read
     common = [1] * 400
     assert prefill.sharing([*common, 2, 3], 0) == (reading, 400)
     assert prefill.sharing([*common, 2, 3], 380) is None
+    assert prefill.sharing([*common, 2, 3], 0, "another key's salt") is None
     assert prefill.sharing([1] * 20, 0) == (reading, 19)
     assert prefill.sharing([1] * 20 + [2] * 100, 0) is None
     progress(prefill)

@@ -254,6 +254,30 @@ def test_nodes_from_disk_that_begin_alike_can_all_be_dropped_again(
     assert prompts.covered([1] * 51) == 0
 
 
+@pytest.mark.parametrize("length", [20, 256, 300, 600])
+def test_a_salt_shares_with_no_other_in_memory_nor_on_disk(
+    new: Callable[..., Cache], open_disk: Callable[[], DiskCache], length: int
+) -> None:
+    """L6 of the audit: `cached_tokens` told one key what another had asked."""
+    tokens, longer = list(range(length)), list(range(length + 1))
+    prompts = PromptCache(MEGABYTE, new, disk=open_disk())
+    keep(prompts, new, tokens, salt="mine")
+    assert prompts.covered(longer, "mine") == length
+    for other in ("", "theirs"):
+        assert prompts.fetch(longer, other).covered == prompts.fetch(longer, other).common == 0
+    keep(prompts, new, tokens)
+    disk = open_disk()
+    prompts = PromptCache(MEGABYTE, new, disk=disk)
+    assert prompts.on_disk(longer, "theirs") == []
+    for salt in ("", "mine"):
+        keys = prompts.on_disk(longer, salt)
+        prompts.restore([node for key in keys if (node := disk.read(key))])
+        assert prompts.covered(longer, salt) == length
+    assert prompts.covered(longer, "theirs") == 0
+    prompts.shrink_to(0)
+    assert prompts.nbytes == 0
+
+
 def test_common_length() -> None:
     assert common_length([1, 2, 3], [1, 2, 4, 5]) == 2
     assert common_length("abc", "abcd") == 3

@@ -14,9 +14,11 @@ from openresponses_types.types import WebSocketErrorEvent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from mlxd import keys
 from mlxd.errors import EngineDied, QueueFull
 from mlxd.http.app import public_app
 from mlxd.http.server import HttpServer
+from tests.http.test_callers import KeyFile, bearer
 from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
 from tests.support.open_responses import EVENTS, checked_response
 
@@ -216,3 +218,16 @@ async def test_no_other_path_has_a_socket(port):
     with pytest.raises(InvalidStatus) as caught:
         await connect(f"ws://127.0.0.1:{port}/health")
     assert caught.value.response.status_code == 200  # the upgrade is ignored
+
+
+async def test_a_key_s_limits_and_its_end_count_for_each_turn(pool, tmp_path):
+    key_file = KeyFile(tmp_path)
+    text = key_file.add(requests_per_minute=1)
+    app = public_app(make_dependencies(pool, ring=key_file.ring, responses=tmp_path / "responses"))
+    async with serving(HttpServer(app)) as port:
+        url, headers = f"ws://127.0.0.1:{port}/v1/responses", bearer(text)
+        async with connect(url, additional_headers=headers) as ws:
+            await complete(ws)
+            assert await refused(ws) == (429, "rate_limit_exceeded")
+            keys.revoke(key_file.file, "key")
+            assert await refused(ws) == (401, "invalid_api_key")

@@ -137,7 +137,10 @@ def test_why_it_does_not_run(machine: Mac) -> None:
     machine.set(throttle=0)
     wait_until(lambda: findings()["last exit"][0] == "error", "the daemon has given up")
     found = findings()
-    fault = '"0.0.0.0" can be reached from other machines: set server.api_key too, or use 127.0.0.1'
+    fault = (
+        '"0.0.0.0" can be reached from other machines: set server.api_key too, '
+        "make a key (mlxctl key create), or use 127.0.0.1"
+    )
     assert found["configuration"] == ("error", f"server.host: {fault}", "mlxctl config validate")
     said = f"mlxd failed: server.host: {fault}"
     assert found["last exit"] == ("error", said, "mlxctl config validate")

@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import GenerationConfig, ModelSettings, ResponsesConfig, ServerConfig
+from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.rates import Limiter
+from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
@@ -209,6 +212,8 @@ def make_dependencies(
     model: ModelSettings = USUAL,
     *,
     responses: Path | None = None,
+    ring: KeyRing | None = None,
+    limiter: Limiter | None = None,
     **server: object,
 ) -> Dependencies:
     """Return what endpoints need, around `pool`; `server` are keys of the section [server].
@@ -220,7 +225,9 @@ def make_dependencies(
     key = settings.server.api_key
     store = ResponseStore(responses or Path("/none"), key=key, max_bytes=10**6, max_age=60.0)
     selection = Selection(catalog, settings)
-    return Dependencies(settings, catalog, selection, pool, FakeControl(), store)
+    callers = Callers(key, ring)
+    limiter = limiter or Limiter(LimitsConfig())
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), store, callers, limiter)
 
 
 def _entry(name: str) -> CatalogEntry:

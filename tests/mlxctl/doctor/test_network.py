@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor.facts import Facts
-from mlxctl.doctor.network import network
+from mlxctl.doctor.network import network, secrecy
 from mlxctl.service import homebrew
-from mlxd.config import Config, HubConfig
+from mlxd.config import Config, HubConfig, ServerConfig
 from mlxd.network import variables
 from tests.mlxctl.doctor.conftest import LAUNCHD, RUNNING, STOPPED, WELL, only
 
@@ -46,6 +46,18 @@ def test_a_secret_belongs_into_the_configuration(monkeypatch: pytest.MonkeyPatch
     assert message == "downloads do not get HTTPS_PROXY and HF_TOKEN as set in this shell"
     assert fix == "write hub.proxy and hub.token into config.toml, then: mlxctl restart"
     assert "hf_12345678" not in message
+
+
+def test_a_key_beyond_this_machine_wants_tls() -> None:
+    def serving(**keys: str) -> Facts:
+        return replace(WELL, config=Config(server=ServerConfig(**keys)))
+
+    state, message, fix = only(secrecy, serving(host="0.0.0.0", api_key="12345678"))
+    assert state == "warning"
+    assert message == "API keys and prompts cross the network of 0.0.0.0 as plain text"
+    assert "server.tls_cert" in (fix or "")
+    assert list(secrecy(serving(host="0.0.0.0", tls_cert="c", tls_key="k"))) == []
+    assert list(secrecy(serving(api_key="12345678"))) == []
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:

@@ -1,0 +1,186 @@
+"""Who a request comes from, what they may do, and the right that each route needs."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hmac
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Protocol, TypeVar
+
+from starlette.datastructures import Headers
+
+from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
+from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
+
+FREE = ("/", "/health")
+"""What needs no key, since the reply says no more than that mlxd runs."""
+_OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
+    ("/api/pull", "pull"),
+    ("/api/copy", "manage"),
+    ("/api/delete", "manage"),
+)
+"""The routes, by the beginning of their paths, that need more than the right to ask.
+
+The control API has none, since only the Unix socket has it, with all rights."""
+_GENERATING = {
+    "chat",
+    "compact",
+    "completions",
+    "count_tokens",
+    "generate",
+    "input_tokens",
+    "messages",
+    "responses",
+}
+
+
+_NO_LIMITS = KeyLimits()
+
+
+class _Entry(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+EntryT = TypeVar("EntryT", bound=_Entry)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request: `name` is of a key, or says where the request comes from.
+
+    `models` are patterns of the models they may use, none for all. What those of one `salt` ask
+    is not told to those of another. `limited` is whether the limits of a key apply to them.
+    """
+
+    name: str
+    rights: frozenset[Right]
+    models: tuple[str, ...] = ()
+    salt: str = ""
+    limited: bool = False
+    limits: KeyLimits = _NO_LIMITS
+
+    def may_use(self, model: str) -> bool:
+        """Whether they may use the model with that id."""
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+
+    def check_model(self, model: str) -> None:
+        """Raise ModelForbidden if they may not use the model with that id."""
+        if not self.may_use(model):
+            known = ", ".join(self.models)
+            raise ModelForbidden(
+                f"this key may not use {model!r}; it may use {known}", param="model"
+            )
+
+    def own(self, resolve: Callable[[str | None], EntryT], name: str | None) -> EntryT:
+        """Return what `resolve` finds as the model `name`.
+
+        Raises ModelForbidden if they may not use it, or ModelNotFound.
+        """
+        try:
+            entry = resolve(name)
+        except ModelNotFound as error:
+            raise self.not_found(error, name) from None
+        self.check_model(entry.id)
+        return entry
+
+    def not_found(self, error: ModelNotFound, name: str | None) -> ModelNotFound:
+        """Return `error`, without the models that they may not use."""
+        if not self.models:
+            return error
+        known = ", ".join(self.models)
+        return ModelNotFound(f"no model {name!r}; this key may use {known}", param="model")
+
+    def check(self, right: Right, what: str) -> None:
+        """Raise Forbidden if they do not have `right`, which `what` needs."""
+        if right in self.rights:
+            return
+        if self is ANYONE:
+            raise Forbidden(
+                f"{what} needs the Unix socket, or an API key: set server.api_key, or make a key "
+                f"that may {right} (mlxctl key create)"
+            )
+        held = ", ".join(held for held in RIGHTS if held in self.rights)
+        raise Forbidden(f"{what} needs the right to {right}, and this key has only: {held}")
+
+
+_LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
+ANYONE = Caller("anyone", frozenset({"ask"}))
+"""Who sends no key where none is needed."""
+_OWNER = Caller("server.api_key", frozenset(RIGHTS))
+
+
+def right_for(path: str) -> Right:
+    """Return the right that a path needs, unless it is one of FREE."""
+    found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
+    return next(found, "ask")
+
+
+def generates(method: str, path: str) -> bool:
+    """Whether a request makes a model compute, so that limits apply to it."""
+    return method == "POST" and path.rpartition("/")[2] in _GENERATING
+
+
+class Callers:
+    """Knows callers by their keys: `server.api_key`, and those of the key ring.
+
+    Raises:
+        ConfigError: the file of the keys cannot be read.
+    """
+
+    def __init__(self, api_key: str, ring: KeyRing | None) -> None:
+        self._api_key = api_key.encode()
+        self._ring = ring
+        if ring is not None and ring.fault:
+            raise ConfigError(ring.fault)
+
+    def local(self) -> Caller:
+        """Return who uses the Unix socket, whose file mode is the key."""
+        return _LOCAL
+
+    def free(self) -> Caller:
+        """Return anyone, for what needs no key."""
+        return ANYONE
+
+    def identify(self, headers: Headers) -> Caller:
+        """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
+        if self._ring is not None:
+            self._ring.refresh()
+        if not self._api_key and not (self._ring and self._ring.needed):
+            return ANYONE
+        for given in _given(headers):
+            if self._api_key and hmac.compare_digest(given, self._api_key):
+                return _OWNER
+            if self._ring is not None and (key := self._ring.find(given)):
+                return self._holder(self._ring, key)
+        raise Unauthorized("a valid API key is required: `Authorization: Bearer KEY`")
+
+    def _holder(self, ring: KeyRing, key: ApiKey) -> Caller:
+        if key.expired:
+            day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(key.expires))
+            raise Unauthorized(f"this API key expired on {day}")
+        if ring.use(key):
+            asyncio.get_running_loop().run_in_executor(None, ring.save_uses)
+        rights = frozenset(key.rights)
+        return Caller(key.name, rights, tuple(key.models), key.salt, True, key.limits)
+
+
+def _given(headers: Headers) -> Iterator[bytes]:
+    """Yield what the headers may mean as a key: the bytes, as Starlette decodes them.
+
+    OpenAI's and Ollama's clients send a bearer token, Anthropic's x-api-key, Azure's api-key, and
+    what finds the key in a URL (http://:KEY@HOST) sends it as a password.
+    """
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        yield rest.strip().encode("latin-1")
+    elif scheme.lower() == "basic":
+        with contextlib.suppress(binascii.Error, ValueError):
+            yield base64.b64decode(rest.strip(), validate=True).partition(b":")[2]
+    for name in ("x-api-key", "api-key"):
+        if value := headers.get(name):
+            yield value.strip().encode("latin-1")

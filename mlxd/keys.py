@@ -1,0 +1,249 @@
+"""The API keys that `mlxctl key` gives out, as a file that mlxctl writes and the daemon reads.
+
+    keys.json      each key with what it may do; of its text only the hash
+    key_uses.json  when each was last used, which only the daemon writes
+
+Where keys.json exists, TCP clients need a key, even if it has none left. A key has 256 random bits,
+so that a plain hash of it gives nothing away.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+from mlxd.errors import ConfigError
+from mlxd.files import write_atomically
+
+Right = Literal["ask", "pull", "manage"]
+"""What a key may do: use the models, download others, and change or unload those there are."""
+RIGHTS: tuple[Right, ...] = get_args(Right)
+MOST_KEYS = 1000
+
+_PREFIX = "mlxd-"
+_RANDOM_BYTES = 32
+_USE_SECONDS = 60.0
+_MOST_BYTES = 4_000_000
+_Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one key may use; None is what the section [limits] says.
+
+    0 is no limit, except for `queued`.
+    """
+
+    running: _Count | None = None
+    queued: _Count | None = None
+    requests_per_minute: _Count | None = None
+    tokens_per_minute: _Count | None = None
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One key: `digest` is the SHA-256 of its text, in hex, and times are in Unix seconds.
+
+    `models` are the ids of those it may use, in which `*` stands for any text; none for all.
+    """
+
+    name: str
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    created: float
+    expires: float | None = None
+    rights: list[Right] = msgspec.field(default_factory=lambda: ["ask"])
+    models: list[str] = []
+    limits: KeyLimits = KeyLimits()
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires is not None and self.expires <= time.time()
+
+    @property
+    def salt(self) -> str:
+        """A text that no other key has, and that tells nothing of the key's."""
+        return hashlib.sha256(b"salt " + self.digest.encode()).hexdigest()[:32]
+
+
+class _File(msgspec.Struct, frozen=True):
+    keys: Annotated[list[ApiKey], Meta(max_length=MOST_KEYS)] = []
+
+
+def read(file: Path) -> list[ApiKey] | None:
+    """Return the keys in `file`, None if there is no such file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not as mlxctl writes it.
+    """
+    try:
+        with file.open("rb") as opened:
+            return msgspec.json.decode(opened.read(_MOST_BYTES), type=_File).keys
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{file} is damaged ({error}): restore it, or remove it") from error
+
+
+def create(
+    file: Path,
+    name: str,
+    *,
+    rights: list[Right],
+    models: list[str],
+    expires: float | None,
+    limits: KeyLimits,
+) -> str:
+    """Add a key to `file`, and return its text, which is kept nowhere.
+
+    Raises:
+        ConfigError: there is one of that name, there are too many, or the file is at fault.
+    """
+    text = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    added = ApiKey(
+        name=name,
+        digest=_digest(text.encode()),
+        created=time.time(),
+        expires=expires,
+        rights=rights,
+        models=models,
+        limits=limits,
+    )
+    with _locked(file):
+        keys = read(file) or []
+        if any(key.name == name for key in keys):
+            raise ConfigError(f"there is a key {name!r}: choose another name, or revoke that one")
+        if len(keys) >= MOST_KEYS:
+            raise ConfigError(f"there are {MOST_KEYS} keys, which is the limit: revoke some")
+        _write(file, [*keys, added])
+    return text
+
+
+def revoke(file: Path, name: str) -> list[ApiKey]:
+    """Remove a key from `file`, and return those that are left.
+
+    Raises:
+        ConfigError: there is none of that name, or the file is at fault.
+    """
+    with _locked(file):
+        keys = read(file) or []
+        left = [key for key in keys if key.name != name]
+        if len(left) == len(keys):
+            names = ", ".join(key.name for key in keys)
+            known = f"the keys are {names}" if names else "there are no keys"
+            raise ConfigError(f"there is no key {name!r}; {known}")
+        _write(file, left)
+    return left
+
+
+def last_uses(file: Path) -> dict[str, float]:
+    """Return when each key was last used, to about a minute, by its digest; {} if unknown."""
+    with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, float])
+    return {}
+
+
+class KeyRing:
+    """The keys as they are now, for the daemon: a change of `file` counts at the next request.
+
+    `fault` says why the file cannot be read, in which case the keys stay as they were.
+    """
+
+    def __init__(self, file: Path, uses_file: Path) -> None:
+        self._file = file
+        self._uses_file = uses_file
+        self._seen: tuple[int, int, int] | None = None
+        self._keys: list[ApiKey] = []
+        self._uses = last_uses(uses_file)
+        self._writing = threading.Lock()
+        self._needed = False
+        self.fault: str | None = None
+        self.refresh()
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is, or was since the start, a file of keys, so that clients need one."""
+        return self._needed
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed."""
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            self._seen, self._keys, self.fault = None, [], None
+            return
+        except OSError as error:
+            self._needed, self.fault = True, f"{self._file}: {error.strerror}"
+            return
+        self._needed = True
+        seen = found.st_mtime_ns, found.st_ino, found.st_size
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._keys, self.fault = read(self._file) or [], None
+        except ConfigError as error:
+            self.fault = error.message
+
+    def find(self, text: bytes) -> ApiKey | None:
+        """Return the key with that text, expired or not, in a time that does not depend on it."""
+        digest = _digest(text)
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def use(self, key: ApiKey) -> bool:
+        """Note that a key is used now; return whether `save_uses` should be called for that."""
+        now = time.time()
+        due = not 0 <= now - self._uses.get(key.digest, -_USE_SECONDS) < _USE_SECONDS
+        if due:
+            self._uses[key.digest] = now
+        return due
+
+    def save_uses(self) -> None:
+        """Write when each key was last used; callable from any thread. A full disk is no fault."""
+        known = {key.digest for key in list(self._keys)}
+        uses = {digest: used for digest, used in list(self._uses.items()) if digest in known}
+        with contextlib.suppress(OSError), self._writing:
+            self._uses_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(self._uses_file, msgspec.json.encode(uses))
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def _write(file: Path, keys: list[ApiKey]) -> None:
+    content = msgspec.json.format(msgspec.json.encode(_File(keys)), indent=2)
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Keep other programs from changing `file` meanwhile."""
+    lock = file.with_name(f".{file.name}.lock")
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{lock} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,255 @@
+"""Who may do what: keys, their rights and their models, for every route."""
+
+import base64
+import time
+from pathlib import Path
+
+import pytest
+from starlette.routing import WebSocketRoute
+
+from mlxd import keys
+from mlxd.errors import ConfigError
+from mlxd.http.app import public_app, unix_app
+from mlxd.http.callers import FREE, Callers, right_for
+from mlxd.keys import KeyLimits, KeyRing
+from tests.http.conftest import client_of
+from tests.support.http_fakes import FakePool, make_dependencies
+
+ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+RIGHT_OF = {
+    "/": None,
+    "/health": None,
+    "/openapi.json": "ask",
+    "/chat/completions": "ask",
+    "/completions": "ask",
+    "/messages": "ask",
+    "/messages/count_tokens": "ask",
+    "/models": "ask",
+    "/models/{id:path}": "ask",
+    "/responses": "ask",
+    "/responses/input_tokens": "ask",
+    "/responses/compact": "ask",
+    "/responses/{id}": "ask",
+    "/responses/{id}/cancel": "ask",
+    "/responses/{id}/input_items": "ask",
+    "/api/v0/models": "ask",
+    "/api/v0/models/{id:path}": "ask",
+    "/api/v0/chat/completions": "ask",
+    "/api/v0/completions": "ask",
+    "/api/chat": "ask",
+    "/api/generate": "ask",
+    "/api/version": "ask",
+    "/api/tags": "ask",
+    "/api/ps": "ask",
+    "/api/show": "ask",
+    "/api/pull": "pull",
+    "/api/copy": "manage",
+    "/api/delete": "manage",
+}
+
+
+class KeyFile:
+    """A file of keys, and the ring that reads it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "keys.json"
+        self.uses_file = folder / "run" / "uses.json"
+        self.ring = KeyRing(self.file, self.uses_file)
+
+    def add(self, name: str = "key", rights=("ask",), models=(), expires=None, **limits) -> str:
+        return keys.create(
+            self.file,
+            name,
+            rights=list(rights),
+            models=list(models),
+            expires=expires,
+            limits=KeyLimits(**limits),
+        )
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path)
+
+
+@pytest.fixture
+def client(pool: FakePool, key_file: KeyFile):
+    return client_of(public_app(make_dependencies(pool, ring=key_file.ring)))
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {text}"}
+
+
+def test_each_route_names_its_right(pool: FakePool) -> None:
+    for route in public_app(make_dependencies(pool)).routes:
+        path = route.path.removeprefix("/v1")
+        assert path in RIGHT_OF, "say here what this route needs, and in mlxd.http.callers"
+        assert RIGHT_OF[path] == (None if path in FREE else right_for(route.path))
+
+
+async def test_every_route_needs_a_key_with_its_right(pool: FakePool, key_file: KeyFile) -> None:
+    """On TCP; the Unix socket has the same routes, and those for mlxctl, with all rights."""
+    app = public_app(make_dependencies(pool, ring=key_file.ring))
+    local = client_of(unix_app(make_dependencies(pool, ring=key_file.ring)))
+    client = client_of(app)
+    with_right = {right: key_file.add(right, [right]) for right in keys.RIGHTS}
+    for route in app.routes:
+        if isinstance(route, WebSocketRoute):  # a GET like any other, before it is upgraded
+            continue
+        path = route.path.replace("{id:path}", "tiny").replace("{id}", "x")
+        for method in route.methods - {"HEAD"}:
+            right = RIGHT_OF[route.path.removeprefix("/v1")]
+            status = (await client.request(method, path)).status_code
+            assert status == 401 if right else status == 200
+            for held, text in with_right.items():
+                reply = await client.request(method, path, headers=bearer(text))
+                assert (reply.status_code == 403) == (right not in (None, held)), path
+            assert (await local.request(method, path)).status_code not in (401, 403)
+    assert (await client.get("/control/v1/status", headers=bearer(with_right["manage"]))).is_error
+
+
+@pytest.mark.parametrize("spelling", ["/api/pull/", "/api//pull", "/api/%70ull", "/api/pull?x=1"])
+async def test_no_spelling_of_a_path_gets_around_its_right(client, key_file, spelling):
+    text = key_file.add()
+    reply = await client.post(spelling, json={"model": "m"}, headers=bearer(text))
+    assert reply.status_code == 403
+    assert reply.json()["error"] == (
+        "/api/pull needs the right to pull, and this key has only: ask"
+    )
+
+
+async def test_clients_send_a_key_in_their_own_ways(client, key_file):
+    text = key_file.add()
+    basic = base64.b64encode(f"me:{text}".encode()).decode()
+    ways = [
+        bearer(text),
+        {"x-api-key": text},
+        {"api-key": text},
+        bearer("none") | {"x-api-key": text},
+    ]
+    for headers in (*ways, {"authorization": f"Basic {basic}"}):
+        assert (await client.get("/v1/models", headers=headers)).status_code == 200
+        broken = {name: value[:-3] for name, value in headers.items()}
+        assert (await client.get("/v1/models", headers=broken)).status_code == 401
+
+
+async def test_the_configured_key_keeps_all_rights_beside_others(pool, key_file):
+    key_file.add()
+    context = make_dependencies(pool, ring=key_file.ring, api_key="s3cret-s3cret")
+    client = client_of(public_app(context))
+    body = {"source": "tiny", "destination": "copy"}
+    headers = bearer("s3cret-s3cret")
+    assert (await client.post("/api/copy", json=body, headers=headers)).status_code == 200
+
+
+async def test_without_any_key_only_what_changes_nothing_is_open(client):
+    assert (await client.get("/v1/models")).status_code == 200
+    reply = await client.post("/api/pull", json={"model": "m"})
+    assert reply.status_code == 403
+    assert "set server.api_key" in reply.json()["error"]
+
+
+async def test_keys_come_and_go_while_the_daemon_runs(client, key_file):
+    text = key_file.add()
+    assert (await client.get("/v1/models")).status_code == 401
+    assert (await client.get("/v1/models", headers=bearer(text))).status_code == 200
+    keys.revoke(key_file.file, "key")
+    assert (await client.get("/v1/models", headers=bearer(text))).status_code == 401
+    key_file.file.unlink()
+    assert (await client.get("/v1/models")).status_code == 401  # not open by an accident
+
+
+async def test_an_expired_key_says_so(client, key_file):
+    text = key_file.add(expires=time.time() - 1)
+    reply = await client.get("/v1/models", headers=bearer(text))
+    assert reply.status_code == 401
+    assert "this API key expired on 20" in reply.json()["error"]["message"]
+
+
+async def test_a_damaged_file_changes_nothing_while_running_and_stops_a_start(client, key_file):
+    text = key_file.add()
+    assert (await client.get("/v1/models", headers=bearer(text))).status_code == 200
+    key_file.file.write_text("{")
+    assert (await client.get("/v1/models", headers=bearer(text))).status_code == 200
+    assert (await client.get("/v1/models")).status_code == 401
+    with pytest.raises(ConfigError, match="is damaged"):
+        Callers("", KeyRing(key_file.file, key_file.uses_file))
+
+
+async def test_the_last_use_is_noted(key_file):
+    text = key_file.add()
+    key_file.ring.refresh()
+    key = key_file.ring.find(text.encode())
+    assert key_file.ring.use(key)
+    assert not key_file.ring.use(key)  # at most once a minute
+    key_file.ring.save_uses()
+    assert 0 <= time.time() - keys.last_uses(key_file.uses_file)[key.digest] < 60
+
+
+async def test_a_key_sees_and_uses_its_models_only(client, key_file, pool):
+    headers = bearer(key_file.add(models=["owner/*"]))
+    listed = (await client.get("/v1/models", headers=headers)).json()["data"]
+    assert [model["id"] for model in listed] == ["owner/name"]
+    tags = (await client.get("/api/tags", headers=headers)).json()["models"]
+    assert [model["name"] for model in tags] == ["owner/name"]
+    assert (await client.get("/v1/models/tiny", headers=headers)).status_code == 403
+    assert (await client.post("/api/show", json={"model": "tiny"}, headers=headers)).is_error
+    for path, form in (
+        ("/v1/chat/completions", lambda reply: reply["error"]["message"]),
+        ("/v1/messages", lambda reply: reply["error"]["message"]),
+        ("/api/chat", lambda reply: reply["error"]),
+    ):
+        reply = await client.post(path, json=ASK | {"max_tokens": 5}, headers=headers)
+        assert reply.status_code == 403
+        assert form(reply.json()) == "this key may not use 'tiny'; it may use owner/*"
+        reply = await client.post(
+            path, json=ASK | {"model": "nono", "max_tokens": 5}, headers=headers
+        )
+        assert reply.status_code == 404
+        assert "tiny" not in reply.text
+    draft = ASK | {"model": "owner/name", "draft_model": "tiny"}
+    reply = await client.post("/v1/chat/completions", json=draft, headers=headers)
+    assert reply.status_code == 403
+    assert not pool.requests
+    reply = await client.post(
+        "/v1/chat/completions", json=ASK | {"model": "owner/name"}, headers=headers
+    )
+    assert reply.status_code == 200
+
+
+async def test_what_keys_ask_is_salted_apart(client, key_file, pool):
+    one, two = key_file.add("one"), key_file.add("two")
+    for text in (one, two, one):
+        await client.post("/v1/chat/completions", json=ASK, headers=bearer(text))
+    salts = [request.salt for request in pool.requests]
+    assert salts[0] == salts[2] != salts[1]
+    assert all(salts)
+
+
+async def test_unloading_needs_the_right_to_manage(client, key_file):
+    headers = bearer(key_file.add())
+    reply = await client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}, headers=headers)
+    assert reply.status_code == 403
+    assert "to unload a model needs the right to manage" in reply.json()["error"]
+
+
+async def test_a_stored_response_is_its_key_s_alone(pool, key_file, tmp_path):
+    context = make_dependencies(pool, ring=key_file.ring, responses=tmp_path / "responses")
+    client = client_of(public_app(context))
+    one, two = bearer(key_file.add("one")), bearer(key_file.add("two"))
+    asked = {"model": "tiny", "input": "hi"}
+    made = (await client.post("/v1/responses", json=asked, headers=one)).json()
+    path = f"/v1/responses/{made['id']}"
+    item = made["output"][0]["id"]
+    for headers, known in ((two, False), (one, True)):
+        assert (await client.get(path, headers=headers)).is_success == known
+        items = await client.get(f"{path}/input_items", headers=headers)
+        assert items.is_success == known
+        for more in (
+            {"previous_response_id": made["id"]},
+            {"input": [{"type": "item_reference", "id": item}, {"role": "user", "content": "go"}]},
+        ):
+            reply = await client.post("/v1/responses", json=asked | more, headers=headers)
+            assert reply.is_success == known, reply.text
+        assert (await client.delete(path, headers=headers)).is_success == known

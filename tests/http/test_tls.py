@@ -1,0 +1,100 @@
+"""HTTPS with files that change while the daemon runs."""
+
+import asyncio
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mlxd.errors import ConfigError
+from mlxd.http.app import public_app
+from mlxd.http.server import HttpServer
+from mlxd.http.tls import Certificate
+from tests.support.http_fakes import FakePool, make_dependencies
+
+OPENSSL = shutil.which("openssl") or ""
+pytestmark = pytest.mark.skipif(not OPENSSL, reason="needs openssl to make certificates")
+
+
+def make(folder: Path, name: str) -> None:
+    """Write cert.pem and key.pem for localhost, with an issuer of that name."""
+    words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
+    files = ["-keyout", str(folder / "key.new"), "-out", str(folder / "cert.new")]
+    subprocess.run([OPENSSL, *words.split(), *files], check=True, capture_output=True)
+    for file in ("key", "cert"):
+        (folder / f"{file}.new").replace(folder / f"{file}.pem")
+
+
+def certificate(folder: Path) -> Certificate:
+    return Certificate(str(folder / "cert.pem"), str(folder / "key.pem"))
+
+
+@pytest.fixture
+async def port(pool: FakePool, tmp_path: Path) -> AsyncIterator[int]:
+    make(tmp_path, "first")
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(public_app(make_dependencies(pool)))
+    server.use_tls(certificate(tmp_path).context)
+    serving = asyncio.create_task(server.serve([listener]))
+    yield listener.getsockname()[1]
+    server.stop(grace=0.1)
+    await serving
+
+
+async def health(port: int, **more: str) -> tuple[bytes, bytes]:
+    """Return the status line of /health, and the certificate in DER."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, **more)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    line = await asyncio.wait_for(reader.readline(), 10)
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return line.strip(), der
+
+
+async def test_a_renewed_certificate_counts_at_the_next_connection(port, tmp_path, caplog):
+    status, first = await health(port)
+    assert status == b"HTTP/1.1 200 OK"
+    assert b"first" in first
+    make(tmp_path, "second")
+    assert b"second" in (await health(port))[1]
+    assert b"second" in (await health(port, server_hostname="localhost"))[1]
+    (tmp_path / "cert.pem").write_text("torn")
+    assert b"second" in (await health(port))[1]
+    assert "the certificate before stays" in caplog.text
+    (tmp_path / "cert.pem").unlink()
+    assert b"second" in (await health(port))[1]
+    make(tmp_path, "third")
+    assert b"third" in (await health(port))[1]
+
+
+async def test_plain_http_is_not_answered_on_that_port(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"HTTP" not in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+def test_files_that_do_not_belong_together_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        certificate(tmp_path)
+    make(tmp_path, "one")
+    (tmp_path / "other").mkdir()
+    make(tmp_path / "other", "two")
+    (tmp_path / "other" / "key.pem").replace(tmp_path / "key.pem")
+    with pytest.raises(ConfigError, match=r"cert\.pem and .*key\.pem cannot be used"):
+        certificate(tmp_path)
+
+
+def test_a_key_with_a_password_asks_nobody(tmp_path: Path) -> None:
+    make(tmp_path, "one")
+    words = ["ec", "-aes256", "-passout", "pass:secret", "-in", "key.pem", "-out", "locked.pem"]
+    subprocess.run([OPENSSL, *words], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "locked.pem").replace(tmp_path / "key.pem")
+    with pytest.raises(ConfigError, match="without a password"):
+        certificate(tmp_path)
