@@ -46,15 +46,16 @@ class ToolUse(Message, frozen=True):
 class Template(Message, frozen=True):
     """How a conversation becomes text, if not by the model's own template alone.
 
-    `source` is a Jinja template to use instead of the model's. `default` allows a standard template
-    if the model has none. `role_mapping` replaces both with a prefix for each role. `arguments` are
-    passed to the template.
+    `source` is a Jinja template to use instead of the model's, `trusted` unless a request brought
+    it. `default` allows a standard template if the model has none. `role_mapping` replaces both
+    with a prefix for each role. `arguments` are passed to the template.
     """
 
     source: str | None = None
     default: bool = False
     role_mapping: dict[str, str] | None = None
     arguments: dict[str, Any] = {}
+    trusted: bool = False
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):

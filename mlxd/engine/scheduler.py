@@ -334,6 +334,7 @@ class Scheduler:
             after=None if isinstance(request.prompt, ChatPrompt) else prompt[-1],
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
+            stops=prepared.stops,
         )
         return Sequence(
             prepared,

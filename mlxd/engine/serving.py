@@ -97,6 +97,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                 case Restored():
                     events.extend(scheduler.restored(message))
                 case Abort():
+                    preprocessor.withdraw(message.id)
                     events.extend(scheduler.abort(message.id))
                 case Budget():
                     memory.budget = message.memory_bytes

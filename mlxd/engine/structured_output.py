@@ -1,13 +1,15 @@
 """Constrained decoding: grammars compiled by llguidance mask the tokens that may come next."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import llguidance.hf
 import mlx.core as mx
+import msgspec
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
@@ -16,7 +18,9 @@ from msgspec import structs
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
 from mlxd.engine.json_schema import Schema, close, locate
+from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
@@ -26,7 +30,8 @@ ANSWER = "start: @answer"
 
 _BITS = 32
 _COMPILE_SECONDS = 5.0
-_KEPT = 64  # compiled grammars
+_TOO_SLOW = f"it takes more than {_COMPILE_SECONDS:g} s"
+_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
 
@@ -122,14 +127,22 @@ def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
 class Grammars:
     """Compiles grammars for one model."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        """Take mlx_lm's TokenizerWrapper, and the width of the logits."""
+    def __init__(self, tokenizer: Any, vocabulary: int, sandbox: Sandbox | None = None) -> None:
+        """Take mlx_lm's TokenizerWrapper, the width of the logits, and where to try large grammars.
+
+        Without a sandbox, nothing is tried before it is compiled here.
+        """
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
-        self._matcher = lru_cache(_KEPT)(self._compile)
+        self._sandbox = sandbox
+        self._compiled: CompiledGrammars[LLMatcher] = CompiledGrammars()
 
     def compile(
-        self, rule: str, parts: Sequence[Part], thought: Thought | None = None
+        self,
+        rule: str,
+        parts: Sequence[Part],
+        thought: Thought | None = None,
+        is_withdrawn: Callable[[], bool] = bool,
     ) -> Constraint:
         """Return the constraint of one answer.
 
@@ -137,12 +150,37 @@ class Grammars:
             rule: a Lark grammar that refers to the parts.
             parts: the grammars it refers to.
             thought: how the model may think first, None if it does not.
+            is_withdrawn: returns True once nobody waits for the constraint.
 
         Raises:
-            InvalidRequest: a part is not valid, or has a keyword that cannot be enforced.
+            InvalidRequest: a part is not valid, too large or too deep, or has a keyword that cannot
+                be enforced.
+            Withdrawn: `is_withdrawn` returned True while a large grammar was tried.
         """
-        matcher = self._matcher(rule, tuple(parts))
-        return Constraint(matcher.deep_copy(), self._tokens, thought)
+        parts = tuple(parts)
+        key = hashlib.sha256(repr((rule, parts)).encode(errors="surrogatepass")).digest()
+        if (found := self._compiled.get(key)) is None:
+            size = len(rule) + sum(len(part.grammar.source) for part in parts)
+            if size > LONGEST_GRAMMAR:
+                raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
+            if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
+                self._try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
+            found = self._compile(rule, parts)
+            self._compiled.keep(key, found, size)
+        return Constraint(found.deep_copy(), self._tokens, thought)
+
+    def _try(self, trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
+        """Compile a grammar where that harms nobody; raise InvalidRequest if that goes wrong."""
+        try:
+            job = {"rule": rule, "parts": msgspec.to_builtins(parts)}
+            refused = trial.run("grammar", job)
+        except TimeoutError:
+            raise _invalid(_param(parts), _TOO_SLOW) from None
+        except SandboxFailed:
+            reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
+            raise _invalid(_param(parts), reason) from None
+        if refused is not None:
+            raise InvalidRequest(refused["message"], param=refused["param"])
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, b"" if it is outside the vocabulary."""
@@ -166,18 +204,27 @@ class Grammars:
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
     def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
-        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
-        source, tokens = json.dumps({"grammars": grammars}), self._tokens
-        param = parts[0].grammar.param if len(parts) == 1 else "tools"
+        _ = self._tokens  # made before the clock runs
         try:
-            matcher = within(_COMPILE_SECONDS, lambda: LLMatcher(tokens, source, log_level=0))
+            return within(
+                _COMPILE_SECONDS,
+                lambda: self._compile_parts(rule, parts),
+                stack_bytes=_STACK_BYTES,
+            )
         except TimeoutError:
-            raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+            raise _invalid(_param(parts), _TOO_SLOW) from None
+
+    def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
+        matcher = self._matcher(json.dumps({"grammars": grammars}))
         if matcher.is_error():
             for part in parts:
                 self._check(part)
-            raise _invalid(param, _reason(matcher.get_error()))
+            raise _invalid(_param(parts), _reason(matcher.get_error()))
         return matcher
+
+    def _matcher(self, source: str) -> LLMatcher:
+        return LLMatcher(self._tokens, source, log_level=0)
 
     def _check(self, part: Part) -> None:
         """Raise InvalidRequest if a part has an error, with its place if that can be found."""
@@ -199,6 +246,56 @@ class Grammars:
         return _reason(messages[0]) if is_error else None
 
 
+class _Untokenized(Grammars):
+    """Compiles grammars for no model: tokens that they name are not looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0)
+
+    @cached_property
+    def _tokens(self) -> None:
+        return None
+
+    def _matcher(self, source: str) -> "_Verdict":
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(source, None)
+        return _Verdict(messages[0] if is_error else None)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a matcher says of its grammar, without the matcher."""
+
+    error: str | None
+
+    def is_error(self) -> bool:
+        """Return whether the grammar cannot be compiled."""
+        return self.error is not None
+
+    def get_error(self) -> str:
+        """Return why."""
+        return self.error or ""
+
+
+def compile_alone(rule: str, parts: list[Any]) -> dict[str, Any] | None:
+    """Compile a grammar as the process of a `Sandbox` does; return why not, None if it can be.
+
+    Its stack is smaller than the one on which it is compiled for a model.
+    """
+    try:
+        within(
+            2 * _COMPILE_SECONDS,
+            lambda: _Untokenized()._compile_parts(rule, msgspec.convert(parts, tuple[Part, ...])),
+            stack_bytes=_STACK_BYTES // 8,
+        )
+    except InvalidRequest as error:
+        return {"message": error.message, "param": error.param}
+    return None
+
+
+def _param(parts: tuple[Part, ...]) -> str:
+    return parts[0].grammar.param if len(parts) == 1 else "tools"
+
+
 def _grammar(part: Part) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
@@ -217,9 +314,7 @@ def _grammar(part: Part) -> dict[str, Any]:
 def _lark(source: str, param: str) -> str:
     """Return a grammar in GBNF or Lark as Lark."""
     try:
-        return str(within(_COMPILE_SECONDS, lambda: any_to_lark(source)))
-    except TimeoutError:
-        raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+        return str(any_to_lark(source))
     except (GbnfToLarkError, RecursionError) as error:
         raise _invalid(param, _reason(str(error))) from None
 
