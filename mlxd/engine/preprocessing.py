@@ -20,11 +20,12 @@ from transformers import PreTrainedTokenizerFast
 from mlxd.engine.fill_in_the_middle import gap_ends
 from mlxd.engine.grammar_limits import is_plain
 from mlxd.engine.output import stop_machine
-from mlxd.engine.prompts import PromptReader, begins_in_reasoning
+from mlxd.engine.prompts import PromptReader, RenderedChat, begins_in_reasoning
 from mlxd.engine.sandbox import Sandbox, Withdrawn
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
 from mlxd.engine.templates import is_foreign
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
+from mlxd.engine.truncation import read_shortened
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -118,6 +119,7 @@ class Preprocessor:
         self.grammars = Grammars(tokenizer, vocabulary, sandbox)
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._context_length = context_length
         self._find_boundaries = find_boundaries
         self._reader = PromptReader(tokenizer, context_length, sandbox)
         self._long, self._foreign = _Lane(), _Lane()
@@ -226,9 +228,17 @@ class Preprocessor:
             return _Read(prompt, request.stop, self._reader.read(prompt), boundaries, stops)
         native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
         functions = prompt.tools.functions if prompt.tools else None
-        chat = self._reader.read_chat(
-            prompt, functions, describe=not native, is_withdrawn=is_withdrawn
-        )
+
+        def read(prompt: ChatPrompt) -> RenderedChat:
+            _go_on_unless(is_withdrawn)
+            return self._reader.read_chat(
+                prompt, functions, describe=not native, is_withdrawn=is_withdrawn
+            )
+
+        if prompt.truncate and self._context_length:
+            chat = read_shortened(prompt, read, self._context_length, request.max_tokens)
+        else:
+            chat = read(prompt)
         if self._find_boundaries:
             _go_on_unless(is_withdrawn)
             boundaries = self._reader.boundaries(chat)
@@ -296,8 +306,8 @@ def _is_quick(request: GenerateRequest) -> bool:
     if sum(map(len, request.stop)) > _QUICK_STOPS:
         return False
     match request.prompt:
-        case ChatPrompt(messages=messages, template=template, tools=tools):
-            if is_foreign(template) or tools is not None:
+        case ChatPrompt(messages=messages, template=template, tools=tools, truncate=truncate):
+            if is_foreign(template) or tools is not None or truncate:
                 return False
             if sum(len(message["content"]) for message in messages) > _QUICK_LENGTH:
                 return False

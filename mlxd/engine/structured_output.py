@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,24 +14,23 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from llguidance.numpy import fill_next_token_bitmask
-from msgspec import structs
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
-from mlxd.engine.json_schema import Schema, close, locate
+from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
 from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
+from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar
+from mlxd.messages import Grammar, Overlooked
 
 ANSWER = "start: @answer"
 """The rule for an answer that matches the part named `answer`."""
 
 _BITS = 32
 _COMPILE_SECONDS = 5.0
-_TOO_SLOW = f"it takes more than {_COMPILE_SECONDS:g} s"
-_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
+_COMPILE_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
 
@@ -39,7 +38,7 @@ _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces
 class Part:
     """A grammar that a rule refers to as `@name`.
 
-    A `lenient` schema may have keywords that no grammar can enforce.
+    A `lenient` schema never refuses a request: what cannot be held of it is overlooked.
     """
 
     name: str
@@ -62,11 +61,18 @@ class Thought:
 class Constraint:
     """The tokens that may come next in one answer, of which `accepted` are chosen.
 
-    `failure` says why it stopped working.
+    `failure` says why it stopped working, `overlooked` what of the schemas it does not enforce.
     """
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, thought: Thought | None) -> None:
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        tokenizer: LLTokenizer,
+        thought: Thought | None,
+        overlooked: Sequence[Overlooked] = (),
+    ) -> None:
         """Take a matcher that no other answer uses."""
+        self.overlooked = overlooked
         self.failure: str | None = None
         self.accepted = 0
         self._matcher = matcher
@@ -135,7 +141,7 @@ class Grammars:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._sandbox = sandbox
-        self._compiled: CompiledGrammars[LLMatcher] = CompiledGrammars()
+        self._kept: CompiledGrammars[_Compiled] = CompiledGrammars()
 
     def compile(
         self,
@@ -159,28 +165,14 @@ class Grammars:
         """
         parts = tuple(parts)
         key = hashlib.sha256(repr((rule, parts)).encode(errors="surrogatepass")).digest()
-        if (found := self._compiled.get(key)) is None:
+        if (compiled := self._kept.get(key)) is None:
             size = len(rule) + sum(len(part.grammar.source) for part in parts)
             if size > LONGEST_GRAMMAR:
                 raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
-            if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
-                self._try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
-            found = self._compile(rule, parts)
-            self._compiled.keep(key, found, size)
-        return Constraint(found.deep_copy(), self._tokens, thought)
-
-    def _try(self, trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
-        """Compile a grammar where that harms nobody; raise InvalidRequest if that goes wrong."""
-        try:
-            job = {"rule": rule, "parts": msgspec.to_builtins(parts)}
-            refused = trial.run("grammar", job)
-        except TimeoutError:
-            raise _invalid(_param(parts), _TOO_SLOW) from None
-        except SandboxFailed:
-            reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
-            raise _invalid(_param(parts), reason) from None
-        if refused is not None:
-            raise InvalidRequest(refused["message"], param=refused["param"])
+            compiled = self._compile(rule, parts, is_withdrawn)
+            self._kept.keep(key, compiled, size)
+        matcher, overlooked = compiled
+        return Constraint(matcher.deep_copy(), self._tokens, thought, overlooked)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, b"" if it is outside the vocabulary."""
@@ -203,47 +195,70 @@ class Grammars:
             raise InvalidRequest(reason, param="model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
-    def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
+    def _compile(
+        self, rule: str, parts: tuple[Part, ...], is_withdrawn: Callable[[], bool]
+    ) -> "_Compiled":
+        """Compile a grammar, and return also what of its schemas it does not enforce."""
         _ = self._tokens  # made before the clock runs
         try:
+            if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
+                _try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
             return within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
-                stack_bytes=_STACK_BYTES,
+                stack_bytes=_COMPILE_STACK_BYTES,
             )
         except TimeoutError:
-            raise _invalid(_param(parts), _TOO_SLOW) from None
+            reason = f"it takes more than {_COMPILE_SECONDS:g} s"
+        except SandboxFailed:
+            reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
+        if not all(part.lenient for part in parts):
+            raise _invalid(_param(parts), reason)
+        held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
+        return self._compiled(rule, parts, held)
 
-    def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
-        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
-        matcher = self._matcher(json.dumps({"grammars": grammars}))
+    def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> "_Compiled":
+        held = [self._hold(part) for part in parts]
+        matcher, overlooked = self._compiled(rule, parts, held)
         if matcher.is_error():
-            for part in parts:
-                self._check(part)
+            held = [self._hold(part, checked=True) for part in parts]
+            matcher, overlooked = self._compiled(rule, parts, held)
+        if matcher.is_error():
             raise _invalid(_param(parts), _reason(matcher.get_error()))
-        return matcher
+        return matcher, overlooked
 
     def _matcher(self, source: str) -> LLMatcher:
         return LLMatcher(self._tokens, source, log_level=0)
 
-    def _check(self, part: Part) -> None:
-        """Raise InvalidRequest if a part has an error, with its place if that can be found."""
-        if (error := self._error(part)) is None:
-            return
+    def _compiled(
+        self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
+    ) -> "_Compiled":
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, held)]
+        overlooked = [found for each in held if each for found in each.overlooked]
+        source = json.dumps({"grammars": grammars})
+        return self._matcher(source), tuple(overlooked)
 
-        def check(schema: Schema) -> str | None:
-            grammar = structs.replace(part.grammar, source=json.dumps(schema))
-            return self._error(replace(part, grammar=grammar))
+    def _hold(self, part: Part, *, checked: bool = False) -> HeldSchema | None:
+        """Return what a grammar can hold of a part's schema, None for a part without one.
 
-        path = ""
+        Raises InvalidRequest if that is not enough or, with `checked`, if the part is not valid.
+        """
+
+        def error_of(schema: Schema | None) -> str | None:
+            held = None if schema is None else HeldSchema(schema, [])
+            grammar = json.dumps({"grammars": [_grammar(part, held)]})
+            is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
+            return _reason(messages[0]) if is_error else None
+
         if part.grammar.kind == "json_schema":
-            path = locate(json.loads(part.grammar.source), check)
-        raise _invalid(part.grammar.param + path, error)
+            return hold(part.grammar, error_of, lenient=part.lenient, checked=checked)
+        if checked and (error := error_of(None)) is not None:
+            raise _invalid(part.grammar.param, error)
+        return None
 
-    def _error(self, part: Part) -> str | None:
-        grammar = json.dumps({"grammars": [_grammar(part)]})
-        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
-        return _reason(messages[0]) if is_error else None
+
+_Compiled = tuple[LLMatcher, tuple[Overlooked, ...]]
+"""A grammar, and what of its schemas it does not enforce."""
 
 
 class _Untokenized(Grammars):
@@ -281,29 +296,38 @@ def compile_alone(rule: str, parts: list[Any]) -> dict[str, Any] | None:
 
     Its stack is smaller than the one on which it is compiled for a model.
     """
+    converted = msgspec.convert(parts, tuple[Part, ...])
     try:
         within(
             2 * _COMPILE_SECONDS,
-            lambda: _Untokenized()._compile_parts(rule, msgspec.convert(parts, tuple[Part, ...])),
-            stack_bytes=_STACK_BYTES // 8,
+            lambda: _Untokenized()._compile_parts(rule, converted),
+            stack_bytes=_COMPILE_STACK_BYTES // 8,
         )
     except InvalidRequest as error:
         return {"message": error.message, "param": error.param}
     return None
 
 
+def _try(trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
+    """Compile a grammar where that harms nobody.
+
+    Raises InvalidRequest if it cannot be compiled, and what `Trial.run` raises.
+    """
+    refused = trial.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
+    if refused is not None:
+        raise InvalidRequest(refused["message"], param=refused["param"])
+
+
 def _param(parts: tuple[Part, ...]) -> str:
     return parts[0].grammar.param if len(parts) == 1 else "tools"
 
 
-def _grammar(part: Part) -> dict[str, Any]:
+def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
-    if part.grammar.kind == "json_schema":
-        schema = json.loads(source)
-        close(schema)
-        options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
-        return {"name": part.name, "json_schema": {**schema, "x-guidance": options}}
+    if held is not None:
+        options = {"whitespace_pattern": _SPACE}
+        return {"name": part.name, "json_schema": {**held.schema, "x-guidance": options}}
     if part.grammar.kind == "regex":
         source = f"start: /{regex_to_lark(source)}/"
     elif part.grammar.kind == "gbnf":
