@@ -15,7 +15,7 @@ the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py
 4. When the engine ends, every open request fails with `EngineDied`.
 5. The engine exits on end of file, even in the middle of a long prefill.
 6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
-   silently.
+   silently. An event that cannot be encoded fails its sequence.
 7. The thread that steps answers `Ping` and `Budget` with `Pong`: an answer means that it works.
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
