@@ -15,7 +15,7 @@ the engine's side, and tests/pool/test_engine_link.py and test_engine_process.py
 4. When the engine ends, every open request fails with `EngineDied`.
 5. The engine exits on end of file, even in the middle of a long prefill.
 6. An exception while stepping fails the sequences it concerns or sends `Fatal`; no thread dies
-   silently.
+   silently. An event that cannot be encoded fails its sequence.
 7. The thread that steps answers `Ping` and `Budget` with `Pong`: an answer means that it works.
 8. MLX is used from one thread only, and SIGTERM keeps its default action in the engine.
 """
@@ -47,15 +47,16 @@ class ToolUse(Message, frozen=True):
 class Template(Message, frozen=True):
     """How a conversation becomes text, if not by the model's own template alone.
 
-    `source` is a Jinja template to use instead of the model's. `default` allows a standard template
-    if the model has none. `role_mapping` replaces both with a prefix for each role. `arguments` are
-    passed to the template.
+    `source` is a Jinja template to use instead of the model's, `trusted` unless a request brought
+    it. `default` allows a standard template if the model has none. `role_mapping` replaces both
+    with a prefix for each role. `arguments` are passed to the template.
     """
 
     source: str | None = None
     default: bool = False
     role_mapping: dict[str, str] | None = None
     arguments: dict[str, Any] = {}
+    trusted: bool = False
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):

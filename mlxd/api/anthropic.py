@@ -165,7 +165,8 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
             arguments["reasoning_effort"] = self.output_config.effort
         if turns[-1]["role"] == "assistant":
             arguments["continue_final_message"] = True
-        template = Template(source=settings.chat_template or None, arguments=arguments)
+        source = settings.chat_template or None
+        template = Template(source=source, arguments=arguments, trusted=source is not None)
         return ChatPrompt(turns, template, self.tool_use)
 
 

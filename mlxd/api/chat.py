@@ -162,6 +162,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
             else self.use_default_chat_template,
             role_mapping=self.role_mapping or None,
             arguments=arguments,
+            trusted=bool(settings.chat_template) and not self.chat_template,
         )
 
 

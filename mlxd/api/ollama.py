@@ -175,7 +175,8 @@ class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
             arguments["reasoning_effort"] = self.think
         if self.think is not None:
             arguments["enable_thinking"] = bool(self.think)
-        return Template(source=settings.chat_template or None, arguments=arguments)
+        source = settings.chat_template or None
+        return Template(source=source, arguments=arguments, trusted=source is not None)
 
 
 class OllamaChatBody(OllamaFields, frozen=True, kw_only=True):

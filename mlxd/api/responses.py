@@ -355,6 +355,7 @@ class ResponseTurn:
             source=settings.chat_template or None,
             default=settings.use_default_chat_template,
             arguments=arguments,
+            trusted=bool(settings.chat_template),
         )
 
     def _with_id(self, item: Item, number: int) -> Item:

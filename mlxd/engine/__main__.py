@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from traceback import print_tb
 from types import TracebackType
 from typing import Any
 
@@ -53,13 +54,20 @@ def _take_standard_input() -> socket.socket:
 
 
 def _report_crashes_to(channel: Channel[Any]) -> None:
-    """Send the daemon an exception that ends this process; the traceback goes to standard error."""
+    """Send the daemon an exception that ends this process; the traceback goes to standard error.
+
+    The text of an exception may quote a prompt, so that only that of the system's errors and of
+    MLX's, which are RuntimeErrors, is told.
+    """
 
     def report(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        sys.__excepthook__(kind, error, traceback)
-        channel.send([Fatal(f"{kind.__name__}: {error}")])
+        told = kind is RuntimeError or issubclass(kind, MemoryError | OSError | ImportError)
+        reason = f"{kind.__name__}: {error}" if told else kind.__name__
+        print_tb(traceback)
+        sys.stderr.write(f"{reason}\n")
+        channel.send([Fatal(reason.encode(errors="backslashreplace").decode())])
 
     sys.excepthook = report
 

@@ -17,7 +17,7 @@ from mlxd.engine.call_formats import (
     pythonic_calls,
     units,
 )
-from mlxd.engine.templates import CONTENT_ERRORS
+from mlxd.engine.request_template import CONTENT_ERRORS
 
 _DECODER = json.JSONDecoder(strict=False)  # models write line breaks in texts as they are
 _MISTRAL_HEAD = re.compile(

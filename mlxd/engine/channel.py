@@ -9,12 +9,15 @@ from typing import Generic, TypeVar
 import msgspec
 
 from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
-from mlxd.messages import DaemonMessage, EngineMessage
+from mlxd.messages import DaemonMessage, EngineMessage, Failed
 
 _READ_BYTES = 256 * 1024
 
 Local = TypeVar("Local")
 """What the threads of this process send each other."""
+
+
+_ENCODING_ERRORS = (TypeError, ValueError, OverflowError)
 
 
 class Channel(Generic[Local]):
@@ -53,12 +56,23 @@ class Channel(Generic[Local]):
         except Empty:
             return messages
 
-    def send(self, messages: list[EngineMessage]) -> None:
-        """Send `messages` as one frame."""
+    def send(self, messages: list[EngineMessage]) -> list[int]:
+        """Send `messages` as one frame, and return the ids of sequences that failed by that.
+
+        An event that cannot be encoded, as text with half a character, becomes `Failed`, and the
+        later ones of its sequence are left out.
+        """
+        failed: list[int] = []
         try:
-            self._connection.sendall(encode_frame(messages))
+            frame = encode_frame(messages)
+        except _ENCODING_ERRORS:
+            messages, failed = _encodable(messages)
+            frame = encode_frame(messages)
+        try:
+            self._connection.sendall(frame)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
+        return failed
 
     def _read(self) -> None:
         status = 1
@@ -80,3 +94,23 @@ class Channel(Generic[Local]):
             for payload in splitter.feed(data):
                 for message in decode_daemon_frame(payload):
                     self._incoming.put(message)
+
+
+def _encodable(messages: list[EngineMessage]) -> tuple[list[EngineMessage], list[int]]:
+    """Return what can be sent of some messages, and the ids of the sequences that fail."""
+    kept: list[EngineMessage] = []
+    failed: list[int] = []
+    for message in messages:
+        sequence = getattr(message, "id", None)
+        if sequence in failed:
+            continue
+        try:
+            encode_frame([message])
+        except _ENCODING_ERRORS as error:
+            if sequence is None:
+                raise
+            failed.append(sequence)
+            reason = f"a part of the answer cannot be sent: {type(error).__name__}"
+            message = Failed(sequence, "generation_failed", reason)
+        kept.append(message)
+    return kept, failed

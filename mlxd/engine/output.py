@@ -10,9 +10,23 @@ from mlx_lm.generate import TextStateMachine
 from mlxd.engine.call_reader import Call
 from mlxd.engine.marks import NORMAL, REASONING, TOOL, Marks, Segment
 from mlxd.engine.tools import AllowedCalls
+from mlxd.errors import InvalidRequest
 from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
+
+
+LONGEST_STOPS = 32 * 1024
+"""How many characters the stop texts of a request may have in all."""
+
+
+def stop_machine(stop: list[str]) -> TextStateMachine | None:
+    """Return what finds stop texts in an answer, None without any; a long text takes memory."""
+    if sum(map(len, stop)) > LONGEST_STOPS:
+        reason = f"`stop`: more than {LONGEST_STOPS} characters in all"
+        raise InvalidRequest(reason, param="stop")
+    # A transition to None ends the text.
+    return TextStateMachine({NORMAL: [(text, None) for text in stop]}) if stop else None
 
 
 class Output:
@@ -32,6 +46,7 @@ class Output:
         after: int | None = None,
         in_reasoning: bool = False,
         calls: AllowedCalls | None = None,
+        stops: TextStateMachine | None = None,
     ) -> None:
         """Begin an output.
 
@@ -44,6 +59,7 @@ class Output:
                 first token may begin with.
             in_reasoning: whether the output begins inside a thought.
             calls: which calls it may have, None if it cannot have any.
+            stops: what finds the texts of `stop`, if it is made already.
         """
         self.stopped = False
         self.stop_text: str | None = None
@@ -54,10 +70,8 @@ class Output:
             self._detokenizer.add_token(after)
             _ = self._detokenizer.last_segment  # read, so that it is not shown
         self._stops = stop
-        self._stop = None
-        if stop:
-            # A transition to None ends the text.
-            self._stop = TextStateMachine({NORMAL: [(text, None) for text in stop]}).make_state()
+        machine = stops or stop_machine(stop)
+        self._stop = machine.make_state() if machine else None
         self._state = REASONING if in_reasoning else NORMAL
         self._marks = Marks(tokenizer, calls, self._state) if after is None else None
         if self._marks is not None and not self._marks.any:

@@ -1,7 +1,8 @@
 """Turn a request into tokens and a constraint, without delaying the sequences that run.
 
-A template, a long text or a schema can take any time, so a thread prepares such a request, without
-MLX. Other requests are prepared at once: those that arrive together should start together.
+A long text or a schema can take any time, so a thread prepares such a request, without MLX. Another
+thread prepares those with a template of their own or with a large grammar, which a `Sandbox` tries
+first. Other requests are prepared at once: those that arrive together should start together.
 """
 
 import sys
@@ -12,9 +13,17 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
+import msgspec
+from mlx_lm.generate import TextStateMachine
+from transformers import PreTrainedTokenizerFast
+
 from mlxd.engine.fill_in_the_middle import gap_ends
+from mlxd.engine.grammar_limits import is_plain
+from mlxd.engine.output import stop_machine
 from mlxd.engine.prompts import PromptReader, RenderedChat, begins_in_reasoning
+from mlxd.engine.sandbox import Sandbox, Withdrawn
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
+from mlxd.engine.templates import is_foreign
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.engine.truncation import read_shortened
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
@@ -23,6 +32,8 @@ from mlxd.messages import (
     Failed,
     Generate,
     GenerateRequest,
+    Grammar,
+    Prompt,
     Template,
     TextPrompt,
     TokensPrompt,
@@ -30,6 +41,8 @@ from mlxd.messages import (
 
 _QUICK_LENGTH = 8192
 """Characters that are tokenized in a few milliseconds."""
+_QUICK_TOKENS = 65536
+_QUICK_STOPS = 1024
 
 
 @dataclass(frozen=True)
@@ -38,7 +51,7 @@ class Prepared:
 
     `boundaries` are as `PromptReader.boundaries` returns them. `in_reasoning` says that the prompt
     ends inside a thought. `end_tokens` end this answer, besides those that end every one. `calls`
-    is None if the answer cannot have any.
+    is None if the answer cannot have any. `stops` finds the stop texts, if there are any.
     """
 
     message: Generate
@@ -48,6 +61,7 @@ class Prepared:
     calls: AllowedCalls | None = None
     constraint: Constraint | None = None
     end_tokens: tuple[int, ...] = ()
+    stops: TextStateMachine | None = None
 
     @property
     def request_id(self) -> int:
@@ -60,8 +74,39 @@ class Prepared:
         return self.message.request.salt
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What is the same for all choices of a request, whose prompt is therefore read once."""
+
+    prompt: Prompt
+    stop: list[str]
+    tokens: list[int]
+    boundaries: tuple[int, ...]
+    stops: TextStateMachine | None
+
+
+@dataclass
+class _Waiting:
+    """A request that waits for its lane, or is being prepared there."""
+
+    message: Generate
+    withdrawn: bool = False
+
+    def is_withdrawn(self) -> bool:
+        """Return whether nobody waits for the request any more."""
+        return self.withdrawn
+
+
+class _Lane:
+    """Requests that one thread prepares, one after another; `last` is what it read last."""
+
+    def __init__(self) -> None:
+        self.line: SimpleQueue[_Waiting] = SimpleQueue()
+        self.last: _Read | None = None
+
+
 class Preprocessor:
-    """Prepares requests one after another."""
+    """Prepares requests: short ones at once, others in the lane of their kind."""
 
     def __init__(
         self,
@@ -75,39 +120,61 @@ class Preprocessor:
 
         `find_boundaries` asks for the boundaries of each conversation.
         """
-        self.grammars = Grammars(tokenizer, vocabulary)
+        sandbox = Sandbox()
+        self.grammars = Grammars(tokenizer, vocabulary, sandbox)
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._context_length = context_length
         self._find_boundaries = find_boundaries
-        self._reader = PromptReader(tokenizer, context_length)
-        self._line: SimpleQueue[Generate] = SimpleQueue()
-        self._submitted = self._delivered = 0  # each written by one thread
+        self._reader = PromptReader(tokenizer, context_length, sandbox)
+        self._long, self._foreign = _Lane(), _Lane()
+        self._waiting: dict[int, _Waiting] = {}
+        # Several threads may use a tokenizer of the Rust library, if none of them changes it. Its
+        # first use may change it: the settings for padding are those of the last one.
+        self._parallel = isinstance(tokenizer._tokenizer, PreTrainedTokenizerFast)
+        tokenizer.encode("a")
 
     def start(self, deliver: Callable[[Prepared | Failed], None]) -> None:
-        """Start the thread for requests that take long, which calls `deliver` with each."""
+        """Start the threads for requests that take long, which call `deliver` with each."""
 
-        def work() -> None:
+        def work(lane: _Lane) -> None:
             while True:
-                prepared = self.prepare(self._line.get())
-                self._delivered += 1
-                deliver(prepared)
+                waiting = lane.line.get()
+                prepared = self.prepare(waiting.message, lane, waiting.is_withdrawn)
+                self._waiting.pop(waiting.message.id, None)
+                if lane.line.empty():
+                    lane.last = None
+                if prepared is not None:
+                    deliver(prepared)
 
-        threading.Thread(target=work, name="preparer", daemon=True).start()
+        for lane in (self._long, self._foreign):
+            threading.Thread(target=work, args=[lane], name="preparer", daemon=True).start()
 
     def take(self, message: Generate) -> Prepared | Failed | None:
         """Prepare a request and return it, or return None and deliver it later."""
-        # Only one thread at a time may use the tokenizer.
-        if self._submitted == self._delivered and _is_quick(message.request):
+        if _is_quick(message.request) and (self._parallel or not self._waiting):
             return self.prepare(message)
-        self._submitted += 1
-        self._line.put(message)
+        foreign = self._parallel and _is_foreign(message.request)
+        waiting = self._waiting[message.id] = _Waiting(message)
+        (self._foreign if foreign else self._long).line.put(waiting)
         return None
 
-    def prepare(self, message: Generate) -> Prepared | Failed:
-        """Prepare one request, or return why it fails."""
+    def withdraw(self, request_id: int) -> None:
+        """Stop preparing a request for which nobody waits any more; it is not delivered."""
+        if (waiting := self._waiting.get(request_id)) is not None:
+            waiting.withdrawn = True
+
+    def prepare(
+        self,
+        message: Generate,
+        lane: _Lane | None = None,
+        is_withdrawn: Callable[[], bool] = bool,
+    ) -> Prepared | Failed | None:
+        """Prepare one request, or return why it fails; None if it was withdrawn meanwhile."""
         try:
-            return self._prepare(message)
+            return self._prepare(message, lane or _Lane(), is_withdrawn)
+        except Withdrawn:
+            return None
         except ContextLengthExceeded as error:
             return Failed(message.id, "context_length_exceeded", error.message, error.param)
         except InvalidRequest as error:
@@ -118,48 +185,74 @@ class Preprocessor:
             reason = f"the request could not be prepared: {type(error).__name__}"
             return Failed(message.id, "generation_failed", reason)
 
-    def _prepare(self, message: Generate) -> Prepared:
+    def _prepare(
+        self, message: Generate, lane: _Lane, is_withdrawn: Callable[[], bool]
+    ) -> Prepared:
         request = message.request
+        _go_on_unless(is_withdrawn)
         self._check_bias(request.logit_bias)
         if request.logprobs is not None or request.echo:
             self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
         prompt, tokenizer = request.prompt, self._tokenizer
+        calls = self._calls(request)
+        read = lane.last
+        if read is None or (read.prompt, read.stop) != (prompt, request.stop):
+            read = lane.last = self._read(request, calls, is_withdrawn)
+        _go_on_unless(is_withdrawn)
+        tokens, boundaries, stops = list(read.tokens), read.boundaries, read.stops
         if not isinstance(prompt, ChatPrompt):
-            tokens = self._reader.read(prompt)
             fills = isinstance(prompt, TextPrompt) and prompt.suffix
             ends = gap_ends(tokenizer) if fills else ()
-            constraint = self._constraint(request)
-            return Prepared(message, tokens, constraint=constraint, end_tokens=ends)
-        calls = None
-        if prompt.tools:
-            form = tool_format(tokenizer, prompt.template)
-            bare, taken = request.grammar is None, past_ids(prompt.messages)
-            calls = AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
-        tokens, boundaries = self._read_chat(prompt, calls, request.max_tokens)
+            constraint = self._constraint(request, is_withdrawn)
+            return Prepared(message, tokens, constraint=constraint, end_tokens=ends, stops=stops)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
-        constraint = self._constraint(request, calls, thought)
-        return Prepared(message, tokens, boundaries, in_reasoning, calls, constraint)
+        constraint = self._constraint(request, is_withdrawn, calls, thought)
+        return Prepared(message, tokens, boundaries, in_reasoning, calls, constraint, stops=stops)
 
-    def _read_chat(
-        self, prompt: ChatPrompt, calls: AllowedCalls | None, max_tokens: int | None
-    ) -> tuple[list[int], tuple[int, ...]]:
-        """Return the tokens of a conversation, and its boundaries where they are needed."""
+    def _calls(self, request: GenerateRequest) -> AllowedCalls | None:
+        """Return the calls that an answer may have, None if it cannot have any."""
+        prompt = request.prompt
+        if not isinstance(prompt, ChatPrompt) or not prompt.tools:
+            return None
+        form = tool_format(self._tokenizer, prompt.template)
+        bare, taken = request.grammar is None, past_ids(prompt.messages)
+        return AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
+
+    def _read(
+        self,
+        request: GenerateRequest,
+        calls: AllowedCalls | None,
+        is_withdrawn: Callable[[], bool],
+    ) -> _Read:
+        """Return a prompt's tokens and, where they are needed, a conversation's boundaries."""
+        prompt = request.prompt
+        boundaries: tuple[int, ...] = ()
+        stops = stop_machine(request.stop)
+        if not isinstance(prompt, ChatPrompt):
+            return _Read(prompt, request.stop, self._reader.read(prompt), boundaries, stops)
         native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
         functions = prompt.tools.functions if prompt.tools else None
 
         def read(prompt: ChatPrompt) -> RenderedChat:
-            return self._reader.read_chat(prompt, functions, describe=not native)
+            _go_on_unless(is_withdrawn)
+            return self._reader.read_chat(
+                prompt, functions, describe=not native, is_withdrawn=is_withdrawn
+            )
 
         if prompt.truncate and self._context_length:
-            chat = read_shortened(prompt, read, self._context_length, max_tokens)
+            chat = read_shortened(prompt, read, self._context_length, request.max_tokens)
         else:
             chat = read(prompt)
-        return chat.tokens, self._reader.boundaries(chat) if self._find_boundaries else ()
+        if self._find_boundaries:
+            _go_on_unless(is_withdrawn)
+            boundaries = self._reader.boundaries(chat)
+        return _Read(prompt, request.stop, chat.tokens, boundaries, stops)
 
     def _constraint(
         self,
         request: GenerateRequest,
+        is_withdrawn: Callable[[], bool],
         calls: AllowedCalls | None = None,
         thought: Thought | None = None,
     ) -> Constraint | None:
@@ -172,7 +265,7 @@ class Preprocessor:
         elif calls and parts:
             call_rule, arguments = calls.rule(self._encode)
             rule, parts = f"{ANSWER} | calls\n{call_rule}", parts + arguments
-        return self.grammars.compile(rule, parts, thought) if parts else None
+        return self.grammars.compile(rule, parts, thought, is_withdrawn) if parts else None
 
     def _thought(self, template: Template, in_reasoning: bool) -> Thought | None:
         """Return how the model may think before it answers."""
@@ -193,16 +286,40 @@ class Preprocessor:
                 raise InvalidRequest(reason, param=f"logit_bias.{token}")
 
 
+def _go_on_unless(is_withdrawn: Callable[[], bool]) -> None:
+    if is_withdrawn():
+        raise Withdrawn
+
+
+def _is_foreign(request: GenerateRequest) -> bool:
+    """Return whether a request has what a sandbox tries first."""
+    prompt, grammars = request.prompt, [request.grammar] if request.grammar else []
+    if not isinstance(prompt, ChatPrompt):
+        return not is_plain(grammars)
+    if prompt.tools is not None and (
+        prompt.tools.choice == "required" or prompt.tools.name or grammars
+    ):
+        functions = msgspec.json.encode(prompt.tools.functions).decode()
+        grammars.append(Grammar("json_schema", functions, "tools"))
+    return is_foreign(prompt.template) or not is_plain(grammars)
+
+
 def _is_quick(request: GenerateRequest) -> bool:
     """Return whether a request is prepared in no more time than a step takes."""
     if request.grammar is not None or request.logprobs is not None or request.echo:
         return False
+    if sum(map(len, request.stop)) > _QUICK_STOPS:
+        return False
     match request.prompt:
-        case ChatPrompt(messages=messages, template=template, tools=tools):
-            length = sum(len(message["content"]) for message in messages)
-            plain = template.source is None and tools is None
-            return length <= _QUICK_LENGTH and plain and not request.prompt.truncate
+        case ChatPrompt(messages=messages, template=template, tools=tools, truncate=truncate):
+            if is_foreign(template) or tools is not None or truncate:
+                return False
+            if sum(len(message["content"]) for message in messages) > _QUICK_LENGTH:
+                return False
+            # Calls, thoughts and arguments of the template count, too.
+            size = len(msgspec.msgpack.encode((messages, template.arguments)))
+            return size <= 4 * _QUICK_LENGTH
         case TextPrompt(text=text, suffix=suffix):
             return len(text) + len(suffix) <= _QUICK_LENGTH
-        case TokensPrompt():
-            return True
+        case TokensPrompt(tokens=tokens):
+            return len(tokens) <= _QUICK_TOKENS

@@ -1,5 +1,6 @@
 """Prompts to tokens: conversations, plain text, token ids."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,19 +13,23 @@ from mlxd.engine.control_tokens import ControlTokens
 from mlxd.engine.conversation import Demands, find_demands, fitted, with_objects, words_of
 from mlxd.engine.fill_in_the_middle import fill_in_the_middle
 from mlxd.engine.prompt_cache import common_length
+from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.templates import (
+    LONGEST_TEMPLATE,
     REFUSALS,
-    TEMPLATE_SECONDS,
     Chat,
     check_arguments,
+    is_foreign,
     render,
     template_sources,
     uses_template,
 )
-from mlxd.engine.time_limit import within
 from mlxd.engine.tools import describe_tools
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
+
+TEMPLATE_SECONDS = 5.0
+"""How long a template that a request brings may take."""
 
 _SYSTEM_ROLES = ("system", "developer")
 _LONGEST_UNCHECKED = 65536
@@ -36,7 +41,8 @@ _SHRINKING = 4
 class RenderedChat:
     """A conversation as its template took it, its text, and its tokens.
 
-    `controls` reads the marks in its text, None if there are none.
+    `controls` reads the marks in its text, None if there are none. `trial` renders a template that
+    the request brought.
     """
 
     messages: Chat
@@ -45,13 +51,20 @@ class RenderedChat:
     text: str
     tokens: list[int]
     controls: ControlTokens | None
+    trial: Trial | None = None
 
 
 class PromptReader:
     """Turns prompts into tokens, for one model."""
 
-    def __init__(self, tokenizer: Any, context_length: int = 0) -> None:
-        """Take mlx_lm's TokenizerWrapper, and the context length in tokens; 0 is no limit."""
+    def __init__(
+        self, tokenizer: Any, context_length: int = 0, sandbox: Sandbox | None = None
+    ) -> None:
+        """Take mlx_lm's TokenizerWrapper, and the context length in tokens; 0 is no limit.
+
+        `sandbox` is where the templates of requests are rendered.
+        """
+        self._sandbox = sandbox or Sandbox()
         self._tokenizer = tokenizer
         self._context_length = context_length
         self._own = self._last = _TemplateFacts(tokenizer, Template())
@@ -83,12 +96,18 @@ class PromptReader:
         tools: list[dict[str, Any]] | None = None,
         *,
         describe: bool = False,
+        is_withdrawn: Callable[[], bool] = bool,
     ) -> RenderedChat:
         """Return a conversation with its tokens; raises what `read` raises.
 
         `tools` go to the template, or with `describe` into the conversation, as text.
+        `is_withdrawn` returns True once nobody waits for the tokens any more.
+
+        Raises:
+            Withdrawn: `is_withdrawn` returned True while a template of the request was rendered.
         """
         check_arguments(prompt.template.arguments)
+        trial = self._trial(prompt.template, is_withdrawn)
         facts = self._facts(prompt.template)
         messages, template, controls = with_objects(prompt.messages), prompt.template, None
         documents = template.arguments.get("documents")
@@ -106,12 +125,21 @@ class PromptReader:
                 template = structs.replace(template, arguments=arguments)
         if describe:
             messages, tools = describe_tools(messages, tools or []), None
-        messages, text = _render(self._tokenizer, template, messages, tools, facts)
+        messages, text = _render(self._tokenizer, template, messages, tools, trial, facts)
         self._check_text(text, "messages")
         # A template adds special tokens itself; with role prefixes the tokenizer does.
         special = not uses_template(self._tokenizer, template)
         tokens = self._checked(self._encode(text, controls, special=special), "messages")
-        return RenderedChat(messages, tools, template, text, tokens, controls)
+        return RenderedChat(messages, tools, template, text, tokens, controls, trial)
+
+    def _trial(self, template: Template, is_withdrawn: Callable[[], bool]) -> Trial | None:
+        """Return where the template of a request is rendered, None for others."""
+        if not is_foreign(template):
+            return None
+        if len(template.source or "") > LONGEST_TEMPLATE:
+            reason = f"`chat_template`: longer than {LONGEST_TEMPLATE} characters"
+            raise InvalidRequest(reason, param="chat_template")
+        return Trial(self._sandbox, TEMPLATE_SECONDS, is_withdrawn)
 
     def boundaries(self, chat: RenderedChat) -> tuple[int, ...]:
         """Return after how many of its tokens another conversation may part from this one.
@@ -140,7 +168,7 @@ class PromptReader:
         arguments = {**chat.template.arguments, "add_generation_prompt": False}
         template = structs.replace(chat.template, arguments=arguments)
         try:
-            beginning = _render(self._tokenizer, template, messages, chat.tools)[1]
+            beginning = _render(self._tokenizer, template, messages, chat.tools, chat.trial)[1]
         except InvalidRequest:  # some templates want more than one empty message
             return 0
         return common_length(chat.text, beginning)
@@ -210,7 +238,7 @@ class _TemplateFacts:
         own = template_sources(self._tokenizer, Template())
         return ControlTokens(self._tokenizer, own + self.sources)
 
-    def demands(self, template: Template) -> Demands:
+    def demands(self, template: Template, trial: Trial | None) -> Demands:
         """Return what the template demands; its arguments are those of the first who asks."""
         if self._demands is None:
             arguments = {**template.arguments, "continue_final_message": False}
@@ -218,7 +246,7 @@ class _TemplateFacts:
 
             def takes(messages: Chat) -> bool:
                 try:
-                    text = render(self._tokenizer, asked, messages, None)
+                    text = render(self._tokenizer, asked, messages, None, trial)
                 except REFUSALS:
                     return False
                 return all(word in text for word in words_of(messages))
@@ -247,6 +275,7 @@ def _render(
     template: Template,
     messages: Chat,
     tools: list[dict[str, Any]] | None,
+    trial: Trial | None = None,
     facts: _TemplateFacts | None = None,
 ) -> tuple[Chat, str]:
     """Return a conversation's text, and its messages as the template took them.
@@ -258,7 +287,7 @@ def _render(
     def work() -> tuple[Chat, str]:
         refusal, text = None, ""
         try:
-            text = render(tokenizer, template, messages, tools)
+            text = render(tokenizer, template, messages, tools, trial)
             if facts is None or not _leaves_out(messages, text):
                 return messages, text
         except (TemplateSyntaxError, SecurityError):
@@ -267,9 +296,9 @@ def _render(
             if facts is None:
                 raise
             refusal = error
-        for changed in fitted(messages, facts.demands(template)):
+        for changed in fitted(messages, facts.demands(template, trial)):
             try:
-                fitting = render(tokenizer, template, changed, tools)
+                fitting = render(tokenizer, template, changed, tools, trial)
             except REFUSALS:
                 continue
             if refusal or not _leaves_out(messages, fitting):
@@ -280,8 +309,10 @@ def _render(
 
     param = "chat_template" if template.source else "messages"
     try:
-        # The model's own template is trusted; one in a request is not.
-        return within(TEMPLATE_SECONDS, work) if template.source else work()
+        return work()
+    except SandboxFailed:
+        reason = f"the chat template takes more than {SANDBOX_BYTES >> 20} MB, or writes too much"
+        raise InvalidRequest(reason, param=param) from None
     except TimeoutError:
         reason = f"the chat template took more than {TEMPLATE_SECONDS:g} s"
         raise InvalidRequest(reason, param=param) from None

@@ -93,7 +93,7 @@ class Scheduler:
         self._reader = reader
         self._restoring: set[int] = set()
         self._batch = BatchStrategy(model, load, self._prompt_cache, self.speed, self._memory)
-        self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed)
+        self._speculation = SpeculationStrategy(model, self._prompt_cache, self.speed, self._memory)
         self._strategies: tuple[Strategy, ...] = (self._batch, self._speculation)
         self._kept_by_xtc = (*model.tokenizer.encode("\n"), *model.tokenizer.eos_token_ids)
         # Those that run, wait and (None) are being prepared, in order of admission.
@@ -339,6 +339,7 @@ class Scheduler:
             after=None if isinstance(request.prompt, ChatPrompt) else prompt[-1],
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
+            stops=prepared.stops,
         )
         processors = []
         if (budget := request.thought_tokens) is not None:

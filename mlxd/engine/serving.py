@@ -43,8 +43,12 @@ def serve(channel: EngineMail) -> None:
     channel.send([Warm(memory_bytes())])
     if (load := _wait_for_load(channel)) is None:
         return
+
+    def report(fraction: float) -> None:
+        channel.send([LoadProgress(fraction)])
+
     try:
-        model = load_model(load, lambda fraction: channel.send([LoadProgress(fraction)]))
+        model = load_model(load, report)
     except LoadFailed as error:
         channel.send([Fatal(error.message)])
     else:
@@ -97,6 +101,7 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                 case Restored():
                     events.extend(scheduler.restored(message))
                 case Abort():
+                    preprocessor.withdraw(message.id)
                     events.extend(scheduler.abort(message.id))
                 case Budget():
                     memory.budget = message.memory_bytes
@@ -109,9 +114,21 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
                         disk.close()
                     return
         if events:
-            channel.send(events)
+            _send(channel, events, scheduler, preprocessor)
         if stepped := scheduler.step():
-            channel.send([*stepped])
+            _send(channel, [*stepped], scheduler, preprocessor)
+
+
+def _send(
+    channel: EngineMail,
+    messages: list[EngineMessage],
+    scheduler: Scheduler,
+    preprocessor: Preprocessor,
+) -> None:
+    """Send messages, and end the sequences that failed because theirs could not be sent."""
+    for request_id in channel.send(messages):
+        preprocessor.withdraw(request_id)
+        scheduler.abort(request_id)
 
 
 def _open_disk_cache(load: Load) -> DiskCache | None:

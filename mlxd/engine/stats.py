@@ -20,7 +20,7 @@ def memory_bytes() -> int:
     That is what the system counts, and at least what MLX holds, its free buffers included.
     """
     held: int = mx.get_active_memory() + mx.get_cache_memory()
-    return max(held, _footprint() if sys.platform == "darwin" else _resident())
+    return max(held, footprint(os.getpid()) if sys.platform == "darwin" else _resident())
 
 
 def give_memory_back() -> None:
@@ -75,12 +75,14 @@ class _ResourceUsage(ctypes.Structure):
     )
 
 
-def _footprint() -> int:
-    """Return what Activity Monitor shows as memory, 0 where the system does not report it.
+def footprint(pid: int) -> int:
+    """Return what Activity Monitor shows as a process's memory, 0 where the system does not say.
 
     It is written from Apple's headers and can only be tested on a Mac.
     """
     usage = _ResourceUsage()
-    proc_pid_rusage = ctypes.CDLL(None).proc_pid_rusage
-    failed = proc_pid_rusage(os.getpid(), _RUSAGE_INFO_V0, ctypes.byref(usage))
+    proc_pid_rusage = getattr(ctypes.CDLL(None), "proc_pid_rusage", None)
+    if proc_pid_rusage is None:
+        return 0
+    failed = proc_pid_rusage(pid, _RUSAGE_INFO_V0, ctypes.byref(usage))
     return 0 if failed else int(usage.physical_footprint)

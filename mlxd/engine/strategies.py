@@ -264,13 +264,21 @@ class _Draft:
 class SpeculationStrategy:
     """Computes its sequences one after another, with the guesses of their draft models."""
 
-    def __init__(self, model: LoadedModel, prompt_cache: PromptCache, speed: Rate) -> None:
-        """Take the model that checks the guesses, and where to keep caches and count tokens."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        prompt_cache: PromptCache,
+        speed: Rate,
+        memory: Memory | None = None,
+    ) -> None:
+        """Take the model that checks the guesses, where to keep caches, and a budget."""
+        self._memory = memory or Memory.unlimited()
         self._model = model
         self._end_tokens: StopSequences = make_stop_sequences(model.tokenizer)
         self._prompt_cache = prompt_cache
         self._speed = speed
         self._draft: _Draft | None = None
+        self._misfits: dict[str, str] = {}
         self._speculations: dict[Sequence, Speculation] = {}
 
     def __len__(self) -> int:
@@ -306,6 +314,20 @@ class SpeculationStrategy:
         speculation.draft.keep(speculation.tokens, sequence.salt)
 
     def _load_draft(self, path: str) -> _Draft:
+        """Return a draft model; one that does not fit is read once, and refused from then on."""
+        if path in self._misfits:
+            raise LoadFailed(self._misfits[path])
+        if self._draft is None or self._draft.path != path:
+            weights = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
+            if self._memory.budget and weights > self._memory.room:
+                raise LoadFailed(f"there is no memory for the draft model {Path(path).name}")
+        try:
+            return self._loaded_draft(path)
+        except LoadFailed as error:
+            self._misfits[path] = error.message
+            raise
+
+    def _loaded_draft(self, path: str) -> _Draft:
         if not Speculation.possible(self._model.model):
             reason = "this model's cache cannot be rewound, so it cannot use a draft model"
             raise LoadFailed(reason)

@@ -1,13 +1,15 @@
 """Constrained decoding: grammars compiled by llguidance mask the tokens that may come next."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import llguidance.hf
 import mlx.core as mx
+import msgspec
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
@@ -15,7 +17,9 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
 from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
+from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
@@ -27,7 +31,6 @@ ANSWER = "start: @answer"
 _BITS = 32
 _COMPILE_SECONDS = 5.0
 _COMPILE_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
-_KEPT = 64  # compiled grammars
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
 
@@ -130,14 +133,22 @@ def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
 class Grammars:
     """Compiles grammars for one model."""
 
-    def __init__(self, tokenizer: Any, vocabulary: int) -> None:
-        """Take mlx_lm's TokenizerWrapper, and the width of the logits."""
+    def __init__(self, tokenizer: Any, vocabulary: int, sandbox: Sandbox | None = None) -> None:
+        """Take mlx_lm's TokenizerWrapper, the width of the logits, and where to try large grammars.
+
+        Without a sandbox, nothing is tried before it is compiled here.
+        """
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
-        self._matcher = lru_cache(_KEPT)(self._compile)
+        self._sandbox = sandbox
+        self._kept: CompiledGrammars[_Compiled] = CompiledGrammars()
 
     def compile(
-        self, rule: str, parts: Sequence[Part], thought: Thought | None = None
+        self,
+        rule: str,
+        parts: Sequence[Part],
+        thought: Thought | None = None,
+        is_withdrawn: Callable[[], bool] = bool,
     ) -> Constraint:
         """Return the constraint of one answer.
 
@@ -145,11 +156,22 @@ class Grammars:
             rule: a Lark grammar that refers to the parts.
             parts: the grammars it refers to.
             thought: how the model may think first, None if it does not.
+            is_withdrawn: returns True once nobody waits for the constraint.
 
         Raises:
-            InvalidRequest: a part is not valid, or has a keyword that cannot be enforced.
+            InvalidRequest: a part is not valid, too large or too deep, or has a keyword that cannot
+                be enforced.
+            Withdrawn: `is_withdrawn` returned True while a large grammar was tried.
         """
-        matcher, overlooked = self._matcher(rule, tuple(parts))
+        parts = tuple(parts)
+        key = hashlib.sha256(repr((rule, parts)).encode(errors="surrogatepass")).digest()
+        if (compiled := self._kept.get(key)) is None:
+            size = len(rule) + sum(len(part.grammar.source) for part in parts)
+            if size > LONGEST_GRAMMAR:
+                raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
+            compiled = self._compile(rule, parts, is_withdrawn)
+            self._kept.keep(key, compiled, size)
+        matcher, overlooked = compiled
         return Constraint(matcher.deep_copy(), self._tokens, thought, overlooked)
 
     def token_bytes(self, token: int) -> bytes:
@@ -174,11 +196,13 @@ class Grammars:
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
     def _compile(
-        self, rule: str, parts: tuple[Part, ...]
-    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+        self, rule: str, parts: tuple[Part, ...], is_withdrawn: Callable[[], bool]
+    ) -> "_Compiled":
         """Compile a grammar, and return also what of its schemas it does not enforce."""
         _ = self._tokens  # made before the clock runs
         try:
+            if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
+                _try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
             return within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
@@ -186,32 +210,33 @@ class Grammars:
             )
         except TimeoutError:
             reason = f"it takes more than {_COMPILE_SECONDS:g} s"
+        except SandboxFailed:
+            reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
         if not all(part.lenient for part in parts):
-            param = parts[0].grammar.param if len(parts) == 1 else "tools"
-            raise _invalid(param, reason)
+            raise _invalid(_param(parts), reason)
         held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
         return self._compiled(rule, parts, held)
 
-    def _compile_parts(
-        self, rule: str, parts: tuple[Part, ...]
-    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+    def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> "_Compiled":
         held = [self._hold(part) for part in parts]
         matcher, overlooked = self._compiled(rule, parts, held)
         if matcher.is_error():
             held = [self._hold(part, checked=True) for part in parts]
             matcher, overlooked = self._compiled(rule, parts, held)
         if matcher.is_error():
-            param = parts[0].grammar.param if len(parts) == 1 else "tools"
-            raise _invalid(param, _reason(matcher.get_error()))
+            raise _invalid(_param(parts), _reason(matcher.get_error()))
         return matcher, overlooked
+
+    def _matcher(self, source: str) -> LLMatcher:
+        return LLMatcher(self._tokens, source, log_level=0)
 
     def _compiled(
         self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
-    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+    ) -> "_Compiled":
         grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, held)]
         overlooked = [found for each in held if each for found in each.overlooked]
         source = json.dumps({"grammars": grammars})
-        return LLMatcher(self._tokens, source, log_level=0), tuple(overlooked)
+        return self._matcher(source), tuple(overlooked)
 
     def _hold(self, part: Part, *, checked: bool = False) -> HeldSchema | None:
         """Return what a grammar can hold of a part's schema, None for a part without one.
@@ -232,6 +257,71 @@ class Grammars:
         return None
 
 
+_Compiled = tuple[LLMatcher, tuple[Overlooked, ...]]
+"""A grammar, and what of its schemas it does not enforce."""
+
+
+class _Untokenized(Grammars):
+    """Compiles grammars for no model: tokens that they name are not looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0)
+
+    @cached_property
+    def _tokens(self) -> None:
+        return None
+
+    def _matcher(self, source: str) -> "_Verdict":
+        is_error, messages = LLMatcher.validate_grammar_with_warnings(source, None)
+        return _Verdict(messages[0] if is_error else None)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What a matcher says of its grammar, without the matcher."""
+
+    error: str | None
+
+    def is_error(self) -> bool:
+        """Return whether the grammar cannot be compiled."""
+        return self.error is not None
+
+    def get_error(self) -> str:
+        """Return why."""
+        return self.error or ""
+
+
+def compile_alone(rule: str, parts: list[Any]) -> dict[str, Any] | None:
+    """Compile a grammar as the process of a `Sandbox` does; return why not, None if it can be.
+
+    Its stack is smaller than the one on which it is compiled for a model.
+    """
+    converted = msgspec.convert(parts, tuple[Part, ...])
+    try:
+        within(
+            2 * _COMPILE_SECONDS,
+            lambda: _Untokenized()._compile_parts(rule, converted),
+            stack_bytes=_COMPILE_STACK_BYTES // 8,
+        )
+    except InvalidRequest as error:
+        return {"message": error.message, "param": error.param}
+    return None
+
+
+def _try(trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
+    """Compile a grammar where that harms nobody.
+
+    Raises InvalidRequest if it cannot be compiled, and what `Trial.run` raises.
+    """
+    refused = trial.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
+    if refused is not None:
+        raise InvalidRequest(refused["message"], param=refused["param"])
+
+
+def _param(parts: tuple[Part, ...]) -> str:
+    return parts[0].grammar.param if len(parts) == 1 else "tools"
+
+
 def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
@@ -248,9 +338,7 @@ def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
 def _lark(source: str, param: str) -> str:
     """Return a grammar in GBNF or Lark as Lark."""
     try:
-        return str(within(_COMPILE_SECONDS, lambda: any_to_lark(source)))
-    except TimeoutError:
-        raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+        return str(any_to_lark(source))
     except (GbnfToLarkError, RecursionError) as error:
         raise _invalid(param, _reason(str(error))) from None
 

@@ -7,27 +7,17 @@ from jinja2 import TemplateError
 from mlx_lm.server import convert_chat
 from transformers import PreTrainedTokenizerBase
 
+from mlxd.engine.request_template import CONTENT_ERRORS, refusal_of
+from mlxd.engine.sandbox import Trial
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Template
 
 Chat = list[dict[str, Any]]
 
-TEMPLATE_SECONDS = 5.0
-"""How long a template that a request brings may take."""
+LONGEST_TEMPLATE = 256 * 1024
+"""How many characters a template that a request brings may have."""
 
-CONTENT_ERRORS = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What templates and mlx_lm's parsers raise for content that they cannot handle."""
-
-REFUSALS = (TemplateError, *CONTENT_ERRORS)
+REFUSALS = (TemplateError, MemoryError, *CONTENT_ERRORS)
 """What `render` raises for a conversation that the template does not take."""
 
 _CHATML = (
@@ -67,10 +57,22 @@ def check_arguments(arguments: dict[str, Any]) -> None:
             raise InvalidRequest(reason, param="chat_template_kwargs")
 
 
+def is_foreign(template: Template) -> bool:
+    """Return whether a request brought a template's source, which then is not to be trusted."""
+    return template.source is not None and not template.trusted
+
+
 def render(
-    tokenizer: Any, template: Template, messages: Chat, tools: list[dict[str, Any]] | None
+    tokenizer: Any,
+    template: Template,
+    messages: Chat,
+    tools: list[dict[str, Any]] | None,
+    trial: Trial | None = None,
 ) -> str:
-    """Return the text of a conversation; raises one of REFUSALS where the template refuses it."""
+    """Return the text of a conversation; raises one of REFUSALS where the template refuses it.
+
+    A template that a request brought needs a `trial`, and raises what its `run` raises.
+    """
     if not uses_template(tokenizer, template):
         return str(convert_chat(messages, template.role_mapping))
     arguments: dict[str, Any] = {"add_generation_prompt": True, **template.arguments}
@@ -79,6 +81,19 @@ def render(
     renderer = tokenizer
     if template.source or not tokenizer.has_chat_template:
         arguments.setdefault("enable_thinking", tokenizer.has_thinking)
+        if trial is not None and is_foreign(template):
+            special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
+            job = {
+                "source": template.source,
+                "messages": messages,
+                "tools": tools,
+                "arguments": arguments,
+                "special_tokens": special,
+            }
+            answer = trial.run("template", job)
+            if (refusal := refusal_of(answer)) is not None:
+                raise refusal
+            return str(answer["text"])
         arguments["chat_template"] = template.source or _CHATML
         # Past the wrapper: a model with its own renderer would ignore the template.
         renderer = tokenizer._tokenizer

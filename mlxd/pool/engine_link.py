@@ -49,7 +49,8 @@ class EngineLink(asyncio.Protocol):
     it is asked once a second. `on_figures` is called when it answers. `budget` is how many bytes it
     may take in all, 0 before it was told. `heard_at` is the loop's time when the engine last sent
     something, or got work after it had none. `cause` says why the state is `ENDING`, if that is
-    known before the process has ended. `closed` is done when the socket is.
+    known before the process has ended. `closed` is done when the socket is. `answered` is whether a
+    request has ended well, `ended_by_request` whether one that was on trial ended the process.
     """
 
     def __init__(self, kill: Callable[[], None]) -> None:
@@ -66,6 +67,7 @@ class EngineLink(asyncio.Protocol):
         self.tokens_per_second = 0.0
         self.on_figures: Callable[[], None] = _nothing
         self.heard_at = loop.time()
+        self.answered = self.ended_by_request = False
         self.closed: asyncio.Future[None] = loop.create_future()
         self._kill_process = kill
         self._splitter = FrameSplitter()
@@ -189,8 +191,11 @@ class EngineLink(asyncio.Protocol):
         self._watchdog.sleep()
         self._transport.close()
         error = EngineDied(cause)
+        tried = [request for request in self._requests.values() if request.on_trial]
         for request in self._requests.values():
+            request.innocent = bool(tried) and not request.on_trial
             request.end(error)
+        self.ended_by_request = bool(tried)
         self._requests.clear()
         for waiting in (self._loaded, *self._pongs):
             if not waiting.done():
@@ -263,6 +268,8 @@ class EngineLink(asyncio.Protocol):
 
     def _hand_out(self, event: Event) -> None:
         terminal = isinstance(event, messages.Finished | messages.Failed)
+        if isinstance(event, messages.Finished) and event.reason != "abort":
+            self.answered = True
         request = self._requests.pop(event.id, None) if terminal else self._requests.get(event.id)
         if request is not None:
             request.take(event)
@@ -292,12 +299,13 @@ class EngineRequest:
 
     A request has one or more choices, each of them a sequence of the engine; their ids are in a
     row. `on_end` is called once the engine is done with all of them, even if events are still to
-    be read. `started` is whether one of them has begun to run.
+    be read. `started` is whether one of them has begun to run. `on_trial` is whether the request
+    may be what ended an engine before, `innocent` whether the engine died with another on trial.
     """
 
     def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
         self.on_end: Callable[[], None] | None = None
-        self.started = False
+        self.started = self.on_trial = self.innocent = False
         self._first = ids.start
         self._running = set(ids)
         self._abort = abort

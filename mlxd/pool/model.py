@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 from mlxd.config import Config
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.models.catalog import CatalogEntry
+from mlxd.pool.crashes import Crashes, Trials
 from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
 ENGINE_BYTES = 100_000_000
 """About what an engine takes beside weights and cache."""
-_CRASH_SECONDS = 300.0
 
 _log = logging.getLogger("mlxd.models")
 
@@ -41,38 +40,6 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 
-class Crashes:
-    """The crashes of one model in the last five minutes, and the `last` one of all.
-
-    `limit` is how many are too many; 0 means that no number is.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.last: EngineExit | None = None
-        self._limit = limit
-        self._times: list[float] = []
-
-    def add(self, crash: EngineExit) -> None:
-        """Count a crash."""
-        self.last = crash
-        now = time.monotonic()
-        self._times = [each for each in self._times if now - each < _CRASH_SECONDS] + [now]
-
-    def forgive(self) -> None:
-        """Start counting again from zero."""
-        self._times.clear()
-
-    @property
-    def count(self) -> int:
-        """How many crashes were counted."""
-        return len(self._times)
-
-    @property
-    def too_many(self) -> bool:
-        """Whether the model is not loaded again until its crashes are forgiven."""
-        return 0 < self._limit <= len(self._times)
-
-
 class Model:
     """One model: its state, its leases and its engine.
 
@@ -93,6 +60,8 @@ class Model:
         self.entry = entry
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
         self.crashes = Crashes(config.engine.max_crashes)
+        self.trials = Trials()
+        self._proven = False
         pinned = config.models.pinned
         self.pinned = entry.id in {config.models.aliases.get(name, name) for name in pinned}
         self.measured = 0
@@ -205,8 +174,8 @@ class Model:
             self._unload_wanted.set()
 
     def check(self) -> None:
-        """Raise LoadFailed if the model crashed too often."""
-        if self.crashes.too_many and self.state is State.FAILED:
+        """Raise LoadFailed if the model crashed too often, and rests now."""
+        if self.crashes.rests and self.state is State.FAILED:
             raise LoadFailed(f"{self.entry.name} has failed: {self.cause}")
 
     async def kill(self) -> None:
@@ -264,7 +233,11 @@ class Model:
             self._unload_wanted.clear()  # a lease began just before
         if engine.exited.done() and not self._unload_wanted.is_set():
             self.engine = None
-            self._crash(engine.exited.result())
+            self._proven = self._proven or engine.link.answered
+            if engine.link.ended_by_request and self._proven:
+                self._blame_request(engine.exited.result())
+            else:
+                self._crash(engine.exited.result())
             return
         self._enter(State.DRAINING)
         await engine.stop()
@@ -309,11 +282,18 @@ class Model:
         if self.crashes.too_many:
             cause += (
                 f"; {self.crashes.count} crashes in 5 minutes are too many (engine.max_crashes): "
-                f"`mlxctl load {self.entry.id}` tries again"
+                f"`mlxctl load {self.entry.id}` tries again, or a request in "
+                f"{self.crashes.rest_seconds:.0f} s"
             )
         last = "".join(f"\n    {line}" for line in crash.output)
         self.log.error("the engine of %s crashed: %s%s", self.entry.name, crash.cause, last)
         self._fail(cause)
+
+    def _blame_request(self, crash: EngineExit) -> None:
+        """Note a crash, and the one before, as those of a request and not of the model."""
+        self.crashes.take_back(crash)
+        self.log.error("a request ended the engine of %s twice: %s", self.entry.name, crash.cause)
+        self._fail(crash.cause)
 
     def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:

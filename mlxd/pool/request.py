@@ -1,4 +1,9 @@
-"""One accepted request: it waits for its model, runs on its engine, and is retried once."""
+"""One accepted request: it waits for its model, runs on its engine, and is retried once.
+
+Nobody knows which of the requests on an engine that died ended it. So each is on trial when it runs
+again: one at a time, while no new request is started, until it has come further than before. If the
+engine dies again, that request is what ends it, and the others run once more.
+"""
 
 import asyncio
 import contextlib
@@ -54,7 +59,9 @@ class ActiveRequest:
         self._prefill: PrefillProgress | None = None
         self._place = 0
         self._releasing: asyncio.Task[None] | None = None
-        self._answered = self._retried = self._closed = False
+        self._answered = self._retried = self._closed = self._innocent = False
+        self._trial = contextlib.AsyncExitStack()
+        self._pieces = self._pieces_before = 0
 
     def __aiter__(self) -> "ActiveRequest":
         """Iterate over lists of events; none is empty, and the last one ends the last choice."""
@@ -71,19 +78,23 @@ class ActiveRequest:
                     raise Draining("the daemon is stopping") from None
                 if self._is_final(error):
                     raise
-                self._retried, self._answered = True, False
+                self._retried, self._answered = not self._innocent, False
+                self._pieces, self._pieces_before = 0, self._pieces
                 self.timing.restart()
                 continue
             if not events:
                 break
             self._note(events)
+            if self._pieces > self._pieces_before:
+                await self._end_trial()
             return events
         await self.aclose()
         raise StopAsyncIteration
 
     def _is_final(self, error: EngineDied | LoadFailed) -> bool:
         shown = self._stream and self._answered
-        return shown or self._retried or isinstance(error, LoadFailed)
+        again = self._retried and not self._innocent
+        return shown or again or isinstance(error, LoadFailed)
 
     @property
     def progress(self) -> str:
@@ -105,10 +116,16 @@ class ActiveRequest:
 
     async def _next_events(self) -> list[ChoiceEvent]:
         if self._engine_request is None:
+            trials = self._pool.model(self._entry).trials
+            if self._retried:
+                await self._trial.enter_async_context(trials.begin())
+            else:
+                await trials.over()
             engine = await self._held.enter_async_context(
                 self._pool.lease(self._entry, self._keep_alive)
             )
             self._engine_request = engine.link.generate(self._requests)
+            self._engine_request.on_trial = self._retried
             self._engine_request.on_end = self._release_model
         return await self._engine_request.next_events()
 
@@ -117,9 +134,16 @@ class ActiveRequest:
         releasing = self._held.pop_all().aclose()
         self._releasing = asyncio.get_running_loop().create_task(releasing)
 
+    async def _end_trial(self) -> None:
+        if self._engine_request is not None:
+            self._engine_request.on_trial = False
+        await self._trial.aclose()
+
     async def _release(self) -> None:
         engine_request, self._engine_request, self._prefill = self._engine_request, None, None
+        await self._trial.aclose()
         if engine_request is not None:
+            self._innocent = engine_request.innocent
             engine_request.close()
         if self._releasing is not None:
             await self._releasing
@@ -136,6 +160,7 @@ class ActiveRequest:
                 self._prefill = PrefillProgress(event.id, event.cached_tokens, event.prompt_tokens)
             else:
                 self._answered, self._prefill = True, None
+                self._pieces += 1
 
 
 class Timing:

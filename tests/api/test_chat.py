@@ -362,7 +362,7 @@ def test_a_request_overrides_the_configured_template():
         assert isinstance(made.prompt, ChatPrompt)
         return made.prompt.template
 
-    assert template() == Template("{{ y }}", arguments={"a": 1, "b": 2})
+    assert template() == Template("{{ y }}", arguments={"a": 1, "b": 2}, trusted=True)
     assert template(chat_template="{{ x }}").source == "{{ x }}"
     assert template(chat_template_kwargs={"b": 3}).arguments == {"a": 1, "b": 3}
     assert template(enable_thinking=True).arguments == {"a": 1, "b": 2, "enable_thinking": True}

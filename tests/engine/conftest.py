@@ -8,6 +8,7 @@ import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import Memory
+from mlxd.engine.sandbox import Sandbox
 from mlxd.messages import GenerateRequest, Load
 from tests.support.scheduler_bench import Alone, Bench, MakeBench
 
@@ -15,6 +16,14 @@ from tests.support.scheduler_bench import Alone, Bench, MakeBench
 @pytest.fixture(scope="session")
 def loaded(tiny_model: Path) -> LoadedModel:
     return load_model(Load(str(tiny_model)), lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One process for templates and grammars that are not trusted, for all tests."""
+    sandbox = Sandbox()
+    yield sandbox
+    sandbox.close()
 
 
 @pytest.fixture

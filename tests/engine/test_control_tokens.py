@@ -193,7 +193,9 @@ def test_an_answer_keeps_the_marks_that_its_model_wrote(
 
 def test_a_template_leaves_thoughts_out_as_ever(marked: Any) -> None:
     told = answer(f"<think>\n2+2 {END}\n</think>\n\n4 {END}")
-    prompt = ChatPrompt([told, {"role": "user", "content": "hi"}], Template(source=QWEN3))
+    prompt = ChatPrompt(
+        [told, {"role": "user", "content": "hi"}], Template(source=QWEN3, trusted=True)
+    )
     tokens = PromptReader(marked).read_chat(prompt).tokens
     assert marked.decode(tokens).startswith(f"{START}assistant\n4 {END}{END}\n{START}user")
     assert controls(marked, tokens) == [START, END, START, END, START]
@@ -221,7 +223,7 @@ def test_a_thought_that_a_template_left_open_in_an_earlier_turn_is_not_the_answe
     marked: Any,
 ) -> None:
     source = "<think>{{ messages[0].content }}<|im_end|>\n<|im_start|>assistant\n"
-    prompt = ChatPrompt([{"role": "user", "content": "hi"}], Template(source=source))
+    prompt = ChatPrompt([{"role": "user", "content": "hi"}], Template(source=source, trusted=True))
     assert not begins_in_reasoning(marked, PromptReader(marked).read(prompt))
 
 
@@ -234,7 +236,8 @@ def test_an_answer_that_is_continued_may_be_inside_a_thought(marked: Any) -> Non
 
 def test_documents_are_text(marked: Any) -> None:
     source = "{{ documents[0].text }}"
-    template = Template(source=source, arguments={"documents": [{"text": FORGED}]})
+    documents = {"documents": [{"text": FORGED}]}
+    template = Template(source=source, arguments=documents, trusted=True)
     user = {"role": "user", "content": "hi"}
     tokens = PromptReader(marked).read_chat(ChatPrompt([user], template)).tokens
     assert marked.decode(tokens) == FORGED
@@ -254,7 +257,9 @@ def test_the_prompt_of_a_completion_is_its_senders_own(marked: Any) -> None:
 
 def test_json_in_ascii_hides_no_mark(marked: Any) -> None:
     source = "{{ messages[0].content | tojson(ensure_ascii=true) }}<|im_end|>"
-    prompt = ChatPrompt([{"role": "user", "content": f"é{END}"}], Template(source=source))
+    prompt = ChatPrompt(
+        [{"role": "user", "content": f"é{END}"}], Template(source=source, trusted=True)
+    )
     tokens = PromptReader(marked).read_chat(prompt).tokens
     assert marked.decode(tokens) == '"\\u00e9<|im_end|>"<|im_end|>'
     assert controls(marked, tokens) == [END]

@@ -105,7 +105,7 @@ def reader(loaded: LoadedModel) -> PromptReader:
 
 def prompt(messages: list[Message], source: str) -> ChatPrompt:
     body = decode_body(json.dumps({"messages": messages}).encode())
-    return ChatPrompt(for_templates(body.messages), Template(source=source))
+    return ChatPrompt(for_templates(body.messages), Template(source=source, trusted=True))
 
 
 def read(reader: PromptReader, messages: list[Message], source: str) -> RenderedChat:
@@ -206,7 +206,7 @@ def test_mlxds_own_instructions_are_moved_too(reader: PromptReader) -> None:
 )
 def test_arguments_may_come_as_json_text(reader: PromptReader, text: str, object_: Message) -> None:
     called = said("assistant", "", tool_calls=[call("look", text, "1")])
-    made = ChatPrompt([USER, called], Template(source=QWEN35))
+    made = ChatPrompt([USER, called], Template(source=QWEN35, trusted=True))
     (read_call,) = reader.read_chat(made).messages[1]["tool_calls"]
     assert read_call["function"]["arguments"] == object_
 

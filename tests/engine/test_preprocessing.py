@@ -8,7 +8,17 @@ import pytest
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Grammar, Sampling, Template
+from mlxd.messages import (
+    ChatPrompt,
+    Failed,
+    Generate,
+    GenerateRequest,
+    Grammar,
+    Prompt,
+    Sampling,
+    Template,
+    TextPrompt,
+)
 from tests.support.scheduler_bench import ask
 
 SECONDS = 20
@@ -22,7 +32,7 @@ def delivered() -> SimpleQueue[Prepared | Failed]:
 
 @pytest.fixture
 def preprocessor(loaded: LoadedModel, delivered: SimpleQueue[Prepared | Failed]) -> Preprocessor:
-    preprocessor = Preprocessor(loaded.tokenizer, loaded.vocabulary, loaded.context_length)
+    preprocessor = Preprocessor(loaded.tokenizer, loaded.vocabulary, context_length=0)
     preprocessor.start(delivered.put)
     return preprocessor
 
@@ -51,22 +61,58 @@ def test_a_request_that_may_take_long_is_delivered_later(
     assert (last.id if isinstance(last, Failed) else last.message.id) == 1
 
 
-def test_while_one_takes_long_the_others_wait_for_the_tokenizer(
+def test_a_short_prompt_does_not_wait_for_those_that_take_long(
     preprocessor: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    prepare = preprocessor.prepare
+    read = preprocessor._reader.read
 
-    def prepare_when_released(message: Generate) -> Prepared | Failed:
-        assert released.wait(SECONDS)
-        return prepare(message)
+    def read_when_released(prompt: Prompt) -> list[int]:
+        assert not isinstance(prompt, TextPrompt) or len(prompt.text) < 9 or released.wait(SECONDS)
+        return read(prompt)
 
-    monkeypatch.setattr(preprocessor, "prepare", prepare_when_released)
-    assert preprocessor.take(Generate(1, ask("Hi", grammar=YES))) is None
-    assert preprocessor.take(Generate(2, ask("Hi"))) is None
+    monkeypatch.setattr(preprocessor._reader, "read", read_when_released)
+    assert preprocessor.take(Generate(1, ask("x" * 9000))) is None
+    assert isinstance(preprocessor.take(Generate(2, ask("Hi"))), Prepared)
     released.set()
-    assert [delivered.get(timeout=SECONDS).message.id for _ in range(2)] == [1, 2]
-    assert preprocessor.take(Generate(3, ask("Hi"))) is not None
+    assert delivered.get(timeout=SECONDS).message.id == 1
+
+
+def test_an_aborted_request_is_not_prepared_and_a_prompt_is_read_once_for_all_choices(
+    preprocessor: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, released, reads = threading.Event(), threading.Event(), []
+    read = preprocessor._reader.read
+
+    def count(prompt: Prompt) -> list[int]:
+        reads.append(prompt)
+        started.set()
+        assert released.wait(SECONDS)
+        return read(prompt)
+
+    monkeypatch.setattr(preprocessor._reader, "read", count)
+    for number in range(64):
+        assert preprocessor.take(Generate(number, ask("x" * 9000, seed=number))) is None
+    for number in (64, 65):
+        assert preprocessor.take(Generate(number, ask("y" * 9000, seed=number))) is None
+    assert started.wait(SECONDS)
+    preprocessor.withdraw(0)
+    preprocessor.withdraw(64)
+    released.set()
+    ids = [delivered.get(timeout=SECONDS).message.id for _ in range(64)]
+    assert ids == [*range(1, 64), 65]
+    assert len(reads) == 2
+
+
+def test_long_stop_texts_are_read_off_the_thread_that_steps_or_refused(
+    preprocessor: Preprocessor, delivered: SimpleQueue[Any]
+) -> None:
+    assert preprocessor.take(Generate(1, ask("Hi", stop=["x" * 2000]))) is None
+    prepared = delivered.get(timeout=SECONDS)
+    assert prepared.stops is not None
+    assert preprocessor.take(Generate(2, ask("Hi", stop=["x" * 1000] * 40))) is None
+    failed = delivered.get(timeout=SECONDS)
+    assert (failed.kind, failed.param) == ("invalid_request", "stop")
 
 
 def test_an_unexpected_error_fails_its_request_without_its_prompt(

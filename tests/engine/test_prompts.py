@@ -1,6 +1,5 @@
 """Prompts to tokens, with the tiny models' tokenizers: one token a byte."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
+from mlxd.engine.sandbox import Sandbox
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
@@ -26,13 +26,18 @@ def marked(marked_model: Path) -> Any:
     return load_tokenizer(marked_model)
 
 
-def tokenize(tokenizer: Any, prompt: Prompt) -> list[int]:
-    return PromptReader(tokenizer).read(prompt)
+def tokenize(tokenizer: Any, prompt: Prompt, sandbox: Sandbox | None = None) -> list[int]:
+    return PromptReader(tokenizer, sandbox=sandbox).read(prompt)
 
 
-def render(tokenizer: Any, template: Template, *messages: dict[str, Any]) -> str:
+def render(
+    tokenizer: Any,
+    template: Template,
+    *messages: dict[str, Any],
+    sandbox: Sandbox | None = None,
+) -> str:
     prompt = ChatPrompt([dict(message) for message in messages or [USER]], template)
-    return str(tokenizer.decode(tokenize(tokenizer, prompt)))
+    return str(tokenizer.decode(tokenize(tokenizer, prompt, sandbox)))
 
 
 def test_text_goes_to_the_tokenizer_as_it_is(tokenizer: Any) -> None:
@@ -55,11 +60,11 @@ def test_an_empty_prompt_is_rejected(tokenizer: Any, prompt: TextPrompt | Tokens
     assert caught.value.param == "prompt"
 
 
-def test_a_template_of_the_request_replaces_the_models(tokenizer: Any) -> None:
+def test_a_template_of_the_request_replaces_the_models(tokenizer: Any, sandbox: Sandbox) -> None:
     template = Template(
         source="{{ messages[0].content | upper }}, {{ mood }}", arguments={"mood": "ok"}
     )
-    assert render(tokenizer, template) == "HI, ok"
+    assert render(tokenizer, template, sandbox=sandbox) == "HI, ok"
 
 
 def test_arguments_reach_the_models_template(marked: Any) -> None:
@@ -120,22 +125,42 @@ def test_the_last_message_can_be_continued(tokenizer: Any) -> None:
     ],
 )
 def test_a_template_that_fails_or_reaches_out_says_why(
-    tokenizer: Any, source: str, reason: str
+    tokenizer: Any, sandbox: Sandbox, source: str, reason: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=reason) as caught:
-        render(tokenizer, Template(source=source))
+        render(tokenizer, Template(source=source), sandbox=sandbox)
     assert caught.value.param == "chat_template"
 
 
-def test_a_template_that_does_not_end_is_ended(
-    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (ENDLESS, r"took more than 0\.4 s"),
+        ("{{ 10 ** (10 ** 9) }}", r"took more than 0\.4 s"),  # one call into C, with the GIL
+        ("{{ 'a' * 900000000 }}", "takes more than 512 MB"),
+        ("{{ 'a' * 40000000 }}", "writes too much"),
+        ("{{ raise_exception('\\ud800') }}", r"\\ud800"),
+        ("a" * 300_000, "longer than 262144 characters"),
+    ],
+    ids=["loop", "power", "memory", "text", "half a character", "long"],
+)
+def test_a_hostile_template_is_refused(
+    tokenizer: Any,
+    sandbox: Sandbox,
+    source: str,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 0.2)
-    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    began = time.monotonic()
-    with pytest.raises(InvalidRequest, match=r"took more than 0\.2 s"):
-        render(tokenizer, Template(source=endless))
-    assert time.monotonic() - began < 20
+    monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 0.4)
+    if "'a'" in source:
+        monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 20)
+    with pytest.raises(InvalidRequest, match=reason) as caught:
+        render(tokenizer, Template(source=source), sandbox=sandbox)
+    assert caught.value.param == "chat_template"
+    caught.value.message.encode()
 
 
 @pytest.mark.parametrize("name", ["tokenize", "return_tensors", "tools", "messages"])
@@ -191,6 +216,6 @@ def test_a_template_that_rejects_an_unusual_conversation_has_fewer_boundaries(
         "{% if messages | length > 2 %}{{ raise_exception('no') }}{% endif %}"
         "{{ messages[0].content }}"
     )
-    prompt = ChatPrompt([dict(USER)], Template(source=source))
+    prompt = ChatPrompt([dict(USER)], Template(source=source, trusted=True))
     reader = PromptReader(tokenizer)
     assert reader.boundaries(reader.read_chat(prompt)) == (0, 0)

@@ -1,11 +1,13 @@
 """A draft model changes how fast an answer comes, never the answer."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
 
 from mlxd.engine.loader import load_model
+from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Draft,
     Failed,
@@ -138,3 +140,20 @@ def test_a_draft_model_with_another_vocabulary_is_rejected(
 
 def with_draft(request: GenerateRequest, path: Path, guesses: int) -> GenerateRequest:
     return structs.replace(request, draft=Draft(str(path), guesses))
+
+
+def test_a_draft_that_does_not_fit_is_read_once(
+    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+
+    def refuse(path: Path, _tokenizer: Any) -> Any:
+        reads.append(path)
+        raise LoadFailed("its vocabulary differs")
+
+    monkeypatch.setattr("mlxd.engine.strategies.load_draft", refuse)
+    bench = make_bench()
+    for request_id in range(2):
+        bench.admit(request_id, with_draft(ask("x", 2), tmp_path, 2))
+    bench.run()
+    assert reads == [tmp_path]

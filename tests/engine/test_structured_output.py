@@ -1,6 +1,7 @@
 """Grammars over the tokens of the tiny marked model: a token is a byte, or a mark."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 from msgspec import structs
 
+from mlxd.engine.sandbox import Sandbox
 from mlxd.engine.structured_output import (
     ANSWER,
     Grammars,
@@ -29,6 +31,13 @@ PARAM = "response_format.json_schema.schema"
 def grammars(marked_model: Path) -> Grammars:
     tokenizer = load_tokenizer(marked_model, eos_token_ids=[256, 258])
     return Grammars(tokenizer, VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def tried(marked_model: Path, sandbox: Sandbox) -> Grammars:
+    """Grammars of which large ones are tried in a process of their own first."""
+    tokenizer = load_tokenizer(marked_model, eos_token_ids=[256, 258])
+    return Grammars(tokenizer, VOCABULARY, sandbox)
 
 
 def schema(**fields: Any) -> Part:
@@ -257,3 +266,42 @@ def test_tokens_know_their_bytes(grammars: Grammars) -> None:
     assert grammars.token_bytes(0xC3) == b"\xc3"
     assert grammars.token_bytes(THINK) == b"<think>"
     assert grammars.token_bytes(100_000) == b""
+
+
+def chain(length: int) -> str:
+    rules = "".join(f"r{number}: r{number + 1}\n" for number in range(length))
+    return f'start: r0\n{rules}r{length}: "x"\n'
+
+
+def test_references_that_go_too_deep_end_a_process_of_their_own(
+    tried: Grammars,
+) -> None:
+    write(tried.compile(ANSWER, [Part("answer", Grammar("lark", chain(4000), PARAM))]), "x")
+    with pytest.raises(InvalidRequest, match="refers too deeply") as caught:
+        tried.compile(ANSWER, [Part("answer", Grammar("lark", chain(60_000), PARAM))])
+    assert caught.value.param == PARAM
+    with pytest.raises(InvalidRequest, match="more than 1048576 characters"):
+        tried.compile(ANSWER, [Part("answer", Grammar("lark", chain(100_000), PARAM))])
+
+
+def test_patterns_that_take_minutes_leave_no_thread_behind(
+    tried: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.3)
+    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(60)]
+    before = threading.active_count()
+    with pytest.raises(InvalidRequest, match="takes more than") as caught:
+        tried.compile(ANSWER, [schema(type="string", allOf=patterns)])
+    assert caught.value.param == PARAM
+    assert threading.active_count() == before
+
+
+def test_an_error_in_a_large_schema_is_explained(tried: Grammars) -> None:
+    fields: dict[str, Any] = {f"a{number}": {"type": "string"} for number in range(2000)}
+    fields["b"] = {"type": "string", "pattern": "("}
+    source = json.dumps({"type": "object", "properties": fields})
+    strict = Part("answer", Grammar("json_schema", source, PARAM, strict=True))
+    with pytest.raises(InvalidRequest, match="cannot be compiled") as caught:
+        tried.compile(ANSWER, [strict])
+    assert caught.value.param is not None
+    assert caught.value.param.startswith(PARAM)

@@ -6,6 +6,7 @@ Run as `python tests/fakes/engine.py SCRIPT`, SCRIPT being a comma-separated lis
     die-in-load-once=FILE: kills itself in the load, if FILE is absent
     die-once=FILE: kills itself at the first request, if FILE is absent
     die-after=N: kills itself after N deltas
+    poison=WORD: kills itself when an answer comes to this word
     fatal, fatal-and-stays, garbage-later, hang-up: at the first request it sends Fatal and exits,
         sends Fatal and does not exit, sends what is no message, or closes its socket and stays
     leaves-a-child, leaves-last-words: at the first request it starts a child and dies; the child
@@ -189,6 +190,8 @@ class FakeEngine:
             return
         for id_, words in list(self.running.items()):
             if str(self.deltas) == self.script.get("die-after"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if words and words[0] == self.script.get("poison"):
                 os.kill(os.getpid(), signal.SIGKILL)
             if words:
                 word = words[0] if "endless" in self.script else words.pop(0)

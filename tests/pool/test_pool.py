@@ -287,13 +287,58 @@ async def test_a_model_that_keeps_crashing_is_not_loaded_again(launch_fake: Laun
             await read(pool.submit(A, text("x")))
         assert refused.value.message == (
             "a has failed: the engine process was killed by SIGABRT; 3 crashes in 5 minutes are "
-            "too many (engine.max_crashes): `mlxctl load a` tries again"
+            "too many (engine.max_crashes): `mlxctl load a` tries again, or a request in 10 s"
         )
         last = pool.model(A).crashes.last
         assert last is not None
         assert last.output == ["so it ends"]
         pool.model(A).crashes.forgive()
         assert await read(pool.submit(A, text("x"))) == "x"
+
+
+async def test_a_model_that_crashed_too_often_rests_longer_each_time(
+    launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.pool.crashes._FIRST_REST_SECONDS", 0.2)
+    async with open_pool(launch_fake(""), Config(engine=EngineConfig(max_crashes=1))) as pool:
+        crashes = pool.model(A).crashes
+        for rest in (0.2, 0.4, 0.8):
+            await read(pool.submit(A, text("x")))
+            await kill_engine(pool)
+            assert crashes.rest_seconds == rest
+            with pytest.raises(LoadFailed):
+                await read(pool.submit(A, text("x")))
+            await until(lambda: not crashes.rests)
+        assert await read(pool.submit(A, text("x"))) == "x"
+
+
+async def test_a_request_that_ends_engines_is_run_again_once_and_is_not_the_models_fault(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("poison=arsenic")) as pool:
+        assert await read(pool.submit(A, text("x"))) == "x"
+        for _ in range(4):
+            with pytest.raises(EngineDied, match="SIGKILL"):
+                await read(pool.submit(A, text("arsenic")))
+        await until(lambda: pool.model(A).crashes.count == 0)
+        assert await read(pool.submit(A, text("x"))) == "x"
+
+
+async def test_those_beside_a_request_that_ends_engines_are_answered(
+    launch_fake: LaunchFake,
+) -> None:
+    async with open_pool(launch_fake("poison=arsenic")) as pool:
+        assert await read(pool.submit(A, text("x"))) == "x"
+        words = ["one two three", "arsenic", "four five six", "seven eight nine"]
+        requests = [pool.submit(A, text(word)) for word in words]
+        answers = await asyncio.gather(*map(read, requests), return_exceptions=True)
+        for word, answer in zip(words, answers, strict=True):
+            if word == "arsenic":
+                assert isinstance(answer, EngineDied)
+            else:  # with what was read before it ran again
+                assert isinstance(answer, str)
+                assert answer.endswith(word)
+        await until(lambda: pool.model(A).crashes.count == 0)
 
 
 async def test_zero_max_crashes_is_no_limit(launch_fake: LaunchFake) -> None:
