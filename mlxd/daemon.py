@@ -6,17 +6,19 @@ import os
 import resource
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
 from mlxd import __version__, activation, listeners, network, paths
-from mlxd.config import Config
+from mlxd.config import Config, ServerConfig
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.generate import Dependencies
+from mlxd.http.limits import Limits
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
 from mlxd.listeners import Listeners
@@ -27,6 +29,7 @@ from mlxd.pool.pool import Pool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
+_FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd")
@@ -49,6 +52,18 @@ def _allow_many_connections() -> None:
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _limits(server: ServerConfig) -> Limits:
+    """Return the limits of connections; on TCP, that leaves files for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _FILES_BESIDE_TCP if soft != resource.RLIM_INFINITY else server.max_connections
+    return Limits(
+        connections=max(1, min(server.max_connections, room)),
+        head_seconds=server.head_timeout,
+        body_seconds=server.body_timeout,
+        read_seconds=server.read_timeout,
+    )
 
 
 class Daemon:
@@ -76,8 +91,9 @@ class Daemon:
             default_set_by=default_set_by,
         )
         dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
-        self._public = HttpServer(public_app(dependencies))
-        self._local = HttpServer(unix_app(dependencies))
+        limits = _limits(config.server)
+        self._public = HttpServer(public_app(dependencies), limits)
+        self._local = HttpServer(unix_app(dependencies), replace(limits, connections=None))
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:

@@ -82,6 +82,10 @@ class MethodNotAllowed(RequestError, status=405, code="method_not_allowed"):
     """The path does not allow the method."""
 
 
+class RequestTimeout(RequestError, status=408, code="request_timeout"):
+    """The head or the body of a request comes too slowly."""
+
+
 class ModelInUse(RequestError, status=409, code="model_in_use"):
     """The model is in memory, or requests wait for it."""
 
@@ -94,6 +98,10 @@ class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_typ
     """The content type of the body is not JSON."""
 
 
+class HeadTooLarge(RequestError, status=431, code="head_too_large"):
+    """The request line and the headers are too large."""
+
+
 class Unavailable(MlxdError, status=503, retry_after=1):
     """Not possible now; the same request may succeed after `retry_after` seconds."""
 
@@ -104,6 +112,10 @@ class QueueFull(Unavailable, status=429, code="queue_full"):
     """As many requests as `server.max_queue` allows are running or waiting."""
 
     type = "rate_limit_error"
+
+
+class TooManyConnections(Unavailable, code="too_many_connections"):
+    """As many connections as `server.max_connections` allows are open and busy."""
 
 
 class Draining(Unavailable, code="draining", retry_after=2):

@@ -64,6 +64,18 @@ class ServerConfig(Section, frozen=True):
     max_queue: Annotated[
         int, Meta(ge=1, le=100_000), "Maximum number of requests accepted at a time."
     ] = 512
+    max_connections: Annotated[
+        int, Meta(ge=16, le=100_000), "Maximum number of TCP connections at a time."
+    ] = 1024
+    head_timeout: Annotated[
+        Duration, "How long a client may take to send the head of a request."
+    ] = 30.0
+    body_timeout: Annotated[
+        Duration, "How long a client may take to send each 64 KiB of a body."
+    ] = 30.0
+    read_timeout: Annotated[
+        Duration, "How long a client may read nothing of a reply that waits for it."
+    ] = 60.0
     drain_timeout: Annotated[
         Duration, "How long running requests may continue when the daemon stops."
     ] = 30.0

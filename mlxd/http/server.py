@@ -7,22 +7,26 @@ import socket
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlxd.errors import InvalidRequest
-from mlxd.http.error_replies import error_response
+from mlxd.http.limits import LimitedConfig, LimitedProtocol, Limits
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5
+_USUAL = Limits()
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server on given sockets: asleep while idle, and without signal handlers."""
+    """uvicorn's server on given sockets: asleep while idle, and without signal handlers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    No connection goes beyond `limits`.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits = _USUAL) -> None:
         super().__init__(
-            uvicorn.Config(
+            LimitedConfig(
                 app,
+                limits,
                 http=_Protocol,
                 ws="none",
                 lifespan="off",
@@ -87,17 +91,13 @@ class HttpServer(uvicorn.Server):
         await self._stopped.wait()
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(LimitedProtocol):
     """uvicorn's protocol, with our error replies for malformed HTTP, and without upgrades.
 
     RFC 9110, 7.8, allows a server to ignore an offered upgrade, but httptools stops at it.
     """
 
     _retired = False
-
-    @property
-    def busy(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
 
     def retire(self) -> None:
         """Close the connection after its current request, or after its next one."""
@@ -144,6 +144,8 @@ class _Protocol(HttpToolsProtocol):
             self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("the request is not valid HTTP")
+        else:
+            self.watch(len(data))
 
     def _should_upgrade(self) -> bool:
         """Whether uvicorn must ignore the request, because `data_received` parses it again."""
@@ -155,12 +157,7 @@ class _Protocol(HttpToolsProtocol):
         return b"%b %b HTTP/%b\r\n%b\r\n" % (*start, _lines(headers))
 
     def send_400_response(self, msg: str) -> None:
-        response = error_response(InvalidRequest(msg))
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (_lines(headers), bytes(response.body))
-        )
-        self.transport.close()
+        self.refuse(InvalidRequest(msg))
 
 
 class _AnyLength(int):
