@@ -29,6 +29,7 @@ from mlxd.pool.pool import Pool
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
+_UMASK = 0o077  # what it writes, and what its processes write, is its user's
 _FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
 
@@ -41,6 +42,7 @@ def run(config: Config, default_set_by: str | None = None) -> None:
     `default_set_by` names the variable or flag that sets the default model, if one does. Raises
     StartupError, ConfigError or ServingFailed.
     """
+    os.umask(_UMASK)
     _allow_many_connections()
     with listeners.opened(config, activation.take()) as sockets:
         uvloop.run(Daemon(config, sockets, default_set_by).live())

@@ -20,6 +20,7 @@ LEAVES = {
     "mlxd.network",
     "mlxd.prompt_files",
     "mlxd.rate",
+    "mlxd.processes",
     "mlxd.run_record",
     "mlxd.sysctl",
     "mlxd.units",
