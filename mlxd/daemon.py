@@ -1,6 +1,7 @@
 """The life of the daemon, top-down: listen, serve, drain, exit."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -110,7 +111,9 @@ class Daemon:
         ]
         url, socket_file = self._sockets.url, self._sockets.socket_file
         _log.info("mlxd %s serves %s and %s", __version__, url, socket_file)
-        self._warn_of_missing_models()
+        with contextlib.suppress(LoadFailed):
+            await self._catalog.refresh()
+            self._warn_of_missing_models()
         self._pool.open()
         self._pulls.resume()
         await self._until_reason_to_stop(serving)

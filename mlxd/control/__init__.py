@@ -11,6 +11,7 @@ pulls.py         downloads from the hub
 prompt_cache.py  the prompt cache on disk
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mlxd.control.loading import LoadingControl
 from mlxd.control.prompt_cache import PromptCacheControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
+from mlxd.errors import LoadFailed
 from mlxd.hub.pulls import Pulls
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -47,6 +49,7 @@ class Control:
         prompt_cache_disk: int,
         default_set_by: str | None = None,
     ) -> None:
+        self._catalog = catalog
         self.status = StatusReporter(
             catalog, pool, url=url, socket_file=socket_file, network=network
         )
@@ -55,3 +58,8 @@ class Control:
         self.loading = LoadingControl(catalog, selection, pool, default_set_by)
         self.pulls = PullsControl(pulls)
         self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)
+
+    async def refresh(self) -> None:
+        """Look at the models on disk, if it answers; what was found before counts otherwise."""
+        with contextlib.suppress(LoadFailed):
+            await self._catalog.refresh()

@@ -126,12 +126,14 @@ class _Endpoints:
         return json_response(Health("ok", __version__))
 
     async def models(self, request: Request) -> Response:
+        await self._catalog.refresh()
         entries = self._catalog.entries()
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
         return json_response(ModelList([ModelCard(e.id, e.created) for e in entries]))
 
     async def model(self, request: Request) -> Response:
+        await self._catalog.refresh(request.path_params["id"])
         entry = self._catalog.resolve(request.path_params["id"])
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(describe_model(entry.id, entry.created))

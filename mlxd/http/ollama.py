@@ -19,11 +19,13 @@ from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import Forbidden, InvalidRequest
+from mlxd.files import open_regular
 from mlxd.http.connection import Pace, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.models.catalog import CatalogEntry
 
 _LOOK_SECONDS = 0.25
+_MAX_TEMPLATE = 1_000_000
 _LINES = "application/x-ndjson"
 _PULL_WORDS = {"verifying": "verifying sha256 digest", "retrying": "retrying"}
 """What a pull that is not downloading does, in Ollama's words."""
@@ -158,12 +160,14 @@ class _Endpoints:
         return json_response(VersionReply(__version__))
 
     async def tags(self, _request: Request) -> Response:
+        await self._catalog.refresh()
         models = [
             _tagged(entry, modified_at=_time(entry.created)) for entry in self._catalog.entries()
         ]
         return json_response(TaggedModels(models))
 
     async def ps(self, _request: Request) -> Response:
+        await self._catalog.refresh()
         entries = {entry.id: entry for entry in self._catalog.entries()}
         models = [
             _resident(entries[status.id], status)
@@ -173,7 +177,9 @@ class _Endpoints:
         return json_response(TaggedModels(models))
 
     async def show(self, request: Request) -> Response:
-        entry = self._catalog.resolve((await _body(request, NamedModel)).wanted)
+        name = (await _body(request, NamedModel)).wanted
+        await self._catalog.refresh(name)
+        entry = self._catalog.resolve(name)
         shown = await self._control.catalog.show(entry.id)
         support = shown.template
         # Models whose template has no tools get instructions for them.
@@ -208,6 +214,7 @@ class _Endpoints:
     async def copy(self, request: Request) -> Response:
         body = await _body(request, Copy)
         self._check_may_change(request)
+        await self._catalog.refresh(body.source)
         self._control.aliases.set(body.destination, body.source)
         return Response()
 
@@ -218,6 +225,7 @@ class _Endpoints:
         if name in aliases:
             self._control.aliases.remove(name)
             return Response()
+        await self._catalog.refresh(name)
         entry = self._catalog.resolve(name)
         await self._control.loading.unload(entry.id).result()
         await self._control.catalog.remove(entry.id, dry_run=False)
@@ -290,7 +298,8 @@ def _in_short(parameters: int) -> str:
 
 def _template(folder: Path) -> str:
     try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        with open_regular(folder / "chat_template.jinja") as stream:
+            return stream.read(_MAX_TEMPLATE).decode()
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -36,6 +36,7 @@ class Selection:
 
     async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
         """Return the model as `model` does, the default model when it is not about to change."""
+        await self._catalog.refresh(name)
         if name in (None, *DEFAULT_NAMES):
             async with self.default_lock:
                 return self.model(name, adapter)

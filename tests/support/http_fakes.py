@@ -90,6 +90,9 @@ class FakePool:
 
 
 class FakeCatalog:
+    async def refresh(self, name: str | None = None) -> None:
+        pass
+
     def entries(self) -> list[CatalogEntry]:
         return [_entry("tiny"), _entry("owner/name")]
 
@@ -126,6 +129,9 @@ class FakeControl:
         self.failure: MlxdError | None = None
         self.loaded = asyncio.Event()
         self.loaded.set()
+
+    async def refresh(self) -> None:
+        pass
 
     async def read(self) -> control_api.Status:
         return control_api.Status(
