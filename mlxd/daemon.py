@@ -19,6 +19,7 @@ from mlxd.control import Control
 from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.generate import Dependencies
+from mlxd.http.intake import Intake
 from mlxd.http.limits import Limits
 from mlxd.http.server import HttpServer
 from mlxd.hub.pulls import Pulls
@@ -93,7 +94,10 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
-        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
+        intake = Intake(config.server.max_queue, config.server.max_queue_size)
+        dependencies = Dependencies(
+            config, self._catalog, self._selection, self._pool, control, intake
+        )
         limits = _limits(config.server)
         self._public = HttpServer(public_app(dependencies), limits)
         self._local = HttpServer(unix_app(dependencies), replace(limits, connections=None))

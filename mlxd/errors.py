@@ -109,7 +109,7 @@ class Unavailable(MlxdError, status=503, retry_after=1):
 
 
 class QueueFull(Unavailable, status=429, code="queue_full"):
-    """As many requests as `server.max_queue` allows are running or waiting."""
+    """As much as `server.max_queue` or `server.max_queue_size` allows is running or waiting."""
 
     type = "rate_limit_error"
 

@@ -21,6 +21,7 @@ MAX_CHOICES = 128
 
 _MAX_STOPS = 256
 _LONGEST_STOP = 1000
+_MOST_BIASES = 10_000
 _MAX_TOP_LOGPROBS = 20
 
 _TokenCount = int | None
@@ -378,6 +379,8 @@ def _derived(seed: int | None, number: int) -> int | None:
 
 
 def _biases(given: dict[str, Any]) -> dict[int, float]:
+    if len(given) > _MOST_BIASES:
+        raise InvalidRequest(f"`logit_bias`: more than {_MOST_BIASES} tokens", param="logit_bias")
     for key, value in given.items():
         try:
             msgspec.convert({key: value}, dict[_TokenId, _Bias])

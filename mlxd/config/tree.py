@@ -62,8 +62,13 @@ class ServerConfig(Section, frozen=True):
     ] = field(default_factory=lambda: ["x-anthropic-billing-header:"])
     max_body: Annotated[ByteSize, "Maximum size of a request body."] = 32_000_000
     max_queue: Annotated[
-        int, Meta(ge=1, le=100_000), "Maximum number of requests accepted at a time."
+        int,
+        Meta(ge=1, le=100_000),
+        "Maximum number of requests accepted at a time; each choice of `n` counts.",
     ] = 512
+    max_queue_size: Annotated[
+        ByteSize, "Maximum size of the bodies of these requests together."
+    ] = 256_000_000
     max_connections: Annotated[
         int, Meta(ge=16, le=100_000), "Maximum number of TCP connections at a time."
     ] = 1024

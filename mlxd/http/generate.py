@@ -1,5 +1,6 @@
 """The endpoint of every dialect: from a body to the end of its answer."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,10 +15,13 @@ from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.intake import Intake
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+
+_LARGE_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Dependencies:
     selection: Selection
     pool: Pool
     control: Control
+    intake: Intake
 
 
 class GenerateEndpoint:
@@ -43,8 +48,14 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        body = self._decode_body(await read_json(scope, receive))
-        await self.answer(body, scope, receive, send)
+        with self.dependencies.intake.place() as take:
+            data = await read_json(scope, receive, take)
+            if len(data) < _LARGE_BODY:
+                body = self._decode_body(data)
+            else:  # which takes a while
+                body = await asyncio.to_thread(self._decode_body, data)
+            del data
+            await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""

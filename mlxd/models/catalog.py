@@ -27,6 +27,7 @@ DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
 _MOST_NAMES = 8
 _LONGEST_NEAR = 100
+_LONGEST_NAME = 4096  # of a path
 _FRESH_SECONDS = 0.05
 _SHORT_WAIT, _LONG_WAIT = 0.02, 5.0
 
@@ -223,6 +224,8 @@ class Catalog:
             ModelNotFound: it is the address of something else than a model, or the model is here
                 at another revision.
         """
+        if len(name) > _LONGEST_NAME:
+            return []
         everything = self._candidates()
         if is_path(name):
             return self._at(name, everything)

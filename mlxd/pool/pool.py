@@ -78,12 +78,13 @@ class Pool:
         they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
         and None as long as before.
 
-        Raises Draining, and QueueFull if `server.max_queue` requests have not ended.
+        Raises Draining, and QueueFull if `server.max_queue` choices of others have not ended.
         """
         if self._refusing:
             raise Draining("the daemon is stopping")
         limit = self._config.server.max_queue
-        if len(self._requests) >= limit:
+        others = sum(each.choices for each in self._requests)
+        if others and others + len(requests) > limit:
             raise QueueFull(f"{limit} requests are waiting or running (server.max_queue)")
         request = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
         self._requests.add(request)

@@ -25,7 +25,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(models: Path, name: str) ->
 
 def test_an_index_of_many_names_is_read_once(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = add_model(models / "a")
-    names = {f"t{n}": f"model-{n}.safetensors" for n in range(300_000)}
+    names = {f"t{n}": f"model-{n}.safetensors" for n in range(60_000)}
     names["x"] = "model.safetensors"
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     catalog = Catalog(ModelsConfig())
@@ -33,6 +33,14 @@ def test_an_index_of_many_names_is_read_once(models: Path, monkeypatch: pytest.M
     assert "missing or damaged" in broken.fault
     monkeypatch.setattr("mlxd.models.folder.read_weights", None)
     assert catalog.broken() == [broken]
+
+
+@pytest.mark.parametrize("name", ["m" * 3_000_000, "/a" * 1_000_000])
+def test_a_name_of_any_length_is_soon_unknown(models: Path, name: str) -> None:
+    add_model(models / "a")
+    with pytest.raises(ModelNotFound) as caught:
+        Catalog(ModelsConfig()).resolve(name)
+    assert len(caught.value.message) < 500
 
 
 async def test_a_refresh_finds_what_has_changed(models: Path) -> None:

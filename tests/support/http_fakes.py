@@ -12,6 +12,7 @@ from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.generate import Dependencies
+from mlxd.http.intake import Intake
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
@@ -213,7 +214,9 @@ def make_dependencies(
 ) -> Dependencies:
     """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
-    return Dependencies(settings, catalog, Selection(catalog, settings), pool, FakeControl())
+    selection = Selection(catalog, settings)
+    intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), intake)
 
 
 def _entry(name: str) -> CatalogEntry:
