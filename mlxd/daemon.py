@@ -13,10 +13,11 @@ from typing import Any
 import uvloop
 
 from mlxd import __version__, activation, listeners, network, paths
-from mlxd.config import Config, ServerConfig
+from mlxd.config import Config, ServerConfig, changed
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
-from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
+from mlxd.control_api import ReloadReply
+from mlxd.errors import ConfigError, LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
@@ -28,6 +29,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
+from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
@@ -38,16 +40,21 @@ _LAST_WORDS_SECONDS = 1.0
 _log = logging.getLogger("mlxd")
 
 
-def run(config: Config, default_set_by: str | None = None) -> None:
+def run(
+    config: Config,
+    default_set_by: str | None = None,
+    load: Callable[[], Config] | None = None,
+) -> None:
     """Serve until a signal, or until the daemon is idle; the caller holds the lock of this home.
 
-    `default_set_by` names the variable or flag that sets the default model, if one does. Raises
-    StartupError, ConfigError or ServingFailed.
+    `default_set_by` names the variable or flag that sets the default model, if one does. `load`
+    returns the configuration as it is then, for a reload. Raises StartupError, ConfigError or
+    ServingFailed.
     """
     os.umask(_UMASK)
     _allow_many_connections()
     with listeners.opened(config, activation.take()) as sockets:
-        uvloop.run(Daemon(config, sockets, default_set_by).live())
+        uvloop.run(Daemon(config, sockets, default_set_by, load).live())
 
 
 def _allow_many_connections() -> None:
@@ -74,9 +81,16 @@ class Daemon:
     """One daemon: its catalog, its pool, its downloads and its two HTTP servers."""
 
     def __init__(
-        self, config: Config, sockets: Listeners, default_set_by: str | None = None
+        self,
+        config: Config,
+        sockets: Listeners,
+        default_set_by: str | None = None,
+        load: Callable[[], Config] | None = None,
     ) -> None:
-        self._config = config
+        self._config = self._started_with = config
+        self._load = load
+        self._reloading = asyncio.Lock()
+        self._hangups: set[asyncio.Task[None]] = set()
         self._sockets = sockets
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
@@ -93,14 +107,29 @@ class Daemon:
             socket_file=sockets.socket_file,
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
+            reload=self.reload,
         )
-        intake = Intake(config.server.max_queue, config.server.max_queue_size)
+        kept = config.responses
+        self._responses = ResponseStore(
+            paths.responses_dir(),
+            key=config.server.api_key,
+            max_bytes=kept.max_bytes,
+            max_age=kept.max_age,
+        )
+        self._intake = Intake(config.server.max_queue, config.server.max_queue_size)
         dependencies = Dependencies(
-            config, self._catalog, self._selection, self._pool, control, intake
+            config,
+            self._catalog,
+            self._selection,
+            self._pool,
+            control,
+            self._responses,
+            self._intake,
         )
-        limits = _limits(config.server)
-        self._public = HttpServer(public_app(dependencies), limits)
-        self._local = HttpServer(unix_app(dependencies), replace(limits, connections=None))
+        limits, most = _limits(config.server), config.server.max_body
+        self._public = HttpServer(public_app(dependencies), limits, max_message=most)
+        limits = replace(limits, connections=None)
+        self._local = HttpServer(unix_app(dependencies), limits, max_message=most)
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:
@@ -108,7 +137,10 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
+        if not os.isatty(0):  # a terminal that is closed ends what runs in it
+            loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         removal.sweep()
+        self._responses.sweep()
         serving = [
             loop.create_task(self._public.serve(self._sockets.tcp)),
             loop.create_task(self._local.serve([self._sockets.local])),
@@ -122,6 +154,41 @@ class Daemon:
         self._pulls.resume()
         await self._until_reason_to_stop(serving)
         await self._stop(serving)
+
+    async def reload(self) -> ReloadReply:
+        """Read the configuration again and take what needs no restart.
+
+        Raises ConfigError, after which nothing has changed.
+        """
+        async with self._reloading:
+            if self._load is None:
+                raise ConfigError("this daemon cannot read its configuration again")
+            config = await asyncio.to_thread(self._load)
+            taken, _ = changed(self._config, config)
+            _, restart = changed(self._started_with, config)
+            self._config = config
+            self._catalog.configure(config.models)
+            self._selection.configure(config)
+            self._pool.configure(config)
+            self._intake.configure(config.server.max_queue, config.server.max_queue_size)
+            limits = _limits(config.server)
+            self._public.limit(limits)
+            self._local.limit(replace(limits, connections=None))
+            logging.getLogger().setLevel(config.log.level.upper())
+        _log.info("the configuration was read again; changed: %s", ", ".join(taken) or "nothing")
+        if restart:
+            _log.warning("a restart is needed for %s", ", ".join(restart))
+        return ReloadReply(taken=taken, restart=restart)
+
+    def _reload_soon(self) -> None:
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except ConfigError as error:
+                _log.error("the configuration was not read again: %s", error.message)
+
+        self._hangups.add(task := asyncio.get_running_loop().create_task(reload()))
+        task.add_done_callback(self._hangups.discard)
 
     def _warn_of_missing_models(self) -> None:
         """Warn of configured names that match no installed model or adapter."""

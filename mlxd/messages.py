@@ -32,7 +32,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ToolUse(Message, frozen=True):
-    """The functions the model may call, as OpenAI's `tools` describes them.
+    """The functions the model may call, as OpenAI's `tools` has them; if some are `allowed`, these.
 
     With `choice` "required" it must call at least one; with `name` it must call that one.
     """
@@ -41,6 +41,7 @@ class ToolUse(Message, frozen=True):
     choice: Literal["auto", "required"] = "auto"
     name: str | None = None
     parallel: bool = True
+    allowed: list[str] | None = None
 
 
 class Template(Message, frozen=True):
@@ -58,7 +59,7 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, which a chat template renders in the engine.
+    """A conversation for a chat template; with `truncate`, without the oldest turns if it is long.
 
     The arguments of calls in it are objects, or JSON text.
     """
@@ -66,6 +67,7 @@ class ChatPrompt(Message, frozen=True, tag="chat"):
     messages: list[dict[str, Any]]
     template: Template = Template()
     tools: ToolUse | None = None
+    truncate: bool = False
 
 
 class TextPrompt(Message, frozen=True, tag="text"):
@@ -103,8 +105,7 @@ class Sampling(Message, frozen=True):
 class Penalties(Message, frozen=True):
     """What makes tokens less likely that have already appeared; 0 means off.
 
-    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; a size of 0
-    means all of them.
+    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; 0: all.
     """
 
     repetition_penalty: float = 0.0
@@ -119,12 +120,14 @@ class Grammar(Message, frozen=True):
     """What the answer must match; `param` is the request's field that says so.
 
     `source` is a JSON schema as JSON text, a regular expression, a Lark grammar, or a grammar in
-    llama.cpp's GBNF or Lark.
+    llama.cpp's GBNF or Lark. With `strict`, a schema that cannot be held as a whole fails the
+    request.
     """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
     param: str
+    strict: bool = False
 
 
 class Draft(Message, frozen=True):
@@ -142,7 +145,7 @@ class GenerateRequest(Message, frozen=True):
     only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
-    likeliest ones; `echo` for the prompt before the answer.
+    likeliest ones, `echo` for the prompt. After `thought_tokens` the model has to end its thought.
     """
 
     prompt: Prompt
@@ -159,13 +162,11 @@ class GenerateRequest(Message, frozen=True):
     stop_tokens: list[int] = []
     echo: bool = False
     count_only: bool = False
+    thought_tokens: int | None = None
 
 
 class DiskCacheSettings(Message, frozen=True):
-    """Where the prompt cache is on disk, and how large it may be for all models together.
-
-    `model` and `adapter` are what people call what is loaded.
-    """
+    """Where the prompt cache is on disk, its size for all models, and what people call this one."""
 
     folder: str
     max_bytes: int
@@ -283,12 +284,21 @@ class Fatal(Message, frozen=True, tag=True):
     message: str
 
 
+class Overlooked(Message, frozen=True):
+    """A keyword of a schema, at the path `param` of the request, that is not enforced, and why."""
+
+    param: str
+    keyword: str
+    reason: str
+
+
 class Started(Message, frozen=True, tag=True):
     """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
 
     id: int
     prompt_tokens: int
     cached_tokens: int
+    overlooked: list[Overlooked] = []
 
 
 class Queued(Message, frozen=True, tag=True):

@@ -22,6 +22,7 @@ LEAVES = {
     "mlxd.rate",
     "mlxd.processes",
     "mlxd.run_record",
+    "mlxd.stored_responses",
     "mlxd.sysctl",
     "mlxd.units",
 }

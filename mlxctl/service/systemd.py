@@ -32,6 +32,7 @@ StartLimitBurst=20
 [Service]
 Sockets={sockets}
 ExecStart={program}
+ExecReload=/bin/kill -HUP $MAINPID
 {settings}StandardError=append:{stderr}
 Restart=on-failure
 RestartSec=5

@@ -46,6 +46,9 @@ class ServerConfig(Section, frozen=True):
         "Address to listen on (localhost: 127.0.0.1 and ::1). Beyond this machine, set api_key.",
     ] = "localhost"
     port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
+    ollama: Annotated[bool, "Listen on Ollama's port 11434 too, for programs made for Ollama."] = (
+        False
+    )
     socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty], "Host names that clients may use for this server besides localhost."
@@ -223,6 +226,16 @@ class EngineConfig(Section, frozen=True):
     trust_remote_code: Annotated[bool, "Run Python code that comes with a model."] = False
 
 
+class ResponsesConfig(Section, frozen=True):
+    """The responses that `/v1/responses` keeps on disk, so that conversations can go on."""
+
+    store: Annotated[bool, "Keep responses, unless a request says `store: false`."] = True
+    max_bytes: Annotated[ByteSize, "Disk space for all of them; the oldest go first."] = (
+        1_000_000_000
+    )
+    max_age: Annotated[Duration, "How long each is kept."] = 30 * 24 * 3600.0
+
+
 class LogConfig(Section, frozen=True):
     """The daemon's log."""
 
@@ -288,6 +301,7 @@ class Config(Section, frozen=True):
     hub: HubConfig = HubConfig()
     generation: GenerationConfig = GenerationConfig()
     engine: EngineConfig = EngineConfig()
+    responses: ResponsesConfig = ResponsesConfig()
     log: LogConfig = LogConfig()
     model: dict[str, ModelSettings] = {}
     other_models: ModelSettings | None = None

@@ -171,6 +171,7 @@ class AllowedCalls:
             (index, tool["function"])
             for index, tool in enumerate(self._use.functions)
             if self._use.name in (None, tool["function"]["name"])
+            and (self._use.allowed is None or tool["function"]["name"] in self._use.allowed)
         ]
         lines = ["one: " + " | ".join(f"call_{index}" for index, _ in wanted)]
         if self.form.end:
@@ -188,8 +189,9 @@ class AllowedCalls:
 def _arguments(index: int, function: dict[str, Any]) -> Part:
     schema = {"type": "object", **(function.get("parameters") or {"properties": {}})}
     param = f"tools[{index}].function.parameters"
-    grammar = Grammar("json_schema", json.dumps(schema), param)
-    return Part(f"arguments_{index}", grammar, lenient=not function.get("strict"))
+    strict = bool(function.get("strict"))
+    grammar = Grammar("json_schema", json.dumps(schema), param, strict)
+    return Part(f"arguments_{index}", grammar, lenient=not strict)
 
 
 def past_ids(messages: Chat) -> set[str]:

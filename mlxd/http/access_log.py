@@ -7,7 +7,7 @@ strings, headers or bodies.
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,8 @@ _log = logging.getLogger("mlxd.http")
 
 _MAX_ID_LENGTH = 128
 _SERVER_ERROR = 500
+_SWITCHING = 101
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 _RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
@@ -39,6 +41,8 @@ class Record:
     usage: Usage | None = None
     timing: Timing | None = None
     aborted: bool = False
+    not_enforced: list[str] = field(default_factory=list)
+    """Keywords of the request's schemas."""
 
 
 def record_of(scope: Scope) -> Record:
@@ -60,8 +64,8 @@ class AccessLog:
         headers = [(b"x-request-id", record.request_id.encode()), *_VERSION_HEADERS]
 
         async def send_identified(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
+            if message["type"] in _STARTS:
+                record.status = message.get("status", _SWITCHING)
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
@@ -69,7 +73,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_identified)
         finally:
-            _log_request(scope, record, time.perf_counter() - began)
+            log_request(scope, record, time.perf_counter() - began)
 
 
 def _request_id(given: str) -> str:
@@ -78,7 +82,8 @@ def _request_id(given: str) -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
-def _log_request(scope: Scope, record: Record, seconds: float) -> None:
+def log_request(scope: Scope, record: Record, seconds: float) -> None:
+    """Log a request that took so long: one of HTTP, or one turn over a WebSocket."""
     method, status, total_ms = scope["method"], record.status, round(seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
     answer = _answer(record)
@@ -112,6 +117,7 @@ def _answer(record: Record) -> dict[str, object]:
         details["decode_ms"] = _milliseconds(timing.decode)
         if usage is not None and timing.decode:
             details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    details["not_enforced"] = ",".join(sorted({*record.not_enforced} - {""})) or None
     details["error"] = record.error
     details["aborted"] = "yes" if record.aborted else None
     return {name: value for name, value in details.items() if value is not None}

@@ -30,6 +30,7 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
     the flags. It returns a BackgroundTask for a StreamEndpoint.
     """
     return {
+        control_api.RELOAD: control.reload,
         control_api.STATUS: control.status.read,
         control_api.LIST_MODELS: control.catalog.models,
         control_api.SHOW_MODEL: control.catalog.show,

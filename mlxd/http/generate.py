@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -16,10 +17,14 @@ from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
 from mlxd.http.intake import Intake
+from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+from mlxd.stored_responses import ResponseStore
+
+Decoded = TypeVar("Decoded")
 
 _LARGE_BODY = 64 * 1024
 
@@ -33,7 +38,15 @@ class Dependencies:
     selection: Selection
     pool: Pool
     control: Control
+    responses: ResponseStore
     intake: Intake
+
+
+async def decoded(decode_body: Callable[[bytes], Decoded], data: bytes) -> Decoded:
+    """Return what `decode_body` makes of a body, in a thread if that may take long."""
+    if len(data) < _LARGE_BODY:
+        return decode_body(data)
+    return await asyncio.to_thread(decode_body, data)
 
 
 class GenerateEndpoint:
@@ -49,17 +62,12 @@ class GenerateEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
         with self.dependencies.intake.place() as take:
-            data = await read_json(scope, receive, take)
-            if len(data) < _LARGE_BODY:
-                body = self._decode_body(data)
-            else:  # which takes a while
-                body = await asyncio.to_thread(self._decode_body, data)
-            del data
+            body = await decoded(self._decode_body, await read_json(scope, receive, take))
             await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
-        exchange = _Exchange(self.dependencies, body, record_of(scope))
+        exchange = Exchange(self.dependencies, body, record_of(scope))
         if body.stream:
             writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
@@ -68,35 +76,44 @@ class GenerateEndpoint:
             await Response(reply, media_type="application/json")(scope, receive, send)
 
 
-class _Exchange:
+class Exchange:
     """One request and its answer."""
 
     def __init__(self, dependencies: Dependencies, body: Body, record: Record) -> None:
+        """Take a valid request; `record` is told of the model and of the answer."""
         self._dependencies = dependencies
         self._body = body
         self._record = record
         self._request: ActiveRequest | None = None
 
     def progress(self) -> str:
+        """Return what the request waits for or does, in a few words."""
         return self._request.progress if self._request else "queued"
 
     async def stream(self, writer: EventWriter) -> None:
         """Write the answer in pieces."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
+                self._note(events)
                 if data := builder.stream(events):
                     await writer.write(data)
         await writer.end()
 
     async def reply(self) -> bytes:
         """Return the answer as a whole."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
+                self._note(events)
                 builder.collect(events)
             return builder.reply()
 
+    def _note(self, events: list[ChoiceEvent]) -> None:
+        for _, event in events:
+            if isinstance(event, Started):
+                self._record.not_enforced = [each.keyword for each in event.overlooked]
+
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
+    async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
         """Submit the request to its model and yield it; abort it at the end of the block."""
         body, selection = self._body, self._dependencies.selection
         entry = await selection.settled_model(body.model, body.adapters)

@@ -17,6 +17,10 @@ class Intake:
         self._size = size
         self._taken = self._bytes = 0
 
+    def configure(self, places: int, size: int) -> None:
+        """Take other limits; what is held already stays."""
+        self._places, self._size = places, size
+
     @contextlib.contextmanager
     def place(self) -> Iterator[Callable[[int], None]]:
         """Hold a place, and yield what takes the bytes that come; both raise QueueFull."""

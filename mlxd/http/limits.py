@@ -114,7 +114,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self._expect_nothing()
+        self.expect_nothing()
         self._unset_keepalive_if_required()
         if self._unread is not None:
             self._unread.cancel()
@@ -131,7 +131,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if size > MAX_HEAD:
             self.refuse(_head_too_large())
             raise ValueError  # which ends the parser
-        self._expect_nothing()
+        self.expect_nothing()
         super().on_headers_complete()
         self._part = _Part.BODY
         self._body_bytes = self._body_seen = 0
@@ -145,7 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Take the end of the body."""
         super().on_message_complete()
         self._part, self._ended = _Part.REQUEST, True
-        self._expect_nothing()
+        self.expect_nothing()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -175,7 +175,8 @@ class LimitedProtocol(HttpToolsProtocol):
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
         self._late = self.loop.call_later(seconds, self._check_late)
 
-    def _expect_nothing(self) -> None:
+    def expect_nothing(self) -> None:
+        """Let the client take its time."""
         if self._late is not None:
             self._late.cancel()
             self._late = None

@@ -125,6 +125,11 @@ class Catalog:
         """Return the aliases of the model with that id, broken or not."""
         return sorted(alias for alias in self._config.aliases if self._means(alias, model_id))
 
+    def configure(self, config: ModelsConfig) -> None:
+        """Take a changed configuration; the next `refresh` looks where it says."""
+        self._config = config
+        self._scanned_at = -math.inf
+
     def set_aliases(self, aliases: dict[str, str]) -> None:
         """Replace the aliases."""
         self._config = msgspec.structs.replace(self._config, aliases=aliases)

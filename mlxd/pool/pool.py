@@ -49,6 +49,17 @@ class Pool:
         self._no_requests.set()
         self.draining = self.closed = self._refusing = False
 
+    def configure(self, config: Config) -> None:
+        """Take a changed configuration; a model takes [engine] when it is next loaded."""
+        if config.models.memory_limit != self._config.models.memory_limit:
+            self.admission.limit = config.models.memory_limit or memory_for_models()
+        self._config = config
+        self.admission.max_loaded = config.models.max_loaded
+        self._launcher.configure(config)
+        for model in self._models.values():
+            model.configure(config)
+        self.admission.notify()
+
     def open(self) -> None:
         """Start a spare engine, if the configuration asks for one."""
         _log.info("memory for models: %s (models.memory_limit)", size(self.admission.limit))

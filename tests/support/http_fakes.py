@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
+from mlxd.config import GenerationConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.generate import Dependencies
@@ -16,6 +16,7 @@ from mlxd.http.intake import Intake
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
+from mlxd.stored_responses import ResponseStore
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -113,6 +114,7 @@ class FakeCatalog:
 class FakeSettings(msgspec.Struct):
     server: ServerConfig
     model: ModelSettings
+    responses: ResponsesConfig = ResponsesConfig()
 
     def for_model(self, model_id: str) -> ModelSettings:
         return self.model
@@ -133,6 +135,9 @@ class FakeControl:
 
     async def refresh(self) -> None:
         pass
+
+    async def reload(self) -> control_api.ReloadReply:
+        return control_api.ReloadReply(taken=["models.keep_alive"], restart=[])
 
     async def read(self) -> control_api.Status:
         return control_api.Status(
@@ -210,13 +215,23 @@ USUAL = ModelSettings(generation=GenerationConfig(max_tokens=77))
 
 
 def make_dependencies(
-    pool: FakePool, model: ModelSettings = USUAL, **server: object
+    pool: FakePool,
+    model: ModelSettings = USUAL,
+    *,
+    responses: Path | None = None,
+    **server: object,
 ) -> Dependencies:
-    """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
+    """Return what endpoints need, around `pool`; `server` are keys of the section [server].
+
+    Responses are stored in the folder `responses`, if there is one.
+    """
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
+    settings.responses = ResponsesConfig(store=responses is not None)
+    key = settings.server.api_key
+    store = ResponseStore(responses or Path("/none"), key=key, max_bytes=10**6, max_age=60.0)
     selection = Selection(catalog, settings)
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
-    return Dependencies(settings, catalog, selection, pool, FakeControl(), intake)
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), store, intake)
 
 
 def _entry(name: str) -> CatalogEntry:
