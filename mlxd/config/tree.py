@@ -290,6 +290,9 @@ class ModelSettings(Section, frozen=True):
         optional(_Tokens, "an integer from 0 to 2147483647"),
         "Fewest tokens of a prompt whose cache is quantized. Empty: as in [engine].",
     ] = None
+    trust_remote_code: Annotated[
+        bool, "Run Python code that comes with it, even if [engine] does not trust all models."
+    ] = False
     generation: GenerationConfig = GenerationConfig()
 
 
@@ -318,6 +321,7 @@ class Config(Section, frozen=True):
         """Return [engine] with what `[model."model_id"]` changes."""
         own = self.for_model(model_id)
         changes = {
+            "trust_remote_code": own.trust_remote_code or None,
             "kv_bits": own.kv_bits,
             "kv_group_size": own.kv_group_size,
             "quantized_kv_start": own.quantized_kv_start,
