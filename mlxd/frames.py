@@ -8,13 +8,21 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from mlxd.messages import DaemonMessage, EngineMessage, Generate, GenerateRequest, Repeat
+from mlxd.messages import DaemonMessage, EngineMessage, Generate, GenerateRequest, Message
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
 
+
+class Repeat(Message, frozen=True, tag=True):
+    """Start a sequence like that of the message before in the frame, but for the seed."""
+
+    id: int
+    seed: int | None
+
+
 _encoder = msgspec.msgpack.Encoder()
-_decode_daemon_frame = msgspec.msgpack.Decoder(list[DaemonMessage]).decode
+_decode_daemon_frame = msgspec.msgpack.Decoder(list[DaemonMessage | Repeat]).decode
 decode_engine_frame = msgspec.msgpack.Decoder(list[EngineMessage]).decode
 """Decode a frame's payload as the daemon receives it; raises msgspec.DecodeError."""
 
@@ -23,7 +31,7 @@ class FrameTooLarge(ValueError):
     """Messages that make a frame longer than MAX_FRAME_BYTES."""
 
 
-def encode_frame(messages: Sequence[DaemonMessage] | Sequence[EngineMessage]) -> bytes:
+def encode_frame(messages: Sequence[DaemonMessage | Repeat] | Sequence[EngineMessage]) -> bytes:
     """Encode `messages` as one frame, length prefix included; raises FrameTooLarge."""
     payload = _encoder.encode(messages)
     if len(payload) > MAX_FRAME_BYTES:
@@ -33,9 +41,9 @@ def encode_frame(messages: Sequence[DaemonMessage] | Sequence[EngineMessage]) ->
 
 def generate_messages(
     sequences: Sequence[int], requests: Sequence[GenerateRequest]
-) -> list[DaemonMessage]:
+) -> list[DaemonMessage | Repeat]:
     """Return what starts `sequences`, for one frame; what they have in common is there once."""
-    made: list[DaemonMessage] = []
+    made: list[DaemonMessage | Repeat] = []
     before: GenerateRequest | None = None
     for sequence, request in zip(sequences, requests, strict=True):
         if before is not None and _differ_in_seed(before, request):
@@ -56,14 +64,14 @@ def decode_daemon_frame(payload: bytes) -> list[DaemonMessage]:
 
     Of what `generate_messages` made, each sequence has its request, with the same prompt.
     """
-    messages = _decode_daemon_frame(payload)
-    before: DaemonMessage | None = None
-    for number, message in enumerate(messages):
-        if isinstance(message, Repeat) and isinstance(before, Generate):
+    whole: list[DaemonMessage] = []
+    for message in _decode_daemon_frame(payload):
+        if not isinstance(message, Repeat):
+            whole.append(message)
+        elif whole and isinstance(before := whole[-1], Generate):
             request = replace(before.request, seed=message.seed)
-            messages[number] = Generate(message.id, request)
-        before = messages[number]
-    return messages
+            whole.append(Generate(message.id, request))
+    return whole
 
 
 class FrameSplitter:

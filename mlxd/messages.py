@@ -202,13 +202,6 @@ class Generate(Message, frozen=True, tag=True):
     request: GenerateRequest
 
 
-class Repeat(Message, frozen=True, tag=True):
-    """Start a sequence like that of the message before in the frame, but for the seed."""
-
-    id: int
-    seed: int | None
-
-
 class Abort(Message, frozen=True, tag=True):
     """End the sequence `id` within a step."""
 
@@ -398,7 +391,7 @@ class Failed(Message, frozen=True, tag=True):
     param: str | None = None
 
 
-DaemonMessage = Load | Generate | Repeat | Abort | Budget | Ping | Shutdown
+DaemonMessage = Load | Generate | Abort | Budget | Ping | Shutdown
 Event = Queued | Started | PrefillProgress | Echo | Delta | Reasoning | ToolCall | Finished | Failed
 ChoiceEvent = tuple[int, Event]
 """The number of a choice, from 0, and an event of it."""
