@@ -28,6 +28,7 @@ SECTIONS = {
     "Daemon": {
         "start": ("service:start", "Start the daemon."),
         "stop": ("service:stop", "Stop the daemon after running requests finish."),
+        "reload": ("service:reload", "Take a changed configuration without a restart."),
         "restart": ("service:restart", "Restart the daemon."),
         "status": ("status:status", "Show the status of the daemon."),
         "logs": ("logs:logs", "Show the daemon's log."),

@@ -1,6 +1,7 @@
 """Typed HTTP over the daemon's Unix socket; every failure becomes one line of advice."""
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Generator, Iterator
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -208,6 +209,9 @@ class _UnixConnection(HTTPConnection):
         self._file = file
 
     def connect(self) -> None:
+        # In a shared folder, somebody else could have made the socket, to read what is asked.
+        if os.getuid() and os.lstat(self._file).st_uid not in (0, os.getuid()):
+            raise PermissionError
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._file))

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from mlxctl.client import Client, StreamEvent
-from mlxctl.terminal import ProgressLine
+from mlxctl.terminal import ProgressLine, harmless
 
 _PATH = "/v1/chat/completions"
 
@@ -83,7 +83,7 @@ def receive(client: Client, request: Request, answer: StreamedAnswer, *, show: b
                 text = _add(chunk, answer)
                 if show:
                     # Not click.echo, which would strip control sequences from a piped answer.
-                    sys.stdout.write(text)
+                    sys.stdout.write(harmless(text))
                     sys.stdout.flush()
     finally:
         progress.erase()

@@ -15,6 +15,9 @@ import msgspec
 _ERASE_LINE = "\r\x1b[K"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
+}
 
 
 def duration(seconds: float) -> str:
@@ -27,6 +30,15 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def harmless(text: str) -> str:
+    """Return text of a model or an engine for standard output.
+
+    On a terminal, its control characters are only shown: they could set the clipboard, hide text
+    or answer for the user. A file or a pipe gets the text as it is.
+    """
+    return text.translate(_CONTROLS) if sys.stdout.isatty() else text
 
 
 def shown(path: str | os.PathLike[str]) -> str:

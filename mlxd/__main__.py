@@ -109,7 +109,8 @@ def main(
 
     Flags override the environment (MLXD_SERVER__PORT=8081), which overrides settings.toml and
     config.toml; `mlxctl config show` lists every key. On SIGTERM and SIGINT, mlxd finishes its
-    running requests and exits; a second signal ends them.
+    running requests and exits; a second signal ends them. On SIGHUP it reads its configuration
+    again, unless it runs in a terminal.
     """
     given = {name: value for name, value in values.items() if value is not None}
     of_models = {
@@ -127,11 +128,16 @@ def main(
             raise ConfigError("--pipeline: mlxd does not run under mlx.launch; start it by itself")
         lock.hold(paths.lock_file())  # to the end of the process, for which others wait
         with run_record.recorded(paths.run_record_file()):
-            settings = _with_model_folder(config.load(flags=flags))
-            settings = model_flags.apply(settings, of_models)
-            config.check(settings)
+
+            def load() -> Config:
+                settings = _with_model_folder(config.load(flags=flags))
+                settings = model_flags.apply(settings, of_models)
+                config.check(settings)
+                return settings
+
+            settings = load()
             logs.set_up(settings.log, log_file)
-            daemon.run(settings, _default_set_by(flags))
+            daemon.run(settings, _default_set_by(flags), load)
     except ConfigError as error:
         activation.turn_away()
         # launchd restarts what fails, which does not help against an error in the configuration.

@@ -88,6 +88,13 @@ class Status(msgspec.Struct, kw_only=True):
     models: list[ModelStatus] = []
 
 
+class ReloadReply(msgspec.Struct, kw_only=True):
+    """The keys of the configuration that have changed: those `taken`, those for a `restart`."""
+
+    taken: list[str]
+    restart: list[str]
+
+
 class CatalogModel(msgspec.Struct, kw_only=True):
     """One model on disk.
 
@@ -360,6 +367,7 @@ class StreamEndpoint(Endpoint[ReplyT], Generic[ReplyT, ProgressT], frozen=True, 
     progress: type[ProgressT]
 
 
+RELOAD = Endpoint("POST", "/control/v1/reload", None, ReloadReply)
 STATUS = Endpoint("GET", "/control/v1/status", None, Status)
 LIST_MODELS = Endpoint("GET", "/control/v1/models", None, ModelListing)
 SHOW_MODEL = Endpoint("GET", "/control/v1/models/{model}", None, ModelDetails)

@@ -1,23 +1,28 @@
 """The life of the daemon, top-down: listen, serve, drain, exit."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvloop
 
 from mlxd import __version__, activation, listeners, network, paths
-from mlxd.config import Config
+from mlxd.config import Config, ServerConfig, changed
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
-from mlxd.errors import LoadFailed, ModelNotFound, ServingFailed
+from mlxd.control_api import ReloadReply
+from mlxd.errors import ConfigError, LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.intake import Intake
+from mlxd.http.limits import Limits
 from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
@@ -32,20 +37,28 @@ from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
+_UMASK = 0o077  # what it writes, and what its processes write, is its user's
+_FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd")
 
 
-def run(config: Config, default_set_by: str | None = None) -> None:
+def run(
+    config: Config,
+    default_set_by: str | None = None,
+    load: Callable[[], Config] | None = None,
+) -> None:
     """Serve until a signal, or until the daemon is idle; the caller holds the lock of this home.
 
-    `default_set_by` names the variable or flag that sets the default model, if one does. Raises
-    StartupError, ConfigError or ServingFailed.
+    `default_set_by` names the variable or flag that sets the default model, if one does. `load`
+    returns the configuration as it is then, for a reload. Raises StartupError, ConfigError or
+    ServingFailed.
     """
+    os.umask(_UMASK)
     _allow_many_connections()
     with listeners.opened(config, activation.take()) as sockets:
-        uvloop.run(Daemon(config, sockets, default_set_by).live())
+        uvloop.run(Daemon(config, sockets, default_set_by, load).live())
 
 
 def _allow_many_connections() -> None:
@@ -56,13 +69,32 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _limits(server: ServerConfig) -> Limits:
+    """Return the limits of connections; on TCP, that leaves files for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _FILES_BESIDE_TCP if soft != resource.RLIM_INFINITY else server.max_connections
+    return Limits(
+        connections=max(1, min(server.max_connections, room)),
+        head_seconds=server.head_timeout,
+        body_seconds=server.body_timeout,
+        read_seconds=server.read_timeout,
+    )
+
+
 class Daemon:
     """One daemon: its catalog, its pool, its downloads and its two HTTP servers."""
 
     def __init__(
-        self, config: Config, sockets: Listeners, default_set_by: str | None = None
+        self,
+        config: Config,
+        sockets: Listeners,
+        default_set_by: str | None = None,
+        load: Callable[[], Config] | None = None,
     ) -> None:
-        self._config = config
+        self._config = self._started_with = config
+        self._load = load
+        self._reloading = asyncio.Lock()
+        self._hangups: set[asyncio.Task[None]] = set()
         self._sockets = sockets
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
@@ -79,6 +111,7 @@ class Daemon:
             socket_file=sockets.socket_file,
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
+            reload=self.reload,
         )
         kept = config.responses
         self._responses = ResponseStore(
@@ -88,6 +121,7 @@ class Daemon:
             max_age=kept.max_age,
         )
         ring = KeyRing(paths.keys_file(), paths.key_uses_file())
+        self._intake = Intake(config.server.max_queue, config.server.max_queue_size)
         dependencies = Dependencies(
             config,
             self._catalog,
@@ -97,13 +131,15 @@ class Daemon:
             self._responses,
             Callers(config.server.api_key, ring),
             Limiter(config.limits),
+            self._intake,
         )
-        most = config.server.max_body
-        self._public = HttpServer(public_app(dependencies), max_message=most)
+        limits, most = _limits(config.server), config.server.max_body
+        self._public = HttpServer(public_app(dependencies), limits, max_message=most)
         if config.server.tls_cert:
             certificate = Certificate(config.server.tls_cert, config.server.tls_key)
             self._public.use_tls(certificate.context)
-        self._local = HttpServer(unix_app(dependencies), max_message=most)
+        limits = replace(limits, connections=None)
+        self._local = HttpServer(unix_app(dependencies), limits, max_message=most)
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:
@@ -111,6 +147,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
+        if not os.isatty(0):  # a terminal that is closed ends what runs in it
+            loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         removal.sweep()
         self._responses.sweep()
         serving = [
@@ -119,11 +157,48 @@ class Daemon:
         ]
         url, socket_file = self._sockets.url, self._sockets.socket_file
         _log.info("mlxd %s serves %s and %s", __version__, url, socket_file)
-        self._warn_of_missing_models()
+        with contextlib.suppress(LoadFailed):
+            await self._catalog.refresh()
+            self._warn_of_missing_models()
         self._pool.open()
         self._pulls.resume()
         await self._until_reason_to_stop(serving)
         await self._stop(serving)
+
+    async def reload(self) -> ReloadReply:
+        """Read the configuration again and take what needs no restart.
+
+        Raises ConfigError, after which nothing has changed.
+        """
+        async with self._reloading:
+            if self._load is None:
+                raise ConfigError("this daemon cannot read its configuration again")
+            config = await asyncio.to_thread(self._load)
+            taken, _ = changed(self._config, config)
+            _, restart = changed(self._started_with, config)
+            self._config = config
+            self._catalog.configure(config.models)
+            self._selection.configure(config)
+            self._pool.configure(config)
+            self._intake.configure(config.server.max_queue, config.server.max_queue_size)
+            limits = _limits(config.server)
+            self._public.limit(limits)
+            self._local.limit(replace(limits, connections=None))
+            logging.getLogger().setLevel(config.log.level.upper())
+        _log.info("the configuration was read again; changed: %s", ", ".join(taken) or "nothing")
+        if restart:
+            _log.warning("a restart is needed for %s", ", ".join(restart))
+        return ReloadReply(taken=taken, restart=restart)
+
+    def _reload_soon(self) -> None:
+        async def reload() -> None:
+            try:
+                await self.reload()
+            except ConfigError as error:
+                _log.error("the configuration was not read again: %s", error.message)
+
+        self._hangups.add(task := asyncio.get_running_loop().create_task(reload()))
+        task.add_done_callback(self._hangups.discard)
 
     def _warn_of_missing_models(self) -> None:
         """Warn of configured names that match no installed model or adapter."""

@@ -94,6 +94,10 @@ class MethodNotAllowed(RequestError, status=405, code="method_not_allowed"):
     """The path does not allow the method."""
 
 
+class RequestTimeout(RequestError, status=408, code="request_timeout"):
+    """The head or the body of a request comes too slowly."""
+
+
 class ModelInUse(RequestError, status=409, code="model_in_use"):
     """The model is in memory, or requests wait for it."""
 
@@ -106,6 +110,10 @@ class UnsupportedMediaType(RequestError, status=415, code="unsupported_media_typ
     """The content type of the body is not JSON."""
 
 
+class HeadTooLarge(RequestError, status=431, code="head_too_large"):
+    """The request line and the headers are too large."""
+
+
 class Unavailable(MlxdError, status=503, retry_after=1):
     """Not possible now; the same request may succeed after `retry_after` seconds."""
 
@@ -113,7 +121,7 @@ class Unavailable(MlxdError, status=503, retry_after=1):
 
 
 class QueueFull(Unavailable, status=429, code="queue_full"):
-    """As many requests as `server.max_queue` allows are running or waiting."""
+    """As much as `server.max_queue` or `server.max_queue_size` allows is running or waiting."""
 
     type = "rate_limit_error"
 
@@ -126,6 +134,10 @@ class RateLimited(Unavailable, status=429, code="rate_limit_exceeded"):
     def __init__(self, message: str, seconds: int) -> None:
         super().__init__(message)
         self.retry_after = seconds
+
+
+class TooManyConnections(Unavailable, code="too_many_connections"):
+    """As many connections as `server.max_connections` allows are open and busy."""
 
 
 class Draining(Unavailable, code="draining", retry_after=2):

@@ -1,7 +1,23 @@
-"""Writing a file in one step, so that a reader finds the old content or the new one."""
+"""Files as others may have left them: written in one step, and read only if they are files."""
 
+import errno
 import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(file: Path) -> BinaryIO:
+    """Open a file for reading; a pipe or a device in its place would keep the reader for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(file))
+    return open(descriptor, "rb")
 
 
 def write_atomically(file: Path, content: bytes, mode: int = 0o600) -> None:

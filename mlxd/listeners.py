@@ -140,6 +140,7 @@ def unix(path: Path) -> socket.socket:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_folder(path.parent)
             if os.path.lexists(path):
                 _check_dead(path)
                 path.unlink()
@@ -156,6 +157,13 @@ def unix(path: Path) -> socket.socket:
         undo.pop_all()
     listener.setblocking(False)
     return listener
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that others cannot put a socket of theirs in the place of ours."""
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise StartupError(f"everybody may write to {folder}: chmod o-w, or set server.socket")
 
 
 def _check_dead(path: Path) -> None:

@@ -21,6 +21,7 @@ LEAVES = {
     "mlxd.network",
     "mlxd.prompt_files",
     "mlxd.rate",
+    "mlxd.processes",
     "mlxd.run_record",
     "mlxd.stored_responses",
     "mlxd.sysctl",

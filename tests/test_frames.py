@@ -2,13 +2,16 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mlxd.frames import (
     MAX_FRAME_BYTES,
     FrameSplitter,
+    FrameTooLarge,
     decode_daemon_frame,
     decode_engine_frame,
     encode_frame,
+    generate_messages,
 )
 from mlxd.messages import (
     Abort,
@@ -20,6 +23,7 @@ from mlxd.messages import (
     Hello,
     Load,
     Sampling,
+    TextPrompt,
     Usage,
 )
 
@@ -45,6 +49,24 @@ def test_a_request_is_decoded_as_it_was_encoded() -> None:
     )
     (payload,) = FrameSplitter().feed(encode_frame([Generate(7, request), Abort(7)]))
     assert decode_daemon_frame(payload) == [Generate(7, request), Abort(7)]
+
+
+def test_what_choices_have_in_common_is_sent_once() -> None:
+    first = GenerateRequest(TextPrompt("x" * 100_000), None, Sampling(), seed=1)
+    requests = [first, *(replace(first, seed=seed) for seed in (2, 3))]
+    requests.append(replace(first, prompt=TextPrompt("other")))
+    frame = encode_frame(generate_messages(range(5, 9), requests))
+    assert len(frame) < 110_000
+    (payload,) = FrameSplitter().feed(frame)
+    decoded = decode_daemon_frame(payload)
+    assert decoded == [Generate(5 + n, request) for n, request in enumerate(requests)]
+    assert decoded[2].request.prompt is decoded[0].request.prompt
+
+
+def test_a_frame_that_no_engine_would_read_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlxd.frames.MAX_FRAME_BYTES", 10)
+    with pytest.raises(FrameTooLarge):
+        encode_frame([Delta(1, "x" * 20)])
 
 
 def test_frames_come_out_whole_however_the_bytes_arrive() -> None:

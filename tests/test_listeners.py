@@ -149,6 +149,14 @@ def test_the_socket_of_a_living_process_is_left_alone(short_tmp: Path) -> None:
         assert connects(path)
 
 
+def test_a_folder_in_which_everybody_may_replace_the_socket(short_tmp: Path) -> None:
+    short_tmp.chmod(0o777)
+    with pytest.raises(StartupError, match="everybody may write"):
+        listeners.unix(short_tmp / "d.sock")
+    short_tmp.chmod(0o1777)  # as /tmp is: everybody removes only what is their own
+    listeners.unix(short_tmp / "d.sock").close()
+
+
 def test_a_file_that_is_not_a_socket_is_not_overwritten(short_tmp: Path) -> None:
     path = short_tmp / "mlxd.sock"
     path.write_text("precious")

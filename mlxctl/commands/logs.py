@@ -18,6 +18,7 @@ from mlxctl.arguments import model_names
 from mlxctl.errors import CommandFailed
 from mlxctl.logs.entry import LEVELS, Filters, LogEntry
 from mlxctl.logs.files import Tail, entries_backwards
+from mlxctl.terminal import harmless
 from mlxd import paths
 from mlxd.units import parse_duration
 
@@ -127,5 +128,7 @@ def _pause() -> None:
 
 def _print(entries: Iterable[LogEntry], show: Callable[[LogEntry], list[bytes]]) -> None:
     if data := b"".join(line + b"\n" for entry in entries for line in show(entry)):
+        if sys.stdout.isatty():
+            data = harmless(data.decode(errors="replace")).encode()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

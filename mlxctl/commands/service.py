@@ -1,11 +1,13 @@
-"""`mlxctl start`, `stop` and `restart`; `install` and what belongs to it is in install.py."""
+"""`mlxctl start`, `stop`, `restart` and `reload`; install.py has `install`."""
 
 import click
 
+from mlxctl.client import connect
 from mlxctl.service import homebrew
 from mlxctl.service.choose import in_charge
 from mlxctl.service.manager import ServiceManager
-from mlxd import config
+from mlxctl.terminal import json_option, print_result
+from mlxd import config, control_api
 from mlxd.config import Config
 from mlxd.control_api import Status
 from mlxd.errors import ConfigError
@@ -41,6 +43,22 @@ def stop() -> None:
     if manager.is_homebrews:
         again = f"{homebrew.NAME} starts it again at the next login"
         report(f"{again}; to prevent that: brew services stop mlxd")
+
+
+@click.command()
+@json_option()
+def reload(*, as_json: bool) -> None:
+    """Take changes of the configuration that need no restart, and name those that need one.
+
+    A mistake in the configuration leaves the running daemon as it is.
+    """
+    reply = connect().call(control_api.RELOAD)
+    lines = [f"changed: {', '.join(reply.taken)}" if reply.taken else "nothing else has changed"]
+    if not reply.taken and not reply.restart:
+        lines = ["nothing has changed"]
+    if reply.restart:
+        lines.append(f"for {', '.join(reply.restart)}, run: mlxctl restart")
+    print_result(reply, "\n".join(lines), as_json=as_json)
 
 
 @click.command()

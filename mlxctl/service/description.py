@@ -92,7 +92,7 @@ def program() -> tuple[str, ...]:
     beside = Path(sys.executable).with_name("mlxd")
     if os.access(beside, os.X_OK):
         return (stable(str(beside)),)
-    return (stable(sys.executable), "-m", "mlxd")
+    return (stable(sys.executable), "-P", "-m", "mlxd")
 
 
 def stable(path: str) -> str:

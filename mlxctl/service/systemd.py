@@ -32,6 +32,7 @@ StartLimitBurst=20
 [Service]
 Sockets={sockets}
 ExecStart={program}
+ExecReload=/bin/kill -HUP $MAINPID
 {settings}StandardError=append:{stderr}
 Restart=on-failure
 RestartSec=5
@@ -40,6 +41,26 @@ KillMode=mixed
 TimeoutStopSec={stop_seconds}
 LimitNOFILE={open_files}
 UMask={umask:04o}
+{hardening}"""
+# What a user's systemd can do, too: it needs no namespaces. No MemoryDenyWriteExecute, since MLX
+# compiles, and nothing that limits devices, of which a GPU is one.
+_HARDENING = """\
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+"""
+_HARDENING_OF_SYSTEM = """\
+CapabilityBoundingSet=
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=full
 """
 _SOCKET = """\
 [Unit]
@@ -74,6 +95,7 @@ def units(service: Description, name: str = "mlxd") -> dict[str, str]:
         stop_seconds=service.stop_seconds,
         open_files=OPEN_FILES,
         umask=UMASK,
+        hardening=_HARDENING + (_HARDENING_OF_SYSTEM if service.mode is Mode.SYSTEM else ""),
     )
     if service.mode is not Mode.ON_DEMAND:
         target = "multi-user.target" if service.mode is Mode.SYSTEM else "default.target"

@@ -55,6 +55,10 @@ _HALF = re.compile(
     rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
 _MAX_LEVELS = 64
+MAX_VALUES = 2_000_000
+"""Values of a body, each of which takes memory; counted without care for texts that have commas."""
+_MANY_BYTES = 1_000_000
+_OF_VALUES = (b",", b"[", b"{")
 _MAX_DIGITS = 309  # of an integer that a float can be near to
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
@@ -78,6 +82,8 @@ def decode(data: bytes, body_type: type[T]) -> T:
             `param` is the path of the field at fault, such as `messages[0].content`.
         UnsupportedParameter: a field that is NOT_SUPPORTED asks for something.
     """
+    if len(data) > _MANY_BYTES and sum(map(data.count, _OF_VALUES)) > MAX_VALUES:
+        raise InvalidRequest(f"the body has more than {MAX_VALUES} values")
     try:
         data = _utf8(data)
         return _decode(data, body_type)

@@ -12,6 +12,7 @@ from mlxd.api.field_types import (
     INT32_MAX,
     MAX_STOPS,
     MAX_TOP_LOGPROBS,
+    MOST_BIASES,
     Choices,
     ContextSize,
     FactorValue,
@@ -379,6 +380,8 @@ def _derived(seed: int | None, number: int) -> int | None:
 
 
 def _biases(given: dict[str, Any]) -> dict[int, float]:
+    if len(given) > MOST_BIASES:
+        raise InvalidRequest(f"`logit_bias`: more than {MOST_BIASES} tokens", param="logit_bias")
     for key, value in given.items():
         try:
             msgspec.convert({key: value}, dict[_TokenId, _Bias])

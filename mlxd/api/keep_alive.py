@@ -13,6 +13,7 @@ from mlxd.units import SECONDS_PATTERN, parse_seconds
 
 FOREVER = -1.0
 
+_LONGEST_TEXT = 64
 _LONGEST = 365 * 24 * 3600.0
 KEEP_ALIVE_KINDS = (float, Annotated[str, Meta(pattern=f"^[+-]?({SECONDS_PATTERN})$")], None)
 """The types of the field, for the API's description."""
@@ -28,7 +29,10 @@ def keep_alive_seconds(value: float | str | None, param: str = "keep_alive") -> 
     """
     if value is None:
         return None
-    seconds = _parse(value.strip()) if isinstance(value, str) else float(value)
+    if isinstance(value, str):
+        seconds = _parse(value.strip()) if len(value) <= _LONGEST_TEXT else None
+    else:
+        seconds = float(value)
     if seconds is None or not math.isfinite(seconds):
         raise InvalidRequest(
             f'`{param}`: expected a number of seconds or a duration such as "5m" or "1h30m"; '

@@ -6,6 +6,7 @@
     sources.py      where settings come from: files, environment, command line
     merge.py        from the sources to the tree: load, explain
     consistency.py  which values do not go together: check
+    reloading.py    what a running daemon can take anew
     writing.py      the files that mlxd writes: a commented config.toml, and settings.toml
 
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
@@ -13,6 +14,7 @@
 
 from mlxd.config.consistency import check, check_host, is_loopback
 from mlxd.config.merge import Explained, explain, load, load_file
+from mlxd.config.reloading import changed
 from mlxd.config.tree import (
     Config,
     EngineConfig,
@@ -40,6 +42,7 @@ __all__ = [
     "ModelsConfig",
     "ResponsesConfig",
     "ServerConfig",
+    "changed",
     "check",
     "check_host",
     "explain",

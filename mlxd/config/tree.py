@@ -71,8 +71,25 @@ class ServerConfig(Section, frozen=True):
     ] = field(default_factory=lambda: ["x-anthropic-billing-header:"])
     max_body: Annotated[ByteSize, "Maximum size of a request body."] = 32_000_000
     max_queue: Annotated[
-        int, Meta(ge=1, le=100_000), "Maximum number of requests accepted at a time."
+        int,
+        Meta(ge=1, le=100_000),
+        "Maximum number of requests accepted at a time; each choice of `n` counts.",
     ] = 512
+    max_queue_size: Annotated[
+        ByteSize, "Maximum size of the bodies of these requests together."
+    ] = 256_000_000
+    max_connections: Annotated[
+        int, Meta(ge=16, le=100_000), "Maximum number of TCP connections at a time."
+    ] = 1024
+    head_timeout: Annotated[
+        Duration, "How long a client may take to send the head of a request."
+    ] = 30.0
+    body_timeout: Annotated[
+        Duration, "How long a client may take to send each 64 KiB of a body."
+    ] = 30.0
+    read_timeout: Annotated[
+        Duration, "How long a client may read nothing of a reply that waits for it."
+    ] = 60.0
     drain_timeout: Annotated[
         Duration, "How long running requests may continue when the daemon stops."
     ] = 30.0
@@ -302,6 +319,9 @@ class ModelSettings(Section, frozen=True):
         optional(_Tokens, "an integer from 0 to 2147483647"),
         "Fewest tokens of a prompt whose cache is quantized. Empty: as in [engine].",
     ] = None
+    trust_remote_code: Annotated[
+        bool, "Run Python code that comes with it, even if [engine] does not trust all models."
+    ] = False
     generation: GenerationConfig = GenerationConfig()
 
 
@@ -331,6 +351,7 @@ class Config(Section, frozen=True):
         """Return [engine] with what `[model."model_id"]` changes."""
         own = self.for_model(model_id)
         changes = {
+            "trust_remote_code": own.trust_remote_code or None,
             "kv_bits": own.kv_bits,
             "kv_group_size": own.kv_group_size,
             "quantized_kv_start": own.quantized_kv_start,

@@ -11,7 +11,8 @@ pulls.py         downloads from the hub
 prompt_cache.py  the prompt cache on disk
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from mlxd import paths
@@ -21,6 +22,8 @@ from mlxd.control.loading import LoadingControl
 from mlxd.control.prompt_cache import PromptCacheControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
+from mlxd.control_api import ReloadReply
+from mlxd.errors import LoadFailed
 from mlxd.hub.pulls import Pulls
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -31,7 +34,8 @@ class Control:
     """All subjects of the daemon that serves `url` and the Unix socket `socket_file`.
 
     `prompt_cache_disk` is how many bytes the prompt cache may take on disk; `network` has the
-    variables with which the hub is reached, without secrets.
+    variables with which the hub is reached, without secrets. `reload` reads the configuration
+    again, and raises ConfigError.
     """
 
     def __init__(
@@ -45,8 +49,11 @@ class Control:
         socket_file: Path,
         network: Mapping[str, str],
         prompt_cache_disk: int,
+        reload: Callable[[], Awaitable[ReloadReply]],
         default_set_by: str | None = None,
     ) -> None:
+        self.reload = reload
+        self._catalog = catalog
         self.status = StatusReporter(
             catalog, pool, url=url, socket_file=socket_file, network=network
         )
@@ -55,3 +62,8 @@ class Control:
         self.loading = LoadingControl(catalog, selection, pool, default_set_by)
         self.pulls = PullsControl(pulls)
         self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)
+
+    async def refresh(self) -> None:
+        """Look at the models on disk, if it answers; what was found before counts otherwise."""
+        with contextlib.suppress(LoadFailed):
+            await self._catalog.refresh()

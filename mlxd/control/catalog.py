@@ -116,6 +116,7 @@ class CatalogControl:
 
         Raises NotRemovable, or ModelInUse if it is in memory or requests wait for it.
         """
+        await self._catalog.refresh(sure=True)
         entry = self._catalog.find_own(model)
         removal.check_removable(entry)
         if isinstance(entry, CatalogEntry):
@@ -132,6 +133,7 @@ class CatalogControl:
             # Without an await since the check, so that no request can find the model in between.
             aside = removal.put_aside(entry.path)
             await asyncio.to_thread(removal.delete, aside)
+            await self._catalog.refresh(sure=True)
             if all(left.id != entry.id for left in self._catalog.entries()):
                 await asyncio.to_thread(prompt_files.remove_all_of, paths.prompts_dir(), entry.id)
         return removed

@@ -139,6 +139,7 @@ class _Endpoints:
 
     async def models(self, request: Request) -> Response:
         caller = caller_of(request.scope)
+        await self._catalog.refresh()
         entries = [entry for entry in self._catalog.entries() if caller.may_use(entry.id)]
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(list_models([describe_model(e.id, e.created) for e in entries]))
@@ -146,6 +147,7 @@ class _Endpoints:
 
     async def model(self, request: Request) -> Response:
         caller = caller_of(request.scope)
+        await self._catalog.refresh(request.path_params["id"])
         entry = caller.own(self._catalog.resolve, request.path_params["id"])
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(describe_model(entry.id, entry.created))

@@ -35,11 +35,14 @@ class ClientGone(Exception):
     """The client disconnected, so nobody is waiting for the reply."""
 
 
-async def read_json(scope: Scope, receive: Receive) -> bytes:
+async def read_json(
+    scope: Scope, receive: Receive, take: Callable[[int], None] | None = None
+) -> bytes:
     """Return the whole body of a request, if its content type is one that JSON comes in.
 
-    A body in one of the Western character sets is turned into UTF-8. Raises UnsupportedMediaType,
-    or ClientGone before the end of the body.
+    `take` is told the number of bytes of each piece, and may raise. A body in one of the Western
+    character sets is turned into UTF-8. Raises UnsupportedMediaType, or ClientGone before the end
+    of the body.
     """
     kind, _, options = Headers(scope=scope).get("content-type", "").lower().partition(";")
     kind, named = kind.strip(), _CHARSET.search(options)
@@ -54,6 +57,8 @@ async def read_json(scope: Scope, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientGone
         pieces.append(message.get("body", b""))
+        if take is not None:
+            take(len(pieces[-1]))
         if not message.get("more_body", False):
             body = b"".join(pieces)
             return _in_utf8(body) if charset in _WESTERN else body

@@ -30,6 +30,7 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
     the flags. It returns a BackgroundTask for a StreamEndpoint.
     """
     return {
+        control_api.RELOAD: control.reload,
         control_api.STATUS: control.status.read,
         control_api.LIST_MODELS: control.catalog.models,
         control_api.SHOW_MODEL: control.catalog.show,
@@ -53,16 +54,17 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
 
 def routes(control: Control) -> list[Route]:
     """Return the routes below `/control/v1/`."""
-    return [_route(endpoint, handler) for endpoint, handler in handlers(control).items()]
+    return [_route(control, *each) for each in handlers(control).items()]
 
 
-def _route(endpoint: Endpoint[Any], handler: Handler) -> Route:
+def _route(control: Control, endpoint: Endpoint[Any], handler: Handler) -> Route:
     async def serve(request: Request) -> Response:
         body: list[Any] = []
         if endpoint.request is not None:
             data = await read_json(request.scope, request.receive)
             body.append(decode(data, endpoint.request))
         flags = {name: request.query_params.get(name) == "true" for name in endpoint.flags}
+        await control.refresh()
         reply = handler(*body, **request.path_params, **flags)
         if isinstance(reply, BackgroundTask):
             if body and body[0].stream:

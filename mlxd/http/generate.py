@@ -1,9 +1,11 @@
 """The endpoint of every dialect: from a body to the end of its answer."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -16,6 +18,7 @@ from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
@@ -23,6 +26,10 @@ from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
+
+Decoded = TypeVar("Decoded")
+
+_LARGE_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,14 @@ class Dependencies:
     responses: ResponseStore
     callers: Callers
     limiter: Limiter
+    intake: Intake
+
+
+async def decoded(decode_body: Callable[[bytes], Decoded], data: bytes) -> Decoded:
+    """Return what `decode_body` makes of a body, in a thread if that may take long."""
+    if len(data) < _LARGE_BODY:
+        return decode_body(data)
+    return await asyncio.to_thread(decode_body, data)
 
 
 class GenerateEndpoint:
@@ -51,8 +66,9 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        body = self._decode_body(await read_json(scope, receive))
-        await self.answer(body, scope, receive, send)
+        with self.dependencies.intake.place() as take:
+            body = await decoded(self._decode_body, await read_json(scope, receive, take))
+            await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""

@@ -19,12 +19,14 @@ from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest
+from mlxd.files import open_regular
 from mlxd.http.access_log import caller_of
 from mlxd.http.connection import Pace, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.models.catalog import CatalogEntry
 
 _LOOK_SECONDS = 0.25
+_MAX_TEMPLATE = 1_000_000
 _LINES = "application/x-ndjson"
 _PULL_WORDS = {"verifying": "verifying sha256 digest", "retrying": "retrying"}
 """What a pull that is not downloading does, in Ollama's words."""
@@ -163,6 +165,7 @@ class _Endpoints:
 
     async def tags(self, request: Request) -> Response:
         caller = caller_of(request.scope)
+        await self._catalog.refresh()
         models = [
             _tagged(entry, modified_at=_time(entry.created))
             for entry in self._catalog.entries()
@@ -172,6 +175,7 @@ class _Endpoints:
 
     async def ps(self, request: Request) -> Response:
         caller = caller_of(request.scope)
+        await self._catalog.refresh()
         found = self._catalog.entries()
         entries = {entry.id: entry for entry in found if caller.may_use(entry.id)}
         models = [
@@ -183,6 +187,7 @@ class _Endpoints:
 
     async def show(self, request: Request) -> Response:
         name = (await _body(request, NamedModel)).wanted
+        await self._catalog.refresh(name)
         entry = caller_of(request.scope).own(self._catalog.resolve, name)
         shown = await self._control.catalog.show(entry.id)
         support = shown.template
@@ -217,6 +222,7 @@ class _Endpoints:
 
     async def copy(self, request: Request) -> Response:
         body = await _body(request, Copy)
+        await self._catalog.refresh(body.source)
         caller_of(request.scope).own(self._catalog.resolve, body.source)
         self._control.aliases.set(body.destination, body.source)
         return Response()
@@ -227,6 +233,7 @@ class _Endpoints:
         if name in aliases:
             self._control.aliases.remove(name)
             return Response()
+        await self._catalog.refresh(name)
         entry = caller_of(request.scope).own(self._catalog.resolve, name)
         await self._control.loading.unload(entry.id).result()
         await self._control.catalog.remove(entry.id, dry_run=False)
@@ -294,7 +301,8 @@ def _in_short(parameters: int) -> str:
 
 def _template(folder: Path) -> str:
     try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        with open_regular(folder / "chat_template.jinja") as stream:
+            return stream.read(_MAX_TEMPLATE).decode()
     except (OSError, UnicodeDecodeError):
         return ""
 

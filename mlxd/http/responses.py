@@ -31,7 +31,7 @@ from mlxd.errors import (
 from mlxd.http.access_log import Record, caller_of, log_request, record_of
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import EventWriter, Pace, json_response, read_json, while_connected
-from mlxd.http.generate import Dependencies, Exchange
+from mlxd.http.generate import Dependencies, Exchange, decoded
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
@@ -190,8 +190,12 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
+        with self._api.dependencies.intake.place() as take:
+            body = await decoded(decode_body, await read_json(scope, receive, take))
+            await self._answer(body, scope, receive, send)
+
+    async def _answer(self, body: ResponseBody, scope: Scope, receive: Receive, send: Send) -> None:
         api = self._api.of(scope)
-        body = decode_body(await read_json(scope, receive))
         turn = await api.turn(body)
         record = record_of(scope)
         if body.background:

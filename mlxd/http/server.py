@@ -8,25 +8,31 @@ import ssl
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlxd.errors import InvalidRequest
-from mlxd.http.error_replies import error_response
+from mlxd.http.limits import LimitedConfig, LimitedProtocol, Limits
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5
+_USUAL = Limits()
 _SOCKET_PATHS = (b"/v1/responses", b"/responses")
 _PING_SECONDS = 60.0
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn's server on given sockets: asleep while idle, and without signal handlers."""
+    """uvicorn's server on given sockets: asleep while idle, and without signal handlers.
 
-    def __init__(self, app: ASGIApp, *, max_message: int = 32_000_000) -> None:
+    No connection goes beyond `limits`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: Limits = _USUAL, *, max_message: int = 32_000_000
+    ) -> None:
         """Take the application, and how many bytes a message over a WebSocket may have."""
         super().__init__(
-            uvicorn.Config(
+            LimitedConfig(
                 app,
+                limits,
                 http=_Protocol,
                 ws="none",  # as uvicorn would load it; see `handle_websocket_upgrade`
                 ws_max_size=max_message,
@@ -54,6 +60,11 @@ class HttpServer(uvicorn.Server):
     def busy(self) -> bool:
         """Whether a request is being served."""
         return any(connection.busy for connection in self._connections())
+
+    def limit(self, limits: Limits) -> None:
+        """Take other limits for what comes."""
+        if isinstance(self.config, LimitedConfig):
+            self.config.limits = limits
 
     @property
     def requests(self) -> int:
@@ -100,17 +111,13 @@ class HttpServer(uvicorn.Server):
         await self._stopped.wait()
 
 
-class _Protocol(HttpToolsProtocol):
+class _Protocol(LimitedProtocol):
     """uvicorn's protocol, with our error replies for malformed HTTP, and with few upgrades.
 
     RFC 9110, 7.8, allows a server to ignore an offered upgrade, but httptools stops at it.
     """
 
     _retired = False
-
-    @property
-    def busy(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
 
     def retire(self) -> None:
         """Close the connection after its current request, or after its next one."""
@@ -163,6 +170,8 @@ class _Protocol(HttpToolsProtocol):
             self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("the request is not valid HTTP")
+        else:
+            self.watch(len(data))
 
     def _wants_websocket(self) -> bool:
         wanted = (b"upgrade", b"websocket") in ((n, v.lower()) for n, v in self.headers)
@@ -173,6 +182,7 @@ class _Protocol(HttpToolsProtocol):
         """Hand the connection over to the protocol of WebSockets."""
         from mlxd.http.websocket import WebSocketProtocol  # few daemons ever need it
 
+        self.expect_nothing()  # that protocol has its own limits
         self.ws_protocol_class = WebSocketProtocol
         super().handle_websocket_upgrade()
 
@@ -186,12 +196,7 @@ class _Protocol(HttpToolsProtocol):
         return b"%b %b HTTP/%b\r\n%b\r\n" % (*start, _lines(headers))
 
     def send_400_response(self, msg: str) -> None:
-        response = error_response(InvalidRequest(msg))
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (_lines(headers), bytes(response.body))
-        )
-        self.transport.close()
+        self.refuse(InvalidRequest(msg))
 
 
 class _AnyLength(int):

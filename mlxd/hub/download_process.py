@@ -7,16 +7,17 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from mlxd import network
 from mlxd.control_api import PullReply, PullStatus
 from mlxd.errors import HubUnreachable, MlxdError, PullFailed, PullRefused
 from mlxd.hub.reference import Reference
 from mlxd.network import replaced
+from mlxd.processes import allowed, ending
 
 DOWNLOAD_COMMAND = (sys.executable, "-P", "-m", "mlxd.hub")
 _MAX_LINE = 1 << 20
@@ -67,7 +68,7 @@ async def download(
             stderr=asyncio.subprocess.PIPE,
             limit=_MAX_LINE,
             start_new_session=True,
-            env={**replaced(os.environ, variables), **_ENVIRONMENT},
+            env=_environment(variables),
         )
     except OSError as error:
         raise PullFailed(f"cannot start a process: {error}") from error
@@ -86,7 +87,7 @@ async def download(
     if last.error is not None:
         raise _ERRORS.get(last.code, PullFailed)(last.error)
     raise PullFailed(
-        f"the download process {_ending(status)}; "
+        f"the download process {ending(status)}; "
         f"resume with `mlxctl pull {reference}`, or see `mlxctl logs`"
     )
 
@@ -107,6 +108,13 @@ async def _follow(
     return Report()
 
 
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """A download reaches the hub, with its token; it gets no keys of the daemon."""
+    hub = {name: value for name, value in os.environ.items() if name.startswith("HF_")}
+    reach = replaced(hub | network.variables(os.environ), variables)
+    return {**allowed(os.environ), **reach, **_ENVIRONMENT}
+
+
 async def _log_lines(output: asyncio.StreamReader, reference: Reference) -> None:
     async for line in output:
         _log.info("%s: %s", reference, line.decode(errors="replace").rstrip())
@@ -117,9 +125,3 @@ async def _terminate(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
-
-
-def _ending(status: int) -> str:
-    if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"exited with status {status}"

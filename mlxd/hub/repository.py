@@ -110,6 +110,8 @@ class Repository:
                     out.flush()
                     have += len(wanted)
                     meter.add(len(wanted))
+                    if len(wanted) < len(block):  # it sends more than it announced
+                        break
             if have < file.size:
                 raise Interrupted(_BROKE)
 

@@ -1,20 +1,24 @@
 """The models and adapters on disk, and which one a name means."""
 
+import asyncio
 import difflib
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from mlxd.config import ModelsConfig
-from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
 from mlxd.models.hub_address import NoModelAddress, read_address
 from mlxd.models.names import has_revision, is_path, matches
+from mlxd.models.scanning import Scanner
 from mlxd.models.search_path import candidates, snapshots
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
@@ -22,12 +26,24 @@ __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 DEFAULT_NAMES = ("", "default_model")
 _NEAR_NAMES = 3
 _MOST_NAMES = 8
+_LONGEST_NEAR = 100
+_LONGEST_NAME = 4096  # of a path
+_FRESH_SECONDS = 0.05
+_SHORT_WAIT, _LONG_WAIT = 0.02, 5.0
 
 _log = logging.getLogger("mlxd.models")
 
 
+class _View(NamedTuple):
+    """What the disk had at one time; `paths` are the real ones of the models' folders."""
+
+    candidates: list[Candidate]
+    models: dict[Candidate, CatalogEntry | BrokenEntry | None]
+    paths: dict[Path, str]
+
+
 class Catalog:
-    """The models of the search path, as they are at each call.
+    """The models of the search path, as they are at each call, or at the last `refresh`.
 
     A folder is read again only if it has changed. Broken models are listed with the reason, and
     never served.
@@ -37,11 +53,50 @@ class Catalog:
         self._config = config
         self._folders = FolderReader()
         self._logged: set[tuple[Path, str]] = set()
+        self._view: _View | None = None
+        self._scanner = Scanner(self._scan, self._take)
+        self._scanned_at = -math.inf
+
+    async def refresh(self, name: str | None = None, *, sure: bool = False) -> None:
+        """Look at the disk, in a thread; from now on, methods tell what was found there.
+
+        While a disk is slow, or the daemon busy, what was last found may be used instead, unless
+        no model is called `name`, or it must be `sure`. Raises LoadFailed if nothing was found yet.
+        """
+        now = asyncio.get_running_loop().time()
+        known = (
+            not sure
+            and self._view is not None
+            and (name in (None, *DEFAULT_NAMES) or self._knows(name))
+        )
+        if known and now - self._scanned_at < _FRESH_SECONDS:
+            return
+        await self._scanner.run(_SHORT_WAIT if known else _LONG_WAIT)
+        if self._view is None:
+            raise LoadFailed("the folders of models do not answer (models.dirs)")
+
+    def _knows(self, name: str) -> bool:
+        try:
+            return isinstance(self.find(name), CatalogEntry)
+        except ModelNotFound:
+            return False
+
+    def _scan(self) -> "_View":
+        everything = list(candidates(self._config.dirs))
+        models = {candidate: self._read_one(candidate) for candidate in everything}
+        paths = {model.path: os.path.realpath(model.path) for model in models.values() if model}
+        return _View(everything, models, paths)
+
+    def _take(self, view: "_View") -> None:
+        self._view, self._scanned_at = view, asyncio.get_running_loop().time()
+
+    def _candidates(self) -> list[Candidate]:
+        return self._view.candidates if self._view else list(candidates(self._config.dirs))
 
     def entries(self) -> list[CatalogEntry]:
         """Return the models by id; of two with the same id, the first."""
         found: dict[str, CatalogEntry] = {}
-        for model in self._read(candidates(self._config.dirs)):
+        for model in self._read(self._candidates()):
             if isinstance(model, CatalogEntry):
                 found.setdefault(model.id, model)
             elif not model.stray and (model.path, model.fault) not in self._logged:
@@ -56,7 +111,7 @@ class Catalog:
         """
         broken = [
             model
-            for model in self._read(candidates(self._config.dirs))
+            for model in self._read(self._candidates())
             if isinstance(model, BrokenEntry) and (_own(model) or not model.stray)
         ]
         return sorted(broken, key=lambda model: (model.id, model.path))
@@ -69,6 +124,11 @@ class Catalog:
     def aliases_of(self, model_id: str) -> list[str]:
         """Return the aliases of the model with that id, broken or not."""
         return sorted(alias for alias in self._config.aliases if self._means(alias, model_id))
+
+    def configure(self, config: ModelsConfig) -> None:
+        """Take a changed configuration; the next `refresh` looks where it says."""
+        self._config = config
+        self._scanned_at = -math.inf
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
         """Replace the aliases."""
@@ -169,7 +229,9 @@ class Catalog:
             ModelNotFound: it is the address of something else than a model, or the model is here
                 at another revision.
         """
-        everything = list(candidates(self._config.dirs))
+        if len(name) > _LONGEST_NAME:
+            return []
+        everything = self._candidates()
         if is_path(name):
             return self._at(name, everything)
         if found := self._matching(name, everything):
@@ -195,8 +257,11 @@ class Catalog:
             real = os.path.realpath(there)
         except ValueError:  # no file has such a name
             return []
-        found = [m for m in self._read(everything) if os.path.realpath(m.path) == real]
+        found = [m for m in self._read(everything) if self._real(m.path) == real]
         return sorted(found, key=lambda model: model.path != there)[:1]
+
+    def _real(self, path: Path) -> str:
+        return self._view.paths[path] if self._view else os.path.realpath(path)
 
     def _matching(
         self, name: str, everything: Sequence[Candidate]
@@ -208,18 +273,22 @@ class Catalog:
         if not (entries := self.entries()):
             return _nothing_installed()
         names = [*(entry.id for entry in entries), *self._config.aliases]
-        near = difflib.get_close_matches(name, names, _NEAR_NAMES)
+        # difflib takes time for each letter, and nothing is near to a long text.
+        near = difflib.get_close_matches(name[:_LONGEST_NEAR], names, _NEAR_NAMES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"installed: {_listed(names)}"
-        return ModelNotFound(f"model {name!r} does not exist; {hint}", param="model")
+        shown = name if len(name) <= _LONGEST_NEAR else f"{name[:_LONGEST_NEAR]}…"
+        return ModelNotFound(f"model {shown!r} does not exist; {hint}", param="model")
 
     def _read(self, found: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
         for candidate in found:
-            if candidate.origin is Origin.HUB_CACHE:
-                model = self._read_repository(candidate)
-            else:
-                model = self._folders.read(candidate)
+            model = self._view.models[candidate] if self._view else self._read_one(candidate)
             if model is not None:
                 yield model
+
+    def _read_one(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
+        if candidate.origin is Origin.HUB_CACHE:
+            return self._read_repository(candidate)
+        return self._folders.read(candidate)
 
     def _read_repository(self, repository: Candidate) -> CatalogEntry | BrokenEntry | None:
         """Return the first usable revision; if there is none, the one most likely meant to be."""

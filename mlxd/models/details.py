@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mlxd.control_api import TemplateSupport
+from mlxd.files import open_regular
 from mlxd.models.adapters import ADAPTER_CONFIG, Adapter, adapters
 from mlxd.models.cache_layout import CacheLayout, read_layout
 from mlxd.models.entry import CatalogEntry
@@ -130,11 +131,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _read(file: Path, most: int) -> str:
-    """Return at most `most` characters of a text file; "" if it cannot be read."""
+    """Return at most `most` bytes of a text file; "" if it cannot be read."""
     try:
-        if not file.is_file():
-            return ""
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            return stream.read(most)
+        with open_regular(file) as stream:
+            return stream.read(most).decode("utf-8", "replace")
     except OSError:
         return ""

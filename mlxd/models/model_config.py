@@ -5,13 +5,13 @@ It also says whether mlx_lm can run the model, without importing mlx_lm.
 
 import importlib.util
 import pkgutil
-import stat
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mlxd.files import open_regular
 from mlxd.models.cache_layout import CacheLayout, read_layout
 from mlxd.models.config_values import count, first, sections
 
@@ -105,10 +105,11 @@ def load_json(file: Path) -> dict[str, Any]:
         UnusableJson: there is none, or it cannot be read.
     """
     try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
-            raise UnusableJson("is not a regular file, or is too large")
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        with open_regular(file) as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UnusableJson("is too large")
+        return msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:
         raise UnusableJson(f"cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, RecursionError) as error:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from mlxd.files import open_regular
 from mlxd.models.entry import Candidate, Origin
 
 PULL_RECORD = ".mlxd-pull.json"
@@ -81,14 +82,19 @@ def ref(repository: Path, revision: str) -> str | None:
     if ".." in file.parts or not file.is_relative_to(refs):
         return None
     try:
-        with open(file, encoding="ascii") as content:
-            return content.read(_MAX_REF).strip()
+        with open_regular(file) as content:
+            return content.read(_MAX_REF).decode("ascii").strip()
     except (OSError, ValueError):
         return None
 
 
+def _content(file: Path) -> bytes:
+    with open_regular(file) as stream:
+        return stream.read()
+
+
 def _pulled(folder: Path) -> _Pulled | None:
     try:
-        return msgspec.json.decode((folder / PULL_RECORD).read_bytes(), type=_Pulled)
+        return msgspec.json.decode(_content(folder / PULL_RECORD), type=_Pulled)
     except (OSError, msgspec.DecodeError):
         return None

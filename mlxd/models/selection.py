@@ -34,8 +34,13 @@ class Selection:
         self._config = config
         self.default_lock = asyncio.Lock()
 
+    def configure(self, config: Config) -> None:
+        """Take a changed configuration."""
+        self._config = config
+
     async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
         """Return the model as `model` does, the default model when it is not about to change."""
+        await self._catalog.refresh(name)
         if name in (None, *DEFAULT_NAMES):
             async with self.default_lock:
                 return self.model(name, adapter)

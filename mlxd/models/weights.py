@@ -15,12 +15,15 @@ from pathlib import Path
 
 import msgspec
 
+from mlxd.files import open_regular
 from mlxd.models.model_config import UnusableJson, load_json
 
 INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100_000_000
 _NAMED = 2
+_MAX_PARTS = 10_000
+_MAX_SERIES = 10
 _PART = re.compile(r"(model.*)-(\d{5})-of-(\d{5})\.safetensors")
 _LFS_POINTER = b"version https://git-lfs"
 _TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -93,7 +96,7 @@ def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:
         Damaged: it is missing, cut short, or not a safetensors file.
     """
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             first = stream.read(_LENGTH_BYTES)
             length = int.from_bytes(first, "little")
@@ -135,11 +138,13 @@ def missing_weights(folder: Path, present: Collection[str]) -> set[str]:
     series = {part.group(1, 3) for name in present if (part := _PART.fullmatch(name))}
     parts = {
         f"{stem}-{number:05}-of-{count}.safetensors"
-        for stem, count in series
-        for number in range(1, int(count) + 1)
+        for stem, count in sorted(series)[:_MAX_SERIES]
+        for number in range(1, min(int(count), _MAX_PARTS) + 1)
     }
     indexed = _indexed(folder)
-    return (parts if indexed.isdisjoint(present) else parts | indexed).difference(present)
+    if not indexed.isdisjoint(present):
+        parts.update(sorted(indexed)[:_MAX_PARTS])
+    return parts.difference(present)
 
 
 def _indexed(folder: Path) -> set[str]:

@@ -44,7 +44,7 @@ class Admission:
     def __init__(self, models: Collection[Model], limit: int, max_loaded: int) -> None:
         self.limit = limit
         self._models = models
-        self._max_loaded = max_loaded
+        self.max_loaded = max_loaded
         self._queue: list[_Waiter] = []
         self._unloading: set[Model] = set()
         self._victims: set[Model] = set()
@@ -224,7 +224,7 @@ class Admission:
         if not others:
             return True
         together = sum(other.memory for other in (model, *others))
-        return together <= self.limit and len(others) < self._max_loaded
+        return together <= self.limit and len(others) < self.max_loaded
 
     def _why_too_large(self, model: Model) -> str:
         entry = model.entry
@@ -239,7 +239,7 @@ class Admission:
         return (
             f"{entry.name} takes {size(model.memory)} with its engine, and does not fit beside "
             f"the pinned models ({names}): models.memory_limit is {size(self.limit)}, "
-            f"models.max_loaded {self._max_loaded}"
+            f"models.max_loaded {self.max_loaded}"
         )
 
     def _usage(self, model: Model) -> str:

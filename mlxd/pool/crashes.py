@@ -20,7 +20,7 @@ class Crashes:
 
     def __init__(self, limit: int) -> None:
         self.last: EngineExit | None = None
-        self._limit = limit
+        self.limit = limit
         self._times: list[float] = []
         self._rests = 0
         self._rests_until = 0.0
@@ -53,7 +53,7 @@ class Crashes:
     @property
     def too_many(self) -> bool:
         """Whether the model crashed so often that it is left alone for a while."""
-        return 0 < self._limit <= len(self._times)
+        return 0 < self.limit <= len(self._times)
 
     @property
     def rests(self) -> bool:

@@ -17,7 +17,13 @@ import msgspec
 
 from mlxd import errors, messages
 from mlxd.errors import EngineDied, MlxdError
-from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
+from mlxd.frames import (
+    FrameSplitter,
+    FrameTooLarge,
+    decode_engine_frame,
+    encode_frame,
+    generate_messages,
+)
 from mlxd.messages import ChoiceEvent, Event, GenerateRequest
 from mlxd.pool.watchdog import Prefill, Watchdog
 
@@ -95,17 +101,23 @@ class EngineLink(asyncio.Protocol):
         await asyncio.shield(self._loaded)
 
     def generate(self, requests: Sequence[GenerateRequest]) -> "EngineRequest":
-        """Start a request, one sequence for each of its choices, or raise EngineDied."""
+        """Start a request, one sequence for each of its choices.
+
+        Raises EngineDied, and InvalidRequest if it is too large for a frame.
+        """
         self._check_alive()
         ids = range(self._last_id + 1, self._last_id + 1 + len(requests))
         self._last_id += len(requests)
+        try:
+            frame = encode_frame(generate_messages(ids, requests))
+        except FrameTooLarge as error:
+            raise errors.InvalidRequest(f"the request is too large: {error}") from None
         engine_request = EngineRequest(ids, lambda sequence: self._send(messages.Abort(sequence)))
         if not self._requests:
             self.heard_at = asyncio.get_running_loop().time()
             self._ask_later(_REFRESH_SECONDS)
-        for sequence, request in zip(ids, requests, strict=True):
-            self._requests[sequence] = engine_request
-            self._send(messages.Generate(sequence, request))
+        self._requests.update(dict.fromkeys(ids, engine_request))
+        self._transport.write(frame)
         self._watchdog.wake()
         return engine_request
 

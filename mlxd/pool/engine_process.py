@@ -5,7 +5,6 @@ import contextlib
 import functools
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.messages import Load
 from mlxd.pool.engine_link import STOP_GRACE, EngineLink
+from mlxd.processes import allowed, ending
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
 _LAST_WORDS_SECONDS = 0.5
@@ -116,7 +116,7 @@ class EngineProcess:
         await asyncio.wait([reading, self.link.closed], timeout=_LAST_WORDS_SECONDS)
         reading.cancel()
         explained = self.link.cause is not None
-        cause = self.link.cause or _describe(self._process.returncode or 0)
+        cause = self.link.cause or f"the engine process {ending(self._process.returncode or 0)}"
         self.link.fail(cause)
         self.exited.set_result(EngineExit(time.time(), cause, list(self._output), explained))
 
@@ -171,9 +171,9 @@ def _socket_pair(
 
 
 def _environment() -> dict[str, str]:
-    """An engine reads its model folder and nothing else: no hub, no telemetry."""
+    """An engine reads its model folder and nothing else: no hub, no telemetry, no keys."""
     return {
-        **os.environ,
+        **allowed(os.environ),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -185,9 +185,3 @@ def _environment() -> dict[str, str]:
 def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
-
-
-def _describe(status: int) -> str:
-    if status < 0:
-        return f"the engine process was killed by {signal.Signals(-status).name}"
-    return f"the engine process exited with status {status}"

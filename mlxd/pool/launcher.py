@@ -26,6 +26,10 @@ class EngineLauncher:
         self._spawning: asyncio.Task[None] | None = None
         self._closed = False
 
+    def configure(self, config: Config) -> None:
+        """Take a changed configuration, for the engines to come."""
+        self._config = config
+
     async def launch(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
         """Return an engine that has loaded `entry`; `report` and errors are as in its `load`."""
         spare, self.spare = self.spare, None

@@ -62,8 +62,7 @@ class Model:
         self.crashes = Crashes(config.engine.max_crashes)
         self.trials = Trials()
         self._proven = False
-        pinned = config.models.pinned
-        self.pinned = entry.id in {config.models.aliases.get(name, name) for name in pinned}
+        self._configure(config)
         self.measured = 0
         self.state = State.UNLOADED
         self.cause: str | None = None
@@ -74,8 +73,6 @@ class Model:
         self.idle.set()
         self.idle_since = -math.inf
         self._launch = launch
-        own = config.for_model(entry.id).keep_alive
-        self._usual_keep_alive = config.models.keep_alive if own is None else own
         self._keep_alive = self._usual_keep_alive
         self._state_changed = state_changed
         self._memory_changed = memory_changed
@@ -85,6 +82,20 @@ class Model:
         self._unload_wanted = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
         self._expires_at = 0.0
+
+    def configure(self, config: Config) -> None:
+        """Take a changed configuration; what a request said of its keep-alive stays."""
+        usual = self._usual_keep_alive
+        self._configure(config)
+        self.crashes.limit = config.engine.max_crashes
+        if self._keep_alive == usual:
+            self.keep(self._usual_keep_alive)
+
+    def _configure(self, config: Config) -> None:
+        names = (config.models.aliases.get(name, name) for name in config.models.pinned)
+        self.pinned = self.entry.id in names
+        own = config.for_model(self.entry.id).keep_alive
+        self._usual_keep_alive = config.models.keep_alive if own is None else own
 
     @property
     def resident(self) -> bool:

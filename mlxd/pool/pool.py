@@ -49,6 +49,17 @@ class Pool:
         self._no_requests.set()
         self.draining = self.closed = self._refusing = False
 
+    def configure(self, config: Config) -> None:
+        """Take a changed configuration; a model takes [engine] when it is next loaded."""
+        if config.models.memory_limit != self._config.models.memory_limit:
+            self.admission.limit = config.models.memory_limit or memory_for_models()
+        self._config = config
+        self.admission.max_loaded = config.models.max_loaded
+        self._launcher.configure(config)
+        for model in self._models.values():
+            model.configure(config)
+        self.admission.notify()
+
     def open(self) -> None:
         """Start a spare engine, if the configuration asks for one."""
         _log.info("memory for models: %s (models.memory_limit)", size(self.admission.limit))
@@ -78,12 +89,13 @@ class Pool:
         they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
         and None as long as before.
 
-        Raises Draining, and QueueFull if `server.max_queue` requests have not ended.
+        Raises Draining, and QueueFull if `server.max_queue` choices of others have not ended.
         """
         if self._refusing:
             raise Draining("the daemon is stopping")
         limit = self._config.server.max_queue
-        if len(self._requests) >= limit:
+        others = sum(each.choices for each in self._requests)
+        if others and others + len(requests) > limit:
             raise QueueFull(f"{limit} requests are waiting or running (server.max_queue)")
         request = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
         self._requests.add(request)

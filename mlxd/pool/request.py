@@ -36,7 +36,7 @@ class ActiveRequest:
 
     A request whose engine dies runs again, once, on a new engine; its events then start again with
     `Started`. A request that streams (`stream`) does so only if nothing of its answer was shown.
-    `timing` says how long its parts took.
+    `timing` says how long its parts took; `choices` is how many answers it asks for.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class ActiveRequest:
         keep_alive: float | None = None,
     ) -> None:
         self.timing = Timing()
+        self.choices = len(requests)
         self._pool = pool
         self._entry = entry
         self._requests = requests

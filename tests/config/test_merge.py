@@ -243,7 +243,7 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
             "model.x.cake: unknown key; [model.x] has keep_alive, adapter, draft_model, "
             "num_draft_tokens, chat_template, chat_template_args, use_default_chat_template, "
             "kv_bits, kv_group_size, "
-            "quantized_kv_start, generation",
+            "quantized_kv_start, trust_remote_code, generation",
         ),
         (
             "model.x.draft_modle = 'y'",
@@ -408,3 +408,10 @@ def test_one_file_can_be_loaded_alone(home: Path, tmp_path: Path) -> None:
     assert (config.server.port, config.log.keep) == (8080, 2)
     with pytest.raises(ConfigError, match=r"absent\.toml: no such file$"):
         load_file(tmp_path / "absent.toml")
+
+
+def test_one_model_may_be_trusted(home: Path) -> None:
+    (home / "config.toml").write_text("model.mine.trust_remote_code = true")
+    config = load(environ={})
+    assert config.engine_for("mine").trust_remote_code
+    assert not config.engine_for("other").trust_remote_code

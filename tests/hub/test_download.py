@@ -9,7 +9,7 @@ import pytest
 from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, unfinished
-from tests.fakes.hub import INFO, Break, FakeHub, Refuse, Wrong
+from tests.fakes.hub import INFO, Break, Endless, FakeHub, Refuse, Wrong
 from tests.hub.conftest import TINY, WEIGHTS, Puller, contents
 
 SIZES = {name: len(content) for name, content in TINY.items()}
@@ -93,6 +93,11 @@ def test_a_file_with_a_wrong_hash_is_fetched_once_more(pull: Puller, hub: FakeHu
     hub.fails("tokenizer.json", Wrong())
     assert contents(Path(pull().path)) == TINY
     assert pull.reports[-1].bytes_done == pull.reports[-1].bytes_total
+
+
+def test_a_hub_that_sends_more_than_it_announced(pull: Puller, hub: FakeHub) -> None:
+    hub.fails("model.safetensors", Endless())
+    assert contents(Path(pull().path)) == TINY
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])

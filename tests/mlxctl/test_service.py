@@ -87,16 +87,17 @@ def test_the_daemons_life(mlxctl: Run) -> None:
 
 
 def test_a_restart_keeps_what_the_daemon_was_started_with(
-    home: Path, tiny_model: Path, mlxctl: Run
+    home: Path, tiny_model: Path, mlxctl: Run, tmp_path: Path
 ) -> None:
+    (tmp_path / tiny_model.name).symlink_to(tiny_model)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     flags = ["--port", str(port), "--model", tiny_model.name]
     environ = {**os.environ, "MLXD_GENERATION__MAX_TOKENS": "7"}
-    by_hand = subprocess.Popen(
-        [sys.executable, "-m", "mlxd", *flags], cwd=tiny_model.parent, env=environ
-    )
+    by_hand = subprocess.Popen([sys.executable, "-m", "mlxd", *flags], cwd=tmp_path, env=environ)
     wait_until(lambda: mlxctl("status").returncode == 0, "the daemon answers")
+    # Of that folder, in which others may write, no code runs.
+    (tmp_path / "uvloop.py").write_text("raise SystemExit('planted')")
     for _ in range(2):
         restarted = mlxctl("restart")
         assert restarted.returncode == 0, restarted.stderr

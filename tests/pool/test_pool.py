@@ -153,7 +153,10 @@ async def test_more_requests_than_the_queue_holds_are_refused_at_once(
         with pytest.raises(QueueFull, match="max_queue"):
             pool.submit(A, text("x"))
         assert await asyncio.gather(*map(read, held)) == ["x", "x"]
-        assert await read(pool.submit(A, text("y"))) == "y"
+        one = pool.submit(A, text("y"))
+        with pytest.raises(QueueFull):
+            pool.submit(A, text("x") * 2)
+        assert await read(one) == "y"
 
 
 async def test_drain_lets_running_requests_finish_and_refuses_new_ones(

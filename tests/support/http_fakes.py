@@ -13,6 +13,7 @@ from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
+from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
@@ -94,6 +95,9 @@ class FakePool:
 
 
 class FakeCatalog:
+    async def refresh(self, name: str | None = None) -> None:
+        pass
+
     def entries(self) -> list[CatalogEntry]:
         return [_entry("tiny"), _entry("owner/name")]
 
@@ -131,6 +135,12 @@ class FakeControl:
         self.failure: MlxdError | None = None
         self.loaded = asyncio.Event()
         self.loaded.set()
+
+    async def refresh(self) -> None:
+        pass
+
+    async def reload(self) -> control_api.ReloadReply:
+        return control_api.ReloadReply(taken=["models.keep_alive"], restart=[])
 
     async def read(self) -> control_api.Status:
         return control_api.Status(
@@ -227,7 +237,10 @@ def make_dependencies(
     selection = Selection(catalog, settings)
     callers = Callers(key, ring)
     limiter = limiter or Limiter(LimitsConfig())
-    return Dependencies(settings, catalog, selection, pool, FakeControl(), store, callers, limiter)
+    intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
+    return Dependencies(
+        settings, catalog, selection, pool, FakeControl(), store, callers, limiter, intake
+    )
 
 
 def _entry(name: str) -> CatalogEntry:

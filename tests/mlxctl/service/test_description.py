@@ -28,7 +28,7 @@ def test_the_program_is_the_command_or_else_the_module(
 ) -> None:
     python = tmp_path / "python"
     monkeypatch.setattr(description.sys, "executable", str(python))
-    assert description.program() == (str(python), "-m", "mlxd")
+    assert description.program() == (str(python), "-P", "-m", "mlxd")
     command = tmp_path / "mlxd"
     command.touch(mode=0o755)
     assert description.program() == (str(command),)

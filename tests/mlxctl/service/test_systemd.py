@@ -28,6 +28,14 @@ def test_systemd_takes_them(mode: Mode, tmp_path: Path) -> None:
     assert ours == []
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_the_daemon_can_gain_no_rights(mode: Mode) -> None:
+    unit = units(service(mode))["mlxd.service"]
+    assert "NoNewPrivileges=yes" in unit
+    assert "UMask=0077" in unit
+    assert ("CapabilityBoundingSet=\n" in unit) == (mode is Mode.SYSTEM)
+
+
 def test_both_sockets_have_the_names_that_the_daemon_knows() -> None:
     made = units(service())
     assert "FileDescriptorName=local" in made["mlxd.socket"]

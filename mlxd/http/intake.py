@@ -1,0 +1,45 @@
+"""What requests hold from before their body is read to their end: places, and bytes."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from mlxd.errors import QueueFull
+
+
+class Intake:
+    """Counts requests, at most `places`, and the bytes of their bodies, at most `size`.
+
+    A request alone may have any size, which other limits are for.
+    """
+
+    def __init__(self, places: int, size: int) -> None:
+        self._places = places
+        self._size = size
+        self._taken = self._bytes = 0
+
+    def configure(self, places: int, size: int) -> None:
+        """Take other limits; what is held already stays."""
+        self._places, self._size = places, size
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[Callable[[int], None]]:
+        """Hold a place, and yield what takes the bytes that come; both raise QueueFull."""
+        if self._taken >= self._places:
+            raise QueueFull(f"{self._places} requests are waiting or running (server.max_queue)")
+        self._taken += 1
+        held = 0
+
+        def take(count: int) -> None:
+            nonlocal held
+            held += count
+            self._bytes += count
+            if self._bytes > self._size and self._bytes > held:
+                raise QueueFull(
+                    f"requests of {self._size} bytes are waiting or running (server.max_queue_size)"
+                )
+
+        try:
+            yield take
+        finally:
+            self._taken -= 1
+            self._bytes -= held

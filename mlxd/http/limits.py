@@ -1,0 +1,231 @@
+"""uvicorn's protocol with limits: what one connection may hold, and how long it may take.
+
+A head may be so large and take so long; a body, and the reading of a reply, must go on. A client
+that is too slow gets a 408, or loses the connection if its reply has begun.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from mlxd.errors import HeadTooLarge, MlxdError, RequestTimeout, TooManyConnections
+from mlxd.http.error_replies import error_response
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a request line and its headers."""
+LEAST_PIECE = 64 * 1024
+"""Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
+_PAUSE_BETWEEN_WARNINGS = 60.0
+
+_log = logging.getLogger("mlxd.http")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many connections a server has at most, and how many seconds a client may take.
+
+    `head_seconds` is for a whole head; `body_seconds` for each LEAST_PIECE of a body;
+    `read_seconds` for reading some of a reply that waits for it.
+    """
+
+    connections: int | None = None
+    head_seconds: float = 30.0
+    body_seconds: float = 30.0
+    read_seconds: float = 60.0
+
+
+class LimitedConfig(uvicorn.Config):
+    """uvicorn's configuration, and the limits of its connections."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, **options: object) -> None:
+        super().__init__(app, **options)  # type: ignore[arg-type]
+        self.limits = limits
+        self.warned_at = float("-inf")
+
+
+class _Part(Enum):
+    """What comes next on a connection."""
+
+    REQUEST = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection; `idle_since` is the loop's time when it last had no request."""
+
+    config: LimitedConfig
+    idle_since = 0.0
+    _part = _Part.REQUEST
+    _ended = False
+    _head_bytes = _body_bytes = _body_seen = 0
+    _late: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being served, or its body is coming."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def refuse(self, error: MlxdError) -> None:
+        """Answer with `error` and close the connection, at once if another reply is under way."""
+        if self.transport.is_closing():
+            return
+        reads_body = self._part is _Part.BODY
+        if reads_body != self.busy or (self.busy and self.cycle.response_started):
+            self.transport.abort()
+            return
+        response = error_response(error, dict(self.scope) if reads_body else None)
+        lines = [b"%b: %b\r\n" % header for header in response.raw_headers]
+        head = b"".join((STATUS_LINE[response.status_code], *lines, b"connection: close\r\n\r\n"))
+        self.transport.write(head + bytes(response.body))
+        self.transport.close()
+
+    def watch(self, received: int) -> None:
+        """Limit what goes on, after `received` bytes were parsed; cheap after a whole request."""
+        ended, self._ended = self._ended, False
+        if self._part is _Part.HEAD:
+            self._head_bytes += 0 if ended else received  # most of it may be a body before
+            if self._head_bytes > MAX_HEAD:
+                self.refuse(_head_too_large())
+                return
+        elif self._part is _Part.REQUEST and self.busy:
+            return
+        if self._late is None and not (
+            self._part is _Part.REQUEST and self.timeout_keep_alive_task is not None
+        ):
+            self._expect()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; the oldest connection without a request makes room if there are too many."""
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+        self._expect()
+        most = self.config.limits.connections
+        if most is not None and len(self.connections) > most:
+            self._make_room(most)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self.expect_nothing()
+        self._unset_keepalive_if_required()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def on_message_begin(self) -> None:
+        """Expect the rest of a head."""
+        super().on_message_begin()
+        self._part = _Part.HEAD
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """Check the size of the head, and serve the request."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD:
+            self.refuse(_head_too_large())
+            raise ValueError  # which ends the parser
+        self.expect_nothing()
+        super().on_headers_complete()
+        self._part = _Part.BODY
+        self._body_bytes = self._body_seen = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of the body."""
+        super().on_message_complete()
+        self._part, self._ended = _Part.REQUEST, True
+        self.expect_nothing()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self.idle_since = self.loop.time()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that reads slower than it is written to."""
+        super().pause_writing()
+        if self._unread is None:
+            seconds = self.config.limits.read_seconds
+            self._unread = self.loop.call_later(seconds, self._end_unread)
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without requests, even if its last reply was never read."""
+        self._close_idle()
+
+    def _expect(self) -> None:
+        limits = self.config.limits
+        seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
+        self._late = self.loop.call_later(seconds, self._check_late)
+
+    def expect_nothing(self) -> None:
+        """Let the client take its time."""
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _check_late(self) -> None:
+        self._late = None
+        if self.transport.is_closing():
+            return
+        body = self._part is _Part.BODY
+        came = self._body_bytes - self._body_seen
+        self._body_seen = self._body_bytes
+        # What the client cannot send before its last request is answered is not late.
+        waits = self.flow.read_paused if body else self.busy
+        if waits or (body and came >= LEAST_PIECE):
+            self._expect()
+        elif self._part is _Part.REQUEST:
+            self._close_idle()
+        else:
+            what = "body" if body else "head"
+            self.refuse(RequestTimeout(f"the {what} of the request did not come in time"))
+
+    def _end_unread(self) -> None:
+        self._unread = None
+        seconds = self.config.limits.read_seconds
+        _log.info("a client that read nothing for %g s was disconnected", seconds)
+        self.transport.abort()
+
+    def _close_idle(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _make_room(self, most: int) -> None:
+        now = time.monotonic()
+        if now > self.config.warned_at + _PAUSE_BETWEEN_WARNINGS:
+            self.config.warned_at = now
+            _log.warning("%d connections are open (server.max_connections)", most)
+        others = [each for each in self.connections if isinstance(each, LimitedProtocol)]
+        idle = [
+            each
+            for each in others
+            if each is not self and not each.busy and not each.transport.is_closing()
+        ]
+        if idle:
+            min(idle, key=lambda each: each.idle_since).transport.abort()
+        else:
+            self.refuse(TooManyConnections(f"{most} connections are open (server.max_connections)"))
+
+
+def _head_too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"the request line and the headers are larger than {MAX_HEAD} bytes")

@@ -1,0 +1,35 @@
+"""The daemon's child processes: what they get of its environment, and how they ended."""
+
+import signal
+from collections.abc import Mapping
+
+_NAMES = frozenset(
+    {
+        *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
+        *("LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONHASHSEED"),
+        *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_MODULES_CACHE"),
+    }
+)
+_BEGINNINGS = (
+    *("LC_", "XDG_", "DYLD_", "MLX_", "METAL_", "MTL_", "OMP_", "OPENBLAS_", "VECLIB_", "RAYON_"),
+    "__CF",  # the text encoding of a user of macOS
+)
+
+
+def allowed(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a program needs to run and to compute: no keys, no tokens."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _NAMES or name.startswith(_BEGINNINGS)
+    }
+
+
+def ending(status: int) -> str:
+    """Return how a process ended, as the end of a sentence; `status` is that of `subprocess`."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"was killed by signal {-status}"

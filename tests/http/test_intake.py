@@ -1,0 +1,72 @@
+"""What requests may hold together, before and after their bodies are read."""
+
+import asyncio
+import json
+
+import pytest
+
+from mlxd.api.decode import MAX_VALUES
+from mlxd.errors import QueueFull
+from mlxd.http.app import public_app
+from mlxd.http.intake import Intake
+from tests.http.conftest import client_of
+from tests.support.http_fakes import FakePool, make_dependencies
+
+CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
+PATHS = ["/v1/chat/completions", "/v1/messages", "/api/chat"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_place_is_taken_before_the_body_is_read(pool: FakePool, path: str) -> None:
+    client = client_of(public_app(make_dependencies(pool, max_queue=1)))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_body():
+        begun.set()
+        await go_on.wait()
+        yield json.dumps({**CHAT, "max_tokens": 1, "stream": False}).encode()
+
+    first = asyncio.create_task(client.post(path, content=slow_body()))
+    await begun.wait()
+    await asyncio.sleep(0)
+    second = await client.post(path, content=b"not read")
+    assert second.status_code == 429
+    assert "max_queue" in second.text
+    go_on.set()
+    assert (await first).status_code == 200
+    assert (await client.post(path, json={**CHAT, "max_tokens": 1})).status_code == 200
+
+
+def test_bodies_together_have_a_size() -> None:
+    intake = Intake(places=9, size=10)
+    with intake.place() as take:
+        take(50)  # alone
+        with pytest.raises(QueueFull, match="max_queue_size"), intake.place() as other:
+            other(1)
+    with intake.place() as take, intake.place() as other:
+        take(5)
+        other(5)
+        with pytest.raises(QueueFull):
+            other(1)
+    assert (intake._taken, intake._bytes) == (0, 0)
+
+
+BIASES = {str(token): 1 for token in range(10_001)}
+MANY = [{}] * (MAX_VALUES // 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "said"),
+    [
+        ("/v1/chat/completions", {"logit_bias": BIASES}, "more than 10000 tokens"),
+        ("/v1/chat/completions", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
+        ("/api/chat", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
+        *((path, {"metadata": MANY}, f"more than {MAX_VALUES} values") for path in PATHS),
+    ],
+)
+async def test_fields_have_a_greatest_length(
+    pool: FakePool, path: str, fields: dict[str, object], said: str
+) -> None:
+    client = client_of(public_app(make_dependencies(pool)))
+    reply = await client.post(path, json={**CHAT, "max_tokens": 1, **fields})
+    assert (reply.status_code, said in reply.text) == (400, True), reply.text[:200]
