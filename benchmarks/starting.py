@@ -26,19 +26,8 @@ import servers
 from client import BenchmarkError, Client
 
 from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
-from mlxd.messages import (
-    Delta,
-    EngineMessage,
-    Fatal,
-    Generate,
-    GenerateRequest,
-    Hello,
-    Load,
-    Ready,
-    Sampling,
-    TextPrompt,
-    Warm,
-)
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import Delta, EngineMessage, Fatal, Generate, Hello, Load, Ready, Warm
 from mlxd.pool.engine_process import ENGINE_COMMAND
 
 _PROMPT, _TOKENS = "The capital of France is", 4

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from mlxd.messages import DaemonMessage, EngineMessage, Generate, GenerateRequest, Message
+from mlxd.generate_request import GenerateRequest
+from mlxd.messages import DaemonMessage, EngineMessage, Generate, Message
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 _LENGTH_BYTES = 4

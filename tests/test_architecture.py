@@ -17,6 +17,7 @@ LEAVES = {
     "mlxd.keys",
     "mlxd.lock",
     "mlxd.frames",
+    "mlxd.generate_request",
     "mlxd.messages",
     "mlxd.network",
     "mlxd.prompt_files",

@@ -13,19 +13,8 @@ from mlxd.frames import (
     encode_frame,
     generate_messages,
 )
-from mlxd.messages import (
-    Abort,
-    ChatPrompt,
-    Delta,
-    Finished,
-    Generate,
-    GenerateRequest,
-    Hello,
-    Load,
-    Sampling,
-    TextPrompt,
-    Usage,
-)
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import Abort, Delta, Finished, Generate, Hello, Load, Usage
 
 EVENTS = [
     Delta(1, "Par"),

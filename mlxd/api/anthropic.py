@@ -25,7 +25,7 @@ from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.response_format import JsonSchemaFormat, NamedSchema, grammar_of
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
+from mlxd.generate_request import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
 
 _CHOSEN_NAME = "tool_choice.name"
 

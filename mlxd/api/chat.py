@@ -21,7 +21,7 @@ from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
+from mlxd.generate_request import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
 
 _TEMPLATE_ARGUMENTS = (
     "verbosity",

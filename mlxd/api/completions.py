@@ -13,7 +13,7 @@ from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
+from mlxd.generate_request import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
 
 _Tokens = Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(min_length=1)]
 _Several = Meta(min_length=1, max_length=MAX_CHOICES)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from mlxd.api.content import Content, Said, as_object, read_content, result_text, text_of
 from mlxd.api.decode import doc, read_schema
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ToolUse
+from mlxd.generate_request import ToolUse
 
 
 class CalledFunction(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from typing import Protocol
 from mlxd import messages
 from mlxd.config import ModelSettings
 from mlxd.errors import MlxdError
-from mlxd.messages import ChoiceEvent, Draft, GenerateRequest
+from mlxd.generate_request import Draft, GenerateRequest
+from mlxd.messages import ChoiceEvent
 
 
 @dataclass(frozen=True)

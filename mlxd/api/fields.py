@@ -35,7 +35,7 @@ from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sampling
+from mlxd.generate_request import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sampling
 
 NAMES: dict[str, tuple[str, ...]] = {
     "keep_alive": ("keep_alive", "ttl"),

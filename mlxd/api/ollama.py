@@ -27,7 +27,7 @@ from mlxd.api.response_format import (
 )
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
-from mlxd.messages import (
+from mlxd.generate_request import (
     ChatPrompt,
     Draft,
     GenerateRequest,

@@ -9,7 +9,7 @@ from msgspec import Meta
 from mlxd.api.decode import doc, read_json, read_schema
 from mlxd.api.other_servers import RefusedFields, check_refused, only
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar
+from mlxd.generate_request import Grammar
 
 _Choice = Annotated[str, Meta(min_length=1)]
 

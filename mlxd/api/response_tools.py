@@ -14,7 +14,7 @@ from msgspec import Meta
 from mlxd.api.decode import check_free_form, convert, doc
 from mlxd.api.response_items import flat_name
 from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import ToolUse
+from mlxd.generate_request import ToolUse
 
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{1,128}$")]
 _OFFERED_ONLY = frozenset(

@@ -27,7 +27,7 @@ from mlxd.api.response_tools import NamedTool, ResponseTool, Toolbox, ToolSubset
 from mlxd.api.responses_reply import ResponseReplyBuilder, encode
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Sampling, Template
+from mlxd.generate_request import ChatPrompt, Draft, GenerateRequest, Grammar, Sampling, Template
 
 _INCLUDABLE = Literal[
     "reasoning.encrypted_content",

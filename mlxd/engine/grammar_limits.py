@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from mlxd.messages import Grammar
+from mlxd.generate_request import Grammar
 
 LONGEST_GRAMMAR = 1024**2
 """How many characters the grammars of a request may have in all."""

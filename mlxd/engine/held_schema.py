@@ -7,7 +7,8 @@ from mlxd.engine.json_schema import Places, convert
 from mlxd.engine.schema_context import Schema, SchemaFinding
 from mlxd.engine.schema_repair import ErrorOf, leave_out
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar, Overlooked
+from mlxd.generate_request import Grammar
+from mlxd.messages import Overlooked
 
 ANY_OBJECT: Schema = {"type": "object"}
 _MOST_REPORTED = 100

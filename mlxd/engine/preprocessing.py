@@ -27,10 +27,8 @@ from mlxd.engine.templates import is_foreign
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.engine.truncation import read_shortened
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
-from mlxd.messages import (
+from mlxd.generate_request import (
     ChatPrompt,
-    Failed,
-    Generate,
     GenerateRequest,
     Grammar,
     Prompt,
@@ -38,6 +36,7 @@ from mlxd.messages import (
     TextPrompt,
     TokensPrompt,
 )
+from mlxd.messages import Failed, Generate
 
 _QUICK_LENGTH = 8192
 """Characters that are tokenized in a few milliseconds."""

@@ -26,7 +26,7 @@ from mlxd.engine.templates import (
 )
 from mlxd.engine.tools import describe_tools
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
-from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
+from mlxd.generate_request import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 TEMPLATE_SECONDS = 5.0
 """How long a template that a request brings may take."""

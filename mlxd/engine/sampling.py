@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, apply_xtc
 
 from mlxd.engine.structured_output import Constraint
-from mlxd.messages import Sampling
+from mlxd.generate_request import Sampling
 
 _WORD = 0xFFFFFFFF
 _GREEDY_BELOW = 1e-6  # its inverse would leave float32

@@ -17,17 +17,8 @@ from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.engine.thought_limit import ThoughtLimit
 from mlxd.errors import LoadFailed
-from mlxd.messages import (
-    ChatPrompt,
-    Event,
-    Failed,
-    Finished,
-    Load,
-    Pong,
-    Queued,
-    Started,
-    Usage,
-)
+from mlxd.generate_request import ChatPrompt
+from mlxd.messages import Event, Failed, Finished, Load, Pong, Queued, Started, Usage
 from mlxd.rate import Rate
 
 _TERMINAL = (Finished, Failed)

@@ -12,18 +12,8 @@ from mlxd.engine.logprobs import Scored
 from mlxd.engine.output import FinishReason, Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.sampling import Row
-from mlxd.messages import (
-    Delta,
-    Draft,
-    Event,
-    Failed,
-    Finished,
-    GenerateRequest,
-    Started,
-    TextPrompt,
-    TokenLogprob,
-    Usage,
-)
+from mlxd.generate_request import Draft, GenerateRequest, TextPrompt
+from mlxd.messages import Delta, Event, Failed, Finished, Started, TokenLogprob, Usage
 
 
 class Sequence:

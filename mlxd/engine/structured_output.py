@@ -23,7 +23,8 @@ from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar, Overlooked
+from mlxd.generate_request import Grammar
+from mlxd.messages import Overlooked
 
 ANSWER = "start: @answer"
 """The rule for an answer that matches the part named `answer`."""

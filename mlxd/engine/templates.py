@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mlxd.engine.request_template import CONTENT_ERRORS, refusal_of
 from mlxd.engine.sandbox import Trial
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Template
+from mlxd.generate_request import Template
 
 Chat = list[dict[str, Any]]
 

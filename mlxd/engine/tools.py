@@ -13,7 +13,7 @@ from mlxd.engine.bare_calls import BareCalls
 from mlxd.engine.call_reader import Call, CallReader, ToolFormat, mistral_id
 from mlxd.engine.structured_output import Part
 from mlxd.engine.templates import uses_template
-from mlxd.messages import Grammar, Template, ToolUse
+from mlxd.generate_request import Grammar, Template, ToolUse
 
 _INSTRUCTIONS = """\
 You can call functions. Each line is one of them, as JSON:

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from mlxd.engine.prompts import RenderedChat
 from mlxd.errors import ContextLengthExceeded
-from mlxd.messages import ChatPrompt
+from mlxd.generate_request import ChatPrompt
 
 _SYSTEM = ("system", "developer")
 _ANSWER_SHARE = 4

@@ -14,7 +14,7 @@ import msgspec
 from mlxd.config import Config, ModelSettings
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound, RequestError
-from mlxd.messages import Draft
+from mlxd.generate_request import Draft
 from mlxd.models.adapters import adapter_in
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 

@@ -24,7 +24,8 @@ from mlxd.frames import (
     encode_frame,
     generate_messages,
 )
-from mlxd.messages import ChoiceEvent, Event, GenerateRequest
+from mlxd.generate_request import GenerateRequest
+from mlxd.messages import ChoiceEvent, Event
 from mlxd.pool.watchdog import Prefill, Watchdog
 
 STOP_GRACE = 5.0

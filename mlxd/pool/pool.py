@@ -11,7 +11,7 @@ from pathlib import Path
 from mlxd import sysctl
 from mlxd.config import Config, EngineConfig, GenerationConfig
 from mlxd.errors import Draining, QueueFull
-from mlxd.messages import GenerateRequest
+from mlxd.generate_request import GenerateRequest
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess

@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
-from mlxd.messages import ChoiceEvent, Finished, GenerateRequest, PrefillProgress, Queued, Started
+from mlxd.generate_request import GenerateRequest
+from mlxd.messages import ChoiceEvent, Finished, PrefillProgress, Queued, Started
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess

@@ -9,7 +9,8 @@ from llguidance import LLMatcher
 from llguidance.numpy import fill_next_token_bitmask
 
 from mlxd.engine.structured_output import ANSWER, Grammars, Part
-from mlxd.messages import Grammar, Overlooked
+from mlxd.generate_request import Grammar
+from mlxd.messages import Overlooked
 
 PARAM = "schema"
 _ENDING = b'"]}'

@@ -9,18 +9,8 @@ from mlxd.api.anthropic import decode_body, decode_count
 from mlxd.api.anthropic_types import AnthropicErrors
 from mlxd.config import GenerationConfig, ModelSettings
 from mlxd.errors import InvalidRequest, ModelNotFound, QueueFull
-from mlxd.messages import (
-    ChatPrompt,
-    ChoiceEvent,
-    Delta,
-    Finished,
-    GenerateRequest,
-    Reasoning,
-    Sampling,
-    Started,
-    ToolCall,
-    Usage,
-)
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Sampling
+from mlxd.messages import ChoiceEvent, Delta, Finished, Reasoning, Started, ToolCall, Usage
 
 WEATHER = {
     "name": "weather",

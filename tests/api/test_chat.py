@@ -7,21 +7,16 @@ from mlxd.api.chat import decode_body
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.config import GenerationConfig, ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
+from mlxd.generate_request import ChatPrompt, Grammar, Penalties, Sampling, Template, ToolUse
 from mlxd.messages import (
-    ChatPrompt,
     ChoiceEvent,
     Delta,
     Finished,
-    Grammar,
-    Penalties,
     PrefillProgress,
     Reasoning,
-    Sampling,
     Started,
-    Template,
     TokenLogprob,
     ToolCall,
-    ToolUse,
     TopLogprob,
     Usage,
 )

@@ -6,17 +6,8 @@ import pytest
 from mlxd.api.completions import decode_body
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import (
-    ChoiceEvent,
-    Delta,
-    Finished,
-    Started,
-    TextPrompt,
-    TokenLogprob,
-    TokensPrompt,
-    TopLogprob,
-    Usage,
-)
+from mlxd.generate_request import TextPrompt, TokensPrompt
+from mlxd.messages import ChoiceEvent, Delta, Finished, Started, TokenLogprob, TopLogprob, Usage
 
 USAGE = Usage(prompt_tokens=3, cached_tokens=0, completion_tokens=2)
 ANSWER: list[list[ChoiceEvent]] = [

@@ -9,17 +9,13 @@ from mlxd.api.ollama import OllamaChatBody, OllamaGenerateBody, decode_chat, dec
 from mlxd.api.ollama_reply import OllamaErrors
 from mlxd.config import ModelSettings
 from mlxd.errors import InvalidRequest, ModelNotFound, RequestError
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Penalties, Sampling, TextPrompt
 from mlxd.messages import (
-    ChatPrompt,
     ChoiceEvent,
     Delta,
     Finished,
-    GenerateRequest,
-    Penalties,
     Reasoning,
-    Sampling,
     Started,
-    TextPrompt,
     TokenLogprob,
     ToolCall,
     TopLogprob,

@@ -14,7 +14,7 @@ from mlxd.api.completions import decode_body as decode_text
 from mlxd.api.other_servers import IGNORED, refused_fields
 from mlxd.config import GenerationConfig, ModelSettings
 from mlxd.errors import InvalidRequest, UnsupportedParameter
-from mlxd.messages import ChatPrompt, GenerateRequest, Penalties, TextPrompt
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Penalties, TextPrompt
 
 SERVERS = json.loads(Path(__file__).with_name("fields_of_servers.json").read_text())
 BODIES: dict[str, type[msgspec.Struct]] = {"chat": ChatBody, "text": CompletionBody}

@@ -8,14 +8,12 @@ from mlxd.api.response_replay import replay
 from mlxd.api.responses import ResponseTurn, decode_body
 from mlxd.config import GenerationConfig, ModelSettings
 from mlxd.errors import EngineDied, InvalidRequest, UnsupportedParameter
+from mlxd.generate_request import GenerateRequest, Grammar, Sampling
 from mlxd.messages import (
     ChoiceEvent,
     Delta,
     Finished,
-    GenerateRequest,
-    Grammar,
     Reasoning,
-    Sampling,
     Started,
     TokenLogprob,
     ToolCall,

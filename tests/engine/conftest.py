@@ -9,7 +9,8 @@ import pytest
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import Memory
 from mlxd.engine.sandbox import Sandbox
-from mlxd.messages import GenerateRequest, Load
+from mlxd.generate_request import GenerateRequest
+from mlxd.messages import Load
 from tests.support.scheduler_bench import Alone, Bench, MakeBench
 
 

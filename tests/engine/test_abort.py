@@ -6,18 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.messages import (
-    Delta,
-    Draft,
-    Event,
-    Failed,
-    Finished,
-    GenerateRequest,
-    PrefillProgress,
-    Queued,
-    Started,
-    Usage,
-)
+from mlxd.generate_request import Draft, GenerateRequest
+from mlxd.messages import Delta, Event, Failed, Finished, PrefillProgress, Queued, Started, Usage
 from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 PART = 8

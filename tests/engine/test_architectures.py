@@ -16,7 +16,8 @@ from mlx_lm.generate import generate_step
 from mlx_lm.sample_utils import make_logits_processors
 
 from mlxd.engine import prefill
-from mlxd.messages import ChatPrompt, GenerateRequest, Started, TextPrompt
+from mlxd.generate_request import ChatPrompt, GenerateRequest, TextPrompt
+from mlxd.messages import Started
 from scripts.random_model import architectures
 from scripts.tiny_model import EOS_ID
 from tests.support.random_models import load_random_tokenizer, make_loaded_model

@@ -4,7 +4,7 @@ import pytest
 
 from mlxd.engine.bare_calls import BareCalls
 from mlxd.engine.tools import HERMES, AllowedCalls
-from mlxd.messages import ToolUse
+from mlxd.generate_request import ToolUse
 
 NAMES = ["weather", "time", "admin.tools.list"]
 CALL = '{"name": "weather", "parameters": {"city": "a}\\"b"}}'

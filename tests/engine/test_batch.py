@@ -5,11 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from mlxd.engine.loader import LoadedModel
-from mlxd.messages import (
-    Failed,
-    Penalties,
-    Sampling,
-)
+from mlxd.generate_request import Penalties, Sampling
+from mlxd.messages import Failed
 from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 

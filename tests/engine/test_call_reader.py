@@ -8,7 +8,7 @@ import pytest
 
 from mlxd.engine.call_reader import CallReader
 from mlxd.engine.tools import LLAMA, AllowedCalls, ToolFormat
-from mlxd.messages import ToolUse
+from mlxd.generate_request import ToolUse
 
 MAYBE_INTEGER = {"anyOf": [{"type": "integer"}, {"type": "null"}]}
 FORMATS = [

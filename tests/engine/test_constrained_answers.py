@@ -9,21 +9,16 @@ import pytest
 from msgspec import structs
 
 from mlxd.engine.loader import LoadedModel, load_model
-from mlxd.messages import (
+from mlxd.generate_request import (
     ChatPrompt,
-    Delta,
     Draft,
-    Failed,
     GenerateRequest,
     Grammar,
-    Load,
-    Reasoning,
     Sampling,
-    Started,
     Template,
-    ToolCall,
     ToolUse,
 )
+from mlxd.messages import Delta, Failed, Load, Reasoning, Started, ToolCall
 from tests.support.scheduler_bench import Bench, ask
 
 CITY = {

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.tools import supports_tools
-from mlxd.messages import ChatPrompt, Template, TextPrompt
+from mlxd.generate_request import ChatPrompt, Template, TextPrompt
 from scripts.tiny_model import END, MARKS, PAD, START
 from tests.support.chat_templates import QWEN3
 

@@ -12,7 +12,7 @@ from mlxd.engine.loader import LoadedModel
 from mlxd.engine.prompts import PromptReader, RenderedChat
 from mlxd.engine.tools import supports_tools
 from mlxd.errors import InvalidRequest
-from mlxd.messages import ChatPrompt, Template
+from mlxd.generate_request import ChatPrompt, Template
 from tests.support.chat_templates import (
     DEEPSEEK,
     GEMMA2,

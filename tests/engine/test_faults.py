@@ -17,15 +17,8 @@ from typing import IO
 import pytest
 
 from mlxd.errors import EngineDied, LoadFailed
-from mlxd.messages import (
-    GenerateRequest,
-    Load,
-    Ping,
-    Ready,
-    Sampling,
-    TextPrompt,
-    TokensPrompt,
-)
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt, TokensPrompt
+from mlxd.messages import Load, Ping, Ready
 from mlxd.pool.engine_process import ENGINE_COMMAND, EngineCrashed, EngineProcess
 from tests.support.engine_process import DEADLINE, engine_process
 from tests.support.pool import collect, start_engine

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer
 from mlxd.engine.fill_in_the_middle import gap_ends
 from mlxd.engine.prompts import PromptReader
 from mlxd.errors import InvalidRequest
-from mlxd.messages import TextPrompt
+from mlxd.generate_request import TextPrompt
 from scripts.tiny_model import EOS_ID, make_tiny_model
 
 

@@ -5,9 +5,7 @@ import math
 import pytest
 
 from mlxd.engine.logprobs import LEAST
-from mlxd.messages import (
-    Penalties,
-)
+from mlxd.generate_request import Penalties
 from tests.support.scheduler_bench import Alone, MakeBench, ask
 
 

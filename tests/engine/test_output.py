@@ -8,7 +8,8 @@ from mlx_lm.utils import load_tokenizer
 
 from mlxd.engine.output import Output
 from mlxd.engine.tools import HERMES, AllowedCalls
-from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall, ToolUse, TopLogprob
+from mlxd.generate_request import ToolUse
+from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall, TopLogprob
 
 WEATHER = {"type": "function", "function": {"name": "weather"}}
 

@@ -8,10 +8,8 @@ import pytest
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.messages import (
+from mlxd.generate_request import (
     ChatPrompt,
-    Failed,
-    Generate,
     GenerateRequest,
     Grammar,
     Prompt,
@@ -19,6 +17,7 @@ from mlxd.messages import (
     Template,
     TextPrompt,
 )
+from mlxd.messages import Failed, Generate
 from tests.support.scheduler_bench import ask
 
 SECONDS = 20

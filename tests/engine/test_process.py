@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxd.generate_request import GenerateRequest, Sampling, TokensPrompt
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
@@ -16,7 +17,6 @@ from mlxd.messages import (
     Fatal,
     Finished,
     Generate,
-    GenerateRequest,
     Hello,
     Load,
     LoadProgress,
@@ -24,10 +24,8 @@ from mlxd.messages import (
     Pong,
     PrefillProgress,
     Ready,
-    Sampling,
     Shutdown,
     Started,
-    TokensPrompt,
     Warm,
 )
 from tests.support.engine_process import DEADLINE, Engine, endless, engine_process

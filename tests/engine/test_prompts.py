@@ -10,7 +10,7 @@ from mlxd.engine.loader import LoadedModel
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.sandbox import Sandbox
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
-from mlxd.messages import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
+from mlxd.generate_request import ChatPrompt, Prompt, Template, TextPrompt, TokensPrompt
 
 USER = {"role": "user", "content": "hi"}
 

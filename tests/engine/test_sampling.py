@@ -4,7 +4,7 @@ import mlx.core as mx
 import pytest
 
 from mlxd.engine.sampling import Row, RowGroups, seed_word
-from mlxd.messages import Sampling
+from mlxd.generate_request import Sampling
 
 LOGITS = mx.array([[0.0, 3.0, 2.9, -1.0], [5.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 9.0]])
 

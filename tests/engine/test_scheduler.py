@@ -12,19 +12,8 @@ from mlx_lm.models.llama import TransformerBlock
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.memory import CacheSize, Memory
 from mlxd.engine.quantized_cache import BatchQuantizedKVCache
-from mlxd.messages import (
-    ChatPrompt,
-    Failed,
-    Finished,
-    GenerateRequest,
-    Load,
-    PrefillProgress,
-    Queued,
-    Sampling,
-    Started,
-    TokensPrompt,
-    Usage,
-)
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Sampling, TokensPrompt
+from mlxd.messages import Failed, Finished, Load, PrefillProgress, Queued, Started, Usage
 from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask
 
 

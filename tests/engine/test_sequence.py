@@ -10,12 +10,12 @@ from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.sampling import Row
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.structured_output import Constraint
+from mlxd.generate_request import Sampling
 from mlxd.messages import (
     Delta,
     Failed,
     Finished,
     Generate,
-    Sampling,
     Started,
     TokenLogprob,
     TopLogprob,

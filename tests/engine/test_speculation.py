@@ -8,16 +8,8 @@ from msgspec import structs
 
 from mlxd.engine.loader import load_model
 from mlxd.errors import LoadFailed
-from mlxd.messages import (
-    Draft,
-    Failed,
-    GenerateRequest,
-    Load,
-    Penalties,
-    PrefillProgress,
-    Sampling,
-    Started,
-)
+from mlxd.generate_request import Draft, GenerateRequest, Penalties, Sampling
+from mlxd.messages import Failed, Load, PrefillProgress, Started
 from scripts.random_model import make_random_model
 from scripts.tiny_model import make_tiny_model
 from tests.support.scheduler_bench import Alone, Bench, MakeBench, ask

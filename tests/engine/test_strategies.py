@@ -12,17 +12,8 @@ from mlxd.engine.prompt_cache import PromptCache
 from mlxd.engine.sampling import Row
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
-from mlxd.messages import (
-    Delta,
-    Draft,
-    Event,
-    Finished,
-    Generate,
-    Load,
-    PrefillProgress,
-    Sampling,
-    Usage,
-)
+from mlxd.generate_request import Draft, Sampling
+from mlxd.messages import Delta, Event, Finished, Generate, Load, PrefillProgress, Usage
 from mlxd.rate import Rate
 from tests.support.scheduler_bench import ask
 

@@ -20,7 +20,7 @@ from mlxd.engine.structured_output import (
     mask,
 )
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar
+from mlxd.generate_request import Grammar
 from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
 THINK, THINK_END = 259, 260

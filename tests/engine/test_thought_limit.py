@@ -9,7 +9,8 @@ import pytest
 
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.engine.thought_limit import ThoughtLimit
-from mlxd.messages import ChatPrompt, GenerateRequest, Grammar, Load, Reasoning, Template
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Grammar, Template
+from mlxd.messages import Load, Reasoning
 from tests.support.scheduler_bench import GREEDY, Bench
 
 VOCABULARY = 16

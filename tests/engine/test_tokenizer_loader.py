@@ -13,7 +13,7 @@ from mlxd.engine.prompts import PromptReader
 from mlxd.engine.tokenizer_loader import load_tokenizer, main
 from mlxd.engine.tools import supports_tools
 from mlxd.errors import LoadFailed
-from mlxd.messages import ChatPrompt, Template
+from mlxd.generate_request import ChatPrompt, Template
 
 PLAIN = "{% for m in messages %}{{ m.content }}{% endfor %}"
 WITH_TOOLS = "  {% for t in tools %}<tool_call>{{ t.function.name }}{% endfor %}tool_call.name\n"

@@ -18,7 +18,7 @@ from mlxd.engine.tools import (
     describe_tools,
     tool_format,
 )
-from mlxd.messages import Template, ToolUse
+from mlxd.generate_request import Template, ToolUse
 from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
 
 TOOL_CALL = 261

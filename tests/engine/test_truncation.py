@@ -6,7 +6,8 @@ import pytest
 
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
-from mlxd.messages import ChatPrompt, Failed, Generate, GenerateRequest, Sampling
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Sampling
+from mlxd.messages import Failed, Generate
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 

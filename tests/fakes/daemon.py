@@ -10,7 +10,8 @@ import subprocess
 import sys
 
 from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
-from mlxd.messages import Generate, GenerateRequest, Load, Ready, Sampling, TokensPrompt
+from mlxd.generate_request import GenerateRequest, Sampling, TokensPrompt
+from mlxd.messages import Generate, Load, Ready
 
 LONG_PROMPT = TokensPrompt([65] * 3000)
 

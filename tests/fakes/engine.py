@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
+from mlxd.generate_request import TextPrompt
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
@@ -54,7 +55,6 @@ from mlxd.messages import (
     Ready,
     Shutdown,
     Started,
-    TextPrompt,
     Usage,
     Warm,
 )

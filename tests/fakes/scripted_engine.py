@@ -23,17 +23,16 @@ from typing import Any
 import msgspec
 
 from mlxd.frames import FrameSplitter, decode_daemon_frame, encode_frame
+from mlxd.generate_request import ChatPrompt, GenerateRequest
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Budget,
-    ChatPrompt,
     Delta,
     EngineMessage,
     Event,
     Failed,
     Finished,
     Generate,
-    GenerateRequest,
     Hello,
     Load,
     Ping,

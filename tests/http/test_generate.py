@@ -9,8 +9,9 @@ from msgspec import structs
 
 from mlxd.config import ModelSettings
 from mlxd.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueueFull
+from mlxd.generate_request import ChatPrompt, Draft, TextPrompt
 from mlxd.http.app import public_app, unix_app
-from mlxd.messages import ChatPrompt, Draft, Overlooked, TextPrompt
+from mlxd.messages import Overlooked
 from tests.support.http_fakes import HELLO, STARTED, make_dependencies
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}

@@ -6,7 +6,7 @@ import pytest
 
 from mlxd.config import ModelSettings, ServerConfig
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound
-from mlxd.messages import Draft
+from mlxd.generate_request import Draft
 from mlxd.models.selection import Selection
 from tests.support.http_fakes import FakeCatalog, FakeSettings
 

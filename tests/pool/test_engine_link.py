@@ -7,14 +7,8 @@ import signal
 import pytest
 
 from mlxd.errors import EngineDied, InvalidRequest
-from mlxd.messages import (
-    ChatPrompt,
-    Delta,
-    Finished,
-    GenerateRequest,
-    Sampling,
-    Started,
-)
+from mlxd.generate_request import ChatPrompt, GenerateRequest, Sampling
+from mlxd.messages import Delta, Finished, Started
 from mlxd.pool.engine_link import LinkState
 from tests.support.pool import DEADLINE, collect, collect_choices, running_engine, text, until
 

@@ -9,14 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
-from mlxd.messages import (
-    DaemonMessage,
-    EngineMessage,
-    Generate,
-    GenerateRequest,
-    Sampling,
-    TextPrompt,
-)
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import DaemonMessage, EngineMessage, Generate
 
 DEADLINE = 30
 Kind = TypeVar("Kind", bound=EngineMessage)

@@ -11,12 +11,13 @@ from mlxd import control_api
 from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.generate_request import GenerateRequest
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.keys import KeyRing
-from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
+from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.stored_responses import ResponseStore

@@ -7,15 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mlxd.config import Config, ModelsConfig
-from mlxd.messages import (
-    ChoiceEvent,
-    Delta,
-    Event,
-    GenerateRequest,
-    Load,
-    Sampling,
-    TextPrompt,
-)
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import ChoiceEvent, Delta, Event, Load
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess

@@ -7,18 +7,8 @@ from mlxd.engine.loader import LoadedModel
 from mlxd.engine.memory import Memory
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.engine.scheduler import Scheduler, needs_boundaries
-from mlxd.messages import (
-    Delta,
-    Event,
-    Failed,
-    Finished,
-    Generate,
-    GenerateRequest,
-    Load,
-    Sampling,
-    TextPrompt,
-    TokenLogprob,
-)
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt
+from mlxd.messages import Delta, Event, Failed, Finished, Generate, Load, TokenLogprob
 
 GREEDY = Sampling()
 _MOST_STEPS = 10_000
