@@ -41,23 +41,30 @@ class Client:
         self._command = command
         self._url = url
 
-    def run(self, *arguments: str | Path, **environ: str) -> str:
-        """Run the client to its end, as its user would."""
+    def run(self, *arguments: str | Path, folder: Path | None = None, **environ: str) -> str:
+        """Run the client to its end, in `folder` if there is one, as its user would."""
         done = subprocess.run(
             [*self._command, *arguments],
             # A compiled package starts in a fraction of the time, whatever this machine is told.
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **environ},
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **_here(folder), **environ},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=ANSWER_SECONDS,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr
         return done.stdout
 
     def report(self) -> dict[str, Any]:
         """Run the client's program of ours, which ends with a line of JSON."""
         report: dict[str, Any] = json.loads(self.run(self._url, MODEL).splitlines()[-1])
         return report
+
+
+def _here(folder: Path | None) -> dict[str, str]:
+    """Return the variable that says where a program is; a shell sets it, `subprocess` does not."""
+    return {} if folder is None else {"PWD": str(folder)}
 
 
 def make_environment(group: str, packages: list[str]) -> Path:
@@ -119,10 +126,16 @@ class Environments:
 
     def node_client(self, daemon: DaemonProcess) -> Client:
         """Give the client of `node/client.mjs`, with the packages of its package.json."""
-        node = shutil.which("node")
-        if node is None or "node" not in self._made:
+        return Client(["node", self._node() / "client.mjs"], f"{daemon.url}/v1")
+
+    def node_command(self, name: str) -> Path:
+        """Give an installed command of the packages of `node/package.json`."""
+        return self._node() / "node_modules" / ".bin" / name
+
+    def _node(self) -> Path:
+        if "node" not in self._made:
             pytest.skip("there is no Node.js")
-        return Client([node, self._made["node"].result() / "client.mjs"], f"{daemon.url}/v1")
+        return self._made["node"].result()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +57,17 @@ def run_mlxd(home: Path, *flags: str, **environ: str) -> subprocess.CompletedPro
 
 
 @contextmanager
-def running_daemon(home: Path, *flags: str, **environ: str) -> Iterator[DaemonProcess]:
-    """Run `mlxd` until the block ends; its output is in HOME/daemon.out."""
+def running_daemon(
+    home: Path, *flags: str, program: Sequence[str] = ("-m", "mlxd"), **environ: str
+) -> Iterator[DaemonProcess]:
+    """Run `mlxd` until the block ends; its output is in HOME/daemon.out.
+
+    `program` is what Python runs instead, such as tests/fakes/scripted_daemon.py.
+    """
     with (
         (home / "daemon.out").open("a") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "mlxd", *flags],
+            [sys.executable, *program, *flags],
             env={**os.environ, "MLXD_HOME": str(home), "MLXD_SERVER__PORT": "0", **environ},
             stdin=subprocess.DEVNULL,
             stdout=output,
