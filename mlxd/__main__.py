@@ -9,7 +9,17 @@ from typing import Any, TypeVar
 import click
 from msgspec.structs import replace
 
-from mlxd import __version__, activation, config, daemon, lock, logs, paths, run_record
+from mlxd import (
+    __version__,
+    activation,
+    config,
+    daemon,
+    lock,
+    logs,
+    model_flags,
+    paths,
+    run_record,
+)
 from mlxd.config import Config
 from mlxd.errors import ConfigError, MlxdError
 
@@ -17,11 +27,23 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+_PER_MODEL = "model__"
 
 
 def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Command], _Command]:
     """Return an option that sets `key` of the configuration."""
     return click.option(name, key.replace(".", "__"), default=None, help=help_text, **options)
+
+
+def _per_model(
+    name: str, key: str, help_text: str, **options: Any
+) -> Callable[[_Command], _Command]:
+    """Return an option that sets `key` of the settings of models."""
+    return click.option(name, f"{_PER_MODEL}{key}", default=None, help=help_text, **options)
+
+
+def _lower(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    return value.lower() if value else value
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -52,27 +74,61 @@ def _flag(name: str, key: str, help_text: str, **options: Any) -> Callable[[_Com
     "Tokens of a sequence before its cache is quantized.",
     type=int,
 )
+@_per_model("--adapter-path", "adapter", "Folder with the default model's adapter.")
+@_per_model("--draft-model", "draft_model", "The default model's draft model, or its folder.")
+@_per_model("--num-draft-tokens", "num_draft_tokens", "Tokens to draft at a time.", type=int)
+@_per_model("--chat-template", "chat_template", "Jinja text to use as the chat template.")
+@_per_model("--chat-template-args", "chat_template_args", "Its arguments, as a JSON object.")
+@_per_model(
+    "--use-default-chat-template",
+    "use_default_chat_template",
+    "Use a generic chat template for models without one.",
+    is_flag=True,
+)
+@click.option(
+    "--prompt-cache-size",
+    type=click.IntRange(min=0),
+    help="0: no prompt cache. More have no effect: --prompt-cache-bytes limits it.",
+)
+@click.option("--pipeline", is_flag=True, help="No effect: a model runs on one machine.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with a model.")
-@_flag("--log-level", "log.level", "debug, info, warning, error or critical.")
+@_flag("--log-level", "log.level", "debug, info, warning, error or critical.", callback=_lower)
 @click.option(
     "--log-file",
     type=click.Path(path_type=Path),
     help="Log to this file, rotated, instead of stderr.",
 )
-def main(log_file: Path | None, trust_remote_code: bool, **values: object) -> None:
+def main(
+    log_file: Path | None,
+    trust_remote_code: bool,
+    pipeline: bool,
+    prompt_cache_size: int | None,
+    **values: Any,
+) -> None:
     """The language-model daemon for MLX: an OpenAI-compatible API on TCP and on a Unix socket.
 
     Flags override the environment (MLXD_SERVER__PORT=8081), which overrides settings.toml and
     config.toml; `mlxctl config show` lists every key. On SIGTERM and SIGINT, mlxd finishes its
     running requests and exits; a second signal ends them.
     """
-    flags = {name.replace("__", "."): value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
+    of_models = {
+        name.removeprefix(_PER_MODEL): given.pop(name)
+        for name in list(given)
+        if name.startswith(_PER_MODEL)
+    }
+    flags = {name.replace("__", "."): value for name, value in given.items()}
+    if prompt_cache_size == 0:
+        flags["engine.prompt_cache"] = 0
     if trust_remote_code:
         flags["engine.trust_remote_code"] = True
     try:
+        if pipeline and "MLX_RANK" in os.environ:
+            raise ConfigError("--pipeline: mlxd does not run under mlx.launch; start it by itself")
         lock.hold(paths.lock_file())  # to the end of the process, for which others wait
         with run_record.recorded(paths.run_record_file()):
             settings = _with_model_folder(config.load(flags=flags))
+            settings = model_flags.apply(settings, of_models)
             config.check(settings)
             logs.set_up(settings.log, log_file)
             daemon.run(settings, _default_set_by(flags))

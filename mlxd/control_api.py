@@ -139,7 +139,8 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     conversation's, and each more token takes `token_bytes`. `context_fits` is how many tokens of
     context, at most the model's, fit in memory beside the weights: as measured, or for a model that
     is not in memory, about so many if it is alone there. `batched` and `kv_bits` are as in
-    `ModelStatus`. `template` is None for a model without a chat template.
+    `ModelStatus`. `template` is None for a model without a chat template. `sampling` is what
+    requests get that do not say how to sample, `own_sampling` what the model asks for.
     """
 
     id: str
@@ -165,6 +166,8 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     template: TemplateSupport | None = None
     license: str | None = None
     adapters: list[str] = []
+    sampling: dict[str, float] = {}
+    own_sampling: dict[str, float] = {}
 
 
 class Removal(msgspec.Struct, kw_only=True):

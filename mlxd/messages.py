@@ -58,7 +58,10 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, which a chat template renders in the engine."""
+    """A conversation, which a chat template renders in the engine.
+
+    The arguments of calls in it are objects, or JSON text.
+    """
 
     messages: list[dict[str, Any]]
     template: Template = Template()
@@ -66,9 +69,15 @@ class ChatPrompt(Message, frozen=True, tag="chat"):
 
 
 class TextPrompt(Message, frozen=True, tag="text"):
-    """Text for the tokenizer, without a template."""
+    """Text for the tokenizer, without a template.
+
+    With a `suffix`, the answer is what belongs between both. Without `special`, the tokenizer adds
+    no special tokens such as that of the beginning.
+    """
 
     text: str
+    suffix: str = ""
+    special: bool = True
 
 
 class TokensPrompt(Message, frozen=True, tag="tokens"):
@@ -109,10 +118,11 @@ class Penalties(Message, frozen=True):
 class Grammar(Message, frozen=True):
     """What the answer must match; `param` is the request's field that says so.
 
-    `source` is a JSON schema as JSON text, a regular expression or a Lark grammar.
+    `source` is a JSON schema as JSON text, a regular expression, a Lark grammar, or a grammar in
+    llama.cpp's GBNF or Lark.
     """
 
-    kind: Literal["json_schema", "regex", "lark"]
+    kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
     param: str
 
@@ -127,10 +137,12 @@ class Draft(Message, frozen=True):
 class GenerateRequest(Message, frozen=True):
     """What every API dialect parses its body into.
 
-    `stop` holds texts that end the sequence and are not part of it. `seed` None means a random one,
-    `max_tokens` None as many as the context has room for; 0 counts the prompt's tokens and
-    generates nothing. `logit_bias` is added to the logits of its token ids. `logprobs` asks for the
-    log-probability of each token, and of that many of the likeliest ones.
+    `stop` holds texts that end the sequence and are not part of it, `stop_tokens` ids of such
+    tokens. `seed` None means a random one, `max_tokens` None as many as the context has room for, 0
+    only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
+    Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
+    its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
+    likeliest ones; `echo` for the prompt before the answer.
     """
 
     prompt: Prompt
@@ -143,6 +155,10 @@ class GenerateRequest(Message, frozen=True):
     logprobs: int | None = None
     grammar: Grammar | None = None
     draft: Draft | None = None
+    min_tokens: int = 0
+    stop_tokens: list[int] = []
+    echo: bool = False
+    count_only: bool = False
 
 
 class DiskCacheSettings(Message, frozen=True):
@@ -299,6 +315,19 @@ class TokenLogprob(Message, frozen=True):
     top: list[TopLogprob]
 
 
+class Echo(Message, frozen=True, tag=True):
+    """A part of the prompt, before the answer, with the log-probabilities of its tokens if asked.
+
+    `offsets` says where in `text` each token starts. The first token of a prompt has nothing before
+    it, and so no log-probability: 0 stands for it.
+    """
+
+    id: int
+    text: str
+    logprobs: list[TokenLogprob] = []
+    offsets: list[int] = []
+
+
 class Delta(Message, frozen=True, tag=True):
     """More text of the answer, and the log-probabilities of its tokens if they were requested."""
 
@@ -353,7 +382,7 @@ class Failed(Message, frozen=True, tag=True):
 
 
 DaemonMessage = Load | Generate | Abort | Budget | Ping | Shutdown
-Event = Queued | Started | PrefillProgress | Delta | Reasoning | ToolCall | Finished | Failed
+Event = Queued | Started | PrefillProgress | Echo | Delta | Reasoning | ToolCall | Finished | Failed
 ChoiceEvent = tuple[int, Event]
 """The number of a choice, from 0, and an event of it."""
 EngineMessage = Hello | Warm | LoadProgress | Ready | Pong | Fatal | Event

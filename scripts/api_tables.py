@@ -11,20 +11,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mlxd.api.chat import ChatBody
+from mlxd.api.completions import CompletionBody
+from mlxd.api.other_servers import IGNORED, refused_fields
 from mlxd.http.openapi import document
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 
 _TABLE = re.compile(r"(<!-- fields of (?P<types>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_REFUSED = re.compile(r"(<!-- refused fields -->\n).*?(<!-- end -->)", re.DOTALL)
+_IGNORED = re.compile(r"(<!-- ignored fields -->\n).*?(<!-- end -->)", re.DOTALL)
 _NONE = {"type": "null"}
 
 
 def tables(text: str) -> str:
     """Return the page `text` with up-to-date tables.
 
-    A table stands between the comments `fields of TYPE[, but not of TYPE]` and `end`.
+    A table stands between the comments `fields of TYPE[, but not of TYPE]`, `refused fields` or
+    `ignored fields`, and `end`. Fields that are refused have no place in the table of their type.
     """
     schemas = document()["components"]["schemas"]
+
+    refused = _refused()
 
     def table(match: re.Match[str]) -> str:
         name, _, without = match["types"].partition(", but not of ")
@@ -35,11 +43,34 @@ def tables(text: str) -> str:
             f"| `{field}` | {_kind(schema)} | {_meaning(schema, needed=field in required)} |"
             for field, schema in sorted(fields.items())
             if field not in known or _kind(known[field]) != _kind(schema)
+            if field not in refused
         ]
         head = ["| field | takes | |", "|---|---|---|"]
         return match[1] + "\n".join([*head, *rows]) + "\n" + match[3]
 
+    rows = [f"| `{field}` | {shown} |" for field, shown in refused.items()]
+    text = _between(_REFUSED, ["| field | accepted |", "|---|---|", *rows], text)
+    rows = [f"| {why} | {', '.join(f'`{name}`' for name in IGNORED[why])} |" for why in IGNORED]
+    text = _between(_IGNORED, ["| they say | fields |", "|---|---|", *rows], text)
     return _TABLE.sub(table, text)
+
+
+def _between(comments: re.Pattern[str], lines: list[str], text: str) -> str:
+    return comments.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text)
+
+
+def _refused() -> dict[str, str]:
+    """Return the refused fields of both bodies, with the values that they may have."""
+    fields = {
+        field: " or ".join(each if " " in each else f"`{each}`" for each in extra["shown"])
+        for body in (ChatBody, CompletionBody)
+        for field, extra in refused_fields(body).items()
+    }
+    honored = set(CompletionBody.__struct_fields__) - set(refused_fields(CompletionBody))
+    return {
+        field: f"{shown} (chat)" if field in honored else shown
+        for field, shown in sorted(fields.items())
+    }
 
 
 def _meaning(schema: dict[str, Any], *, needed: bool) -> str:

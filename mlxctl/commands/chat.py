@@ -105,7 +105,7 @@ class Conversation:
         try:
             receive(self._client, request, answer, show=True)
             if answer.finish_reason == "length" and chat_input.on_terminal():
-                click.echo("(cut off: the answer reached generation.max_tokens)")
+                click.echo("(cut off: generation.max_tokens, or the end of the model's context)")
         except KeyboardInterrupt:
             if not chat_input.on_terminal():
                 raise

@@ -90,6 +90,7 @@ def _facts(model: ModelDetails) -> list[tuple[str, str]]:
         ("batching", "no: one request at a time" if model.batched is False else ""),
         ("caches", f"quantized to {model.kv_bits} bits" if model.kv_bits else ""),
         ("template", _template(model)),
+        ("sampling", _sampling(model)),
         ("license", model.license or ""),
         ("state", "" if model.fault else model.state),
         ("memory", _memory(model)),
@@ -110,6 +111,16 @@ def _template(model: ModelDetails) -> str:
     knows = {"tools": model.template.tools, "thinking": model.template.thinking}
     names = [name for name, known in knows.items() if known]
     return f"yes, with {' and '.join(names)}" if names else "yes"
+
+
+def _sampling(model: ModelDetails) -> str:
+    """Return what requests get that say nothing: the model's own values, or configured ones."""
+    own = model.own_sampling
+    return ", ".join(
+        f"{name} {value:g}" + ("" if own.get(name) == value else " (configured)")
+        for name, value in model.sampling.items()
+        if value or name not in ("max_tokens", "repetition_context_size")
+    )
 
 
 def _context(model: ModelDetails) -> str:

@@ -14,7 +14,8 @@ OpenAI's dialects, and what they share:
     completion_reply.py  its reply, whole and in chunks
     fields.py            the fields that both bodies have, and the engine's requests made of them
     conversation.py      messages, tools and tool choice, and how chat templates take them
-    response_format.py   what the answer has to match: `response_format` and `guided_…`
+    response_format.py   what the answer has to match, as each server spells it
+    other_servers.py     the fields of other servers that are refused or ignored
     openai_errors.py     errors as OpenAI's API writes them
     reply.py             token counts, the list of models, health: the types both replies share
     reply_builder.py     from the events of an answer to its reply, streamed or whole

@@ -9,8 +9,10 @@ from msgspec import Meta
 from mlxd.api.anthropic_content import (
     AnthropicMessage,
     BlockContent,
+    ContentBlock,
     CustomTool,
     conversation,
+    has_breakpoint,
     system_text,
 )
 from mlxd.api.anthropic_reply import MessageBuilder, TokenCountBuilder
@@ -94,6 +96,9 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     thinking: Annotated[Thinking | None, doc("Whether the model thinks before it answers.")] = None
     output_config: Annotated[OutputConfig | None, doc("How the answer looks.")] = None
+    cache_control: Annotated[
+        Any, doc("Ignored, but for how `usage` counts: everything is cached by itself.")
+    ] = None
     draft_model: Annotated[str | None, doc("As in chat completions.")] = None
     num_draft_tokens: Annotated[
         Annotated[int, Meta(ge=0, le=64)] | None, doc("As in chat completions.")
@@ -120,6 +125,16 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
         return SSE
 
     @property
+    def marks_cache(self) -> bool:
+        """Whether the request marks places for Anthropic's prompt cache."""
+        return bool(
+            self.cache_control
+            or has_breakpoint(self.system)
+            or any(tool.cache_control for tool in self.tools or [])
+            or any(has_breakpoint(message.content) for message in self.messages)
+        )
+
+    @property
     def tool_use(self) -> ToolUse | None:
         """The tools that the model may use; None for none."""
         usable = [tool for tool in self.tools or [] if tool.usable]
@@ -132,7 +147,7 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
             case NamedChoice(name=name):
                 if name not in {tool.name for tool in usable}:
                     raise InvalidRequest("`tool_choice.name`: not in `tools`", param=_CHOSEN_NAME)
-                openai_choice = ChosenTool("function", ChosenFunction(name))
+                openai_choice = ChosenTool(ChosenFunction(name))
             case NoneChoice():
                 openai_choice = "none"
         return tool_use([tool.as_function() for tool in usable], openai_choice, parallel=parallel)
@@ -197,7 +212,12 @@ class MessagesBody(PromptFields, frozen=True, kw_only=True):
     def reply_builder(self, model: str, created: int) -> MessageBuilder:  # noqa: ARG002
         """Return the builder of the reply; `model` answers."""
         hides_thoughts = self.thinking is not None and self.thinking.display == "omitted"
-        return MessageBuilder(model, self.max_tokens, hides_thoughts=hides_thoughts)
+        return MessageBuilder(
+            model,
+            self.max_tokens,
+            hides_thoughts=hides_thoughts,
+            marks_cache=self.marks_cache,
+        )
 
     def _grammar(self) -> Grammar | None:
         wanted = self.output_config.format if self.output_config else None
@@ -218,7 +238,7 @@ class CountBody(PromptFields, frozen=True, kw_only=True):
         (request,) = common.engine_requests(
             [self.prompt(settings)], settings.generation, None, None
         )
-        return [msgspec.structs.replace(request, max_tokens=0)]
+        return [msgspec.structs.replace(request, count_only=True)]
 
     def reply_builder(self, model: str, created: int) -> TokenCountBuilder:  # noqa: ARG002
         """Return the builder of the reply."""
@@ -243,4 +263,6 @@ def _without(body: BodyT, left_out: Sequence[str]) -> BodyT:
         return body
     lines = system_text(body.system).split("\n")
     kept = [line for line in lines if not line.startswith(tuple(left_out))]
-    return msgspec.structs.replace(body, system="\n".join(kept).strip("\n"))
+    text = "\n".join(kept).strip("\n")
+    block = ContentBlock(type="text", text=text, cache_control=has_breakpoint(body.system))
+    return msgspec.structs.replace(body, system=[block])

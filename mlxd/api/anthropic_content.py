@@ -36,6 +36,7 @@ class ContentBlock(msgspec.Struct, frozen=True, kw_only=True):
     source: Any = None
     title: str | None = None
     tool_name: str | None = None
+    cache_control: Any = None
 
 
 BlockContent = str | list[ContentBlock]
@@ -59,6 +60,7 @@ class CustomTool(msgspec.Struct, frozen=True, kw_only=True):
     description: Annotated[str | None, doc("What the function does.")] = None
     input_schema: Annotated[dict[str, Any] | None, doc("The JSON schema of its input.")] = None
     strict: Annotated[bool | None, doc("Whether the input must match the schema.")] = None
+    cache_control: Any = None
 
     @property
     def usable(self) -> bool:
@@ -73,7 +75,12 @@ class CustomTool(msgspec.Struct, frozen=True, kw_only=True):
             parameters=self.input_schema,
             strict=self.strict,
         )
-        return Tool("function", function)
+        return Tool(function=function)
+
+
+def has_breakpoint(content: BlockContent | None) -> bool:
+    """Return whether a block of the content marks a place for Anthropic's prompt cache."""
+    return isinstance(content, list) and any(block.cache_control for block in content)
 
 
 def sign(thoughts: str) -> str:

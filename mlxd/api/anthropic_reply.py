@@ -75,15 +75,19 @@ class _Pieces:
 class MessageBuilder:
     """Turns the events of one answer into its reply.
 
-    With `hides_thoughts` their text is empty; the signature carries it.
+    With `hides_thoughts` their text is empty; the signature carries it. If the request has
+    `marks_cache`, the tokens from and for the prompt cache count apart, as in Anthropic's API.
     """
 
-    def __init__(self, model: str, max_tokens: int, *, hides_thoughts: bool) -> None:
+    def __init__(
+        self, model: str, max_tokens: int, *, hides_thoughts: bool, marks_cache: bool
+    ) -> None:
         self.usage: messages.Usage | None = None
         self._id = f"msg_{secrets.token_hex(12)}"
         self._model = model
         self._max_tokens = max_tokens
         self._hides_thoughts = hides_thoughts
+        self._marks_cache = marks_cache
         self._restart()
 
     def _restart(self) -> None:
@@ -202,17 +206,18 @@ class MessageBuilder:
         )
 
     def _usage(self) -> MessageUsage:
-        if (usage := self.usage) is not None:
-            return MessageUsage(
-                usage.prompt_tokens - usage.cached_tokens,
-                usage.cached_tokens,
-                usage.completion_tokens,
-                OutputDetails(usage.reasoning_tokens),
-            )
-        if (started := self._started) is None:
+        counted = self.usage or self._started
+        if counted is None:
             return MessageUsage(0, 0, 0)
-        cached = started.cached_tokens
-        return MessageUsage(started.prompt_tokens - cached, cached, 0)
+        prompt, cached, created = counted.prompt_tokens, counted.cached_tokens, 0
+        if self._marks_cache:
+            # All that is read is kept, but the last token, from which the answer starts.
+            created = max(0, prompt - cached - 1)
+            prompt -= cached + created
+        if (usage := self.usage) is None:
+            return MessageUsage(prompt, cached, 0, cache_creation_input_tokens=created)
+        details = OutputDetails(usage.reasoning_tokens)
+        return MessageUsage(prompt, cached, usage.completion_tokens, details, created)
 
     def _stop_reason(self) -> StopReason | None:
         match self._finished:

@@ -30,7 +30,6 @@ class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     """Text of the answer."""
 
     text: str
-    citations: None = None
 
 
 class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
@@ -58,7 +57,10 @@ class OutputDetails(msgspec.Struct, frozen=True):
 
 
 class MessageUsage(msgspec.Struct, frozen=True):
-    """Token counts; `input_tokens` are those that did not come from the prompt cache."""
+    """Token counts. Together, the three for the input are the prompt, if it marks cached places.
+
+    Otherwise `input_tokens` are the whole prompt.
+    """
 
     input_tokens: int
     cache_read_input_tokens: int

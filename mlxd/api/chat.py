@@ -1,7 +1,8 @@
 """The chat dialect: POST /v1/chat/completions."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from mlxd.api.chat_reply import ChatChoiceBuilder
@@ -9,16 +10,32 @@ from mlxd.api.conversation import (
     Message,
     Tool,
     ToolChoice,
-    check_messages,
-    for_template,
+    for_templates,
     tool_use,
 )
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
+from mlxd.api.decode import check_free_form, decode, doc
 from mlxd.api.fields import CommonFields
+from mlxd.api.other_servers import check_refused, only
 from mlxd.api.reply_builder import OpenAIReplyBuilder
-from mlxd.api.response_format import ResponseFormat, grammar_of, only_one
+from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
+from mlxd.errors import InvalidRequest
 from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
+
+_TEMPLATE_ARGUMENTS = (
+    "verbosity",
+    "documents",
+    "continue_final_message",
+    "add_generation_prompt",
+)
+
+
+class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the model reasons, as Ollama and SGLang spell it."""
+
+    effort: Annotated[str | None, doc("As `reasoning_effort`.")] = None
+    enabled: Annotated[bool | None, doc("As `enable_thinking`.")] = None
+    max_tokens: Annotated[Any, only(-1)] = None
 
 
 class ChatBody(CommonFields, frozen=True, kw_only=True):
@@ -35,9 +52,6 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     ] = None
     parallel_tool_calls: Annotated[
         bool | None, doc("Whether one answer may contain several function calls.")
-    ] = None
-    response_format: Annotated[
-        ResponseFormat | None, doc("The format that the answer must have.")
     ] = None
     chat_template: Annotated[
         str | None, doc("A Jinja template to use instead of the model's own.")
@@ -62,20 +76,43 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     enable_thinking: Annotated[
         bool | None, doc("Passed to the chat template, where it turns reasoning on or off.")
     ] = None
-    audio: Annotated[Nothing, NOT_SUPPORTED] = None
-    function_call: Annotated[Literal["none", "auto"] | None, NOT_SUPPORTED] = None
-    functions: Annotated[Nothing, NOT_SUPPORTED] = None
-    modalities: Annotated[list[Literal["text"]] | None, NOT_SUPPORTED] = None
-    prediction: Annotated[Nothing, NOT_SUPPORTED] = None
-    verbosity: Annotated[Literal["medium"] | None, NOT_SUPPORTED] = None
-    web_search_options: Annotated[Nothing, NOT_SUPPORTED] = None
+    reasoning: Annotated[
+        ReasoningOptions | None, doc("Another way to write `reasoning_effort`.")
+    ] = None
+    verbosity: Annotated[str | None, doc("Passed to the chat template.")] = None
+    documents: Annotated[
+        list[dict[str, Any]] | None, doc("Passed to the chat template, which may quote them.")
+    ] = None
+    continue_final_message: Annotated[
+        bool | None, doc("The answer continues the last message instead of beginning a new one.")
+    ] = None
+    add_generation_prompt: Annotated[
+        bool | None,
+        doc("Whether the chat template begins the message of the assistant (default: true)."),
+    ] = None
+    add_special_tokens: Annotated[Any, only(False)] = None
+    audio: Annotated[Any, only()] = None
+    best_of: Annotated[Any, only(1)] = None
+    echo: Annotated[Any, only(False)] = None
+    function_call: Annotated[Any, only("none", "auto")] = None
+    functions: Annotated[Any, only()] = None
+    modalities: Annotated[Any, only(["text"])] = None
+    moderation: Annotated[Any, only()] = None
+    web_search_options: Annotated[Any, only()] = None
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
-        check_messages(self.messages)
+        if self.reasoning is not None:
+            check_refused(self.reasoning, "reasoning.")
+        for_templates(self.messages)
         check_free_form(self.chat_template_args, "chat_template_args")
         check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
+        check_free_form(self.documents, "documents")
+        if self.continue_final_message and self.add_generation_prompt:
+            param = "continue_final_message"
+            reason = "cannot be combined with `add_generation_prompt`"
+            raise InvalidRequest(f"`{param}`: {reason}", param=param)
         self._tool_use()
         self._grammar()
 
@@ -83,7 +120,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         """Return the engine's request for each choice; `settings` has the defaults."""
         tools = self._tool_use()
         template = self._template(settings)
-        prompt = ChatPrompt([for_template(m) for m in self.messages], template, tools)
+        prompt = ChatPrompt(for_templates(self.messages), template, tools)
         return self.engine_requests([prompt], settings.generation, self._grammar(), draft)
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
@@ -95,20 +132,27 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         return tool_use(self.tools, self.tool_choice, parallel=parallel)
 
     def _grammar(self) -> Grammar | None:
-        return only_one(grammar_of(self.response_format) + self.grammars())
+        return only_one(self.grammars())
 
     def _template(self, settings: ModelSettings) -> Template:
         arguments = dict(settings.chat_template_args)
-        if self.reasoning_effort:
-            arguments["reasoning_effort"] = self.reasoning_effort
-            if self.reasoning_effort == "none":
+        reasoning = self.reasoning or ReasoningOptions()
+        if effort := self.reasoning_effort or reasoning.effort:
+            arguments["reasoning_effort"] = effort
+            if effort == "none":
                 arguments["enable_thinking"] = False
-        if self.enable_thinking is not None:
-            arguments["enable_thinking"] = self.enable_thinking
+        thinks = reasoning.enabled if self.enable_thinking is None else self.enable_thinking
+        if thinks is not None:
+            arguments["enable_thinking"] = thinks
+        for name in _TEMPLATE_ARGUMENTS:
+            if (value := getattr(self, name)) not in (None, [], ""):
+                arguments[name] = value
         arguments |= (self.chat_template_args or {}) | (self.chat_template_kwargs or {})
         return Template(
             source=self.chat_template or settings.chat_template or None,
-            default=bool(self.use_default_chat_template),
+            default=settings.use_default_chat_template
+            if self.use_default_chat_template is None
+            else self.use_default_chat_template,
             role_mapping=self.role_mapping or None,
             arguments=arguments,
         )

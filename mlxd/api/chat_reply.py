@@ -34,7 +34,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """The function to call. `arguments` is a JSON object as a string."""
+    """The function to call. `arguments` is JSON as a string, nearly always an object."""
 
     name: str
     arguments: str

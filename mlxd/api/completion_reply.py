@@ -6,21 +6,21 @@ import msgspec
 
 from mlxd.api.decode import doc
 from mlxd.api.reply_builder import ChoiceBuilder, FinishReason
-from mlxd.messages import Delta, Event, Finished, TokenLogprob
+from mlxd.messages import Delta, Echo, Event, Finished, TokenLogprob
 
 
 class CompletionLogprobs(msgspec.Struct, frozen=True):
     """The natural log-probabilities of the tokens, in lists with one element for each token."""
 
     tokens: list[str]
-    token_logprobs: list[float]
+    token_logprobs: Annotated[
+        list[float | None], doc("Null for the first token of a prompt, which `echo` returns.")
+    ]
     top_logprobs: Annotated[
-        list[dict[str, float]] | None,
+        list[dict[str, float] | None] | None,
         doc("The most likely tokens at each position. Null if none were requested."),
     ]
-    text_offset: Annotated[
-        list[int], doc("Where each token starts, in characters of the completion.")
-    ]
+    text_offset: Annotated[list[int], doc("Where each token starts, in characters of the text.")]
 
 
 class CompletionChoice(msgspec.Struct, frozen=True):
@@ -40,19 +40,27 @@ class CompletionChoiceBuilder(ChoiceBuilder):
 
     def __init__(self, index: int, *, logprobs: bool) -> None:
         super().__init__(index, logprobs=logprobs)
-        self._shown = 0
+        self._scored = _Scored()
+
+    def add(self, event: Event) -> None:
+        """Add what `event` brings to the whole reply."""
+        if isinstance(event, Echo | Delta):
+            self._text.append(event.text)
+            self._scored.add(event)
+        else:
+            super().add(event)
 
     def whole(self) -> CompletionChoice:
         """Return the choice's part in a whole reply."""
-        logprobs = _logprobs(self._logprobs, 0) if self._wants_logprobs else None
+        logprobs = self._scored.take() if self._wants_logprobs else None
         return CompletionChoice("".join(self._text), self._index, logprobs, self._finish_reason)
 
     def chunks(self, event: Event) -> list[CompletionChoice]:
         """Return the choice's part in each chunk that `event` makes."""
         match event:
-            case Delta(text=text, logprobs=tokens):
-                logprobs = _logprobs([(text, tokens)], self._shown) if tokens else None
-                self._shown += len(text)
+            case Echo(text=text, logprobs=tokens) | Delta(text=text, logprobs=tokens):
+                self._scored.add(event)
+                logprobs = self._scored.take() if tokens else None
                 return [CompletionChoice(text, self._index, logprobs)]
             case Finished(reason=reason):
                 return [CompletionChoice("", self._index, None, reason)]
@@ -60,24 +68,45 @@ class CompletionChoiceBuilder(ChoiceBuilder):
                 return []
 
 
-def _logprobs(pieces: list[tuple[str, list[TokenLogprob]]], shown: int) -> CompletionLogprobs:
-    """Return the log-probabilities of `pieces` of text that follow `shown` characters."""
-    chosen: list[TokenLogprob] = []
-    offsets: list[int] = []
-    for text, tokens in pieces:
-        begin, shown = shown, shown + len(text)
-        for token in tokens:
-            offsets.append(min(begin, shown))
-            begin += len(token.token.text)
-        chosen += tokens
-    return CompletionLogprobs(
-        tokens=[token.token.text for token in chosen],
-        token_logprobs=[token.token.logprob for token in chosen],
-        top_logprobs=[_by_text(token) for token in chosen]
-        if any(token.top for token in chosen)
-        else None,
-        text_offset=offsets,
-    )
+class _Scored:
+    """The log-probabilities of a text that grows."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._begun = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tokens: list[str] = []
+        self._values: list[float | None] = []
+        self._top: list[dict[str, float] | None] = []
+        self._offsets: list[int] = []
+
+    def add(self, event: Echo | Delta) -> None:
+        """Add a piece of text with its tokens."""
+        end = self._length + len(event.text)
+        begin = self._length
+        for place, entry in enumerate(event.logprobs):
+            # The first token of the prompt has nothing before it.
+            first = isinstance(event, Echo) and not self._begun
+            self._begun = True
+            self._tokens.append(entry.token.text)
+            self._values.append(None if first else entry.token.logprob)
+            self._top.append(None if first else _by_text(entry))
+            if isinstance(event, Echo):
+                self._offsets.append(self._length + event.offsets[place])
+            else:
+                self._offsets.append(min(begin, end))
+                begin += len(entry.token.text)
+        self._length = end
+
+    def take(self) -> CompletionLogprobs:
+        """Return what was added since the last time."""
+        taken = CompletionLogprobs(
+            self._tokens, self._values, self._top if any(self._top) else None, self._offsets
+        )
+        self._clear()
+        return taken
 
 
 def _by_text(token: TokenLogprob) -> dict[str, float]:

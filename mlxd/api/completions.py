@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import Meta
 
 from mlxd.api.completion_reply import CompletionChoiceBuilder
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc, unsupported
+from mlxd.api.decode import decode, doc
 from mlxd.api.fields import INT32_MAX, MAX_CHOICES, CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InvalidRequest, UnsupportedParameter
 from mlxd.messages import Draft, GenerateRequest, Prompt, TextPrompt, TokensPrompt
 
 _Tokens = Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(min_length=1)]
@@ -36,19 +37,31 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
         doc("Has no effect, and must be 1 or the same as `n`."),
     ] = None
     echo: Annotated[
-        Annotated[bool, Meta(extra_json_schema={"enum": [False]})] | None, NOT_SUPPORTED
+        bool | None,
+        doc("Return the prompt before the answer, with `logprobs` those of its tokens too."),
     ] = None
-    suffix: Annotated[Nothing, NOT_SUPPORTED] = None
+    suffix: Annotated[
+        str | None,
+        doc(
+            "The text after the answer, which fills the gap. For one or several texts as "
+            "`prompt`, and models with tokens for it."
+        ),
+    ] = None
+    add_special_tokens: Annotated[
+        bool | None,
+        doc("Whether the tokenizer adds special tokens to a text (default: true)."),
+    ] = None
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
         if self.best_of not in (None, 1, self.choices_per_prompt):
-            raise unsupported("best_of")
-        if self.echo:
-            raise unsupported("echo")
+            reason = "`best_of`: must be 1 or the same as `n`"
+            raise UnsupportedParameter(reason, param="best_of")
+        if self.suffix and self.echo:
+            raise InvalidRequest("`suffix`: cannot be combined with `echo`", param="suffix")
         only_one(self.grammars())
-        if (choices := len(_prompts(self.prompt)) * self.choices_per_prompt) > MAX_CHOICES:
+        if (choices := len(self._prompts()) * self.choices_per_prompt) > MAX_CHOICES:
             raise InvalidRequest(
                 f"`prompt`: {choices} answers requested (prompts times `n`); "
                 f"at most {MAX_CHOICES} are allowed",
@@ -57,14 +70,31 @@ class CompletionBody(CommonFields, frozen=True, kw_only=True):
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Return the engine's request for each choice; `settings` has the defaults."""
-        return self.engine_requests(
-            _prompts(self.prompt), settings.generation, only_one(self.grammars()), draft
+        requests = self.engine_requests(
+            self._prompts(), settings.generation, only_one(self.grammars()), draft
         )
+        if not self.echo:
+            return requests
+        return [msgspec.structs.replace(request, echo=True) for request in requests]
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
-        prompts = len(_prompts(self.prompt))
+        prompts = len(self._prompts())
         return self.openai_reply_builder(CompletionChoiceBuilder, model, created, prompts=prompts)
+
+    def _prompts(self) -> list[Prompt]:
+        prompts = _prompts(self.prompt)
+        special = self.add_special_tokens is not False
+        if not self.suffix and special:
+            return prompts
+        if self.suffix and not all(isinstance(prompt, TextPrompt) for prompt in prompts):
+            raise InvalidRequest("`suffix`: requires a text as `prompt`", param="suffix")
+        return [
+            TextPrompt(prompt.text, self.suffix or "", special)
+            if isinstance(prompt, TextPrompt)
+            else prompt
+            for prompt in prompts
+        ]
 
 
 def decode_body(data: bytes) -> CompletionBody:

@@ -5,34 +5,28 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from mlxd.api.content import Content, Said, as_object, read_content, result_text, text_of
 from mlxd.api.decode import check_free_form, doc
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
 
 
-class TextPart(msgspec.Struct, frozen=True):
-    """A part of a message's content."""
-
-    type: Literal["text"]
-    text: str
-
-
-Content = str | list[TextPart]
-
-
 class CalledFunction(msgspec.Struct, frozen=True):
     """The function that the assistant called."""
 
-    name: str
-    arguments: Annotated[str, doc("A JSON object as a string. Empty: no arguments.")]
+    name: str | None = None
+    arguments: Annotated[
+        Any,
+        doc("A JSON object, also as a string. Anything else is shown to the model as it is.", Any),
+    ] = None
 
 
 class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A function call earlier in the conversation."""
 
-    function: CalledFunction
-    id: str | None = None
-    type: Literal["function"] | None = None
+    function: CalledFunction = CalledFunction()
+    id: str | int | None = None
+    type: str | None = None
 
 
 class _TextMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
@@ -60,18 +54,31 @@ class AssistantMessage(
     content: Content | None = None
     name: str | None = None
     tool_calls: list[PastToolCall] | None = None
-    reasoning_content: Annotated[str | None, doc("The reasoning before the answer.")] = None
-    reasoning: Annotated[str | None, doc("Another name for `reasoning_content`.")] = None
+    function_call: Annotated[CalledFunction | None, doc("The form that `tool_calls` replaced.")] = (
+        None
+    )
+    refusal: Annotated[Any, doc("Taken for `content` if that is empty.", str)] = None
+    reasoning_content: Annotated[Any, doc("The reasoning before the answer.", str)] = None
+    reasoning: Annotated[Any, doc("Another name for `reasoning_content`.", str)] = None
+    reasoning_details: Annotated[Any, doc("Another name for `reasoning_content`.", list)] = None
+    thinking: Annotated[Any, doc("Another name for `reasoning_content`.", str)] = None
 
 
-class ToolMessage(_TextMessage, frozen=True, kw_only=True, tag="tool"):
+class ToolMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="tool"):
     """The result of a function call."""
 
-    tool_call_id: Annotated[str | None, doc("The ID of the function call.")] = None
+    content: Annotated[
+        Any, doc("A text or a list of parts. Anything else is shown to the model as JSON.", Any)
+    ] = None
+    name: str | None = None
+    tool_call_id: Annotated[str | int | None, doc("The ID of the function call.")] = None
 
 
-class FunctionMessage(_TextMessage, frozen=True, tag="function"):
+class FunctionMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role", tag="function"):
     """The result of a function call, in the form that `tool` messages replaced."""
+
+    content: Annotated[Any, doc("As in `tool` messages.", Any)] = None
+    name: str | None = None
 
 
 Message = (
@@ -87,16 +94,16 @@ Message = (
 class Function(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_./:@-]{1,128}$")]  # more than MCP allows
     description: Annotated[str | None, doc("What the function does.")] = None
     parameters: Annotated[dict[str, Any] | None, doc("The JSON schema of its arguments.")] = None
     strict: Annotated[bool | None, doc("Whether the arguments must match the schema.")] = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that the model may use. All tools are functions."""
 
-    type: Literal["function"]
+    type: Literal["function"] = "function"
     function: Function
 
 
@@ -106,44 +113,90 @@ class ChosenFunction(msgspec.Struct, frozen=True):
     name: str
 
 
-class ChosenTool(msgspec.Struct, frozen=True):
+class ChosenTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
     """The tool that the model must use."""
 
-    type: Literal["function"]
     function: ChosenFunction
 
 
-ToolChoice = Literal["none", "auto", "required"] | ChosenTool
+class AllowedTools(msgspec.Struct, frozen=True):
+    """Some of the tools, of which the model may (`auto`) or must (`required`) use one."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ChosenTool], Meta(min_length=1)]
 
 
-def for_template(message: Message) -> dict[str, Any]:
-    """Return `message` as chat templates expect it."""
-    fields: dict[str, Any] = msgspec.to_builtins(message)
-    content = message.content or ""
-    fields["content"] = content if isinstance(content, str) else "".join(p.text for p in content)
-    if isinstance(message, DeveloperMessage):
-        fields["role"] = "system"
-    if isinstance(message, AssistantMessage):
-        reasoning = fields.pop("reasoning")
-        fields["reasoning_content"] = message.reasoning_content or reasoning
-        for call in fields["tool_calls"] or []:
-            call["function"]["arguments"] = call["function"]["arguments"] or "{}"
-    return {name: value for name, value in fields.items() if value not in (None, [])}
+class AllowedToolsChoice(msgspec.Struct, frozen=True, tag_field="type", tag="allowed_tools"):
+    """Which of the tools count for this answer."""
+
+    allowed_tools: AllowedTools
 
 
-def check_messages(messages: list[Message]) -> None:
-    """Check that the arguments of each function call are the text of a JSON object."""
-    for index, message in enumerate(messages):
-        calls = message.tool_calls if isinstance(message, AssistantMessage) else None
-        for number, call in enumerate(calls or []):
-            path = f"messages[{index}].tool_calls[{number}].function.arguments"
-            try:
-                arguments = msgspec.json.decode(call.function.arguments or "{}", type=dict)
-            except (msgspec.DecodeError, RecursionError):
-                raise InvalidRequest(
-                    f"`{path}`: not the text of a JSON object", param=path
-                ) from None
-            check_free_form(arguments, path)
+ToolChoice = Literal["none", "auto", "required"] | ChosenTool | AllowedToolsChoice
+
+
+def for_templates(messages: list[Message]) -> list[dict[str, Any]]:
+    """Return a conversation as chat templates expect it; the arguments of calls are objects.
+
+    Raises:
+        InvalidRequest: a part of a message is no text.
+    """
+    return [
+        _for_template(message, f"messages[{index}].content")
+        for index, message in enumerate(messages)
+    ]
+
+
+def _for_template(message: Message, path: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": message.name}
+    match message:
+        case AssistantMessage():
+            role = "assistant"
+            said = read_content(message.content, path)
+            fields |= _answer(message, said)
+            text = said.text or text_of(message.refusal)
+        case ToolMessage():
+            role, text = "tool", result_text(message.content, path)
+            fields["tool_call_id"] = _id(message.tool_call_id)
+        case FunctionMessage():
+            role, text = "tool", result_text(message.content, path)
+        case _:
+            role = "user" if isinstance(message, UserMessage) else "system"
+            said = read_content(message.content, path)
+            text = said.thoughts + said.text
+    filled = {name: value for name, value in fields.items() if value not in (None, "", [])}
+    return {"role": role, "content": text, **filled}
+
+
+def _answer(message: AssistantMessage, said: Said) -> dict[str, Any]:
+    """Return what an answer has beside its text."""
+    thoughts = (
+        message.reasoning_content,
+        message.reasoning,
+        message.thinking,
+        message.reasoning_details,
+        said.thoughts,
+    )
+    calls = [_call(call.function, call.id) for call in message.tool_calls or []]
+    if message.function_call and not calls:
+        calls = [_call(message.function_call, None)]
+    return {
+        "reasoning_content": next(filter(None, map(text_of, thoughts)), None),
+        "tool_calls": calls or [{"type": "function", **call} for call in said.calls],
+    }
+
+
+def _call(function: CalledFunction, call_id: str | int | None) -> dict[str, Any]:
+    arguments = as_object(function.arguments)
+    call = {
+        "type": "function",
+        "function": {"name": function.name or "", "arguments": arguments},
+    }
+    return call if call_id in (None, "") else {"id": _id(call_id), **call}
+
+
+def _id(call_id: str | int | None) -> str | None:
+    return None if call_id is None else str(call_id)
 
 
 def tool_use(
@@ -156,6 +209,8 @@ def tool_use(
     """
     for index, tool in enumerate(tools or []):
         check_free_form(tool.function.parameters, f"tools[{index}].function.parameters")
+    if isinstance(choice, AllowedToolsChoice):
+        tools, choice = _allowed(tools or [], choice.allowed_tools), choice.allowed_tools.mode
     name = choice.function.name if isinstance(choice, ChosenTool) else None
     if not tools:
         if name is not None or choice == "required":
@@ -169,3 +224,13 @@ def tool_use(
         return None
     functions = [msgspec.to_builtins(tool) for tool in tools]
     return ToolUse(functions, "required" if choice == "required" else "auto", name, parallel)
+
+
+def _allowed(tools: list[Tool], allowed: AllowedTools) -> list[Tool]:
+    names = {tool.function.name for tool in tools}
+    for index, chosen in enumerate(allowed.tools):
+        if chosen.function.name not in names:
+            param = f"tool_choice.allowed_tools.tools[{index}].function.name"
+            raise InvalidRequest(f"`{param}`: not in `tools`", param=param)
+    wanted = {chosen.function.name for chosen in allowed.tools}
+    return [tool for tool in tools if tool.function.name in wanted]

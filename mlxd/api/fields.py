@@ -9,6 +9,7 @@ from msgspec import Meta
 from mlxd.api.decode import doc
 from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
+from mlxd.api.other_servers import check_refused, only
 from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
@@ -18,14 +19,32 @@ from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sa
 INT32_MAX = 2**31 - 1
 MAX_CHOICES = 128
 
-_MAX_STOPS = 16
+_MAX_STOPS = 256
+_LONGEST_STOP = 1000
 _MAX_TOP_LOGPROBS = 20
 
-_TokenCount = Annotated[int, Meta(ge=1, le=INT32_MAX)] | None
+_TokenCount = int | None
+_LastTokens = Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None
 _ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)] | None
 _Penalty = Annotated[float, Meta(ge=-100, le=100)] | None
 _Probability = Annotated[float, Meta(ge=0, le=1)] | None
-_StopText = Annotated[str, Meta(min_length=1)]
+_StopText = Annotated[str, Meta(max_length=_LONGEST_STOP)]
+_StopTexts = _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None
+_Factor = Annotated[float, Meta(ge=0, le=100)] | None
+_TopLogprobs = Annotated[int, Meta(ge=-1, le=_MAX_TOP_LOGPROBS)] | None
+_Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None
+_Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None
+_Temperature = Annotated[float, Meta(ge=0, le=2)] | None
+_TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "keep_alive": ("keep_alive", "ttl"),
+    "max_tokens": ("max_completion_tokens", "max_tokens", "n_predict", "num_predict"),
+    "n": ("n", "n_cmpl"),
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+    "top_logprobs": ("top_logprobs", "n_probs"),
+}
+"""The names of a field that has several; the first one that is set counts."""
 
 _TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")]
 _Bias = (
@@ -38,12 +57,35 @@ def _context_of(penalty: str) -> Meta:
     return doc(f"How many of the last tokens `{penalty}` considers. Default: 20. 0: all.")
 
 
+def _another(name: str) -> Meta:
+    return doc(f"Another name for `{name}`.")
+
+
 class StreamOptions(msgspec.Struct, frozen=True):
     """Options for streaming."""
 
     include_usage: Annotated[
         bool | None, doc("Send one more chunk at the end, with the token counts.")
     ] = None
+
+
+class OllamaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Ollama's way to name fields. Those of the request itself take precedence."""
+
+    num_predict: Annotated[_TokenCount, _another("max_tokens")] = None
+    temperature: Annotated[_Temperature, doc("As in the request.")] = None
+    top_p: Annotated[_Probability, doc("As in the request.")] = None
+    top_k: Annotated[_TopK, doc("As in the request.")] = None
+    min_p: Annotated[_Probability, doc("As in the request.")] = None
+    repeat_penalty: Annotated[_Factor, doc("As in the request.")] = None
+    repeat_last_n: Annotated[_LastTokens, doc("As in the request.")] = None
+    presence_penalty: Annotated[_Penalty, doc("As in the request.")] = None
+    frequency_penalty: Annotated[_Penalty, doc("As in the request.")] = None
+    seed: Annotated[_Seed, doc("As in the request.")] = None
+    stop: Annotated[_StopTexts, doc("As in the request.")] = None
+    mirostat: Annotated[Any, only(0)] = None
+    tfs_z: Annotated[Any, only(1)] = None
+    typical_p: Annotated[Any, only(1)] = None
 
 
 class CommonFields(GuidedFields, frozen=True, kw_only=True):
@@ -56,15 +98,26 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     max_tokens: Annotated[
         _TokenCount,
         doc(
-            "Maximum number of tokens in the answer. Limited to the room that the "
-            "prompt leaves in the model's context."
+            "Maximum number of tokens in the answer. -1, or more than the prompt leaves in "
+            "the model's context: up to the end of the context. 0: only read the prompt."
         ),
     ] = None
     max_completion_tokens: Annotated[
         _TokenCount, doc("Newer name for `max_tokens`. Takes precedence over it.")
     ] = None
+    n_predict: Annotated[_TokenCount, _another("max_tokens")] = None
+    min_tokens: Annotated[
+        _ContextSize,
+        doc(
+            "The model cannot end its answer before so many tokens; what `stop` and a grammar "
+            "say does."
+        ),
+    ] = None
+    ignore_eos: Annotated[
+        bool | None, doc("The model cannot end its answer; `max_tokens`, `stop` and a grammar do.")
+    ] = None
     temperature: Annotated[
-        Annotated[float, Meta(ge=0, le=2)] | None,
+        _Temperature,
         doc("Randomness of the answer. 0: always the most likely token."),
     ] = None
     top_p: Annotated[
@@ -72,7 +125,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         doc("Sample from the most likely tokens up to this total probability. 0: off."),
     ] = None
     top_k: Annotated[
-        Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None,
+        _TopK,
         doc("Sample from this many of the most likely tokens. 0 or -1: off."),
     ] = None
     min_p: Annotated[
@@ -89,8 +142,16 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
     repetition_penalty: Annotated[
-        Annotated[float, Meta(ge=0, le=100)] | None,
+        _Factor,
         doc("Divides the logits of tokens that have occurred. 0 or 1: off."),
+    ] = None
+    repeat_penalty: Annotated[_Factor, _another("repetition_penalty")] = None
+    repeat_last_n: Annotated[
+        _LastTokens,
+        doc(
+            "How many of the last tokens all penalties consider that have no `…_context_size`. "
+            "-1: all. 0: no penalties."
+        ),
     ] = None
     repetition_context_size: Annotated[_ContextSize, _context_of("repetition_penalty")] = None
     presence_penalty: Annotated[
@@ -117,24 +178,27 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
     top_logprobs: Annotated[
-        Annotated[int, Meta(ge=-1, le=_MAX_TOP_LOGPROBS)] | None,
+        _TopLogprobs,
         doc(
             "How many of the most likely tokens to return at each position. Implies "
             "`logprobs`. 0 or -1: none."
         ),
     ] = None
-    n: Annotated[
-        Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None,
-        doc("How many answers to generate for each prompt (default: 1)."),
-    ] = None
+    n_probs: Annotated[_TopLogprobs, _another("top_logprobs")] = None
+    n: Annotated[_Choices, doc("How many answers to generate for each prompt (default: 1).")] = None
+    n_cmpl: Annotated[_Choices, _another("n")] = None
     stop: Annotated[
-        _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None,
-        doc("One or more strings that end the answer. They are not part of it."),
+        _StopTexts,
+        doc(
+            f"Strings that end the answer, up to {_MAX_STOPS}. They are not part of it. Empty "
+            "ones do not count."
+        ),
     ] = None
-    seed: Annotated[
-        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None,
-        doc("Makes random answers reproducible."),
+    stop_token_ids: Annotated[
+        list[Annotated[int, Meta(ge=0, le=INT32_MAX)]] | None,
+        doc("IDs of tokens that end the answer. They are not part of it."),
     ] = None
+    seed: Annotated[_Seed, doc("Makes random answers reproducible. -1: random.")] = None
     stream: Annotated[bool | None, doc("Send the answer in pieces, as server-sent events.")] = None
     stream_options: Annotated[StreamOptions | None, doc("Options for streaming.")] = None
     draft_model: Annotated[
@@ -163,6 +227,10 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             *KEEP_ALIVE_KINDS,
         ),
     ] = None
+    ttl: Annotated[float | str | None, doc("Another name for `keep_alive`.", *KEEP_ALIVE_KINDS)] = (
+        None
+    )
+    options: Annotated[OllamaOptions | None, doc("Sampling as Ollama's own API has it.")] = None
 
     @property
     def stream_form(self) -> StreamForm:
@@ -172,17 +240,18 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
     @property
     def kept_alive(self) -> float | None:
         """How many seconds the model stays in memory, -1 forever; None as configured."""
-        return keep_alive_seconds(self.keep_alive)
+        param = "keep_alive" if self.keep_alive is not None else "ttl"
+        return keep_alive_seconds(self._value("keep_alive"), param)
 
     @property
     def choices_per_prompt(self) -> int:
         """How many answers each prompt gets."""
-        return self.n or 1
+        return self._value("n") or 1
 
     @property
     def wanted_logprobs(self) -> int | None:
         """How many tokens to return at each position; None if no log-probabilities are wanted."""
-        top = max(0, self.top_logprobs or 0)
+        top = max(0, self._value("top_logprobs") or 0)
         if self.logprobs is False and top:
             raise InvalidRequest(
                 "`top_logprobs`: requires `logprobs`, which is false", param="top_logprobs"
@@ -193,6 +262,9 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
+        check_refused(self)
+        if self.options is not None:
+            check_refused(self.options, "options.")
         _biases(self.logit_bias or {})
         _ = self.wanted_logprobs, self.kept_alive
 
@@ -204,20 +276,25 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         draft: Draft | None,
     ) -> list[GenerateRequest]:
         """Return the engine's requests: for each prompt one for each answer."""
+        seed = self._value("seed")
+        seed = None if seed == -1 else seed
+        stop = self._value("stop") or []
         first = GenerateRequest(
             prompt=prompts[0],
-            max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
+            max_tokens=self._max_tokens(defaults),
+            min_tokens=INT32_MAX if self.ignore_eos else self.min_tokens or 0,
             sampling=self._sampling(defaults),
-            stop=[self.stop] if isinstance(self.stop, str) else self.stop or [],
-            seed=self.seed,
-            penalties=self._penalties(),
+            stop=list(filter(None, [stop] if isinstance(stop, str) else stop)),
+            stop_tokens=self.stop_token_ids or [],
+            seed=seed,
+            penalties=self._penalties(defaults),
             logit_bias=_biases(self.logit_bias or {}),
             logprobs=self.wanted_logprobs,
             grammar=grammar,
             draft=draft,
         )
         return [
-            msgspec.structs.replace(first, prompt=prompt, seed=_derived(self.seed, number))
+            msgspec.structs.replace(first, prompt=prompt, seed=_derived(seed, number))
             for prompt in prompts
             for number in range(self.choices_per_prompt)
         ]
@@ -236,22 +313,60 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             include_usage=bool(self.stream_options and self.stream_options.include_usage),
         )
 
+    def _max_tokens(self, defaults: GenerationConfig) -> int | None:
+        wanted = self._value("max_tokens")
+        if wanted is None:
+            return defaults.max_tokens or None
+        return min(wanted, INT32_MAX) if wanted >= 0 else None
+
     def _sampling(self, defaults: GenerationConfig) -> Sampling:
-        fields = msgspec.structs.asdict(defaults) | self._given(Sampling)
-        del fields["max_tokens"]
-        fields |= {"top_p": fields["top_p"] or 1.0, "top_k": max(0, fields["top_k"])}
+        fields = _set(defaults, Sampling) | self._given(Sampling)
+        fields["top_p"] = fields.get("top_p") or 1.0
+        fields["top_k"] = max(0, fields.get("top_k", 0))
         return Sampling(**fields)
 
-    def _penalties(self) -> Penalties:
-        fields = self._given(Penalties)
+    def _penalties(self, defaults: GenerationConfig) -> Penalties:
+        last = self._value("repeat_last_n")
+        if last == 0:
+            return Penalties()
+        fields = _set(defaults, Penalties)
+        if self._value("repetition_penalty") is not None:
+            fields = {}  # its context belongs to the default
+        if last is not None:
+            fields |= {name: max(0, last) for name in _CONTEXT_SIZES}
+        fields |= self._given(Penalties)
         if fields.get("repetition_penalty") == 1:
             del fields["repetition_penalty"]
         return Penalties(**fields)
 
     def _given(self, kind: type[msgspec.Struct]) -> dict[str, Any]:
         """Return the fields of `kind` that the request sets."""
-        values = {name: getattr(self, name) for name in kind.__struct_fields__}
-        return {name: value for name, value in values.items() if value is not None}
+        found = {}
+        for name in kind.__struct_fields__:
+            value = getattr(self, name)
+            if value is None and (name in NAMES or self.options is not None):
+                value = self._value(name)
+            if value is not None:
+                found[name] = value
+        return found
+
+    def _value(self, name: str) -> Any:
+        """Return what the request says under any name of a field; None if it says nothing."""
+        names = NAMES.get(name, (name,))
+        for holder in (self, self.options) if self.options else (self,):
+            for each in names:
+                if (value := getattr(holder, each, None)) is not None:
+                    return value
+        return None
+
+
+_CONTEXT_SIZES = [name for name in Penalties.__struct_fields__ if name.endswith("_context_size")]
+
+
+def _set(defaults: GenerationConfig, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of `kind` that the configuration or the model sets."""
+    values = {name: getattr(defaults, name, None) for name in kind.__struct_fields__}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _derived(seed: int | None, number: int) -> int | None:

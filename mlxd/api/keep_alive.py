@@ -18,8 +18,10 @@ KEEP_ALIVE_KINDS = (float, Annotated[str, Meta(pattern=f"^[+-]?({SECONDS_PATTERN
 """The types of the field, for the API's description."""
 
 
-def keep_alive_seconds(value: float | str | None) -> float | None:
+def keep_alive_seconds(value: float | str | None, param: str = "keep_alive") -> float | None:
     """Return `value`, such as 300, "5m", "1h30m", 0 or "-1", in seconds; FOREVER if negative.
+
+    `param` is the name of its field.
 
     Raises:
         InvalidRequest: it is none of these.
@@ -29,9 +31,9 @@ def keep_alive_seconds(value: float | str | None) -> float | None:
     seconds = _parse(value.strip()) if isinstance(value, str) else float(value)
     if seconds is None or not math.isfinite(seconds):
         raise InvalidRequest(
-            '`keep_alive`: expected a number of seconds or a duration such as "5m" or "1h30m"; '
+            f'`{param}`: expected a number of seconds or a duration such as "5m" or "1h30m"; '
             "negative: forever, 0: unload at once",
-            param="keep_alive",
+            param=param,
         )
     return FOREVER if seconds < 0 or seconds > _LONGEST else seconds
 

@@ -117,7 +117,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             "top_k": self.top_k,
             "min_p": self.min_p,
             "seed": self.seed,
-            "max_tokens": min(predicted, INT32_MAX) if predicted and predicted > 0 else None,
+            "max_tokens": min(predicted, INT32_MAX) if predicted else None,
             "stop": [text for text in stop if text] or None,
             "repetition_penalty": self.repeat_penalty,
             "repetition_context_size": _context(self.repeat_last_n),
@@ -196,7 +196,7 @@ class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
         )
         prompt = self.prompt(settings) if self.asks else _LOAD
         (request,) = common.engine_requests([prompt], settings.generation, self._grammar(), draft)
-        return [request if self.asks else msgspec.structs.replace(request, max_tokens=0)]
+        return [request if self.asks else msgspec.structs.replace(request, count_only=True)]
 
     def reply_builder(self, model: str, created: int) -> OllamaBuilder:  # noqa: ARG002
         """Return the builder of the reply; the model is called as the request calls it."""

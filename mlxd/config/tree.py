@@ -28,6 +28,10 @@ _NonEmpty = Annotated[str, Meta(min_length=1)]
 _CacheBits = Literal[0, 4, 8]
 _CacheGroupSize = Literal[32, 64, 128]
 _Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Temperature = Annotated[float, Meta(ge=0, le=2)]
+_TopP = Annotated[float, Meta(gt=0, le=1)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Factor = Annotated[float, Meta(ge=0, le=100)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,22 +130,38 @@ class GenerationConfig(Section, frozen=True):
     """Defaults for what a request leaves out."""
 
     max_tokens: Annotated[
-        int, Meta(ge=1, le=2**31 - 1), "Maximum number of tokens in an answer."
-    ] = 512
-    temperature: Annotated[
-        float, Meta(ge=0, le=2), "Randomness. 0: always the most likely token."
-    ] = 0.0
-    top_p: Annotated[
-        float, Meta(gt=0, le=1), "Sample from the most likely tokens up to this total probability."
-    ] = 1.0
-    top_k: Annotated[
-        int, Meta(ge=0, le=2**31 - 1), "Sample from this many of the most likely tokens. 0: all."
+        _Tokens, "Maximum number of tokens in an answer. 0: up to the end of the context."
     ] = 0
+    temperature: Annotated[
+        float | None,
+        optional(_Temperature, "a number from 0 to 2"),
+        "Randomness. 0: always the most likely token. Empty: the model's own, or 0.",
+    ] = None
+    top_p: Annotated[
+        float | None,
+        optional(_TopP, "a number above 0 and up to 1"),
+        "Sample from the likeliest tokens up to this total. Empty: the model's own, or 1.",
+    ] = None
+    top_k: Annotated[
+        int | None,
+        optional(_Tokens, "an integer from 0 to 2147483647"),
+        "Sample from so many of the likeliest tokens. 0: all. Empty: the model's own, or 0.",
+    ] = None
     min_p: Annotated[
-        float,
-        Meta(ge=0, le=1),
-        "Drop tokens below this fraction of the most likely one's probability.",
-    ] = 0.0
+        float | None,
+        optional(_Share, "a number from 0 to 1"),
+        "Drop tokens less likely than this share of the likeliest. Empty: the model's own, or 0.",
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        optional(_Factor, "a number from 0 to 100"),
+        "Divides the logits of past tokens. 0 or 1: off. Empty: the model's own, or off.",
+    ] = None
+    repetition_context_size: Annotated[
+        int | None,
+        optional(_Tokens, "an integer from 0 to 2147483647"),
+        "How many tokens it considers. 0: all. Empty: all if the penalty is the model's, else 20.",
+    ] = None
 
 
 class EngineConfig(Section, frozen=True):
@@ -207,7 +227,9 @@ class ModelSettings(Section, frozen=True):
         duration(forever=True, optional=True),
         "How long it stays in memory when unused. Empty: as in [models].",
     ] = None
-    adapter: Annotated[str, "Adapter to apply to it. Empty: none."] = ""
+    adapter: Annotated[
+        str, "Adapter to apply to it, or the full path of its folder. Empty: none."
+    ] = ""
     draft_model: Annotated[
         str, "Smaller model with the same tokens, for speculative decoding. Empty: none."
     ] = ""
@@ -220,6 +242,9 @@ class ModelSettings(Section, frozen=True):
     chat_template_args: Annotated[
         dict[str, Any], TABLE, "Arguments for the chat template, by name."
     ] = {}
+    use_default_chat_template: Annotated[
+        bool, "Use a generic chat template if the model has none."
+    ] = False
     kv_bits: Annotated[
         _CacheBits | None,
         optional(_CacheBits, "one of 0, 4, 8"),
@@ -248,10 +273,15 @@ class Config(Section, frozen=True):
     engine: EngineConfig = EngineConfig()
     log: LogConfig = LogConfig()
     model: dict[str, ModelSettings] = {}
+    other_models: ModelSettings | None = None
 
     def for_model(self, model_id: str) -> ModelSettings:
-        """Return the settings for a model, which `[model."model_id"]` may change."""
-        return self.model.get(model_id) or ModelSettings(generation=self.generation)
+        """Return the settings for a model, which `[model."model_id"]` may change.
+
+        `other_models`, which only flags set, has those of the models without such a table.
+        """
+        others = self.other_models or ModelSettings(generation=self.generation)
+        return self.model.get(model_id, others)
 
     def engine_for(self, model_id: str) -> EngineConfig:
         """Return [engine] with what `[model."model_id"]` changes."""

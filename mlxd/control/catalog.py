@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from mlxd import control_api, paths, prompt_files
 from mlxd.errors import ModelInUse
 from mlxd.models import removal
@@ -81,6 +83,9 @@ class CatalogControl:
         self._add_limits(shown, entry, details.cache)
         shown.template = details.template
         shown.license = details.license
+        shown.own_sampling = msgspec.to_builtins(entry.sampling)
+        defaults = msgspec.structs.asdict(self._pool.generation_settings(entry))
+        shown.sampling = {name: value for name, value in defaults.items() if value is not None}
         shown.adapters = details.adapters
         return shown
 

@@ -1,9 +1,12 @@
 """Load a model folder: weights, tokenizer, and what the scheduler needs to know of them."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlx.core as mx
@@ -20,6 +23,7 @@ from mlxd.messages import Load
 
 _IMPORTED, _WEIGHTS = 0.05, 0.9
 """The shares of a load that the imports and the weights take."""
+_GENERATION_CONFIG = "generation_config.json"
 _PARTS = 100
 _SMALLEST_PART_BYTES = 16 * 1024 * 1024
 _CONTEXT_KEYS = (
@@ -74,9 +78,13 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
         LoadFailed: the folder holds no model that this engine can serve, the adapter does not
             fit it, or there is not enough memory.
     """
-    path, trusted = Path(load.path), load.trust_remote_code
+    trusted = load.trust_remote_code
     report(_IMPORTED)
-    with faults_explained(), ThreadPoolExecutor(1) as beside:
+    with (
+        faults_explained(),
+        _readable(Path(load.path)) as path,
+        ThreadPoolExecutor(1) as beside,
+    ):
         model, config = utils.load_model(path, lazy=True, trust_remote_code=trusted)
         # A large vocabulary takes as long to load as the weights, and uses no MLX.
         loading = beside.submit(load_tokenizer, path, config, trusted=trusted)
@@ -135,14 +143,43 @@ def load_draft(path: Path, tokenizer: Any) -> Any:
     Raises:
         LoadFailed: the folder holds no model, or one with a different vocabulary.
     """
-    with faults_explained():
-        draft, config = utils.load_model(path, lazy=True)
-        if load_tokenizer(path, config).get_vocab() != tokenizer.get_vocab():
+    with faults_explained(), _readable(path) as folder:
+        draft, config = utils.load_model(folder, lazy=True)
+        if load_tokenizer(folder, config).get_vocab() != tokenizer.get_vocab():
             raise LoadFailed(
                 f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
             )
         mx.eval(draft.parameters())
     return draft
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Yield a model's folder, or its like without a generation_config.json that makes no sense.
+
+    mlx_lm reads the tokens that end an answer from that file, and stumbles over most such files.
+    """
+    file = path / _GENERATION_CONFIG
+    if not file.exists() or _names_ends(file):
+        yield path
+        return
+    with TemporaryDirectory(prefix="mlxd") as folder:
+        for other in path.iterdir():
+            if other.name != _GENERATION_CONFIG:
+                (Path(folder) / other.name).symlink_to(other.absolute())
+        yield Path(folder)
+
+
+def _names_ends(file: Path) -> bool:
+    """Return whether a file is a JSON object whose `eos_token_id`, if any, is one or several."""
+    try:
+        config = json.loads(file.read_bytes())
+    except (ValueError, OSError, RecursionError):
+        return False
+    if not isinstance(config, dict):
+        return False
+    ends = config.get("eos_token_id")
+    return all(isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends or 0]))
 
 
 def _materialize(model: Any) -> Iterator[float]:

@@ -2,14 +2,16 @@
 
 from codecs import getincrementaldecoder
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from mlx_lm.generate import TextStateMachine, make_text_state_machine
+from mlx_lm.generate import TextStateMachine
 
+from mlxd.engine.call_reader import Call
+from mlxd.engine.marks import NORMAL, REASONING, TOOL, Marks, Segment
 from mlxd.engine.tools import AllowedCalls
 from mlxd.messages import Delta, Event, Reasoning, TokenLogprob, ToolCall
 
-NORMAL, REASONING, TOOL = "normal", "reasoning", "tool"
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 
 
@@ -57,12 +59,12 @@ class Output:
             # A transition to None ends the text.
             self._stop = TextStateMachine({NORMAL: [(text, None) for text in stop]}).make_state()
         self._state = REASONING if in_reasoning else NORMAL
-        self._marks = None
-        if after is None and (machine := _marks_of(tokenizer, calls)) is not None:
-            self._marks = machine.make_state(self._state)
-        self._plain = self._marks is None  # the fast path for nearly every token of every answer
+        self._marks = Marks(tokenizer, calls, self._state) if after is None else None
+        if self._marks is not None and not self._marks.any:
+            self._marks = None
         self._calls = calls
-        self._call_text: str | None = None
+        self._bare = calls.bare_calls() if calls else None
+        self._plain = self._marks is None and calls is None  # fast, for nearly every answer
         self._called = False
         self._space = _Space(held=calls is not None, dropped=in_reasoning)
         self._logprobs = _LogprobQueue()
@@ -81,14 +83,14 @@ class Output:
             self.reasoning_tokens += 1
         return events
 
-    def finish(self) -> list[Event]:
-        """Return what is still held back."""
+    def finish(self, *, ended: bool = False) -> list[Event]:
+        """Return what is still held back; `ended` says that the model itself ended its answer."""
         self._detokenizer.finalize()
         text = self._cut(self._detokenizer.last_segment)
         if self._stop is not None and not self.stopped:
             self._stop, rest, _ = TextStateMachine.flush(self._stop)
             text += rest
-        return self._emit(text, last=True)
+        return self._emit(text, last=True, ended=ended)
 
     def finish_reason(self, given: FinishReason) -> FinishReason:
         """Return why the sequence ended, when its computation ended for the reason `given`."""
@@ -108,52 +110,58 @@ class Output:
             self.stop_text = min((each for each in self._stops if ended.startswith(each)), key=len)
         return str(certain)
 
-    def _emit(self, text: str, *, last: bool) -> list[Event]:
+    def _emit(self, text: str, *, last: bool, ended: bool = False) -> list[Event]:
         """Turn text that is certain into events; `last` includes what is held back."""
         entries = self._logprobs.take(text, stopped=self.stopped, last=last)
         last = last or self.stopped
         before = self._state
         events: list[Event] = []
-        for state, piece in self._split(text, last=last):
-            self._enter(state, events, marked=True)
+        for state, piece, closed in self._split(text, last=last, ended=ended):
+            self._enter(state, events)
             if state == TOOL:
-                self._call_text = (self._call_text or "") + piece
+                self._call(piece, events, closed=closed)
             elif state == REASONING:
                 self._think(piece, events)
             elif state == NORMAL:
                 self._say(piece, events)
-            if self.stopped and not last:
-                break  # the only call that is allowed has been made
-        if last:
-            self._enter(NORMAL, events, marked=False)
-            if not self._called and (rest := self._space.waiting):
-                events.append(Delta(self._id, rest))
+            if self._called and self._calls is not None and self._calls.only_one:
+                self.stopped = True  # nothing follows the only call that is allowed
+                break
+        if self._marks is not None and not self.stopped:
+            self._enter(self._marks.state, events)
+        if last and self._end_bare(events):
+            return events
+        if last and not self._called and (rest := self._space.waiting):
+            events.append(Delta(self._id, rest))
         if before == self._state == NORMAL:
             self._attach(entries, events, last=last)
         return events
 
-    def _split(self, text: str, *, last: bool) -> list[tuple[str, str]]:
-        if self._marks is None:
-            return [(self._state, text)] if text else []
-        segments: list[tuple[str, str]] = []
-        if text:
-            self._marks, segments = TextStateMachine.split(self._marks, text)
-        if last:
-            self._marks, rest, state = TextStateMachine.flush(self._marks)
-            segments.append((state, rest))
-        return segments
+    def _split(self, text: str, *, last: bool, ended: bool) -> Iterator[Segment]:
+        if self._marks is not None:
+            yield from self._marks.split(text, last=last, ended=ended)
+        elif text:
+            yield self._state, text, False
 
-    def _enter(self, state: str, events: list[Event], *, marked: bool) -> None:
-        """Change the state, because of a mark or the end of the output."""
-        if self._state == TOOL != state and self._call_text is not None:
-            self._end_call(events, marked=marked)
-        if self._state == REASONING != state:
+    def _enter(self, state: str, events: list[Event]) -> None:
+        """Change the state, because of a mark."""
+        if state == self._state:
+            return
+        if state in (TOOL, REASONING) and self._bare is not None:
+            held = self._bare.text
+            self._bare = None
+            self._say(held, events)
+            if state == REASONING and not held.strip() and self._calls is not None:
+                self._bare = self._calls.bare_calls()
+        if REASONING in (state, self._state):
             self._space.dropped = True  # models leave blank lines between thought and answer
-        elif self._state != REASONING == state:
-            self._space.dropped = True
         self._state = state
 
     def _say(self, text: str, events: list[Event]) -> None:
+        if self._bare is not None:
+            if self._bare.take(text):
+                return
+            text, self._bare = self._bare.text, None
         if text := self._space.take(text):
             events.append(Delta(self._id, text))
 
@@ -164,18 +172,33 @@ class Output:
             self._space.dropped = False
             events.append(Reasoning(self._id, text))
 
-    def _end_call(self, events: list[Event], *, marked: bool) -> None:
-        text, self._call_text = self._call_text or "", None
-        if self._calls is None:
+    def _call(self, text: str, events: list[Event], *, closed: bool) -> None:
+        """Take the whole text after a start mark; `closed`: before an end mark."""
+        if self._marks is None:
             return
-        if not (calls := self._calls.read(text)):
-            self._say(self._calls.as_text(text, ended=marked), events)
+        calls, rest = self._calls.read_part(text) if self._calls else ([], text)
+        if not calls:
+            self._say(self._marks.written(text, closed=closed), events)
             return
+        self._make(calls, events)
+        if rest and not (self._calls and self._calls.only_one):
+            self._say(rest, events)
+
+    def _end_bare(self, events: list[Event]) -> bool:
+        """End an answer that may be calls without marks; return whether it is."""
+        if self._bare is None or self._calls is None:
+            return False
+        text, self._bare = self._bare.text, None
+        if calls := self._calls.read_answer(text):
+            self._make(calls, events)
+        else:
+            self._say(text, events)
+        return bool(calls)
+
+    def _make(self, calls: list[Call], events: list[Event]) -> None:
         self._called = True
         self._space.waiting = ""
         events.extend(ToolCall(self._id, call.name, call.arguments, call.call_id) for call in calls)
-        if self._calls.only_one:
-            self.stopped = True
 
     def _attach(self, entries: list[TokenLogprob], events: list[Event], *, last: bool) -> None:
         """Attach log-probabilities to the text that they belong to."""
@@ -189,26 +212,6 @@ class Output:
             events.append(Delta(self._id, "", entries))
         else:
             self._logprobs.back = entries
-
-
-class _TokenizerView:
-    """A tokenizer with the marks for the calls of one answer."""
-
-    def __init__(self, tokenizer: Any, calls: AllowedCalls | None) -> None:
-        self._tokenizer = tokenizer
-        self.has_tool_calling = calls is not None
-        self.tool_call_start = calls.form.start if calls else None
-        self.tool_call_end = calls.form.end if calls else None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-
-def _marks_of(tokenizer: Any, calls: AllowedCalls | None) -> TextStateMachine | None:
-    """Return what recognizes the marks of thoughts and calls, None if there are not any."""
-    view = _TokenizerView(tokenizer, calls)
-    marked = view.has_thinking or view.has_tool_calling or view.structural_markers
-    return make_text_state_machine(view) if marked or view.response_transitions else None
 
 
 class _Space:

@@ -7,13 +7,15 @@ that a huge one neither keeps small ones waiting nor is kept waiting by them.
 
 import time
 from bisect import insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import PromptProcessingBatch
 
 from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds, merge
+from mlxd.engine.echo import ScoredToken
+from mlxd.engine.logprobs import StepLogprobs
 from mlxd.engine.prompt_cache import common_length
 
 SHORT = 256
@@ -21,6 +23,7 @@ SHORT = 256
 _WORTH_WAITING = 64
 _FIRST_PART = 128
 _SMALLEST_PART = 32
+_SCORED_PART = 64  # its logits take memory for each token
 _PART_SECONDS = 0.03
 _PART_STEPS = 4.0
 """A part takes as long as so many steps of the running answers, if that is more."""
@@ -34,6 +37,7 @@ class Reading:
 
     All but the last token are read, from which generation starts. Reading pauses at each of
     `stops`, in ascending order. Other conversations part from this one at those in `lasting`.
+    `top` asks for the log-probabilities of the tokens, and of so many others; None for nothing.
     """
 
     request_id: int
@@ -44,6 +48,7 @@ class Reading:
     lasting: set[int] = field(default_factory=set)
     service: int = 0
     parts: int = 0
+    top: int | None = None
 
     @property
     def last(self) -> int:
@@ -68,15 +73,21 @@ class Reading:
     def length(self, limit: int) -> int:
         """Return how many tokens the next part has, `limit` at most."""
         stop = self.stops[0] if self.stops else self.last
+        if self.top is not None:
+            limit = min(limit, _SCORED_PART)
         return min(limit, stop - self.position)
 
 
 @dataclass(frozen=True)
 class PromptPart:
-    """A part of a prompt that was just read; `snapshot` is its cache if reading pauses here."""
+    """A part of a prompt that was just read; `snapshot` is its cache if reading pauses here.
+
+    `scored` has the log-probabilities of the tokens after each one of the part, if asked for.
+    """
 
     reading: Reading
     snapshot: CacheSnapshot | None
+    scored: list[ScoredToken] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,8 @@ class Prefiller:
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
         pace = self._pace if len(turn) == 1 else self._group_pace
+        if turn[0][0].top is not None:
+            return parts  # which says little about the others
         pace.add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
@@ -190,7 +203,7 @@ class Prefiller:
     ) -> list[tuple[Reading, int]]:
         """Return whose turn it is, with the tokens to read of each."""
         readings = list(self._readings.values())
-        short = [reading for reading in readings if reading.last <= SHORT]
+        short = [each for each in readings if each.last <= SHORT and each.top is None]
         first = min(
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
@@ -215,11 +228,17 @@ class Prefiller:
         return turn
 
     def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
-        tokens = reading.tokens[reading.position : reading.position + length]
-        self._model(mx.array([tokens]), cache=reading.cache)
+        begin, end = reading.position, reading.position + length
+        logits = self._model(mx.array([reading.tokens[begin:end]]), cache=reading.cache)
+        scored: list[ScoredToken] = []
+        if reading.top is not None:
+            following = mx.array(reading.tokens[begin + 1 : end + 1])
+            step = StepLogprobs(logits[0], following, reading.top)
+            scored = [step.read(place, reading.top) for place in range(length)]
+        del logits
         mx.eval([layer.state for layer in reading.cache])
         mx.clear_cache()
-        part = self._advance(reading, length, reading.cache, None)
+        part = replace(self._advance(reading, length, reading.cache, None), scored=scored)
         if reading.done:
             self._ready.append(Group([reading], reading.cache))
         return [part]

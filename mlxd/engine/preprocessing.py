@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-import msgspec
-
+from mlxd.engine.fill_in_the_middle import gap_ends
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
-from mlxd.engine.tools import AllowedCalls, describe_tools, supports_tools, tool_format
+from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -37,7 +36,8 @@ class Prepared:
     """A request that is ready to be computed.
 
     `boundaries` are as `PromptReader.boundaries` returns them. `in_reasoning` says that the prompt
-    ends inside a thought. `calls` is None if the answer cannot have any.
+    ends inside a thought. `end_tokens` end this answer, besides those that end every one. `calls`
+    is None if the answer cannot have any.
     """
 
     message: Generate
@@ -46,6 +46,7 @@ class Prepared:
     in_reasoning: bool = False
     calls: AllowedCalls | None = None
     constraint: Constraint | None = None
+    end_tokens: tuple[int, ...] = ()
 
     @property
     def request_id(self) -> int:
@@ -113,15 +114,20 @@ class Preprocessor:
     def _prepare(self, message: Generate) -> Prepared:
         request = message.request
         self._check_bias(request.logit_bias)
-        if request.logprobs is not None:
+        if request.logprobs is not None or request.echo:
             self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
         prompt, tokenizer = request.prompt, self._tokenizer
         if not isinstance(prompt, ChatPrompt):
             tokens = self._reader.read(prompt)
-            return Prepared(message, tokens, constraint=self._constraint(request))
+            fills = isinstance(prompt, TextPrompt) and prompt.suffix
+            ends = gap_ends(tokenizer) if fills else ()
+            constraint = self._constraint(request)
+            return Prepared(message, tokens, constraint=constraint, end_tokens=ends)
         calls = None
         if prompt.tools:
-            calls = AllowedCalls(tool_format(tokenizer, prompt.template), prompt.tools)
+            form = tool_format(tokenizer, prompt.template)
+            bare, taken = request.grammar is None, past_ids(prompt.messages)
+            calls = AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
         tokens, boundaries = self._read_chat(prompt, calls)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
@@ -132,15 +138,10 @@ class Preprocessor:
         self, prompt: ChatPrompt, calls: AllowedCalls | None
     ) -> tuple[list[int], tuple[int, ...]]:
         """Return the tokens of a conversation, and its boundaries where they are needed."""
-        functions = prompt.tools.functions if prompt.tools else []
-        tools = functions or None
-        if not (calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)):
-            messages = describe_tools(prompt.messages, functions)
-            prompt, tools = msgspec.structs.replace(prompt, messages=messages), None
-        tokens = self._reader.read(prompt, tools)
-        if not self._find_boundaries:
-            return tokens, ()
-        return tokens, self._reader.boundaries(prompt, tools, tokens)
+        native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
+        functions = prompt.tools.functions if prompt.tools else None
+        chat = self._reader.read_chat(prompt, functions, describe=not native)
+        return chat.tokens, self._reader.boundaries(chat) if self._find_boundaries else ()
 
     def _constraint(
         self,
@@ -180,13 +181,13 @@ class Preprocessor:
 
 def _is_quick(request: GenerateRequest) -> bool:
     """Return whether a request is prepared in no more time than a step takes."""
-    if request.grammar is not None or request.logprobs is not None:
+    if request.grammar is not None or request.logprobs is not None or request.echo:
         return False
     match request.prompt:
         case ChatPrompt(messages=messages, template=template, tools=tools):
             length = sum(len(message["content"]) for message in messages)
             return length <= _QUICK_LENGTH and template.source is None and tools is None
-        case TextPrompt(text=text):
-            return len(text) <= _QUICK_LENGTH
+        case TextPrompt(text=text, suffix=suffix):
+            return len(text) + len(suffix) <= _QUICK_LENGTH
         case TokensPrompt():
             return True

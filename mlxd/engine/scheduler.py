@@ -122,7 +122,7 @@ class Scheduler:
         del self._requests[request_id]  # it waits behind those that were admitted before it
         if isinstance(prepared, Failed):
             return [prepared]
-        if prepared.message.request.max_tokens == 0:
+        if prepared.message.request.count_only:
             counted = len(prepared.tokens)
             return [
                 Started(request_id, counted, 0),
@@ -298,7 +298,10 @@ class Scheduler:
 
     def _start(self, prepared: Prepared) -> Event:
         request_id = prepared.request_id
-        found = self._prompt_cache.fetch(prepared.tokens)
+        message = prepared.message.request
+        scores = message.echo and message.logprobs is not None
+        # What is in the prompt cache has no log-probabilities.
+        found = Found(None, 0) if scores else self._prompt_cache.fetch(prepared.tokens)
         sequence = self._sequence(prepared, found)
         try:
             self._strategy(sequence).start(sequence, found.cache)
@@ -339,5 +342,6 @@ class Scheduler:
             self._token_bytes,
             cached_tokens=found.covered,
             common_tokens=found.common,
-            max_tokens=min(request.max_tokens or room, room),
+            max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+            end_tokens=tuple(self._model.tokenizer.eos_token_ids),
         )

@@ -3,22 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.sample_utils import make_logits_processors
 from msgspec import structs
 
+from mlxd.engine.echo import PromptEcho, ScoredToken, describe
 from mlxd.engine.logprobs import Scored
 from mlxd.engine.output import FinishReason, Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.sampling import Row
 from mlxd.messages import (
+    Delta,
     Draft,
     Event,
     Failed,
     Finished,
     GenerateRequest,
     Started,
+    TextPrompt,
     TokenLogprob,
-    TopLogprob,
     Usage,
 )
 
@@ -28,7 +31,9 @@ class Sequence:
 
     `tokens` are those of its prompt and of its answer so far. `draft` says which draft model
     guesses how many tokens ahead; 0 tokens is none. `boundaries` are the numbers of tokens after
-    which a conversation may part from this one, or go on.
+    which a conversation may part from this one, or go on. `ends` are tokens that end it besides
+    those that end every answer; `scores_prompt` is how many of the likeliest tokens are still to be
+    told of each place in the prompt, None if nothing is.
     """
 
     def __init__(
@@ -41,17 +46,33 @@ class Sequence:
         cached_tokens: int,
         max_tokens: int,
         common_tokens: int = 0,
+        end_tokens: tuple[int, ...] = (),
     ) -> None:
+        """Begin a sequence of a request; `end_tokens` end every answer of the model.
+
+        With 0 `max_tokens` one token is computed and not told.
+        """
         request = prepared.message.request
         self.request_id = prepared.message.id
         self.prompt = prepared.tokens
         self.tokens = list(self.prompt)
         self.cached_tokens = cached_tokens
         self.boundaries = [common_tokens, *prepared.boundaries]
-        self.max_tokens = max_tokens
+        self.max_tokens = max(1, max_tokens)
         self.row = row
+        self.ends = (*request.stop_tokens, *prepared.end_tokens)
         self.logits_processors = _logits_processors(request)
+        if request.min_tokens:
+            start = len(self.prompt) + request.min_tokens
+            self.logits_processors.append(_endless({*end_tokens, *self.ends}, start))
+        self._silent = max_tokens == 0
+        self._echo = None
+        if request.echo:
+            text = request.prompt.text if isinstance(request.prompt, TextPrompt) else None
+            self._echo = PromptEcho(self.request_id, self.prompt, text, token_bytes)
         self.draft = request.draft or Draft("", 0)
+        if self.scores_prompt is not None:
+            self.draft = Draft("", 0)  # only one model reads the prompt then, token by token
         self.completion_tokens = 0
         self.ended = False
         self._output = output
@@ -61,6 +82,15 @@ class Sequence:
     def length(self) -> int:
         """How many tokens it has, those of its prompt and of its answer so far."""
         return len(self.prompt) + self.completion_tokens
+
+    @property
+    def scores_prompt(self) -> int | None:
+        """How many of the likeliest tokens are to be told for each place in the prompt, if any."""
+        return self.row.logprobs if self._echo is not None and not self._echo.done else None
+
+    def read(self, first: int, scored: list[ScoredToken]) -> list[Event]:
+        """Take the log-probabilities of tokens of the prompt, from the number `first`."""
+        return [*self._echo.part(first, scored)] if self._echo is not None else []
 
     def advance(
         self,
@@ -75,15 +105,22 @@ class Sequence:
             reason: why the computation ended, None while it goes on.
             scored: the log-probability of the token and of others in its place, where asked for.
         """
+        events: list[Event] = []
+        if self._echo is not None:
+            events += self._echo.rest(scored=self.row.logprobs is not None)
+        if self._silent:
+            self.ended = True
+            return [*events, self.finished("length")]
         self.completion_tokens += 1
         self.tokens.append(token)
-        events: list[Event] = []
         if reason != "stop":
-            events = self._output.add(token, self._logprob(scored))
+            events += self._output.add(token, self._logprob(scored))
         if self._output.stopped:
             reason = "stop"
         elif reason is not None:
-            events += self._output.finish()
+            events += self._output.finish(ended=reason == "stop")
+            if reason == "stop" and self._echo is not None and (last := self._logprob(scored)):
+                events.append(Delta(self.request_id, "", [last]))  # evaluations count the tokens
         if reason is not None:
             self.ended = True
             events.append(self._ended(self._output.finish_reason(reason)))
@@ -114,12 +151,8 @@ class Sequence:
         if scored is None:
             return None
         chosen, top = scored
-        return TokenLogprob(self._describe(chosen), [self._describe(other) for other in top])
-
-    def _describe(self, scored: Scored) -> TopLogprob:
-        token, logprob = scored
-        raw = self._token_bytes(token)
-        return TopLogprob(token, raw.decode(errors="replace"), raw, logprob)
+        others = [describe(other, self._token_bytes) for other in top]
+        return TokenLogprob(describe(chosen, self._token_bytes), others)
 
 
 def _logits_processors(request: GenerateRequest) -> list[Any]:
@@ -128,3 +161,20 @@ def _logits_processors(request: GenerateRequest) -> list[Any]:
         penalties["repetition_penalty"] = None
     processors: list[Any] = make_logits_processors(request.logit_bias, **penalties)
     return processors
+
+
+def _endless(ends: set[int], length: int) -> Any:
+    """Return a logits processor that keeps a sequence from ending before it has `length` tokens.
+
+    A token that ends it stays possible where a grammar allows no other.
+    """
+
+    def process(tokens: mx.array, logits: Any) -> Any:
+        if tokens.size >= length:
+            return logits
+        here = mx.array([end for end in ends if end < logits.shape[-1]], mx.uint32)
+        if here.size:
+            logits[:, here] = mx.finfo(logits.dtype).min
+        return logits
+
+    return process

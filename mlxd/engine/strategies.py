@@ -33,6 +33,13 @@ _NEWEST = 0.2
 """The weight of the newest measurement in a running average."""
 
 
+def _ends(usual: StopSequences, tokenizer: Any, sequence: Sequence) -> StopSequences:
+    """Return the tokens that end a sequence."""
+    if not sequence.ends:
+        return usual
+    return StopSequences([(token,) for token in {*tokenizer.eos_token_ids, *sequence.ends}])
+
+
 class Strategy(Protocol):
     """One way to compute sequences."""
 
@@ -163,8 +170,10 @@ class BatchStrategy:
 
     def _read(self, sequence: Sequence, found: Found) -> None:
         tokens = list(sequence.tokens)
+        if (top := sequence.scores_prompt) is not None:
+            found = Found(None, 0)
         cache = found.cache or self._model.new_cache(len(tokens))
-        reading = Reading(sequence.request_id, tokens, cache, found.covered)
+        reading = Reading(sequence.request_id, tokens, cache, found.covered, top=top)
         if self._prompt_cache.needs_checkpoints:
             for boundary in (*sequence.boundaries, reading.last):
                 reading.stop_at(boundary)
@@ -195,6 +204,9 @@ class BatchStrategy:
         workspace = self._memory.workspace if self._memory.budget else None
         for part in self._prefill.step(limit, step_seconds, workspace):
             reading = part.reading
+            if part.scored:
+                first = reading.position + 1 - len(part.scored)
+                yield from self._sequences[reading.request_id].read(first, part.scored)
             if part.snapshot is not None:
                 position = reading.position
                 lasting = position in reading.lasting
@@ -217,7 +229,7 @@ class BatchStrategy:
             tokens,
             sequence.row,
             sequence.logits_processors,
-            self._end_tokens,
+            _ends(self._end_tokens, self._model.tokenizer, sequence),
             sequence.max_tokens - sequence.completion_tokens,
         )
 
@@ -266,7 +278,7 @@ class SpeculationStrategy:
             sequence,
             target=Runner(self._model.model, cache, sequence.cached_tokens, self._prompt_cache),
             draft=Runner(draft.model, found.cache, found.covered, draft.prompt_cache),
-            end=self._end_tokens.matcher(),
+            end=_ends(self._end_tokens, self._model.tokenizer, sequence).matcher(),
         )
 
     def step(self, prefill_step_size: int) -> list[Event]:

@@ -10,6 +10,7 @@ import llguidance.hf
 import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
+from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from llguidance.numpy import fill_next_token_bitmask
 from msgspec import structs
 from numpy.typing import NDArray
@@ -208,7 +209,19 @@ def _grammar(part: Part) -> dict[str, Any]:
         return {"name": part.name, "json_schema": {**schema, "x-guidance": options}}
     if part.grammar.kind == "regex":
         source = f"start: /{regex_to_lark(source)}/"
+    elif part.grammar.kind == "gbnf":
+        source = _lark(source, part.grammar.param)
     return {"name": part.name, "lark_grammar": source}
+
+
+def _lark(source: str, param: str) -> str:
+    """Return a grammar in GBNF or Lark as Lark."""
+    try:
+        return str(within(_COMPILE_SECONDS, lambda: any_to_lark(source)))
+    except TimeoutError:
+        raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+    except (GbnfToLarkError, RecursionError) as error:
+        raise _invalid(param, _reason(str(error))) from None
 
 
 def _invalid(param: str, reason: str) -> InvalidRequest:

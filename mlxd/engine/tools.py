@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from mlx_lm.tool_parsers import json_tools
 
-from mlxd.engine.prompts import CONTENT_ERRORS, uses_template
+from mlxd.engine.bare_calls import BareCalls
+from mlxd.engine.call_reader import Call, CallReader, ToolFormat, mistral_id
 from mlxd.engine.structured_output import Part
+from mlxd.engine.templates import uses_template
 from mlxd.messages import Grammar, Template, ToolUse
 
 _INSTRUCTIONS = """\
@@ -28,29 +30,6 @@ _RESULT_ROLES = ("tool", "function")
 Chat = list[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call of a function; `arguments` is the text of a JSON object."""
-
-    name: str
-    arguments: str
-    call_id: str | None = None
-
-
-@dataclass(frozen=True)
-class ToolFormat:
-    """How one family of models writes calls: between the marks `start` and `end`.
-
-    With an `end` of "", the end of the answer ends the call. `native` says that the template
-    describes functions to the model, and renders calls and results in the conversation.
-    """
-
-    start: str
-    end: str
-    parse: Callable[[str, Any], Any]
-    native: bool
-
-
 HERMES = ToolFormat(
     json_tools.tool_call_start,
     json_tools.tool_call_end,
@@ -60,47 +39,122 @@ HERMES = ToolFormat(
 """The format for a model whose own template does not support functions."""
 
 
+def _no_parser(text: str, _: Any) -> Any:
+    raise ValueError(text)
+
+
+LLAMA = ToolFormat("<|python_tag|>", "", _no_parser, native=True, key="parameters")
+"""Llama's format, of which its templates tell the model, but mlx-lm has no parser.
+
+The mark is for calls of built-in tools; others mostly have none.
+"""
+
+
 def tool_format(tokenizer: Any, template: Template) -> ToolFormat:
     """Return how calls are written in a conversation that is rendered with `template`."""
     if tokenizer.has_tool_calling and supports_tools(tokenizer, template):
         return ToolFormat(
             tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser, native=True
         )
-    return HERMES
+    return LLAMA if _is_llama(tokenizer, template) else HERMES
+
+
+def _is_llama(tokenizer: Any, template: Template) -> bool:
+    if not supports_tools(tokenizer, template) or LLAMA.start not in tokenizer.get_vocab():
+        return False
+    return any(re.search(r"""["']parameters["']\s*:""", s) for s in _sources(tokenizer, template))
 
 
 def supports_tools(tokenizer: Any, template: Template) -> bool:
     """Return whether the template that renders a conversation supports functions."""
     if not uses_template(tokenizer, template):
         return False
+    if not (sources := _sources(tokenizer, template)):
+        return bool(tokenizer.has_chat_template)  # rendered by the model's own code
+    return any(re.search(r"\btools\b", text) for text in sources)
+
+
+def _sources(tokenizer: Any, template: Template) -> list[str]:
+    """Return the texts of the templates that may render a conversation."""
     source = template.source or tokenizer.chat_template
     if source is None:
-        return bool(tokenizer.has_chat_template)  # rendered by the model's own code
-    sources = source.values() if isinstance(source, dict) else [source]
-    return any(re.search(r"\btools\b", text) for text in sources)
+        return []
+    return list(source.values()) if isinstance(source, dict) else [source]
 
 
 class AllowedCalls:
     """The calls that an answer may have: how they are written, read and constrained."""
 
-    def __init__(self, form: ToolFormat, use: ToolUse) -> None:
+    def __init__(
+        self,
+        form: ToolFormat,
+        use: ToolUse,
+        *,
+        bare: bool = False,
+        taken: Collection[str] = (),
+    ) -> None:
+        """Take what calls look like, and which ones the request allows.
+
+        Args:
+            form: how the model writes them.
+            use: the functions on offer.
+            bare: whether an answer that is only the JSON of a call is one.
+            taken: the ids of the calls earlier in the conversation.
+        """
         self.form = form
         self.required = use.choice == "required" or use.name is not None
         self.only_one = use.name is not None or not use.parallel
         self._use = use
+        self._bare = bare
+        self._taken = set(taken)
+        self._reader = CallReader(form, use.functions)
 
     def read(self, text: str) -> list[Call]:
         """Return the calls in the text between two marks, none if the text is not valid."""
-        try:
-            parsed = _parse_json(text) or self.form.parse(text, self._use.functions)
-            calls = [_call(call) for call in (parsed if isinstance(parsed, list) else [parsed])]
-        except CONTENT_ERRORS:
-            return []
-        return calls[:1] if self.only_one else calls
+        return self.read_part(text)[0]
 
-    def as_text(self, text: str, *, ended: bool) -> str:
-        """Return text that is not a call as the model wrote it; `ended`: with the end mark."""
-        return self.form.start + text + (self.form.end if ended else "")
+    def read_part(self, text: str) -> tuple[list[Call], str]:
+        """Return the calls in the text between two marks, and the text after the last of them.
+
+        There are no calls if the text is not valid.
+        """
+        calls, rest = self._reader.read(text)
+        return self._taken_up(calls), rest
+
+    def read_answer(self, text: str) -> list[Call]:
+        """Return the calls in a whole answer without marks, none if it is not only calls."""
+        return self._taken_up(self._reader.read_answer(text))
+
+    def bare_calls(self) -> BareCalls | None:
+        """Return what tells whether an answer may be a call without marks, None if it cannot."""
+        if not self._bare:
+            return None
+        names = (tool["function"]["name"] for tool in self._use.functions)
+        return BareCalls(names, self.form.end)
+
+    def is_open(self, text: str) -> bool:
+        """Return whether text after a start mark ends inside an argument of the call."""
+        return self._reader.is_open(text)
+
+    def may_begin(self, text: str) -> bool:
+        """Return whether text after a start mark may become a call."""
+        return self._reader.may_begin(text)
+
+    def can_read(self, text: str) -> bool:
+        """Return whether the text between two marks is calls."""
+        return bool(self._reader.read(text)[0])
+
+    def _taken_up(self, calls: list[Call]) -> list[Call]:
+        """Return the calls that the answer has, each with an id that no other call has."""
+        unique = []
+        for call in calls[:1] if self.only_one else calls:
+            call_id = None if call.call_id in self._taken else call.call_id
+            if self.form.name == "mistral":
+                call_id = mistral_id(call_id)
+            if call_id:
+                self._taken.add(call_id)
+            unique.append(replace(call, call_id=call_id))
+        return unique
 
     def rule(self, encode: Callable[[str], list[int]]) -> tuple[str, list[Part]]:
         """Return the Lark rule `calls`, for an answer that must call, and the parts it refers to.
@@ -126,7 +180,7 @@ class AllowedCalls:
             more = "" if self.only_one else ' (", " one)*'
             lines.append(f'calls: {start} "[" one{more} "]"')
         for index, function in wanted:
-            head = f'{{"name": {json.dumps(function["name"])}, "arguments": '
+            head = f'{{"name": {json.dumps(function["name"])}, "{self.form.key}": '
             lines.append(f'call_{index}: {json.dumps(head)} @arguments_{index} "}}"')
         return "\n".join(lines), [_arguments(index, function) for index, function in wanted]
 
@@ -138,24 +192,10 @@ def _arguments(index: int, function: dict[str, Any]) -> Part:
     return Part(f"arguments_{index}", grammar, lenient=not function.get("strict"))
 
 
-def _parse_json(text: str) -> Any:
-    """Return the call or calls of a text that is JSON, None for other texts."""
-    try:
-        parsed = json.loads(text)
-    except ValueError:
-        return None
-    return parsed if isinstance(parsed, list | dict) else None
-
-
-def _call(parsed: dict[str, Any]) -> Call:
-    name, call_id = parsed["name"], parsed.get("id")
-    arguments = parsed.get("arguments", parsed.get("parameters", {}))
-    if isinstance(arguments, str):
-        arguments = json.loads(arguments)
-    if not isinstance(name, str) or not name or not isinstance(arguments, dict):
-        raise TypeError(name)
-    text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-    return Call(name, text, call_id if isinstance(call_id, str) else None)
+def past_ids(messages: Chat) -> set[str]:
+    """Return the ids of the calls in a conversation."""
+    calls = [call for message in messages for call in message.get("tool_calls") or []]
+    return {call_id for call in calls if isinstance(call_id := call.get("id"), str)}
 
 
 def describe_tools(messages: Chat, tools: list[dict[str, Any]]) -> Chat:
@@ -195,5 +235,7 @@ def _with_calls_as_text(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _written(function: dict[str, Any]) -> str:
-    name = json.dumps(function["name"])
-    return f'{HERMES.start}\n{{"name": {name}, "arguments": {function["arguments"]}}}\n{HERMES.end}'
+    name, arguments = json.dumps(function["name"], ensure_ascii=False), function["arguments"]
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return f'{HERMES.start}\n{{"name": {name}, "arguments": {arguments}}}\n{HERMES.end}'

@@ -92,7 +92,7 @@ class _Exchange:
         self._record.model = entry.id
         self._record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
-        requests = body.to_requests(self._dependencies.config.for_model(entry.id), draft)
+        requests = body.to_requests(selection.settings(entry), draft)
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
             entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive

@@ -30,6 +30,11 @@ class Adapter(msgspec.Struct, frozen=True):
             return 0
 
 
+def adapter_in(folder: Path) -> Adapter:
+    """Return the adapter in a folder outside the adapters directory."""
+    return Adapter(folder.name, folder)
+
+
 def adapters() -> Iterator[Adapter]:
     """Yield the adapters directory's folders in the form of mlx_lm's adapters, by name."""
     for config in sorted(paths.adapters_dir().glob(f"[!.]*/{ADAPTER_CONFIG}")):

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd.models.adapters import Adapter
+from mlxd.models.generation_config import OwnSampling
 from mlxd.models.model_config import cached_tokens
 
 
@@ -44,6 +45,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = 0
     origin: Origin = Origin.MODELS_DIR
     adapter: Adapter | None = None
+    sampling: OwnSampling = OwnSampling()
 
     @property
     def name(self) -> str:

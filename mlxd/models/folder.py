@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
+from mlxd.models.generation_config import read_own_sampling
 from mlxd.models.model_config import UnusableJson, load_json, read_config
 from mlxd.models.weights import INDEX, is_weights, read_weights
 
@@ -90,6 +91,7 @@ class FolderReader:
             context_length=config.context_length,
             cache_bytes=config.cache_bytes,
             origin=candidate.origin,
+            sampling=read_own_sampling(folder),
         )
 
 

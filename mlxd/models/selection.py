@@ -6,13 +6,16 @@ names of the catalog.
 
 import asyncio
 import logging
+import os
+from pathlib import Path
 
 import msgspec
 
-from mlxd.config import Config
+from mlxd.config import Config, ModelSettings
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound, RequestError
 from mlxd.messages import Draft
+from mlxd.models.adapters import adapter_in
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 
 _CONFIGURED = "default_model"
@@ -50,6 +53,12 @@ class Selection:
             return self._with_configured_adapter(entry)
         return self._with_adapter(entry, adapter) if adapter else entry
 
+    def settings(self, entry: CatalogEntry) -> ModelSettings:
+        """Return the settings for a model, with its own sampling where nothing is configured."""
+        settings = self._config.for_model(entry.id)
+        generation = entry.sampling.fill(settings.generation)
+        return msgspec.structs.replace(settings, generation=generation)
+
     def draft(
         self, entry: CatalogEntry, name: str | None = None, tokens: int | None = None
     ) -> Draft | None:
@@ -83,6 +92,8 @@ class Selection:
         name = self._config.for_model(entry.id).adapter
         if not name:
             return entry
+        if os.path.isabs(name):  # as --adapter-path says; a request cannot
+            return msgspec.structs.replace(entry, adapter=adapter_in(Path(name)))
         try:
             return self._with_adapter(entry, name)
         except InvalidRequest as error:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from mlxd import sysctl
-from mlxd.config import Config, EngineConfig
+from mlxd.config import Config, EngineConfig, GenerationConfig
 from mlxd.errors import Draining, QueueFull
 from mlxd.messages import GenerateRequest
 from mlxd.models.catalog import Adapter, CatalogEntry
@@ -107,6 +107,10 @@ class Pool:
     def engine_settings(self, entry: CatalogEntry) -> EngineConfig:
         """Return how the engine of a model is configured."""
         return self._config.engine_for(entry.id)
+
+    def generation_settings(self, entry: CatalogEntry) -> GenerationConfig:
+        """Return what requests for a model get where they say nothing."""
+        return entry.sampling.fill(self._config.for_model(entry.id).generation)
 
     @contextlib.asynccontextmanager
     async def lease(

@@ -268,19 +268,36 @@ def test_a_whole_reply() -> None:
         "model": "some/model",
         "content": [
             {"type": "thinking", "thinking": "Hmm.", "signature": "mlxd-"},
-            {"type": "text", "text": "I look.", "citations": None},
+            {"type": "text", "text": "I look."},
             {"type": "tool_use", "id": "t1", "name": "weather", "input": {"city": "Rome"}},
         ],
         "stop_reason": "tool_use",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": 5,
+            "input_tokens": 9,
             "cache_read_input_tokens": 4,
             "cache_creation_input_tokens": 0,
             "output_tokens": 3,
             "output_tokens_details": {"thinking_tokens": 2},
         },
     }
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        {"cache_control": {"type": "ephemeral"}},
+        {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]},
+        {"tools": [WEATHER | {"cache_control": {"type": "ephemeral"}}]},
+    ],
+)
+def test_with_marks_for_the_cache_its_tokens_count_apart(marked: dict[str, Any]) -> None:
+    usage = reply((0, Delta(1, "a")), finished(), **marked)["usage"]
+    assert (
+        usage["input_tokens"],
+        usage["cache_read_input_tokens"],
+        usage["cache_creation_input_tokens"],
+    ) == (1, 4, 4)
 
 
 def test_an_engine_that_starts_again_begins_the_reply_anew() -> None:
@@ -315,7 +332,7 @@ def test_a_stream_has_every_event_in_order() -> None:
     )
     first, *_ = events
     assert first["message"]["content"] == []
-    assert first["message"]["usage"]["input_tokens"] == 5
+    assert first["message"]["usage"]["input_tokens"] == 9
     assert [(e["type"], e.get("index"), e.get("delta", {}).get("type")) for e in events] == [
         ("message_start", None, None),
         ("content_block_start", 0, None),
@@ -357,7 +374,7 @@ def test_hidden_thoughts_come_back_in_their_signature() -> None:
 def test_tokens_are_counted_without_generating() -> None:
     counted = decode_count(json.dumps({"messages": [user("Hi")], "tools": [WEATHER]}).encode())
     (made,) = counted.to_requests(ModelSettings(), None)
-    assert made.max_tokens == 0
+    assert made.count_only
     builder = counted.reply_builder("some/model", 0)
     builder.collect([(0, Started(1, 9, 0)), (0, Finished(1, "length", Usage(9, 0, 0)))])
     assert json.loads(builder.reply()) == {"input_tokens": 9}

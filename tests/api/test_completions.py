@@ -79,7 +79,7 @@ def test_the_common_fields_are_there():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("echo", True), ("echo", 0), ("suffix", "the end"), ("best_of", 3)]
+    ("field", "value"), [("mirostat", 2), ("prompt_logprobs", 1), ("best_of", 3)]
 )
 def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
     with pytest.raises(UnsupportedParameter, match=field) as caught:
@@ -87,7 +87,9 @@ def test_a_field_that_would_change_the_answer_is_refused_by_name(field, value):
     assert caught.value.param == field
 
 
-@pytest.mark.parametrize(("field", "value"), [("echo", False), ("suffix", ""), ("best_of", 1)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("echo", False), ("suffix", ""), ("best_of", 1), ("mirostat", 0)]
+)
 def test_unsupported_fields_without_effect_are_ignored(field, value):
     requests = decode_body(body(**{field: value})).to_requests(ModelSettings(), None)
     assert requests == decode_body(body()).to_requests(ModelSettings(), None)

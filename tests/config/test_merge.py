@@ -202,11 +202,11 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ),
         (
             "generation.top_p = 0",
-            "generation.top_p: found 0, expected a number above 0 and up to 1",
+            'generation.top_p: found 0, expected a number above 0 and up to 1, or ""',
         ),
         (
             "generation.temperature = nan",
-            "generation.temperature: found NaN, expected a number from 0 to 2",
+            'generation.temperature: found NaN, expected a number from 0 to 2, or ""',
         ),
         ("models.default = 1979-05-27", 'models.default: found "1979-05-27", expected a string'),
         ("models.dirs = ['']", 'models.dirs: found [""], expected a list of paths'),
@@ -240,7 +240,8 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         (
             "model.x.cake = 1",
             "model.x.cake: unknown key; [model.x] has keep_alive, adapter, draft_model, "
-            "num_draft_tokens, chat_template, chat_template_args, kv_bits, kv_group_size, "
+            "num_draft_tokens, chat_template, chat_template_args, use_default_chat_template, "
+            "kv_bits, kv_group_size, "
             "quantized_kv_start, generation",
         ),
         (
@@ -277,7 +278,7 @@ def test_a_mistake_on_the_command_line_says_so(home: Path) -> None:
         ("model.x.generation = 1", "model.x.generation: found 1, expected a table"),
         (
             "model.x.generation.top_k = -1",
-            "model.x.generation.top_k: found -1, expected an integer from 0 to 2147483647",
+            'model.x.generation.top_k: found -1, expected an integer from 0 to 2147483647, or ""',
         ),
         ("= 1", "not valid TOML: Invalid statement (at line 1, column 1)"),
         ("x = " + "[" * 5000, "not valid TOML: maximum recursion depth exceeded"),

@@ -123,6 +123,27 @@ class TestSampling:
         assert [choice["index"] for choice in first] == [0, 1, 2]
         assert len({choice["text"] for choice in first}) == 3
 
+    ENDS: ClassVar = {"logit_bias": {"258": 100}, "max_tokens": 9}
+
+    def test_an_answer_has_as_many_tokens_as_it_must(self, api: Api) -> None:
+        assert api.text(**self.ENDS) == ""
+        assert len(api.text(**self.ENDS, min_tokens=5)) == 5
+        assert len(api.text(**self.ENDS, ignore_eos=True)) == 9
+        grammar = {"guided_choice": ["yes"], "min_tokens": 5}
+        assert api.text(**self.ENDS, **grammar) == "yes"  # where a grammar ends, the answer does
+
+    def test_tokens_that_end_an_answer(self, api: Api) -> None:
+        text = api.text(max_tokens=30)
+        third = text.index(text[3])
+        reply = api.complete(max_tokens=30, stop_token_ids=[ord(text[3])])
+        assert reply["choices"][0]["text"] == text[:third]
+        assert reply["choices"][0]["finish_reason"] == "stop"
+
+    def test_many_stop_texts(self, api: Api) -> None:
+        text = api.text(max_tokens=30)
+        assert api.text(max_tokens=30, stop=[f"never {i}" for i in range(99)] + [text[9:12]])
+        assert api.text(max_tokens=30, stop=["never"] * 99 + [text[9:12]]) == text[:9]
+
     def test_max_tokens_ends_an_answer(self, api: Api) -> None:
         reply = api.complete(max_tokens=7)
         assert reply["choices"][0]["finish_reason"] == "length"
@@ -242,7 +263,7 @@ class TestPrompts:
         texts = [choice["text"] for choice in choices]
         assert texts == [api.text("one")] * 2 + [api.text("another")] * 2
 
-    @pytest.mark.parametrize("field", [{"echo": True}, {"suffix": "x"}])
+    @pytest.mark.parametrize("field", [{"mirostat": 1}, {"suffix": "x"}])
     def test_what_is_not_supported_is_refused_by_name(
         self, api: Api, field: dict[str, object]
     ) -> None:
@@ -255,10 +276,20 @@ class TestPrompts:
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "context_length_exceeded"
 
-    def test_an_answer_ends_where_the_context_does(self, api: Api) -> None:
-        reply = api.complete("x" * 4090, max_tokens=100_000)
+    @pytest.mark.parametrize("limit", [100_000, 2**40, -1, None])
+    def test_an_answer_ends_where_the_context_does(self, api: Api, limit: int | None) -> None:
+        reply = api.complete("x" * 4090, max_tokens=limit)
         assert reply["usage"]["total_tokens"] == 4096
         assert reply["choices"][0]["finish_reason"] == "length"
+
+    def test_no_tokens_are_no_answer(self, api: Api) -> None:
+        reply = api.complete("only read this", max_tokens=0)
+        assert reply["choices"][0]["text"] == ""
+        assert reply["usage"]["completion_tokens"] == 0
+        assert api.complete("only read this")["usage"]["prompt_tokens_details"] == {
+            "cached_tokens": len("only read this") - 1
+        }
+        assert api.message(max_tokens=0)["content"] == ""
 
     def test_what_was_read_before_counts_as_cached(self, api: Api) -> None:
         prompt = "a prompt that comes twice " * 20
@@ -306,6 +337,15 @@ class TestTemplates:
         loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
         assert "took more than" in api.refusal(chat_template=loops)["message"]
 
+    def test_the_last_message_is_continued(self, api: Api) -> None:
+        """The prompt ends where the message does [llama.cpp#28697]."""
+        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "abc"}]
+        ended = api.prompt_tokens(messages=messages)
+        prefill = {"continue_final_message": True, "add_generation_prompt": False}
+        began = api.prompt_tokens(messages=messages, **prefill)
+        assert began < ended
+        assert api.prompt_tokens(messages=messages, add_generation_prompt=False) < ended
+
     def test_thinking_and_effort_reach_the_template(self, api: Api) -> None:
         plain = api.prompt_tokens()
         assert api.prompt_tokens(enable_thinking=True) > plain
@@ -339,11 +379,16 @@ class TestStructure:
             ),
             ({"guided_choice": ["left", "right"]}, {"left", "right"}),
             ({"guided_grammar": 'start: "a" | "b" "c"'}, {"a", "bc"}),
+            ({"grammar": 'root ::= "a" | "b" "c"'}, {"a", "bc"}),
+            ({"structured_outputs": {"grammar": 'start: "a" | "b" "c"'}}, {"a", "bc"}),
             ({"guided_json": {"const": 7}}, {"7"}),
         ],
     )
     def test_guided_answers(self, api: Api, field: dict[str, Any], answers: set[str]) -> None:
         assert api.message(**field)["content"] in answers
+
+    def test_a_grammar_that_makes_no_sense_is_refused(self, api: Api) -> None:
+        assert api.refusal(grammar="root :: 5")["param"] == "grammar"
 
     def test_a_schema_that_cannot_be_compiled_is_refused_with_the_place(self, api: Api) -> None:
         schema = {"type": "object", "properties": {"a": {"items": {"type": "thing"}}}}

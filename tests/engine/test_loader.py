@@ -56,6 +56,22 @@ def test_truncated_weights_are_not_loaded(tmp_path: Path, tiny_model: Path, kept
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[1]", b"null", b"\xff\xfe", b'{"eos_token_id": "end"}', b"[" * 9000, None],
+)
+def test_a_broken_generation_config_stops_no_model(
+    tmp_path: Path, tiny_model: Path, content: bytes | None
+) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    file = model / "generation_config.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    assert progress_of(model)[-1] == 1
+
+
 def test_a_model_with_a_broken_tokenizer_is_not_loaded(tmp_path: Path, tiny_model: Path) -> None:
     broken = Path(shutil.copytree(tiny_model, tmp_path / "broken"))
     (broken / "tokenizer.json").write_text('{"model": {"type": "no-such-type"}}')

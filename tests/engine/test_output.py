@@ -93,7 +93,7 @@ class Marked:
 
     def __init__(self, tokenizer: Any, use: ToolUse | None = None) -> None:
         self.tokenizer = tokenizer
-        self.calls = AllowedCalls(HERMES, use) if use else None
+        self.calls = AllowedCalls(HERMES, use, bare=True) if use else None
 
     def output(self, stop: list[str], **options: Any) -> Output:
         return Output(0, self.tokenizer, stop, calls=self.calls, **options)
@@ -147,7 +147,8 @@ def test_nothing_follows_the_only_call_that_is_allowed(marked: Any) -> None:
     "text",
     [
         "<tool_call>no json</tool_call>",
-        '<tool_call>{"name": "weather", "arguments": [1]}</tool_call> then',
+        '<tool_call>{"name": "weather", "arguments": {}]}</tool_call> then',
+        '<tool_call>{"name": "of nobody", "arguments": {}}</tool_call>',
         '<tool_call>{"name": "weather", "argu',
     ],
 )
@@ -163,7 +164,101 @@ def test_without_tools_the_marks_of_a_call_are_text(marked: Any) -> None:
     assert said(Marked(marked).write(text)[1]) == text
 
 
-def entry(token: int) -> TokenLogprob:
+CALL = '<tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+BARE = '{"name": "weather", "parameters": {"city": "Oslo"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "content", "calls"),
+    [
+        (f"<think>I could write {CALL}.</think>No.", f"I could write {CALL}.", "No.", 0),
+        (f"<think><tool_call></think>{CALL}", "<tool_call>", "", 1),
+        (f"<think>hm{CALL}", f"hm{CALL}", "", 0),
+        (CALL.replace("Oslo", "<think>a</think>"), "", "", 1),
+        (CALL.replace("Oslo", "a</tool_call>b<tool_call>"), "", "", 1),
+        (f'<tool_call>{{"a": "b</tool_call>{CALL}!', "", '<tool_call>{"a": "b</tool_call>!', 1),
+        ("<think>hm</thi", "hm</thi", "", 0),
+        ("Use <tool_c", "", "Use <tool_c", 0),
+        (CALL[:-3], "", CALL[:-3], 0),
+        (f"{CALL}<tool_call>{{", "", "<tool_call>{", 1),
+        (f"<think>hm</think>\n\n{BARE}", "hm", "", 1),
+        (f"```json\n{BARE}\n```", "", "", 1),
+        (f"{BARE}.", "", f"{BARE}.", 0),
+        (f"Call: {BARE}", "", f"Call: {BARE}", 0),
+        (f"{BARE}{CALL}", "", BARE, 1),
+        (BARE[:-1], "", BARE[:-1], 0),
+    ],
+)
+@pytest.mark.parametrize("scored", [False, True])
+def test_every_text_is_in_one_place(
+    marked: Any, text: str, thoughts: str, content: str, calls: int, scored: bool
+) -> None:
+    """lmstudio-bug-tracker#1592, verl#4757, vllm#47612; the marks come in pieces."""
+    output = Marked(marked, ToolUse([WEATHER])).output([])
+    events = [event for byte in text.encode() for event in output.add(byte, entry(byte, scored))]
+    events += output.finish()
+    assert (thought(events), said(events), len(called(events))) == (thoughts, content, calls)
+    assert output.finish_reason("stop") == ("tool_calls" if calls else "stop")
+    whole_marks = write(Marked(marked, ToolUse([WEATHER])).output([]), marked.encode(text))
+    assert (thought(whole_marks), said(whole_marks)) == (thoughts, content)
+    assert called(whole_marks) == called(events)
+
+
+@pytest.mark.parametrize(
+    ("text", "thoughts", "calls"),
+    [
+        (f"hm {CALL}", "hm ", 1),
+        (f"{CALL}\n{CALL}\n", "", 2),
+        (f"{CALL} or so", f"{CALL} or so", 0),
+        (f"a <tool_call> is {CALL}", "a <tool_call> is ", 1),
+        ("hm <tool_call>{}</tool_call>", "hm <tool_call>{}</tool_call>", 0),
+    ],
+)
+def test_a_call_that_ends_the_answer_ends_a_thought(
+    marked: Any, text: str, thoughts: str, calls: int
+) -> None:
+    """vllm#39056, llama.cpp#26252: Qwen's models forget to close the thought."""
+    output = Marked(marked, ToolUse([WEATHER])).output([], in_reasoning=True)
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    events += output.finish(ended=True)
+    assert (thought(events), said(events), len(called(events))) == (thoughts, "", calls)
+
+
+def test_a_thought_about_marks_is_not_held_back(marked: Any) -> None:
+    output = Marked(marked, ToolUse([WEATHER])).output([], in_reasoning=True)
+    text = "some write <tool_call>, others"
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    assert thought(events) == text
+
+
+def test_text_about_marks_is_not_held_back(marked: Any) -> None:
+    output = Marked(marked, ToolUse([WEATHER])).output([])
+    text = "Write <tool_call>, then"
+    events = [event for byte in text.encode() for event in output.add(byte)]
+    assert said(events) == text
+
+
+def test_json_that_is_no_call_is_not_held_back(marked: Any) -> None:
+    output = Marked(marked, ToolUse([WEATHER])).output([])
+    events = [event for byte in b'{"name": "A' for event in output.add(byte)]
+    assert said(events) == '{"name": "A'
+
+
+def test_a_schema_allows_json_that_looks_like_a_call(marked: Any) -> None:
+    calls = AllowedCalls(HERMES, ToolUse([WEATHER]), bare=False)
+    events = write(Output(0, marked, [], calls=calls), marked.encode(BARE))
+    assert (said(events), called(events)) == (BARE, [])
+
+
+def test_a_stop_text_counts_inside_a_call_too(marked: Any) -> None:
+    output, events = Marked(marked, ToolUse([WEATHER])).write(CALL, "Oslo")
+    assert said(events) == CALL[: CALL.index("Oslo")]
+    assert output.stopped
+
+
+def entry(token: int, wanted: bool = True) -> TokenLogprob | None:
+    if not wanted:
+        return None
     return TokenLogprob(TopLogprob(token, chr(token), bytes([token]), -1.0), [])
 
 

@@ -130,7 +130,7 @@ def test_a_template_that_fails_or_reaches_out_says_why(
 def test_a_template_that_does_not_end_is_ended(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.engine.prompts._TEMPLATE_SECONDS", 0.2)
+    monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 0.2)
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     began = time.monotonic()
     with pytest.raises(InvalidRequest, match=r"took more than 0\.2 s"):
@@ -143,12 +143,6 @@ def test_arguments_of_the_renderer_cannot_be_set(tokenizer: Any, name: str) -> N
     with pytest.raises(InvalidRequest, match=name) as caught:
         render(tokenizer, Template(arguments={name: True}))
     assert caught.value.param == "chat_template_kwargs"
-
-
-def test_deeply_nested_arguments_are_rejected(tokenizer: Any) -> None:
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
-    with pytest.raises(InvalidRequest, match="chat template rejected"):
-        render(tokenizer, Template(), {"role": "assistant", "tool_calls": [call]})
 
 
 @pytest.mark.parametrize(
@@ -174,8 +168,8 @@ def test_the_boundaries_are_where_conversations_part(marked: Any) -> None:
 
     def parts(*messages: dict[str, Any], **arguments: Any) -> list[str]:
         prompt = ChatPrompt([dict(each) for each in messages], Template(arguments=arguments))
-        tokens = reader.read(prompt)
-        return [marked.decode(tokens[:place]) for place in reader.boundaries(prompt, None, tokens)]
+        chat = reader.read_chat(prompt)
+        return [marked.decode(chat.tokens[:place]) for place in reader.boundaries(chat)]
 
     begun = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
     told = f"{begun}one<|im_end|>\n<|im_start|>assistant\n"
@@ -199,4 +193,4 @@ def test_a_template_that_rejects_an_unusual_conversation_has_fewer_boundaries(
     )
     prompt = ChatPrompt([dict(USER)], Template(source=source))
     reader = PromptReader(tokenizer)
-    assert reader.boundaries(prompt, None, reader.read(prompt)) == (0, 0)
+    assert reader.boundaries(reader.read_chat(prompt)) == (0, 0)

@@ -157,11 +157,21 @@ def test_max_tokens_is_cut_to_what_the_context_has_room_for(
     assert bench.finished(0).usage.completion_tokens == 3
 
 
-def test_a_request_for_no_tokens_counts_those_of_its_prompt(make_bench: MakeBench) -> None:
+def test_tokens_are_counted_without_computing_anything(make_bench: MakeBench) -> None:
     bench = make_bench()
-    bench.admit(0, ask("x" * 30, 0))
+    bench.admit(0, ask("x" * 30, count_only=True))
     assert not bench.scheduler.busy
     assert bench.finished(0).usage == Usage(30, 0, 0)
+
+
+def test_a_request_for_no_tokens_reads_its_prompt(make_bench: MakeBench) -> None:
+    bench = make_bench(prompt_cache_bytes=1 << 24)
+    bench.admit(0, ask("x" * 30, 0))
+    bench.run()
+    assert bench.finished(0).usage == Usage(30, 0, 0)
+    bench.admit(1, ask("x" * 30, 0))
+    bench.run()
+    assert bench.finished(1).usage == Usage(30, 29, 0)
 
 
 def test_a_chat_is_rendered_by_the_models_template(make_bench: MakeBench) -> None:

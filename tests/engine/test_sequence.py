@@ -58,7 +58,7 @@ def test_an_end_token_ends_the_answer_and_is_not_shown(sequence: Sequence) -> No
 
 
 def test_a_stop_text_ends_the_answer_before_its_computation_ends(sequence: Sequence) -> None:
-    assert sequence.advance(ord("!"), None) == [Finished(7, "stop", Usage(3, 2, 1))]
+    assert sequence.advance(ord("!"), None) == [Finished(7, "stop", Usage(3, 2, 1), "!")]
     assert sequence.ended
 
 

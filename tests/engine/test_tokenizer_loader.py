@@ -40,7 +40,7 @@ def rendered(folder: Path, tools: list[dict[str, Any]] | None = None) -> str:
     """Return the text of a prompt that says "hi"."""
     tokenizer = load_tokenizer(folder, {})
     prompt = ChatPrompt([{"role": "user", "content": "hi"}], Template())
-    text: str = tokenizer.decode(PromptReader(tokenizer).read(prompt, tools))
+    text: str = tokenizer.decode(PromptReader(tokenizer).read_chat(prompt, tools).tokens)
     return text
 
 

@@ -11,6 +11,7 @@ from mlx_lm.utils import load_tokenizer
 from mlxd.engine.structured_output import Grammars
 from mlxd.engine.tools import (
     HERMES,
+    LLAMA,
     AllowedCalls,
     Call,
     ToolFormat,
@@ -49,7 +50,11 @@ def form(module: Any) -> ToolFormat:
             "\n<function=time>\n<parameter=hours>\n3\n</parameter>\n</function>\n",
             Call("time", '{"hours": 3}'),
         ),
-        (form(mistral), 'weather[ARGS]{"city": "Zürich"}', Call("weather", '{"city": "Zürich"}')),
+        (
+            form(mistral),
+            'weather[CALL_ID]abcDEF123[ARGS]{"city": "Zürich"}',
+            Call("weather", '{"city": "Zürich"}', "abcDEF123"),
+        ),
         (
             form(kimi_k2),
             "<|tool_call_begin|>functions.time:0<|tool_call_argument_begin|>"
@@ -83,9 +88,9 @@ def test_one_pair_of_marks_may_have_several_calls() -> None:
         "[]",
         "7",
         '{"name": 1}',
-        '{"name": "time", "arguments": [1]}',
         '{"name": "time", "arguments": {"hours": NaN}}',
-        '{"name": "time", "arguments": "x"}',
+        '{"name": "time", "arguments": "{x"}',
+        '{"name": "weather", "arguments": {}}',
     ],
 )
 def test_an_invalid_call_is_not_read(text: str) -> None:
@@ -101,6 +106,24 @@ def test_the_family_is_that_of_the_template_in_use(tokenizer: Any) -> None:
     assert tool_format(tokenizer, Template()).native
     assert tool_format(tokenizer, Template(source="{{ messages }}")) is HERMES
     assert tool_format(tokenizer, Template(role_mapping={"bos": ""})) is HERMES
+
+
+def test_llamas_template_describes_functions_itself(tiny_model: Path) -> None:
+    """raullenchai/Rapid-MLX#700: its templates have no marks that mlx-lm knows."""
+    template = Template(source="""{{ tools }} {"name": a name, "parameters": its arguments}""")
+    other = load_tokenizer(tiny_model)
+    assert tool_format(other, template) is HERMES
+    other.add_special_tokens({"additional_special_tokens": ["<|python_tag|>"]})
+    assert tool_format(other, template) is LLAMA
+
+
+def test_a_required_call_of_a_llama_has_its_mark_and_its_key(tokenizer: Any) -> None:
+    use = ToolUse([function("admin.tools.list", n={"type": "integer"})], "required")
+    constraint = rule_for(tokenizer, use, LLAMA)
+    text = '[{"name": "admin.tools.list", "parameters": {"n": 1}}]'
+    write(constraint, LLAMA.start + text)
+    assert constraint.failure is None
+    assert AllowedCalls(LLAMA, use).read(text) == [Call("admin.tools.list", '{"n": 1}')]
 
 
 def test_a_model_without_support_for_tools_is_told_to_write_as_hermes(tiny_model: Path) -> None:

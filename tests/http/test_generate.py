@@ -50,7 +50,7 @@ async def test_a_body_in_chunks_of_no_announced_length(serve, pool):
     [
         ({"messages": [], "model": "none such"}, 400, "messages"),
         (CHAT | {"model": "none such"}, 404, "model"),
-        (CHAT | {"tools": [{}]}, 400, "tools[0].type"),
+        (CHAT | {"tools": [{}]}, 400, "tools[0].function"),
         (CHAT | {"adapters": "mine"}, 400, "adapters"),
         (CHAT | {"adapters": "/adapters/pirate"}, 400, "adapters"),
         (CHAT | {"draft_model": "none such"}, 404, "draft_model"),

@@ -21,7 +21,7 @@ def field(name: str) -> dict[str, Any]:
         ("prompt", ["text", ["a", "b"], [1, 2], [[1], [2]]], [None, ["a", 1], [], [[]], [-1]]),
         ("logit_bias", [None, {"5": 1, "7": "2.5"}], [{"x": 1}, {"5": "nan"}, {"5": 1e300}]),
         ("keep_alive", [None, 5, "5m", "-1"], ["soon", True]),
-        ("echo", [None, False], [True, "no"]),
+        ("mirostat", [None, 0, ""], [True, 2, "no"]),
     ],
 )
 def test_a_field_is_described_more_closely_than_its_type(

@@ -157,7 +157,7 @@ def test_an_answer_that_was_cut_off_says_so(daemon: FakeDaemon, terminal: Termin
     daemon.streams(chunk("Once upon"), finish("length"), DONE)
     terminal.types("Tell a story.\n")
     terminal.sees("Once upon")
-    terminal.sees("(cut off: the answer reached generation.max_tokens)")
+    terminal.sees("(cut off: generation.max_tokens, or the end of the model's context)")
 
 
 def test_a_failure_does_not_end_the_chat(daemon: FakeDaemon, terminal: Terminal) -> None:

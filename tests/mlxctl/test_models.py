@@ -125,6 +125,13 @@ SHOWN = {
     "kv_bits": 8,
     "template": {"tools": True, "thinking": False},
     "license": "llama3.2",
+    "sampling": {
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "repetition_context_size": 0,
+        "max_tokens": 512,
+    },
+    "own_sampling": {"temperature": 0.6, "top_p": 0.95},
     "adapters": ["pirate"],
 }
 
@@ -142,6 +149,7 @@ def test_show_prints_what_is_known(daemon: FakeDaemon, mlxctl: Run) -> None:
         "batching      no: one request at a time",
         "caches        quantized to 8 bits",
         "template      yes, with tools",
+        "sampling      temperature 0.6, top_p 0.95, max_tokens 512 (configured)",
         "license       llama3.2",
         "state         ready",
         "memory        about 2.0 GB with 2,048 tokens of context, 115 MB per 1,000 more",
