@@ -56,9 +56,9 @@ class Client:
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr
         return done.stdout
 
-    def report(self) -> dict[str, Any]:
+    def report(self, url: str = "", model: str = MODEL) -> dict[str, Any]:
         """Run the client's program of ours, which ends with a line of JSON."""
-        report: dict[str, Any] = json.loads(self.run(self._url, MODEL).splitlines()[-1])
+        report: dict[str, Any] = json.loads(self.run(url or self._url, model).splitlines()[-1])
         return report
 
 
@@ -124,9 +124,9 @@ class Environments:
         program = PROGRAMS / f"{name.replace('-', '_')}_client.py"
         return Client([self.command(f"client-{name}", "python"), program], f"{daemon.url}/v1")
 
-    def node_client(self, daemon: DaemonProcess) -> Client:
-        """Give the client of `node/client.mjs`, with the packages of its package.json."""
-        return Client(["node", self._node() / "client.mjs"], f"{daemon.url}/v1")
+    def node_client(self, daemon: DaemonProcess, program: str = "client.mjs") -> Client:
+        """Give a client of `node/`, with the packages of its package.json."""
+        return Client(["node", self._node() / program], f"{daemon.url}/v1")
 
     def node_command(self, name: str) -> Path:
         """Give an installed command of the packages of `node/package.json`."""
