@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mlxd.activation import Activated
-from mlxd.addresses import LOCALHOST, resolve
+from mlxd.addresses import LOCALHOST, primary, resolve
 from mlxd.config import Config, check_host
 from mlxd.errors import StartupError
 from mlxd.units import address
 
 _BACKLOG = 2048
+_OLLAMA_PORT = 11434
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _log = logging.getLogger("mlxd")
@@ -57,6 +58,8 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
         for listener in activated.tcp:
             check_host(config, listener.getsockname()[0])
         bound = [] if activated.tcp else tcp(server.host, server.port)
+        if server.ollama:
+            bound += _ollama(server.host)
         for listener in bound:
             stack.enter_context(listener)
         local = activated.local
@@ -64,7 +67,7 @@ def opened(config: Config, activated: Activated) -> Iterator[Listeners]:
             file = config.socket_file()
             local = stack.enter_context(unix(file))
             stack.callback(file.unlink, missing_ok=True)
-        yield Listeners(activated.tcp or bound, local, activated)
+        yield Listeners([*activated.tcp, *bound], local, activated)
 
 
 def tcp(host: str, port: int) -> list[socket.socket]:
@@ -101,6 +104,22 @@ def tcp(host: str, port: int) -> list[socket.socket]:
             raise fault
         undo.pop_all()
     return listeners
+
+
+def _ollama(host: str) -> list[socket.socket]:
+    """Listen on Ollama's port too, unless it is in use: then warn, and go on without it."""
+    try:
+        return tcp(host, _OLLAMA_PORT)
+    except StartupError as error:
+        where = address(primary(host), _OLLAMA_PORT)
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
+            raise
+        _log.warning(
+            "%s is in use, probably by Ollama itself: stop it and restart mlxd, or set "
+            "server.ollama to false",
+            where,
+        )
+        return []
 
 
 def _listen(family: socket.AddressFamily, where: tuple[Any, ...]) -> socket.socket:

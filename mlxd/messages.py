@@ -119,12 +119,14 @@ class Grammar(Message, frozen=True):
     """What the answer must match; `param` is the request's field that says so.
 
     `source` is a JSON schema as JSON text, a regular expression, a Lark grammar, or a grammar in
-    llama.cpp's GBNF or Lark.
+    llama.cpp's GBNF or Lark. With `strict`, a schema that cannot be held as a whole fails the
+    request.
     """
 
     kind: Literal["json_schema", "regex", "lark", "gbnf"]
     source: str
     param: str
+    strict: bool = False
 
 
 class Draft(Message, frozen=True):
@@ -142,7 +144,7 @@ class GenerateRequest(Message, frozen=True):
     only to read the prompt. With `count_only` its tokens are counted, and nothing is computed.
     Before `min_tokens` the model cannot end the sequence. `logit_bias` is added to the logits of
     its token ids. `logprobs` asks for the log-probability of each token, and of that many of the
-    likeliest ones; `echo` for the prompt before the answer.
+    likeliest ones, `echo` for the prompt. After `thought_tokens` the model has to end its thought.
     """
 
     prompt: Prompt
@@ -159,6 +161,7 @@ class GenerateRequest(Message, frozen=True):
     stop_tokens: list[int] = []
     echo: bool = False
     count_only: bool = False
+    thought_tokens: int | None = None
 
 
 class DiskCacheSettings(Message, frozen=True):
@@ -276,12 +279,21 @@ class Fatal(Message, frozen=True, tag=True):
     message: str
 
 
+class Overlooked(Message, frozen=True):
+    """A keyword of a schema, at the path `param` of the request, that is not enforced, and why."""
+
+    param: str
+    keyword: str
+    reason: str
+
+
 class Started(Message, frozen=True, tag=True):
     """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
 
     id: int
     prompt_tokens: int
     cached_tokens: int
+    overlooked: list[Overlooked] = []
 
 
 class Queued(Message, frozen=True, tag=True):

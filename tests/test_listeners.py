@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from mlxd import listeners
+from mlxd.activation import Activated
 from mlxd.addresses import loopbacks
+from mlxd.config import Config, ServerConfig
 from mlxd.errors import StartupError
 
 
@@ -163,3 +165,27 @@ def test_a_file_that_is_not_a_socket_is_not_overwritten(short_tmp: Path) -> None
 def test_a_path_too_long_for_a_socket_is_one_clear_line(short_tmp: Path) -> None:
     with pytest.raises(StartupError, match=r"cannot be made.*too long"):
         listeners.unix(short_tmp / ("x" * 200))
+
+
+def opened_with_ollama(folder: Path) -> contextlib.AbstractContextManager[listeners.Listeners]:
+    server = ServerConfig(host="127.0.0.1", port=0, socket=str(folder / "s"), ollama=True)
+    return listeners.opened(Config(server=server), Activated())
+
+
+def test_ollamas_port_is_listened_on_too(short_tmp: Path, monkeypatch: Any) -> None:
+    port = free_port()
+    monkeypatch.setattr(listeners, "_OLLAMA_PORT", port)
+    with opened_with_ollama(short_tmp) as sockets:
+        assert [each.getsockname()[1] for each in sockets.tcp][1:] == [port]
+        assert not sockets.url.endswith(f":{port}")
+
+
+def test_where_ollama_is_already_a_warning_says_so(
+    short_tmp: Path, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(listeners, "_OLLAMA_PORT", port)
+        with opened_with_ollama(short_tmp) as sockets:
+            assert len(sockets.tcp) == 1
+    assert f"127.0.0.1:{port} is in use, probably by Ollama itself" in caplog.text

@@ -13,7 +13,9 @@ OpenAI's dialects, and what they share:
     completions.py       the body of POST /v1/completions
     completion_reply.py  its reply, whole and in chunks
     fields.py            the fields that both bodies have, and the engine's requests made of them
+    field_types.py       their types, and Ollama's options
     conversation.py      messages, tools and tool choice, and how chat templates take them
+    content.py           the parts of messages, results and arguments of any shape
     response_format.py   what the answer has to match, as each server spells it
     other_servers.py     the fields of other servers that are refused or ignored
     openai_errors.py     errors as OpenAI's API writes them

@@ -19,7 +19,8 @@ from mlxd.api.anthropic_reply import MessageBuilder, TokenCountBuilder
 from mlxd.api.conversation import ChosenFunction, ChosenTool, ToolChoice, tool_use
 from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
 from mlxd.api.dialect import SSE, StreamForm
-from mlxd.api.fields import INT32_MAX, CommonFields
+from mlxd.api.field_types import INT32_MAX
+from mlxd.api.fields import CommonFields
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.response_format import JsonSchemaFormat, NamedSchema, grammar_of
 from mlxd.config import ModelSettings
@@ -216,7 +217,11 @@ class MessagesBody(PromptFields, frozen=True, kw_only=True):
             seed=self.seed,
         )
         prompt = self.prompt(settings)
-        return common.engine_requests([prompt], settings.generation, self._grammar(), draft)
+        thinking = self.thinking
+        budget = thinking.budget_tokens if thinking and thinking.type == "enabled" else None
+        return common.engine_requests(
+            [prompt], settings.generation, self._grammar(), draft, thought_tokens=budget
+        )
 
     def reply_builder(self, model: str, created: int) -> MessageBuilder:  # noqa: ARG002
         """Return the builder of the reply; `model` answers."""

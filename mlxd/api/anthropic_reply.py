@@ -37,6 +37,7 @@ from mlxd.api.anthropic_types import (
     TokenCount,
     ToolUseBlock,
 )
+from mlxd.api.reply import warnings_of
 from mlxd.messages import ChoiceEvent, Delta, Event, Finished, Reasoning, Started, ToolCall
 
 _encode = msgspec.json.Encoder().encode
@@ -203,6 +204,7 @@ class MessageBuilder:
             usage=self._usage(),
             stop_reason=self._stop_reason(),
             stop_sequence=self._finished.stop_text if self._finished else None,
+            warnings=warnings_of(self._started.overlooked if self._started else []),
         )
 
     def _usage(self) -> MessageUsage:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from mlxd.api.reply import OverlookedKeyword
 from mlxd.errors import MlxdError, ThreadUnsupported
 
 StopReason = Literal[
@@ -79,6 +80,7 @@ class AnthropicReply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
     role: Literal["assistant"] = "assistant"
+    warnings: list[OverlookedKeyword] | UnsetType = UNSET
 
 
 class TextDelta(msgspec.Struct, frozen=True, tag_field="type", tag="text_delta"):

@@ -14,8 +14,9 @@ from mlxd.api.conversation import (
     tool_use,
 )
 from mlxd.api.decode import check_free_form, decode, doc
+from mlxd.api.field_types import INT32_MAX, ThoughtTokens
 from mlxd.api.fields import CommonFields
-from mlxd.api.other_servers import check_refused, only
+from mlxd.api.other_servers import only
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings
@@ -35,7 +36,7 @@ class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     effort: Annotated[str | None, doc("As `reasoning_effort`.")] = None
     enabled: Annotated[bool | None, doc("As `enable_thinking`.")] = None
-    max_tokens: Annotated[Any, only(-1)] = None
+    max_tokens: Annotated[ThoughtTokens, doc("As `thinking_token_budget`.")] = None
 
 
 class ChatBody(CommonFields, frozen=True, kw_only=True):
@@ -103,8 +104,6 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
-        if self.reasoning is not None:
-            check_refused(self.reasoning, "reasoning.")
         for_templates(self.messages)
         check_free_form(self.chat_template_args, "chat_template_args")
         check_free_form(self.chat_template_kwargs, "chat_template_kwargs")
@@ -121,11 +120,19 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         tools = self._tool_use()
         template = self._template(settings)
         prompt = ChatPrompt(for_templates(self.messages), template, tools)
-        return self.engine_requests([prompt], settings.generation, self._grammar(), draft)
+        return self.engine_requests(
+            [prompt], settings.generation, self._grammar(), draft, self._thought_tokens()
+        )
 
     def reply_builder(self, model: str, created: int) -> OpenAIReplyBuilder:
         """Return the builder of the reply; `model` answers, `created` is in Unix seconds."""
         return self.openai_reply_builder(ChatChoiceBuilder, model, created)
+
+    def _thought_tokens(self) -> int | None:
+        budget = self._value("thinking_token_budget")
+        if budget is None and self.reasoning is not None:
+            budget = self.reasoning.max_tokens
+        return None if budget is None or budget < 0 else min(budget, INT32_MAX)
 
     def _tool_use(self) -> ToolUse | None:
         parallel = self.parallel_tool_calls is not False

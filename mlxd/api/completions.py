@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from mlxd.api.completion_reply import CompletionChoiceBuilder
 from mlxd.api.decode import decode, doc
-from mlxd.api.fields import INT32_MAX, MAX_CHOICES, CommonFields
+from mlxd.api.field_types import INT32_MAX, MAX_CHOICES
+from mlxd.api.fields import CommonFields
 from mlxd.api.reply_builder import OpenAIReplyBuilder
 from mlxd.api.response_format import only_one
 from mlxd.config import ModelSettings

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from mlxd.api.content import Content, Said, as_object, read_content, result_text, text_of
-from mlxd.api.decode import check_free_form, doc
+from mlxd.api.decode import doc, read_schema
 from mlxd.errors import InvalidRequest
 from mlxd.messages import ToolUse
 
@@ -207,10 +208,12 @@ def tool_use(
     Raises:
         InvalidRequest: `choice` names a function that is not in `tools`, or a schema is too deep.
     """
-    for index, tool in enumerate(tools or []):
-        check_free_form(tool.function.parameters, f"tools[{index}].function.parameters")
     if isinstance(choice, AllowedToolsChoice):
         tools, choice = _allowed(tools or [], choice.allowed_tools), choice.allowed_tools.mode
+    schemas = [
+        read_schema(tool.function.parameters, f"tools[{index}].function.parameters", rounded=True)
+        for index, tool in enumerate(tools or [])
+    ]
     name = choice.function.name if isinstance(choice, ChosenTool) else None
     if not tools:
         if name is not None or choice == "required":
@@ -222,7 +225,10 @@ def tool_use(
         )
     if choice == "none":
         return None
-    functions = [msgspec.to_builtins(tool) for tool in tools]
+    functions = [
+        msgspec.to_builtins(replace(tool, function=replace(tool.function, parameters=schema)))
+        for tool, schema in zip(tools, schemas, strict=True)
+    ]
     return ToolUse(functions, "required" if choice == "required" else "auto", name, parallel)
 
 

@@ -4,7 +4,10 @@ The line is msgspec's, with JSON's names for types. It never quotes a string of 
 that may be somebody's prompt.
 """
 
+import json
+import math
 import re
+import sys
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -52,6 +55,7 @@ _HALF = re.compile(
     rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
 _MAX_LEVELS = 64
+_MAX_DIGITS = 309  # of an integer that a float can be near to
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
 
@@ -95,6 +99,28 @@ def unsupported(param: str) -> UnsupportedParameter:
     )
 
 
+class HugeNumber:
+    """A number of a body that is larger than any float; `negative` is its sign."""
+
+    def __init__(self, *, negative: bool) -> None:
+        self.negative = negative
+
+
+def read_json(data: bytes | str) -> Any:
+    """Decode JSON of any type, with numbers of any size.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except msgspec.ValidationError:  # a number that msgspec cannot hold
+        return json.loads(
+            data, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant
+        )
+
+
 def check_free_form(value: object, path: str) -> None:
     """Check JSON that may have any shape, because what handles it later has limits.
 
@@ -102,17 +128,48 @@ def check_free_form(value: object, path: str) -> None:
         InvalidRequest: `value`, found at `path`, has more than 64 levels, or an integer of more
             than 64 bits.
     """
+    _check_depth(value, path)
     try:
         msgspec.msgpack.encode(value)
-        too_deep = _levels(value) > _MAX_LEVELS
-    except OverflowError:
+    except (OverflowError, TypeError):
         raise InvalidRequest(
             f"`{path}`: contains an integer of more than 64 bits", param=path
         ) from None
+
+
+def read_schema(value: Any, path: str, *, rounded: bool = False) -> Any:
+    """Return a JSON schema without numbers that no float is near to.
+
+    `rounded` makes floats of integers of more than 64 bits, which no message can hold.
+
+    Raises:
+        InvalidRequest: `value`, found at `path`, has more than 64 levels.
+    """
+    _check_depth(value, path)
+    return _without_huge_numbers(value, rounded=rounded)
+
+
+def _check_depth(value: object, path: str) -> None:
+    try:
+        too_deep = _levels(value) > _MAX_LEVELS
     except RecursionError:
         too_deep = True
     if too_deep:
         raise InvalidRequest(f"`{path}`: nested deeper than {_MAX_LEVELS} levels", param=path)
+
+
+def _without_huge_numbers(value: Any, *, rounded: bool) -> Any:
+    match value:
+        case HugeNumber():
+            return -sys.float_info.max if value.negative else sys.float_info.max
+        case int() if rounded and not _INT_MIN <= value <= _INT_MAX:
+            return float(max(-sys.float_info.max, min(value, sys.float_info.max)))
+        case dict():
+            return {k: _without_huge_numbers(v, rounded=rounded) for k, v in value.items()}
+        case list():
+            return [_without_huge_numbers(inner, rounded=rounded) for inner in value]
+        case _:
+            return value
 
 
 def _levels(value: object) -> int:
@@ -153,10 +210,26 @@ def _decode(data: bytes, body_type: type[T]) -> T:
     except msgspec.DecodeError as error:
         try:
             whole = _HALF.sub(rb"\1\\ufffd", data)
-            untyped = _with_integers(msgspec.json.decode(whole))
-        except (msgspec.DecodeError, RecursionError):
+            untyped = _with_integers(read_json(whole))
+        except (ValueError, RecursionError):
             raise error from None
-        return msgspec.convert(untyped, body_type)
+        try:
+            return msgspec.convert(untyped, body_type)
+        except msgspec.ValidationError as other:
+            raise (error if HugeNumber.__name__ in str(other) else other) from None
+
+
+def _integer(text: str) -> int | HugeNumber:
+    return int(text) if len(text) <= _MAX_DIGITS else HugeNumber(negative=text[0] == "-")
+
+
+def _float(text: str) -> float | HugeNumber:
+    value = float(text)
+    return value if math.isfinite(value) else HugeNumber(negative=value < 0)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _with_integers(value: Any) -> Any:

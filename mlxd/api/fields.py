@@ -8,40 +8,45 @@ from msgspec import Meta
 
 from mlxd.api.decode import doc
 from mlxd.api.dialect import SSE, StreamForm
+from mlxd.api.field_types import (
+    INT32_MAX,
+    MAX_STOPS,
+    MAX_TOP_LOGPROBS,
+    Choices,
+    ContextSize,
+    FactorValue,
+    LastTokens,
+    OllamaOptions,
+    PenaltyValue,
+    SeedValue,
+    Share,
+    StopTexts,
+    TemperatureValue,
+    ThoughtTokens,
+    TokenCount,
+    TopKValue,
+    TopLogprobs,
+    another,
+)
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
-from mlxd.api.other_servers import check_refused, only
+from mlxd.api.other_servers import check_refused
 from mlxd.api.reply_builder import ChoiceBuilder, OpenAIReplyBuilder
 from mlxd.api.response_format import GuidedFields
 from mlxd.config import GenerationConfig
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Draft, GenerateRequest, Grammar, Penalties, Prompt, Sampling
 
-INT32_MAX = 2**31 - 1
-MAX_CHOICES = 128
-
-_MAX_STOPS = 256
-_LONGEST_STOP = 1000
-_MAX_TOP_LOGPROBS = 20
-
-_TokenCount = int | None
-_LastTokens = Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None
-_ContextSize = Annotated[int, Meta(ge=0, le=INT32_MAX)] | None
-_Penalty = Annotated[float, Meta(ge=-100, le=100)] | None
-_Probability = Annotated[float, Meta(ge=0, le=1)] | None
-_StopText = Annotated[str, Meta(max_length=_LONGEST_STOP)]
-_StopTexts = _StopText | Annotated[list[_StopText], Meta(max_length=_MAX_STOPS)] | None
-_Factor = Annotated[float, Meta(ge=0, le=100)] | None
-_TopLogprobs = Annotated[int, Meta(ge=-1, le=_MAX_TOP_LOGPROBS)] | None
-_Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None
-_Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None
-_Temperature = Annotated[float, Meta(ge=0, le=2)] | None
-_TopK = Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None
-
 NAMES: dict[str, tuple[str, ...]] = {
     "keep_alive": ("keep_alive", "ttl"),
     "max_tokens": ("max_completion_tokens", "max_tokens", "n_predict", "num_predict"),
     "n": ("n", "n_cmpl"),
     "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+    "thinking_token_budget": (
+        "thinking_token_budget",
+        "thinking_budget_tokens",
+        "reasoning_budget_tokens",
+        "reasoning_budget",
+    ),
     "top_logprobs": ("top_logprobs", "n_probs"),
 }
 """The names of a field that has several; the first one that is set counts."""
@@ -57,35 +62,12 @@ def _context_of(penalty: str) -> Meta:
     return doc(f"How many of the last tokens `{penalty}` considers. Default: 20. 0: all.")
 
 
-def _another(name: str) -> Meta:
-    return doc(f"Another name for `{name}`.")
-
-
 class StreamOptions(msgspec.Struct, frozen=True):
     """Options for streaming."""
 
     include_usage: Annotated[
         bool | None, doc("Send one more chunk at the end, with the token counts.")
     ] = None
-
-
-class OllamaOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Ollama's way to name fields. Those of the request itself take precedence."""
-
-    num_predict: Annotated[_TokenCount, _another("max_tokens")] = None
-    temperature: Annotated[_Temperature, doc("As in the request.")] = None
-    top_p: Annotated[_Probability, doc("As in the request.")] = None
-    top_k: Annotated[_TopK, doc("As in the request.")] = None
-    min_p: Annotated[_Probability, doc("As in the request.")] = None
-    repeat_penalty: Annotated[_Factor, doc("As in the request.")] = None
-    repeat_last_n: Annotated[_LastTokens, doc("As in the request.")] = None
-    presence_penalty: Annotated[_Penalty, doc("As in the request.")] = None
-    frequency_penalty: Annotated[_Penalty, doc("As in the request.")] = None
-    seed: Annotated[_Seed, doc("As in the request.")] = None
-    stop: Annotated[_StopTexts, doc("As in the request.")] = None
-    mirostat: Annotated[Any, only(0)] = None
-    tfs_z: Annotated[Any, only(1)] = None
-    typical_p: Annotated[Any, only(1)] = None
 
 
 class CommonFields(GuidedFields, frozen=True, kw_only=True):
@@ -96,18 +78,18 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         doc("The model's ID or an alias. Left out, empty or `default_model`: the default."),
     ] = None
     max_tokens: Annotated[
-        _TokenCount,
+        TokenCount,
         doc(
             "Maximum number of tokens in the answer. -1, or more than the prompt leaves in "
             "the model's context: up to the end of the context. 0: only read the prompt."
         ),
     ] = None
     max_completion_tokens: Annotated[
-        _TokenCount, doc("Newer name for `max_tokens`. Takes precedence over it.")
+        TokenCount, doc("Newer name for `max_tokens`. Takes precedence over it.")
     ] = None
-    n_predict: Annotated[_TokenCount, _another("max_tokens")] = None
+    n_predict: Annotated[TokenCount, another("max_tokens")] = None
     min_tokens: Annotated[
-        _ContextSize,
+        ContextSize,
         doc(
             "The model cannot end its answer before so many tokens; what `stop` and a grammar "
             "say does."
@@ -117,22 +99,23 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         bool | None, doc("The model cannot end its answer; `max_tokens`, `stop` and a grammar do.")
     ] = None
     temperature: Annotated[
-        _Temperature,
+        TemperatureValue,
         doc("Randomness of the answer. 0: always the most likely token."),
     ] = None
     top_p: Annotated[
-        _Probability,
+        Share,
         doc("Sample from the most likely tokens up to this total probability. 0: off."),
     ] = None
     top_k: Annotated[
-        _TopK,
+        TopKValue,
         doc("Sample from this many of the most likely tokens. 0 or -1: off."),
     ] = None
     min_p: Annotated[
-        _Probability, doc("Drop tokens below this fraction of the most likely one's probability.")
+        Share,
+        doc("Drop tokens below this fraction of the most likely one's probability."),
     ] = None
     xtc_probability: Annotated[
-        _Probability, doc("How often to exclude the most likely tokens (XTC sampling). 0: off.")
+        Share, doc("How often to exclude the most likely tokens (XTC sampling). 0: off.")
     ] = None
     xtc_threshold: Annotated[
         Annotated[float, Meta(ge=0, le=0.5)] | None,
@@ -142,26 +125,26 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
     repetition_penalty: Annotated[
-        _Factor,
+        FactorValue,
         doc("Divides the logits of tokens that have occurred. 0 or 1: off."),
     ] = None
-    repeat_penalty: Annotated[_Factor, _another("repetition_penalty")] = None
+    repeat_penalty: Annotated[FactorValue, another("repetition_penalty")] = None
     repeat_last_n: Annotated[
-        _LastTokens,
+        LastTokens,
         doc(
             "How many of the last tokens all penalties consider that have no `…_context_size`. "
             "-1: all. 0: no penalties."
         ),
     ] = None
-    repetition_context_size: Annotated[_ContextSize, _context_of("repetition_penalty")] = None
+    repetition_context_size: Annotated[ContextSize, _context_of("repetition_penalty")] = None
     presence_penalty: Annotated[
-        _Penalty, doc("Subtracted from the logits of tokens that have occurred.")
+        PenaltyValue, doc("Subtracted from the logits of tokens that have occurred.")
     ] = None
-    presence_context_size: Annotated[_ContextSize, _context_of("presence_penalty")] = None
+    presence_context_size: Annotated[ContextSize, _context_of("presence_penalty")] = None
     frequency_penalty: Annotated[
-        _Penalty, doc("Subtracted from a token's logit once for each time it has occurred.")
+        PenaltyValue, doc("Subtracted from a token's logit once for each time it has occurred.")
     ] = None
-    frequency_context_size: Annotated[_ContextSize, _context_of("frequency_penalty")] = None
+    frequency_context_size: Annotated[ContextSize, _context_of("frequency_penalty")] = None
     logit_bias: Annotated[
         dict[str, Any] | None,
         doc(
@@ -171,26 +154,26 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
     logprobs: Annotated[
-        bool | Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None,
+        bool | Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None,
         doc(
             "Return the log-probability of each token. A number also returns that many "
             "of the most likely tokens at each position."
         ),
     ] = None
     top_logprobs: Annotated[
-        _TopLogprobs,
+        TopLogprobs,
         doc(
             "How many of the most likely tokens to return at each position. Implies "
             "`logprobs`. 0 or -1: none."
         ),
     ] = None
-    n_probs: Annotated[_TopLogprobs, _another("top_logprobs")] = None
-    n: Annotated[_Choices, doc("How many answers to generate for each prompt (default: 1).")] = None
-    n_cmpl: Annotated[_Choices, _another("n")] = None
+    n_probs: Annotated[TopLogprobs, another("top_logprobs")] = None
+    n: Annotated[Choices, doc("How many answers to generate for each prompt (default: 1).")] = None
+    n_cmpl: Annotated[Choices, another("n")] = None
     stop: Annotated[
-        _StopTexts,
+        StopTexts,
         doc(
-            f"Strings that end the answer, up to {_MAX_STOPS}. They are not part of it. Empty "
+            f"Strings that end the answer, up to {MAX_STOPS}. They are not part of it. Empty "
             "ones do not count."
         ),
     ] = None
@@ -198,7 +181,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         list[Annotated[int, Meta(ge=0, le=INT32_MAX)]] | None,
         doc("IDs of tokens that end the answer. They are not part of it."),
     ] = None
-    seed: Annotated[_Seed, doc("Makes random answers reproducible. -1: random.")] = None
+    seed: Annotated[SeedValue, doc("Makes random answers reproducible. -1: random.")] = None
     stream: Annotated[bool | None, doc("Send the answer in pieces, as server-sent events.")] = None
     stream_options: Annotated[StreamOptions | None, doc("Options for streaming.")] = None
     draft_model: Annotated[
@@ -227,6 +210,22 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             *KEEP_ALIVE_KINDS,
         ),
     ] = None
+    thinking_token_budget: Annotated[
+        ThoughtTokens,
+        doc(
+            "After so many tokens the model has to end its thought and answer. -1: no limit. "
+            "A text completion has no thought."
+        ),
+    ] = None
+    thinking_budget_tokens: Annotated[
+        ThoughtTokens, doc("Another name for `thinking_token_budget`.")
+    ] = None
+    reasoning_budget_tokens: Annotated[
+        ThoughtTokens, doc("Another name for `thinking_token_budget`.")
+    ] = None
+    reasoning_budget: Annotated[ThoughtTokens, doc("Another name for `thinking_token_budget`.")] = (
+        None
+    )
     ttl: Annotated[float | str | None, doc("Another name for `keep_alive`.", *KEEP_ALIVE_KINDS)] = (
         None
     )
@@ -274,6 +273,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         defaults: GenerationConfig,
         grammar: Grammar | None,
         draft: Draft | None,
+        thought_tokens: int | None = None,
     ) -> list[GenerateRequest]:
         """Return the engine's requests: for each prompt one for each answer."""
         seed = self._value("seed")
@@ -292,6 +292,7 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
             logprobs=self.wanted_logprobs,
             grammar=grammar,
             draft=draft,
+            thought_tokens=thought_tokens,
         )
         return [
             msgspec.structs.replace(first, prompt=prompt, seed=_derived(seed, number))

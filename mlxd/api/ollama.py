@@ -12,11 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from mlxd.api.conversation import Tool, tool_use
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc, unsupported
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc
 from mlxd.api.dialect import StreamForm
-from mlxd.api.fields import INT32_MAX, CommonFields
+from mlxd.api.field_types import OllamaOptions
+from mlxd.api.fields import CommonFields
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.ollama_reply import ChatLines, OllamaBuilder, TextLines
+from mlxd.api.other_servers import check_refused
 from mlxd.api.response_format import (
     JsonObjectFormat,
     JsonSchemaFormat,
@@ -38,8 +40,6 @@ from mlxd.messages import (
 
 _NDJSON = "application/x-ndjson"
 _BYTE = 256
-_NEUTRAL = {"mirostat": 0, "tfs_z": 1, "typical_p": 1}
-"""Options that are not supported, and the values with which they change nothing."""
 _LOAD = TextPrompt("-")
 """What loads a model without asking it anything."""
 
@@ -83,51 +83,6 @@ class OllamaMessage(msgspec.Struct, frozen=True, kw_only=True):
         return message
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling. Options that only concern how Ollama runs a model are ignored."""
-
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    num_predict: Annotated[int, Meta(ge=-2)] | None = None
-    stop: str | list[str] | None = None
-    repeat_penalty: Annotated[float, Meta(ge=0, le=100)] | None = None
-    repeat_last_n: Annotated[int, Meta(ge=-1, le=INT32_MAX)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-100, le=100)] | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-100, le=100)] | None = None
-    mirostat: float | None = None
-    tfs_z: float | None = None
-    typical_p: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check what the types cannot say."""
-        for name, neutral in _NEUTRAL.items():
-            if getattr(self, name) not in (None, neutral):
-                raise unsupported(f"options.{name}")
-
-    def fields(self) -> dict[str, Any]:
-        """Return the options under the names of `CommonFields`."""
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        predicted = self.num_predict
-        return {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "min_p": self.min_p,
-            "seed": self.seed,
-            "max_tokens": min(predicted, INT32_MAX) if predicted else None,
-            "stop": [text for text in stop if text] or None,
-            "repetition_penalty": self.repeat_penalty,
-            "repetition_context_size": _context(self.repeat_last_n),
-            "presence_penalty": self.presence_penalty,
-            "presence_context_size": _context(self.repeat_last_n),
-            "frequency_penalty": self.frequency_penalty,
-            "frequency_context_size": _context(self.repeat_last_n),
-        }
-
-
 class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that both bodies have. Null is the same as leaving a field out."""
 
@@ -142,7 +97,7 @@ class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
         str | dict[str, Any] | None,
         doc("The format that the answer must have: `json`, or a JSON schema."),
     ] = None
-    options: Annotated[Options | None, doc("Sampling.")] = None
+    options: Annotated[OllamaOptions | None, doc("Sampling.")] = None
     think: Annotated[
         bool | str | None,
         doc("Whether the model thinks before it answers, or with which effort."),
@@ -161,6 +116,8 @@ class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
         """Check what the types cannot say."""
         if self.stream is None:
             msgspec.structs.force_setattr(self, "stream", True)
+        if self.options is not None:
+            check_refused(self.options, "options.")
         _ = self.kept_alive, self._grammar()
 
     @property
@@ -190,9 +147,8 @@ class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_requests(self, settings: ModelSettings, draft: Draft | None) -> list[GenerateRequest]:
         """Return the engine's request; `settings` has the defaults."""
-        options = self.options or Options()
         common = CommonFields(
-            logprobs=self.logprobs, top_logprobs=self.top_logprobs, **options.fields()
+            logprobs=self.logprobs, top_logprobs=self.top_logprobs, options=self.options
         )
         prompt = self.prompt(settings) if self.asks else _LOAD
         (request,) = common.engine_requests([prompt], settings.generation, self._grammar(), draft)
@@ -307,11 +263,6 @@ def decode_chat(data: bytes) -> OllamaChatBody:
 def decode_generate(data: bytes) -> OllamaGenerateBody:
     """Decode and check a request for an answer to a prompt; raises what `decode` raises."""
     return decode(data, OllamaGenerateBody)
-
-
-def _context(last_tokens: int | None) -> int | None:
-    """Return a number of last tokens as `CommonFields` has it, where 0 is all of them."""
-    return 0 if last_tokens == -1 else last_tokens
 
 
 def _call(call: OllamaCall) -> dict[str, Any]:

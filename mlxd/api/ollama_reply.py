@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mlxd import messages
+from mlxd.api.reply import OverlookedKeyword, warnings_of
 from mlxd.errors import MlxdError
 from mlxd.messages import (
     ChoiceEvent,
@@ -77,6 +78,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     eval_count: int | UnsetType = UNSET
     eval_duration: int | UnsetType = UNSET
     logprobs: list[OllamaChosenToken] | UnsetType = UNSET
+    warnings: list[OverlookedKeyword] | UnsetType = UNSET
 
 
 class ChatLine(Line, frozen=True, kw_only=True):
@@ -185,6 +187,7 @@ class OllamaBuilder:
         self._calls: list[OllamaToolCall] = []
         self._logprobs: list[TokenLogprob] = []
         self._ending: dict[str, Any] = {}
+        self._overlooked: list[messages.Overlooked] = []
 
     def stream(self, events: list[ChoiceEvent]) -> bytes:
         """Return the lines that `events` make."""
@@ -208,7 +211,8 @@ class OllamaBuilder:
         if not isinstance(event, Started | Queued | messages.PrefillProgress):
             self._first = self._first or time.monotonic_ns()
         match event:
-            case Started():
+            case Started(overlooked=overlooked):
+                self._overlooked = overlooked
                 self._started = time.monotonic_ns()
             case Delta(text=text, logprobs=logprobs):
                 self._text.append(text)
@@ -242,6 +246,7 @@ class OllamaBuilder:
         self._ending = {"done_reason": self._reason or reason}
         if self.on_end is not None:
             self._ending["context"] = self.on_end("".join(self._text))
+        self._ending["warnings"] = warnings_of(self._overlooked)
         if self._reason is None:
             self._ending |= {
                 "total_duration": now - self._accepted,

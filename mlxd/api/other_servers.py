@@ -116,8 +116,6 @@ class RefusedFields(msgspec.Struct, frozen=True, kw_only=True):
     post_sampling_probs: Annotated[Any, only(False)] = None
     prompt_embeds: Annotated[Any, only()] = None
     prompt_logprobs: Annotated[Any, only()] = None
-    reasoning_budget: Annotated[Any, only(-1)] = None
-    reasoning_budget_tokens: Annotated[Any, only(-1)] = None
     reasoning_format: Annotated[Any, only("auto", "deepseek")] = None
     repetition_detection: Annotated[Any, only()] = None
     response_fields: Annotated[Any, only()] = None
@@ -136,8 +134,6 @@ class RefusedFields(msgspec.Struct, frozen=True, kw_only=True):
     structural_tag: Annotated[Any, only()] = None
     t_max_predict_ms: Annotated[Any, only(up_to=0)] = None
     tfs_z: Annotated[Any, only(1)] = None
-    thinking_budget_tokens: Annotated[Any, only(-1)] = None
-    thinking_token_budget: Annotated[Any, only(-1)] = None
     top_n_sigma: Annotated[Any, only(up_to=0)] = None
     truncate_prompt_tokens: Annotated[Any, only(-1)] = None
     typical_p: Annotated[Any, only(1)] = None

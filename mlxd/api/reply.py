@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mlxd.api.decode import doc
+from mlxd.messages import Overlooked
 
 ChoiceT = TypeVar("ChoiceT")
 
@@ -32,6 +33,21 @@ class CompletionUsage(msgspec.Struct, frozen=True):
     completion_tokens_details: CompletionTokensDetails
 
 
+class OverlookedKeyword(msgspec.Struct, frozen=True):
+    """A part of the request that does not restrict the answer: where it is, and why."""
+
+    param: str
+    message: str
+
+
+def warnings_of(overlooked: list[Overlooked]) -> list[OverlookedKeyword] | UnsetType:
+    """Return what a reply says about keywords that are not enforced, UNSET for nothing."""
+    return [
+        OverlookedKeyword(each.param, f"`{each.param}` is not enforced: {each.reason}")
+        for each in overlooked
+    ] or UNSET
+
+
 class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     """A whole reply, or one chunk of it. `created` is in Unix seconds."""
 
@@ -44,6 +60,10 @@ class Reply(msgspec.Struct, Generic[ChoiceT], frozen=True):
     usage: Annotated[
         CompletionUsage | UnsetType | None,
         doc("In the chunks of a stream only if `stream_options` asks for it."),
+    ] = UNSET
+    warnings: Annotated[
+        list[OverlookedKeyword] | UnsetType,
+        doc("Keywords of a schema that are not enforced. In a stream, in the first chunk."),
     ] = UNSET
 
 

@@ -14,12 +14,14 @@ from mlxd.api.reply import (
     CompletionUsage,
     PromptTokensDetails,
     Reply,
+    warnings_of,
 )
 from mlxd.messages import (
     ChoiceEvent,
     Delta,
     Event,
     Finished,
+    Overlooked,
     Reasoning,
     Started,
     TokenLogprob,
@@ -93,6 +95,8 @@ class OpenAIReplyBuilder:
         include_usage: bool,
     ) -> None:
         self.usage: Usage | None = None
+        self._overlooked: list[Overlooked] = []
+        self._told = False
         self._dialect = dialect
         self._id = f"{dialect.id_prefix}-{secrets.token_hex(12)}"
         self._model = model
@@ -108,6 +112,7 @@ class OpenAIReplyBuilder:
         pieces: list[bytes] = []
         usage = None if self._include_usage else UNSET
         for index, event in events:
+            self._note(event)
             pieces += [self._chunk([part], usage) for part in self._choices[index].chunks(event)]
             self._count(index, event)
         if self.usage is not None:
@@ -123,6 +128,7 @@ class OpenAIReplyBuilder:
                 self._choices[index] = self._choice(index)
                 self._counts.pop(index, None)
             self._choices[index].add(event)
+            self._note(event)
             self._count(index, event)
 
     def reply(self) -> bytes:
@@ -141,7 +147,15 @@ class OpenAIReplyBuilder:
     def _wrap(
         self, kind: str, choices: list[Any], usage: CompletionUsage | UnsetType | None
     ) -> Reply[Any]:
-        return Reply(self._id, kind, self._created, self._model, _FINGERPRINT, choices, usage)
+        warnings = UNSET if self._told else warnings_of(self._overlooked)
+        self._told = True
+        fixed = self._id, kind, self._created, self._model, _FINGERPRINT
+        return Reply(*fixed, choices, usage, warnings)
+
+    def _note(self, event: Event) -> None:
+        """Keep what is not enforced; it is the same for every choice."""
+        if isinstance(event, Started) and event.overlooked:
+            self._overlooked = event.overlooked
 
     def _count(self, index: int, event: Event) -> None:
         if not isinstance(event, Finished):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlxd.api.decode import check_free_form, doc
+from mlxd.api.decode import doc, read_json, read_schema
 from mlxd.api.other_servers import RefusedFields, check_refused, only
 from mlxd.errors import InvalidRequest
 from mlxd.messages import Grammar
@@ -25,14 +25,15 @@ class JsonObjectFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_
 
 
 class NamedSchema(msgspec.Struct, frozen=True, kw_only=True):
-    """A JSON schema. The other fields do not change the answer."""
+    """A JSON schema. `name` and `description` do not change the answer."""
 
     schema: Annotated[dict[str, Any], doc("The JSON schema.")]
     name: Annotated[str | None, doc("A name for the schema.")] = None
     description: Annotated[str | None, doc("What the schema is for.")] = None
-    strict: Annotated[bool | None, doc("Has no effect: the answer always matches the schema.")] = (
-        None
-    )
+    strict: Annotated[
+        bool | None,
+        doc("Refuse a schema that cannot be enforced as a whole, instead of parts of it."),
+    ] = None
 
 
 class JsonSchemaFormat(msgspec.Struct, frozen=True, tag_field="type", tag="json_schema"):
@@ -143,8 +144,9 @@ def grammar_of(response_format: ResponseFormat | None) -> list[Grammar]:
     match response_format:
         case JsonObjectFormat(schema=None):
             return [_schema({"type": "object"}, "response_format")]
-        case JsonSchemaFormat(json_schema=NamedSchema(schema=schema)):
-            return [_schema(schema, "response_format.json_schema.schema")]
+        case JsonSchemaFormat(json_schema=NamedSchema(schema=schema, strict=strict)):
+            path = "response_format.json_schema.schema"
+            return [_schema(schema, path, strict=bool(strict))]
         case JsonObjectFormat(schema=dict(schema)) | JsonSchemaFormat(schema=dict(schema)):
             return [_schema(schema, "response_format.schema")]
         case JsonSchemaFormat():
@@ -166,12 +168,16 @@ def _object(given: dict[str, Any] | str, param: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
     try:
-        return msgspec.json.decode(given, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+        schema = read_json(given)
+    except (ValueError, RecursionError):
+        schema = None
+    if not isinstance(schema, dict):
         message = f"`{param}`: the string is not a JSON object"
-        raise InvalidRequest(message, param=param) from None
+        raise InvalidRequest(message, param=param)
+    return schema
 
 
-def _schema(schema: dict[str, Any], param: str) -> Grammar:
-    check_free_form(schema, param)
-    return Grammar("json_schema", msgspec.json.encode(schema).decode(), param)
+def _schema(schema: dict[str, Any], param: str, *, strict: bool = False) -> Grammar:
+    held = read_schema(schema, param)
+    source = json.dumps(held, ensure_ascii=False, separators=(",", ":"))
+    return Grammar("json_schema", source, param, strict)

@@ -46,6 +46,9 @@ class ServerConfig(Section, frozen=True):
         "Address to listen on (localhost: 127.0.0.1 and ::1). Beyond this machine, set api_key.",
     ] = "localhost"
     port: Annotated[int, Meta(ge=0, le=65535), "TCP port. 0: any free port."] = 8080
+    ollama: Annotated[bool, "Listen on Ollama's port 11434 too, for programs made for Ollama."] = (
+        False
+    )
     socket: Annotated[str, FILE, "Path of the Unix socket. Empty: the default path."] = ""
     allowed_hosts: Annotated[
         list[_NonEmpty], "Host names that clients may use for this server besides localhost."

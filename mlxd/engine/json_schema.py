@@ -1,80 +1,147 @@
-"""JSON schemas before they are compiled: close their objects, and locate errors."""
+"""Any JSON schema as one that a grammar can hold, and what that one leaves out.
 
-import time
+Drafts 4 to 2020-12 and OpenAPI 3.0 become the part of 2020-12 that llguidance compiles. Where the
+whole schema cannot be held, single keywords are left out, and the rest is held. Objects are closed
+to properties that the schema does not name, unless it says otherwise or combines schemas.
+"""
+
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-Schema = dict[str, Any]
+from mlxd.engine.schema_context import REFERRING, Schema, SchemaFinding
+from mlxd.engine.schema_keywords import Keywords
+from mlxd.engine.schema_meeting import remove_impossible
+from mlxd.engine.schema_overlap import Overlap
+from mlxd.engine.schema_references import References
 
-_INTERSECTING = frozenset({"allOf", "not", "if", "dependentSchemas", "unevaluatedProperties"})
-_COMBINING = frozenset({"anyOf", "oneOf", "$ref"})
-_OPENING = frozenset({"additionalProperties", "patternProperties", "minProperties"})
-_DEFINITIONS = ("$defs", "definitions")
-_NAMED = ("properties", "patternProperties", *_DEFINITIONS)
-"""Keywords that hold schemas by name."""
-_LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
-_SEARCHED = (*_NAMED, *_LISTED, *_SINGLE)
-_CLOSED = ("properties", *_DEFINITIONS, "anyOf", "oneOf", "prefixItems", "items")
-_SEARCH_SECONDS = 1.0
+MAX_PARTS = 50_000
+"""As many schemas in one as llguidance compiles."""
 
 
-def close(schema: Schema) -> None:
-    """Close the objects of a schema to properties that it does not name.
-
-    Schemas that are combined stay open, as one may name what another one requires. A schema with
-    a keyword that intersects others stays as it is: closed, nothing might match it.
-    """
-    if not _intersects(schema):
-        _close(schema)
+Places = dict[int, tuple[str, Schema]]
+"""For the identity of a converted schema: the path of the one it comes from, and that one."""
 
 
-def _intersects(value: Any) -> bool:
-    if isinstance(value, dict):
-        return not _INTERSECTING.isdisjoint(value) or any(map(_intersects, value.values()))
-    return isinstance(value, list) and any(map(_intersects, value))
+def convert(
+    schema: Schema, pattern_error: Callable[[str], str | None]
+) -> tuple[Schema, list[SchemaFinding], Places]:
+    """Return a schema that a grammar can hold, what it leaves out, and where its parts come from.
 
-
-def _close(schema: Schema) -> None:
-    names = schema.get("properties")
-    if isinstance(names, dict) and not _COMBINING.isdisjoint(schema):
-        return
-    for _, inner in _inner(schema, _CLOSED):
-        _close(inner)
-    if isinstance(names, dict) and _OPENING.isdisjoint(schema):
-        required = schema.get("required", [])
-        if isinstance(required, list) and all(name in names for name in required):
-            schema["additionalProperties"] = False
-
-
-def locate(schema: Schema, check: Callable[[Schema], str | None]) -> str:
-    """Return the path of the innermost schema with the error of the whole, "" for the whole.
+    llguidance may still refuse keywords of it, whose combination it cannot hold.
 
     Args:
-        schema: a schema with an error.
-        check: returns the error of a schema, or None. It is called with inner schemas alone, to
-            which the definitions of the whole are added.
+        schema: any JSON schema.
+        pattern_error: returns why llguidance cannot have a pattern, None if it can.
+
+    Raises:
+        ValueError: the schema has more parts than a grammar can.
     """
-    error = check(schema)
-    definitions = {key: schema[key] for key in _DEFINITIONS if key in schema}
-    deadline = time.monotonic() + _SEARCH_SECONDS
-    path, rest = "", _inner(schema, _SEARCHED)
-    while rest and time.monotonic() < deadline:
-        (step, inner), *rest = rest
-        if check({**definitions, **inner}) == error:
-            path, rest = path + step, _inner(inner, _SEARCHED)
-    return path
+    conversion = _Conversion(schema, pattern_error)
+    converted = conversion.run()
+    return converted, list(dict.fromkeys(conversion.findings)), conversion.places
 
 
-def _inner(schema: Schema, keywords: tuple[str, ...]) -> list[tuple[str, Schema]]:
-    """Return the schemas that `keywords` hold, each with its path."""
-    found: list[tuple[str, Any]] = []
-    for keyword in keywords:
-        value = schema.get(keyword)
-        if isinstance(value, list):
-            found += [(f".{keyword}[{index}]", inner) for index, inner in enumerate(value)]
-        elif isinstance(value, dict) and keyword in _NAMED:
-            found += [(f".{keyword}.{name}", inner) for name, inner in value.items()]
-        else:
-            found.append((f".{keyword}", value))
-    return [(path, inner) for path, inner in found if isinstance(inner, dict)]
+class _Conversion:
+    """One schema on its way into a grammar.
+
+    In its methods `path` is where a schema is, and `is_open` says that its objects stay open.
+    """
+
+    def __init__(self, root: Schema, pattern_error: Callable[[str], str | None]) -> None:
+        self.pattern_error = lru_cache(None)(pattern_error)
+        self.findings: list[SchemaFinding] = []
+        self.references = References(root)
+        self.overlap = Overlap(self.references)
+        self.places: Places = {}
+        self._root = root
+        self._definitions: Schema = {}
+        self._names: dict[tuple[int, bool], str] = {}
+        self._waiting: list[tuple[str, Any, str, bool]] = []
+        self._count = 0
+        self._kept: list[Schema] = []
+
+    def run(self) -> Schema:
+        body = self.convert(self._root, "", is_open=False)
+        while self._waiting:
+            name, target, path, is_open = self._waiting.pop()
+            self._definitions[name] = self.convert(target, path, is_open=is_open)
+        schema = body if isinstance(body, dict) else {}
+        if self._definitions:
+            schema["$defs"] = self._definitions
+        if body is False or not remove_impossible(schema):
+            self.refuse("", "", "no value of finite size meets it")
+            return {}
+        return schema
+
+    def convert(self, given: Any, path: str, *, is_open: bool) -> Schema | bool:
+        """Convert a schema inside this one."""
+        self._count += 1
+        if self._count > MAX_PARTS:
+            raise ValueError(f"it has more than {MAX_PARTS} parts")
+        if isinstance(given, bool):
+            return given
+        if not isinstance(given, dict):
+            self.refuse(path, "", "a schema is an object or a boolean")
+            return True
+        if given.get("not") in ({}, True):
+            return False
+        converted = Keywords(self, given, path, is_open=is_open).convert()
+        if isinstance(converted, dict):
+            self.places[id(converted)] = path, given
+            self._kept.append(converted)  # an identity is that of one object while it lives
+        if given.get("nullable") is True and converted:
+            return {"anyOf": [converted, {"type": "null"}]}
+        return converted
+
+    def define(self, target: Any, path: str, *, is_open: bool) -> Schema | bool:
+        """Return a reference to a schema of this one, which is converted once."""
+        if isinstance(target, bool):
+            return target
+        key = id(target), is_open
+        if key not in self._names:
+            self._names[key] = f"d{len(self._names)}"
+            self._waiting.append((self._names[key], target, path, is_open))
+        return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def resolve(self, given: Schema, path: str, keyword: str) -> tuple[Any, str] | None:
+        """Return what a reference refers to, and its path; None if it cannot be followed."""
+        target, place, seen = given, path, {id(given)}
+        while (found := self._follow(target, place, keyword)) is not None:
+            target, place = found
+            if not isinstance(target, dict) or not (further := _only_reference(target)):
+                return found
+            if id(target) in seen:
+                self.refuse(path, keyword, "it refers to itself")
+                return None
+            seen.add(id(target))
+            keyword = further
+        return None
+
+    def _follow(self, given: Schema, path: str, keyword: str) -> tuple[Any, str] | None:
+        reference = given[keyword]
+        if not isinstance(reference, str):
+            self.refuse(path, keyword, "it is not a string")
+            return None
+        try:
+            found = self.references.resolve(given, reference)
+        except KeyError:
+            self.refuse(path, keyword, f"{reference[:100]!r} does not exist")
+            return None
+        if found is None:
+            self.drop(path, keyword, f"{reference[:100]!r} is outside of the schema")
+        return found
+
+    def drop(self, path: str, keyword: str, reason: str) -> None:
+        """Note a keyword that is not held."""
+        self.findings.append(SchemaFinding(path, keyword, reason))
+
+    def refuse(self, path: str, keyword: str, reason: str) -> None:
+        """Note a keyword that makes the schema invalid."""
+        self.findings.append(SchemaFinding(path, keyword, reason, invalid=True))
+
+
+def _only_reference(schema: Schema) -> str | None:
+    """Return the keyword of a schema that is nothing but a reference."""
+    keywords = [key for key in schema if key in REFERRING or key in Keywords.HANDLED]
+    return keywords[0] if len(keywords) == 1 and keywords[0] in REFERRING else None

@@ -15,6 +15,7 @@ from mlxd.engine.sampling import Row, seed_word
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
+from mlxd.engine.thought_limit import ThoughtLimit
 from mlxd.errors import LoadFailed
 from mlxd.messages import (
     ChatPrompt,
@@ -335,6 +336,12 @@ class Scheduler:
             in_reasoning=prepared.in_reasoning,
             calls=prepared.calls,
         )
+        processors = []
+        if (budget := request.thought_tokens) is not None:
+            thought_limit = ThoughtLimit(
+                self._model.tokenizer, len(prompt), budget, in_reasoning=prepared.in_reasoning
+            )
+            processors.append(thought_limit)
         return Sequence(
             prepared,
             row,
@@ -344,4 +351,5 @@ class Scheduler:
             common_tokens=found.common,
             max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
             end_tokens=tuple(self._model.tokenizer.eos_token_ids),
+            processors=processors,
         )

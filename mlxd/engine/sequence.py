@@ -1,6 +1,6 @@
 """One running request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import mlx.core as mx
@@ -47,10 +47,12 @@ class Sequence:
         max_tokens: int,
         common_tokens: int = 0,
         end_tokens: tuple[int, ...] = (),
+        processors: Iterable[Any] = (),
     ) -> None:
         """Begin a sequence of a request; `end_tokens` end every answer of the model.
 
-        With 0 `max_tokens` one token is computed and not told.
+        With 0 `max_tokens` one token is computed and not told. `processors` are logits processors
+        besides those for the fields of the request.
         """
         request = prepared.message.request
         self.request_id = prepared.message.id
@@ -65,6 +67,7 @@ class Sequence:
         if request.min_tokens:
             start = len(self.prompt) + request.min_tokens
             self.logits_processors.append(_endless({*end_tokens, *self.ends}, start))
+        self.logits_processors += processors
         self._silent = max_tokens == 0
         self._echo = None
         if request.echo:
@@ -128,7 +131,9 @@ class Sequence:
 
     def started(self) -> Started:
         """Return the first event."""
-        return Started(self.request_id, len(self.prompt), self.cached_tokens)
+        constraint = self.row.constraint
+        overlooked = list(constraint.overlooked) if constraint else []
+        return Started(self.request_id, len(self.prompt), self.cached_tokens, overlooked)
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the terminal event of a sequence that has not failed."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -12,20 +12,21 @@ import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from llguidance.numpy import fill_next_token_bitmask
-from msgspec import structs
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from mlxd.engine.json_schema import Schema, close, locate
+from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
+from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
-from mlxd.messages import Grammar
+from mlxd.messages import Grammar, Overlooked
 
 ANSWER = "start: @answer"
 """The rule for an answer that matches the part named `answer`."""
 
 _BITS = 32
 _COMPILE_SECONDS = 5.0
+_COMPILE_STACK_BYTES = 512 * 1024**2  # llguidance follows references by recursion
 _KEPT = 64  # compiled grammars
 _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces for ever
 
@@ -34,7 +35,7 @@ _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces
 class Part:
     """A grammar that a rule refers to as `@name`.
 
-    A `lenient` schema may have keywords that no grammar can enforce.
+    A `lenient` schema never refuses a request: what cannot be held of it is overlooked.
     """
 
     name: str
@@ -57,11 +58,18 @@ class Thought:
 class Constraint:
     """The tokens that may come next in one answer, of which `accepted` are chosen.
 
-    `failure` says why it stopped working.
+    `failure` says why it stopped working, `overlooked` what of the schemas it does not enforce.
     """
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer, thought: Thought | None) -> None:
+    def __init__(
+        self,
+        matcher: LLMatcher,
+        tokenizer: LLTokenizer,
+        thought: Thought | None,
+        overlooked: Sequence[Overlooked] = (),
+    ) -> None:
         """Take a matcher that no other answer uses."""
+        self.overlooked = overlooked
         self.failure: str | None = None
         self.accepted = 0
         self._matcher = matcher
@@ -141,8 +149,8 @@ class Grammars:
         Raises:
             InvalidRequest: a part is not valid, or has a keyword that cannot be enforced.
         """
-        matcher = self._matcher(rule, tuple(parts))
-        return Constraint(matcher.deep_copy(), self._tokens, thought)
+        matcher, overlooked = self._matcher(rule, tuple(parts))
+        return Constraint(matcher.deep_copy(), self._tokens, thought, overlooked)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, b"" if it is outside the vocabulary."""
@@ -165,48 +173,71 @@ class Grammars:
             raise InvalidRequest(reason, param="model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
-    def _compile(self, rule: str, parts: tuple[Part, ...]) -> LLMatcher:
-        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts)]
-        source, tokens = json.dumps({"grammars": grammars}), self._tokens
-        param = parts[0].grammar.param if len(parts) == 1 else "tools"
+    def _compile(
+        self, rule: str, parts: tuple[Part, ...]
+    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+        """Compile a grammar, and return also what of its schemas it does not enforce."""
+        _ = self._tokens  # made before the clock runs
         try:
-            matcher = within(_COMPILE_SECONDS, lambda: LLMatcher(tokens, source, log_level=0))
+            return within(
+                _COMPILE_SECONDS,
+                lambda: self._compile_parts(rule, parts),
+                stack_bytes=_COMPILE_STACK_BYTES,
+            )
         except TimeoutError:
-            raise _invalid(param, f"it takes more than {_COMPILE_SECONDS:g} s") from None
+            reason = f"it takes more than {_COMPILE_SECONDS:g} s"
+        if not all(part.lenient for part in parts):
+            param = parts[0].grammar.param if len(parts) == 1 else "tools"
+            raise _invalid(param, reason)
+        held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
+        return self._compiled(rule, parts, held)
+
+    def _compile_parts(
+        self, rule: str, parts: tuple[Part, ...]
+    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+        held = [self._hold(part) for part in parts]
+        matcher, overlooked = self._compiled(rule, parts, held)
         if matcher.is_error():
-            for part in parts:
-                self._check(part)
+            held = [self._hold(part, checked=True) for part in parts]
+            matcher, overlooked = self._compiled(rule, parts, held)
+        if matcher.is_error():
+            param = parts[0].grammar.param if len(parts) == 1 else "tools"
             raise _invalid(param, _reason(matcher.get_error()))
-        return matcher
+        return matcher, overlooked
 
-    def _check(self, part: Part) -> None:
-        """Raise InvalidRequest if a part has an error, with its place if that can be found."""
-        if (error := self._error(part)) is None:
-            return
+    def _compiled(
+        self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
+    ) -> tuple[LLMatcher, tuple[Overlooked, ...]]:
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, held)]
+        overlooked = [found for each in held if each for found in each.overlooked]
+        source = json.dumps({"grammars": grammars})
+        return LLMatcher(self._tokens, source, log_level=0), tuple(overlooked)
 
-        def check(schema: Schema) -> str | None:
-            grammar = structs.replace(part.grammar, source=json.dumps(schema))
-            return self._error(replace(part, grammar=grammar))
+    def _hold(self, part: Part, *, checked: bool = False) -> HeldSchema | None:
+        """Return what a grammar can hold of a part's schema, None for a part without one.
 
-        path = ""
+        Raises InvalidRequest if that is not enough or, with `checked`, if the part is not valid.
+        """
+
+        def error_of(schema: Schema | None) -> str | None:
+            held = None if schema is None else HeldSchema(schema, [])
+            grammar = json.dumps({"grammars": [_grammar(part, held)]})
+            is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
+            return _reason(messages[0]) if is_error else None
+
         if part.grammar.kind == "json_schema":
-            path = locate(json.loads(part.grammar.source), check)
-        raise _invalid(part.grammar.param + path, error)
-
-    def _error(self, part: Part) -> str | None:
-        grammar = json.dumps({"grammars": [_grammar(part)]})
-        is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
-        return _reason(messages[0]) if is_error else None
+            return hold(part.grammar, error_of, lenient=part.lenient, checked=checked)
+        if checked and (error := error_of(None)) is not None:
+            raise _invalid(part.grammar.param, error)
+        return None
 
 
-def _grammar(part: Part) -> dict[str, Any]:
+def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
-    if part.grammar.kind == "json_schema":
-        schema = json.loads(source)
-        close(schema)
-        options = {"whitespace_pattern": _SPACE, "coerce_one_of": True, "lenient": part.lenient}
-        return {"name": part.name, "json_schema": {**schema, "x-guidance": options}}
+    if held is not None:
+        options = {"whitespace_pattern": _SPACE}
+        return {"name": part.name, "json_schema": {**held.schema, "x-guidance": options}}
     if part.grammar.kind == "regex":
         source = f"start: /{regex_to_lark(source)}/"
     elif part.grammar.kind == "gbnf":

@@ -9,11 +9,12 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def within(seconds: float, work: Callable[[], Result]) -> Result:
+def within(seconds: float, work: Callable[[], Result], *, stack_bytes: int = 0) -> Result:
     """Return what `work` returns, or raise what it raises.
 
-    It runs in a thread of its own. After `seconds` that thread is interrupted between two Python
-    instructions: a loop ends, a single call into C goes on, and its result is dropped.
+    It runs in a thread of its own, with a stack of `stack_bytes`; 0 is the usual size. After
+    `seconds` that thread is interrupted between two Python instructions: a loop ends, a single call
+    into C goes on, and its result is dropped.
 
     Raises:
         TimeoutError: it takes longer than `seconds`.
@@ -27,7 +28,11 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
             future.set_exception(error)
 
     thread = threading.Thread(target=run, name="time-limit", daemon=True)
-    thread.start()
+    usual = threading.stack_size(stack_bytes)
+    try:
+        thread.start()
+    finally:
+        threading.stack_size(usual)
     try:
         return future.result(seconds)
     except TimeoutError:

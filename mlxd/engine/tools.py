@@ -188,8 +188,9 @@ class AllowedCalls:
 def _arguments(index: int, function: dict[str, Any]) -> Part:
     schema = {"type": "object", **(function.get("parameters") or {"properties": {}})}
     param = f"tools[{index}].function.parameters"
-    grammar = Grammar("json_schema", json.dumps(schema), param)
-    return Part(f"arguments_{index}", grammar, lenient=not function.get("strict"))
+    strict = bool(function.get("strict"))
+    grammar = Grammar("json_schema", json.dumps(schema), param, strict)
+    return Part(f"arguments_{index}", grammar, lenient=not strict)
 
 
 def past_ids(messages: Chat) -> set[str]:

@@ -7,7 +7,7 @@ strings, headers or bodies.
 import logging
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,6 +39,8 @@ class Record:
     usage: Usage | None = None
     timing: Timing | None = None
     aborted: bool = False
+    not_enforced: list[str] = field(default_factory=list)
+    """Keywords of the request's schemas."""
 
 
 def record_of(scope: Scope) -> Record:
@@ -114,6 +116,7 @@ def _answer(record: Record) -> dict[str, object]:
         details["decode_ms"] = _milliseconds(timing.decode)
         if usage is not None and timing.decode:
             details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    details["not_enforced"] = ",".join(sorted({*record.not_enforced} - {""})) or None
     details["error"] = record.error
     details["aborted"] = "yes" if record.aborted else None
     return {name: value for name, value in details.items() if value is not None}

@@ -15,7 +15,7 @@ from mlxd.api import anthropic, chat, completions
 from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control, ollama
+from mlxd.http import control, lm_studio, ollama
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -102,6 +102,9 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
             for prefix in ("/v1", "")
             for path, endpoint, methods in api
         ),
+        Route("/api/v0/chat/completions", chat_endpoint, methods=["POST"]),
+        Route("/api/v0/completions", text_endpoint, methods=["POST"]),
+        *lm_studio.routes(dependencies),
         Route("/health", endpoints.health),
         Route("/openapi.json", endpoints.openapi),
         Route("/", endpoints.about),

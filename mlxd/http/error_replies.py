@@ -33,6 +33,7 @@ _ANTHROPIC = AnthropicErrors()
 _FORMS: tuple[tuple[str, ErrorForm], ...] = (
     ("/v1/messages", _ANTHROPIC),
     ("/messages", _ANTHROPIC),
+    ("/api/v0/", _OPENAI),  # LM Studio's
     ("/api/v1/", _OPENAI),  # a spelling of /v1/
     ("/api/", OllamaErrors()),
 )

@@ -14,6 +14,7 @@ from mlxd.control import Control
 from mlxd.errors import InvalidRequest
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.messages import ChoiceEvent, Started
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
@@ -73,6 +74,7 @@ class _Exchange:
         """Write the answer in pieces."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._note(events)
                 if data := builder.stream(events):
                     await writer.write(data)
         await writer.end()
@@ -81,8 +83,14 @@ class _Exchange:
         """Return the answer as a whole."""
         async with self._running() as (request, builder):
             async for events in request:
+                self._note(events)
                 builder.collect(events)
             return builder.reply()
+
+    def _note(self, events: list[ChoiceEvent]) -> None:
+        for _, event in events:
+            if isinstance(event, Started):
+                self._record.not_enforced = [each.keyword for each in event.overlooked]
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:

@@ -234,6 +234,11 @@ def test_tools_that_only_anthropics_models_know_are_left_out() -> None:
         decode_body(body(tools=[search], tool_choice={"type": "tool", "name": "web_search"}))
 
 
+def test_a_budget_ends_thoughts() -> None:
+    assert request(body(thinking={"type": "enabled", "budget_tokens": 7})).thought_tokens == 7
+    assert request(body(thinking={"type": "adaptive"})).thought_tokens is None
+
+
 def test_a_schema_for_the_answer() -> None:
     schema = {"type": "object"}
     made = request(body(output_config={"format": {"type": "json_schema", "schema": schema}}))

@@ -414,6 +414,20 @@ def test_earlier_reasoning_goes_to_the_template(field):
             {"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}},
             Grammar("json_schema", '{"a":1}', "response_format.json_schema.schema"),
         ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"const": 10**29}, "strict": True},
+                }
+            },
+            Grammar(
+                "json_schema",
+                f'{{"const":{10**29}}}',
+                "response_format.json_schema.schema",
+                strict=True,
+            ),
+        ),
         ({"guided_json": '{"a": 1}'}, Grammar("json_schema", '{"a":1}', "guided_json")),
         ({"guided_regex": "a+"}, Grammar("regex", "a+", "guided_regex")),
         ({"guided_grammar": "start: A"}, Grammar("lark", "start: A", "guided_grammar")),

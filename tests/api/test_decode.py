@@ -1,10 +1,11 @@
+import sys
 from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 from msgspec import Meta
 
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, read_schema
 from mlxd.errors import InvalidRequest, RequestError, UnsupportedParameter
 
 
@@ -165,6 +166,48 @@ def test_numbers_that_no_message_can_hold_are_refused(number: int):
     check_free_form({"a": [2**64 - 1, -(2**63), 1e300]}, "here")
     with pytest.raises(InvalidRequest, match="`here`: contains an integer of more than 64 bits"):
         check_free_form({"a": [{"b": number}]}, "here")
+
+
+class Holder(msgspec.Struct):
+    schema: dict[str, Any]
+    price: float = 0
+
+
+LARGEST = sys.float_info.max
+
+
+@pytest.mark.parametrize(
+    ("number", "exact", "rounded"),
+    [
+        (b"1" * 30, int("1" * 30), float("1" * 30)),
+        (b"-9223372036854775808", -(2**63), -(2**63)),
+        (b"1" * 5000, LARGEST, LARGEST),
+        (b"-1e999", -LARGEST, -LARGEST),
+        (b"9" * 309, 10**309 - 1, LARGEST),
+    ],
+)
+def test_numbers_of_any_size_are_read_in_a_schema(number, exact, rounded):
+    schema = decode(b'{"schema": {"anyOf": [{"maximum": ' + number + b"}]}}", Holder).schema
+    assert read_schema(schema, "here") == {"anyOf": [{"maximum": exact}]}
+    assert read_schema(schema, "here", rounded=True) == {"anyOf": [{"maximum": rounded}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"schema": {"const": 1e999}, "price": 1e999}',
+        b'{"schema": {"const": 1e999}, "price": NaN}',
+    ],
+)
+def test_other_numbers_have_to_fit(body):
+    with pytest.raises(InvalidRequest):
+        decode(body, Holder)
+
+
+def test_other_free_form_values_have_no_such_numbers():
+    value = decode(b'{"schema": {"a": 1e999}}', Holder).schema
+    with pytest.raises(InvalidRequest, match="`here`: contains an integer of more than 64 bits"):
+        check_free_form(value, "here")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_refused_field_is_named_with_what_it_may_be(dialect: str) -> None:
     [
         {"typical_p": 1.0, "mirostat": 0, "top_n_sigma": -1, "dry_multiplier": 0.0},
         {"use_beam_search": False, "truncate_prompt_tokens": -1, "best_of": 1},
-        {"reasoning_format": "auto", "t_max_predict_ms": -1, "thinking_token_budget": -1},
+        {"reasoning_format": "auto", "t_max_predict_ms": -1},
         {"store": True, "metadata": {"a": "b"}, "service_tier": "flex", "user": "me"},
         {"cache_prompt": False, "id_slot": -1, "priority": 3, "prediction": {"type": "content"}},
     ],

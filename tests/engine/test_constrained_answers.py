@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from mlxd.engine.loader import LoadedModel, load_model
 from mlxd.messages import (
@@ -18,6 +19,7 @@ from mlxd.messages import (
     Load,
     Reasoning,
     Sampling,
+    Started,
     Template,
     ToolCall,
     ToolUse,
@@ -222,11 +224,34 @@ def test_a_required_call_comes_instead_of_an_answer_that_matches(
     assert bench.text(0) == ""
 
 
-def test_an_invalid_schema_of_arguments_is_rejected_with_the_place(
+@pytest.mark.parametrize(
+    "use",
+    [
+        {"tools": ToolUse([WEATHER], "required", parallel=False)},
+        {"tools": ToolUse([WEATHER], name="weather")},
+        {"tools": ToolUse([WEATHER], parallel=False), "logit_bias": {TOOL_CALL: 20}},
+    ],
+    ids=["required", "named", "auto beside a format"],
+)
+def test_what_a_tools_schema_cannot_have_is_told_first(bench: Bench, use: dict[str, Any]) -> None:
+    city = {"type": "string", "maxLength": 5, "pattern": "^(?!x)"}
+    parameters = {"type": "object", "properties": {"city": city}, "required": ["city"]}
+    function = {"name": "weather", "parameters": parameters}
+    tools = structs.replace(use["tools"], functions=[{"type": "function", "function": function}])
+    bench.admit(0, chat(**{**use, "tools": tools}, grammar=json_schema()))
+    bench.run()
+    started = next(event for event in bench.events[0] if isinstance(event, Started))
+    (told,) = started.overlooked
+    assert told.param == "tools[0].function.parameters.properties.city.pattern"
+    assert list(calls(bench, 0)[0]) == ["city"]
+
+
+def test_an_invalid_schema_of_strict_arguments_is_rejected_with_the_place(
     bench: Bench,
 ) -> None:
     parameters = {"type": "object", "properties": {"a": {"type": "nothing"}}}
-    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    function = {"name": "f", "parameters": parameters, "strict": True}
+    tool = {"type": "function", "function": function}
     bench.admit(0, chat(ToolUse([WEATHER, tool], "required")))
     (failed,) = bench.events[0]
     assert isinstance(failed, Failed)

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 from mlx_lm.utils import load_tokenizer
+from msgspec import structs
 
 from mlxd.engine.structured_output import (
     ANSWER,
@@ -85,20 +86,22 @@ def test_white_space_in_json_is_limited(grammars: Grammars) -> None:
             ".properties.a.items",
             "type",
         ),
-        ({"anyOf": [{"type": "null"}, {"pattern": "(?=a)"}]}, ".anyOf[1]", "look-ahead"),
-        (
-            {"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"not": {}}}},
-            ".properties.a",
-            "not",
-        ),
         (
             {"properties": {"a": {"$ref": "#/$defs/nowhere"}}},
             ".properties.a",
             "/$defs/nowhere",
         ),
-        ({"type": "array", "uniqueItems": True}, "", "uniqueItems"),
         ({"type": "integer", "minimum": 2, "maximum": 1}, "", "minimum"),
-        ({"$ref": "http://localhost:1/schema"}, "", "http://localhost:1/schema"),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "string", "enum": [1]}},
+                "required": ["a"],
+            },
+            ".properties.a",
+            "enum",
+        ),
+        ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "", "no value"),
     ],
 )
 def test_an_invalid_schema_is_rejected_with_the_place(
@@ -115,16 +118,94 @@ def test_an_invalid_schema_is_rejected_with_the_place(
 def test_a_schema_that_takes_too_long_to_compile_is_rejected(
     grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.1)
-    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 20)]  # 0.7 s
+    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.01)
+    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 16)]
     with pytest.raises(InvalidRequest, match="takes more than") as caught:
         grammars.compile(ANSWER, [schema(type="string", allOf=patterns)])
     assert caught.value.param == PARAM
 
 
-def test_a_lenient_schema_may_have_keywords_that_cannot_be_enforced(grammars: Grammars) -> None:
-    lenient = replace(schema(type="array", uniqueItems=True), lenient=True)
-    write(grammars.compile(ANSWER, [lenient]), "[1,1]")
+EMAIL = r"^(?!\.)(?!.*\.\.)([a-z.]*)[a-z]@([a-z]+\.)+[a-z]{2,}$"
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "keyword", "answer"),
+    [
+        (  # Zod 4, email-mcp#58
+            {"type": "object", "properties": {"to": {"type": "string", "pattern": EMAIL}}},
+            ".properties.to.pattern",
+            "pattern",
+            '{"to":"a@b.no"}',
+        ),
+        ({"type": "array", "uniqueItems": True}, ".uniqueItems", "uniqueItems", "[1,1]"),
+        ({"type": "string", "pattern": "x^a"}, ".pattern", "pattern", '"b"'),
+        (  # what only llguidance finds
+            {"type": "object", "patternProperties": {"^a": {"type": "null"}, "a$": {}}},
+            ".patternProperties",
+            "patternProperties",
+            '{"a":1}',
+        ),
+        (
+            {
+                "$defs": {"u": {"properties": {"x": {"$ref": "#/$defs/u", "required": ["y"]}}}},
+                "$ref": "#/$defs/u",
+            },
+            ".$defs.u.properties.x.$ref",
+            "$ref",
+            '{"x":{"y":1}}',
+        ),
+    ],
+)
+def test_what_no_grammar_holds_is_overlooked_and_told_and_refused_if_strict(
+    grammars: Grammars, fields: dict[str, Any], where: str, keyword: str, answer: str
+) -> None:
+    part = schema(**fields)
+    constraint = grammars.compile(ANSWER, [part])
+    write(constraint, answer)
+    (told,) = constraint.overlooked
+    assert (told.param, told.keyword) == (PARAM + where, keyword)
+    strict = replace(part, grammar=structs.replace(part.grammar, strict=True))
+    with pytest.raises(InvalidRequest) as caught:
+        grammars.compile(ANSWER, [strict])
+    assert f"`{keyword}`: " in caught.value.message
+    assert caught.value.param == PARAM + where.removesuffix(f".{keyword}")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "strin"},
+        {"type": "array", "items": 5, "uniqueItems": True},
+        {"$ref": "#/$defs/nowhere"},
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        {"enum": [], "pattern": "("},
+    ],
+)
+def test_a_lenient_schema_never_refuses_a_request(
+    grammars: Grammars, fields: dict[str, Any]
+) -> None:
+    assert grammars.compile(ANSWER, [replace(schema(**fields), lenient=True)]).overlooked
+
+
+def test_a_lenient_schema_that_takes_too_long_is_overlooked(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.01)
+    patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(1, 16)]
+    slow = replace(schema(type="string", allOf=patterns), lenient=True)
+    constraint = grammars.compile(ANSWER, [slow])
+    write(constraint, "{}")
+    assert "takes more than" in constraint.overlooked[0].reason
+
+
+def test_references_as_deep_as_a_schema_allows_end_no_engine(grammars: Grammars) -> None:
+    parts = {
+        f"d{n}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{n + 1}"}}}
+        for n in range(2000)
+    }
+    deep = {"$ref": "#/$defs/d0", "$defs": {**parts, "d2000": {"type": "null"}}}
+    write(grammars.compile(ANSWER, [schema(**deep)]), '{"a":{"a":{}}}')
 
 
 @pytest.mark.parametrize(

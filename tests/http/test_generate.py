@@ -1,15 +1,17 @@
 import asyncio
 import json
+import logging
 
 import httpx
 import openai
 import pytest
+from msgspec import structs
 
 from mlxd.config import ModelSettings
 from mlxd.errors import ContextLengthExceeded, EngineDied, InvalidRequest, QueueFull
 from mlxd.http.app import public_app, unix_app
-from mlxd.messages import ChatPrompt, Draft, TextPrompt
-from tests.support.http_fakes import make_dependencies
+from mlxd.messages import ChatPrompt, Draft, Overlooked, TextPrompt
+from tests.support.http_fakes import HELLO, STARTED, make_dependencies
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -33,6 +35,30 @@ async def test_a_text_completion(serve, pool):
     reply = (await client.post("/v1/completions", json=body)).json()
     assert (reply["choices"][0]["text"], reply["model"]) == ("Hello", "owner/name")
     assert (pool.requests[0].prompt, pool.requests[0].max_tokens) == (TextPrompt("Hi"), 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
+    serve, pool, caplog, stream
+):
+    caplog.set_level(logging.INFO, logger="mlxd.http")
+    told = Overlooked("response_format.pattern", "pattern", "it has look-around")
+    started = structs.replace(STARTED[0][1], overlooked=[told])
+    pool.script = [[(0, started)], *HELLO[1:]]
+    client = await serve(public_app(make_dependencies(pool)))
+    reply = await client.post("/v1/chat/completions", json=CHAT | {"stream": stream})
+    warnings = [
+        {
+            "param": "response_format.pattern",
+            "message": "`response_format.pattern` is not enforced: it has look-around",
+        }
+    ]
+    if stream:
+        chunks = [json.loads(line[6:]) for line in reply.text.split("\n\n")[:-2]]
+        assert [chunk.get("warnings") for chunk in chunks] == [warnings] + [None] * 3
+    else:
+        assert reply.json()["warnings"] == warnings
+    assert "not_enforced=pattern" in caplog.text
 
 
 async def test_a_body_in_chunks_of_no_announced_length(serve, pool):

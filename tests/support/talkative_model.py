@@ -14,12 +14,12 @@ _THOUGHTS = (
 _CLOSING = frozenset(b'"}]')
 
 
-def make_talkative_model(path: Path) -> Path:
+def make_talkative_model(path: Path, context_length: int = 16384) -> Path:
     """Write the model into the folder `path`, and return it; its template shows past thoughts.
 
     A greedy answer of the tiny model never ends, nor does a string in it.
     """
-    make_tiny_model(path, context_length=16384)
+    make_tiny_model(path, context_length=context_length)
     file = path / "tokenizer_config.json"
     tokenizer = json.loads(file.read_text())
     tokenizer["chat_template"] = tokenizer["chat_template"].replace(_CONTENT, _THOUGHTS + _CONTENT)

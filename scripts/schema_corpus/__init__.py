@@ -1,0 +1,1 @@
+"""Schemas as generators write them, and answers that a grammar makes of them."""
