@@ -17,6 +17,7 @@ from tests.mlxctl.conftest import Run
 from tests.support.fake_daemon import FakeDaemon
 from tests.support.statuses import RUNNING, STATUS
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SHOW = ("GET", "/control/v1/models/tiny")
 TINY = {
     "id": "tiny",
@@ -222,6 +223,17 @@ def test_shell_of_any_name_and_key(name: str) -> None:
     script = "\n".join([*(line for line in lines if line.startswith("export")), "env"])
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert f"OPENAI_API_KEY={NAMED.key}\n" in done.stdout
+
+
+def test_the_documentation_has_the_same_programs_and_numbers(mlxctl: Run) -> None:
+    page = (REPOSITORY / "docs" / "clients.md").read_text()
+    for agent in AGENTS.values():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {agent.title} |"))
+        assert row.endswith(f"| {agent.first_prompt:,} tokens | {agent.advised:,} |")
+    described = mlxctl("launch", "--help").stdout
+    for name, other in OTHERS.items():
+        assert other.title in page
+        assert name in described
 
 
 def test_python_of_any_name_and_key() -> None:
