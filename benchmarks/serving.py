@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dialects
 import follow_ups
 import history
 import kv_bits
@@ -48,6 +49,7 @@ def run(bench: Bench) -> Iterator[Tables]:
         "long-prompt": long_prompt.measure,
         "memory": memory.measure,
         "kv-bits": kv_bits.measure,
+        "dialects": dialects.measure,
     }
     chosen = {name: measures[name] for name in bench.options.only if name in measures}
     if in_rounds := [name for name in bench.options.only if name in options.IN_ROUNDS]:

@@ -24,6 +24,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
+from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
@@ -75,9 +76,19 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
         )
-        dependencies = Dependencies(config, self._catalog, self._selection, self._pool, control)
-        self._public = HttpServer(public_app(dependencies))
-        self._local = HttpServer(unix_app(dependencies))
+        kept = config.responses
+        self._responses = ResponseStore(
+            paths.responses_dir(),
+            key=config.server.api_key,
+            max_bytes=kept.max_bytes,
+            max_age=kept.max_age,
+        )
+        dependencies = Dependencies(
+            config, self._catalog, self._selection, self._pool, control, self._responses
+        )
+        most = config.server.max_body
+        self._public = HttpServer(public_app(dependencies), max_message=most)
+        self._local = HttpServer(unix_app(dependencies), max_message=most)
         self._stop_asked = asyncio.Event()
 
     async def live(self) -> None:
@@ -86,6 +97,7 @@ class Daemon:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop_asked.set)
         removal.sweep()
+        self._responses.sweep()
         serving = [
             loop.create_task(self._public.serve(self._sockets.tcp)),
             loop.create_task(self._local.serve([self._sockets.local])),

@@ -58,6 +58,10 @@ class ContextLengthExceeded(RequestError, code="context_length_exceeded"):
     """The prompt is longer than the model's context."""
 
 
+class PreviousResponseNotFound(RequestError, code="previous_response_not_found"):
+    """The response that a request goes on from is not stored."""
+
+
 class PullRefused(RequestError, code="pull_refused"):
     """The hub denies or does not have the model, or it cannot run on this machine."""
 
@@ -76,6 +80,10 @@ class NotRemovable(RequestError, status=403, code="not_removable"):
 
 class ModelNotFound(RequestError, status=404, code="model_not_found"):
     """There is no such model."""
+
+
+class ResponseNotFound(RequestError, status=404, code="response_not_found"):
+    """There is no such stored response."""
 
 
 class RouteNotFound(RequestError, status=404, code="not_found"):

@@ -32,7 +32,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ToolUse(Message, frozen=True):
-    """The functions the model may call, as OpenAI's `tools` describes them.
+    """The functions the model may call, as OpenAI's `tools` has them; if some are `allowed`, these.
 
     With `choice` "required" it must call at least one; with `name` it must call that one.
     """
@@ -41,6 +41,7 @@ class ToolUse(Message, frozen=True):
     choice: Literal["auto", "required"] = "auto"
     name: str | None = None
     parallel: bool = True
+    allowed: list[str] | None = None
 
 
 class Template(Message, frozen=True):
@@ -58,7 +59,7 @@ class Template(Message, frozen=True):
 
 
 class ChatPrompt(Message, frozen=True, tag="chat"):
-    """A conversation, which a chat template renders in the engine.
+    """A conversation for a chat template; with `truncate`, without the oldest turns if it is long.
 
     The arguments of calls in it are objects, or JSON text.
     """
@@ -66,6 +67,7 @@ class ChatPrompt(Message, frozen=True, tag="chat"):
     messages: list[dict[str, Any]]
     template: Template = Template()
     tools: ToolUse | None = None
+    truncate: bool = False
 
 
 class TextPrompt(Message, frozen=True, tag="text"):
@@ -103,8 +105,7 @@ class Sampling(Message, frozen=True):
 class Penalties(Message, frozen=True):
     """What makes tokens less likely that have already appeared; 0 means off.
 
-    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; a size of 0
-    means all of them.
+    The context sizes count the last tokens of prompt and answer together, as in mlx_lm; 0: all.
     """
 
     repetition_penalty: float = 0.0
@@ -165,10 +166,7 @@ class GenerateRequest(Message, frozen=True):
 
 
 class DiskCacheSettings(Message, frozen=True):
-    """Where the prompt cache is on disk, and how large it may be for all models together.
-
-    `model` and `adapter` are what people call what is loaded.
-    """
+    """Where the prompt cache is on disk, its size for all models, and what people call this one."""
 
     folder: str
     max_bytes: int

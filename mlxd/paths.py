@@ -55,6 +55,11 @@ def adapters_dir() -> Path:
     return models_dir().with_name("adapters")
 
 
+def responses_dir() -> Path:
+    """Return the folder of stored responses, of mode 0700; see `mlxd.stored_responses`."""
+    return models_dir().with_name("responses")
+
+
 def hub_cache_dir() -> Path | None:
     """Return the cache of Hugging Face's own programs; None if mlxd is not to use it.
 

@@ -21,6 +21,7 @@ LEAVES = {
     "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.run_record",
+    "mlxd.stored_responses",
     "mlxd.sysctl",
     "mlxd.units",
 }

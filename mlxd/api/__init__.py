@@ -22,6 +22,18 @@ OpenAI's dialects, and what they share:
     reply.py             token counts, the list of models, health: the types both replies share
     reply_builder.py     from the events of an answer to its reply, streamed or whole
 
+OpenAI's Responses dialect:
+
+    responses.py          the body of POST /v1/responses, and a turn of a conversation
+    responses_reply.py    the reply, whole and in events
+    open_items.py         items that are being written
+    response_items.py     the items of a conversation, and how chat templates take them
+    response_tools.py     tools and tool choice
+    response_resource.py  the types of a response and its items
+    response_events.py    the types of its events
+    response_replay.py    the events of a stored response
+    compaction.py         a summary that stands for a conversation
+
 Anthropic's dialect:
 
     anthropic.py          the bodies of POST /v1/messages and /v1/messages/count_tokens

@@ -92,6 +92,17 @@ def decode(data: bytes, body_type: type[T]) -> T:
         raise InvalidRequest("the body is nested too deeply") from None
 
 
+def convert(value: Any, kind: Any, path: str) -> Any:
+    """Return `value`, found at `path` of a request, as `kind`; raises what `decode` raises."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        refusal = _refusal(str(error), kind)
+        param = f"{path}.{refusal.param}" if refusal.param else path
+        _, _, what = refusal.message.partition(": ")
+        raise InvalidRequest(f"`{param}`: {what}", param=param) from None
+
+
 def unsupported(param: str) -> UnsupportedParameter:
     """Return the error for the value of a field that cannot be honored."""
     return UnsupportedParameter(

@@ -21,6 +21,7 @@ from mlxd.config.tree import (
     LogConfig,
     ModelsConfig,
     ModelSettings,
+    ResponsesConfig,
     ServerConfig,
 )
 from mlxd.config.values import toml_text
@@ -35,6 +36,7 @@ __all__ = [
     "LogConfig",
     "ModelSettings",
     "ModelsConfig",
+    "ResponsesConfig",
     "ServerConfig",
     "check",
     "check_host",

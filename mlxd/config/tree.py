@@ -209,6 +209,16 @@ class EngineConfig(Section, frozen=True):
     trust_remote_code: Annotated[bool, "Run Python code that comes with a model."] = False
 
 
+class ResponsesConfig(Section, frozen=True):
+    """The responses that `/v1/responses` keeps on disk, so that conversations can go on."""
+
+    store: Annotated[bool, "Keep responses, unless a request says `store: false`."] = True
+    max_bytes: Annotated[ByteSize, "Disk space for all of them; the oldest go first."] = (
+        1_000_000_000
+    )
+    max_age: Annotated[Duration, "How long each is kept."] = 30 * 24 * 3600.0
+
+
 class LogConfig(Section, frozen=True):
     """The daemon's log."""
 
@@ -274,6 +284,7 @@ class Config(Section, frozen=True):
     hub: HubConfig = HubConfig()
     generation: GenerationConfig = GenerationConfig()
     engine: EngineConfig = EngineConfig()
+    responses: ResponsesConfig = ResponsesConfig()
     log: LogConfig = LogConfig()
     model: dict[str, ModelSettings] = {}
     other_models: ModelSettings | None = None

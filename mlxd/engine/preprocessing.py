@@ -13,9 +13,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from mlxd.engine.fill_in_the_middle import gap_ends
-from mlxd.engine.prompts import PromptReader, begins_in_reasoning
+from mlxd.engine.prompts import PromptReader, RenderedChat, begins_in_reasoning
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
+from mlxd.engine.truncation import read_shortened
 from mlxd.errors import ContextLengthExceeded, InvalidRequest
 from mlxd.messages import (
     ChatPrompt,
@@ -72,6 +73,7 @@ class Preprocessor:
         self.grammars = Grammars(tokenizer, vocabulary)
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
+        self._context_length = context_length
         self._find_boundaries = find_boundaries
         self._reader = PromptReader(tokenizer, context_length)
         self._line: SimpleQueue[Generate] = SimpleQueue()
@@ -128,19 +130,26 @@ class Preprocessor:
             form = tool_format(tokenizer, prompt.template)
             bare, taken = request.grammar is None, past_ids(prompt.messages)
             calls = AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
-        tokens, boundaries = self._read_chat(prompt, calls)
+        tokens, boundaries = self._read_chat(prompt, calls, request.max_tokens)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
         constraint = self._constraint(request, calls, thought)
         return Prepared(message, tokens, boundaries, in_reasoning, calls, constraint)
 
     def _read_chat(
-        self, prompt: ChatPrompt, calls: AllowedCalls | None
+        self, prompt: ChatPrompt, calls: AllowedCalls | None, max_tokens: int | None
     ) -> tuple[list[int], tuple[int, ...]]:
         """Return the tokens of a conversation, and its boundaries where they are needed."""
         native = calls.form.native if calls else supports_tools(self._tokenizer, prompt.template)
         functions = prompt.tools.functions if prompt.tools else None
-        chat = self._reader.read_chat(prompt, functions, describe=not native)
+
+        def read(prompt: ChatPrompt) -> RenderedChat:
+            return self._reader.read_chat(prompt, functions, describe=not native)
+
+        if prompt.truncate and self._context_length:
+            chat = read_shortened(prompt, read, self._context_length, max_tokens)
+        else:
+            chat = read(prompt)
         return chat.tokens, self._reader.boundaries(chat) if self._find_boundaries else ()
 
     def _constraint(
@@ -186,7 +195,8 @@ def _is_quick(request: GenerateRequest) -> bool:
     match request.prompt:
         case ChatPrompt(messages=messages, template=template, tools=tools):
             length = sum(len(message["content"]) for message in messages)
-            return length <= _QUICK_LENGTH and template.source is None and tools is None
+            plain = template.source is None and tools is None
+            return length <= _QUICK_LENGTH and plain and not request.prompt.truncate
         case TextPrompt(text=text, suffix=suffix):
             return len(text) + len(suffix) <= _QUICK_LENGTH
         case TokensPrompt():

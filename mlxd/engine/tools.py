@@ -171,6 +171,7 @@ class AllowedCalls:
             (index, tool["function"])
             for index, tool in enumerate(self._use.functions)
             if self._use.name in (None, tool["function"]["name"])
+            and (self._use.allowed is None or tool["function"]["name"] in self._use.allowed)
         ]
         lines = ["one: " + " | ".join(f"call_{index}" for index, _ in wanted)]
         if self.form.end:

@@ -20,6 +20,8 @@ _log = logging.getLogger("mlxd.http")
 
 _MAX_ID_LENGTH = 128
 _SERVER_ERROR = 500
+_SWITCHING = 101
+_STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 _RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
@@ -64,8 +66,8 @@ class AccessLog:
         headers = [(b"x-request-id", id_), (b"request-id", id_), *_VERSION_HEADERS]
 
         async def send_identified(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
+            if message["type"] in _STARTS:
+                record.status = message.get("status", _SWITCHING)
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
@@ -73,7 +75,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_identified)
         finally:
-            _log_request(scope, record, time.perf_counter() - began)
+            log_request(scope, record, time.perf_counter() - began)
 
 
 def _request_id(given: str) -> str:
@@ -82,7 +84,8 @@ def _request_id(given: str) -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
-def _log_request(scope: Scope, record: Record, seconds: float) -> None:
+def log_request(scope: Scope, record: Record, seconds: float) -> None:
+    """Log a request that took so long: one of HTTP, or one turn over a WebSocket."""
     method, status, total_ms = scope["method"], record.status, round(seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
     answer = _answer(record)

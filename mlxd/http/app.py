@@ -1,5 +1,6 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from mlxd import __version__
 from mlxd.api import anthropic, chat, completions
 from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
-from mlxd.http import control, lm_studio, ollama
+from mlxd.http import control, lm_studio, ollama, responses, responses_socket
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -61,8 +62,8 @@ def unix_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     return _app(dependencies, routes, unix=True)
 
 
-def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Starlette:
-    # The middleware knows only HTTP: `HttpServer` has neither a lifespan nor WebSockets.
+def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool) -> Starlette:
+    # The middleware knows HTTP and WebSockets: `HttpServer` has no lifespan.
     app = Starlette(
         routes=routes,
         middleware=[
@@ -78,7 +79,7 @@ def _app(dependencies: Dependencies, routes: list[Route], *, unix: bool) -> Star
     return app
 
 
-def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
+def _public_routes(dependencies: Dependencies, pace: Pace) -> list[BaseRoute]:
     endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
@@ -87,6 +88,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
         dependencies, partial(anthropic.decode_body, left_out=left_out), pace
     )
     count = GenerateEndpoint(dependencies, partial(anthropic.decode_count, left_out=left_out), pace)
+    responses_api = responses.ResponsesApi(dependencies, pace)
     api: list[tuple[str, Any, list[str]]] = [
         ("/chat/completions", chat_endpoint, ["POST"]),
         ("/completions", text_endpoint, ["POST"]),
@@ -94,6 +96,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
         ("/messages/count_tokens", count, ["POST"]),
         ("/models", endpoints.models, ["GET"]),
         ("/models/{id:path}", endpoints.model, ["GET"]),  # an id may hold slashes
+        *responses.routes(responses_api),
     ]
     return [
         # Some clients want a base URL with /v1, others without, and add the rest of the path.
@@ -102,6 +105,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[Route]:
             for prefix in ("/v1", "")
             for path, endpoint, methods in api
         ),
+        *responses_socket.routes(responses_api),
         Route("/api/v0/chat/completions", chat_endpoint, methods=["POST"]),
         Route("/api/v0/completions", text_endpoint, methods=["POST"]),
         *lm_studio.routes(dependencies),

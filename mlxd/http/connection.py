@@ -133,6 +133,11 @@ class EventWriter:
         self._started = False
         self._lock = asyncio.Lock()
 
+    @property
+    def started(self) -> bool:
+        """Whether something has been sent."""
+        return self._started
+
     async def write(self, data: bytes) -> None:
         """Send `data`, after the status line if that has not been sent yet."""
         async with self._lock:

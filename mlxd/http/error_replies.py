@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlxd.api.anthropic_types import AnthropicErrors
@@ -65,7 +65,7 @@ class ErrorReplies:
         record.error = error.code or type(error).__name__
         if record.status is None:
             await error_response(error, scope)(scope, receive, send)
-        else:
+        elif scope["type"] == "http":
             event = _form(scope).event(error)
             await send({"type": "http.response.body", "body": event, "more_body": False})
 
@@ -105,10 +105,11 @@ async def http_exception(request: Request, raised: Exception) -> Response:
     return response
 
 
-def _no_such_path(path: str, routes: Sequence[Route]) -> str:
+def _no_such_path(path: str, routes: Sequence[BaseRoute]) -> str:
     if meant := nearest(path, routes):
         return f"no such path: {path}; did you mean {meant}?"
-    paths = [route.path for route in routes if route.path.startswith(_API)]
+    served = (route for route in routes if isinstance(route, Route))
+    paths = [route.path for route in served if route.path.startswith(_API)]
     known = [path for path in paths if "{" not in path]
     return f"no such path: {path}; there are {', '.join(known)}"
 

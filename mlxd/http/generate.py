@@ -19,6 +19,7 @@ from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
+from mlxd.stored_responses import ResponseStore
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Dependencies:
     selection: Selection
     pool: Pool
     control: Control
+    responses: ResponseStore
 
 
 class GenerateEndpoint:
@@ -49,7 +51,7 @@ class GenerateEndpoint:
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
-        exchange = _Exchange(self.dependencies, body, record_of(scope))
+        exchange = Exchange(self.dependencies, body, record_of(scope))
         if body.stream:
             writer = EventWriter(send, body.stream_form, exchange.progress, self._pace)
             await while_connected(receive, exchange.stream(writer), writer.beat)
@@ -58,21 +60,23 @@ class GenerateEndpoint:
             await Response(reply, media_type="application/json")(scope, receive, send)
 
 
-class _Exchange:
+class Exchange:
     """One request and its answer."""
 
     def __init__(self, dependencies: Dependencies, body: Body, record: Record) -> None:
+        """Take a valid request; `record` is told of the model and of the answer."""
         self._dependencies = dependencies
         self._body = body
         self._record = record
         self._request: ActiveRequest | None = None
 
     def progress(self) -> str:
+        """Return what the request waits for or does, in a few words."""
         return self._request.progress if self._request else "queued"
 
     async def stream(self, writer: EventWriter) -> None:
         """Write the answer in pieces."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
                 self._note(events)
                 if data := builder.stream(events):
@@ -81,7 +85,7 @@ class _Exchange:
 
     async def reply(self) -> bytes:
         """Return the answer as a whole."""
-        async with self._running() as (request, builder):
+        async with self.running() as (request, builder):
             async for events in request:
                 self._note(events)
                 builder.collect(events)
@@ -93,7 +97,7 @@ class _Exchange:
                 self._record.not_enforced = [each.keyword for each in event.overlooked]
 
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
+    async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
         """Submit the request to its model and yield it; abort it at the end of the block."""
         body, selection = self._body, self._dependencies.selection
         entry = await selection.settled_model(body.model, body.adapters)

@@ -5,10 +5,11 @@ The format is OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.1.html
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
 from mlxd import __version__
 from mlxd.api.anthropic import CountBody, MessagesBody
@@ -27,6 +28,15 @@ from mlxd.api.ollama import OllamaChatBody, OllamaGenerateBody
 from mlxd.api.ollama_reply import ChatLine, OllamaError, TextLine
 from mlxd.api.openai_errors import ErrorReply
 from mlxd.api.reply import Health, ModelCard, ModelList, Reply
+from mlxd.api.response_events import StreamEvent
+from mlxd.api.response_resource import (
+    Compaction,
+    DeletedResponse,
+    InputTokens,
+    ItemList,
+    Response,
+)
+from mlxd.api.responses import ResponseBody
 from mlxd.errors import (
     BodyTooLarge,
     Draining,
@@ -37,6 +47,7 @@ from mlxd.errors import (
     MlxdError,
     ModelNotFound,
     QueueFull,
+    ResponseNotFound,
     Unauthorized,
     UnsupportedMediaType,
 )
@@ -55,9 +66,11 @@ _JSON = "application/json"
 _SSE = "text/event-stream"
 _LINES = "application/x-ndjson"
 _REF = "#/components/schemas/{name}"
+_DEFINED = "#/$defs/"
 _ERRORS: tuple[type[MlxdError], ...] = (Unauthorized, Forbidden)
 _BODY_ERRORS = (*_ERRORS, InvalidRequest, ModelNotFound, BodyTooLarge, UnsupportedMediaType)
 _ANSWER_ERRORS = (*_BODY_ERRORS, QueueFull, EngineDied, Draining, LoadFailed)
+_STORED_ERRORS = (*_ERRORS, InvalidRequest, ResponseNotFound)
 _REQUEST_ID = {
     "description": "The request's own, or a new one.",
     "schema": {"type": "string"},
@@ -67,10 +80,11 @@ _REQUEST_ID = {
 
 @dataclass(frozen=True)
 class _Operation:
-    """The one method of a path, POST if it takes a body and no other is named.
+    """A method of a path, POST if it takes a body and no other is named.
 
-    `chunk` is what a stream's events hold. They are written as `events` says: OpenAI's have no
-    names and end with `[DONE]`, Anthropic's have names, and Ollama's are lines of JSON.
+    `chunk` is what a stream's events may be. They are written as `events` says: OpenAI's have no
+    names and end with `[DONE]`, Anthropic's have names, and Ollama's are lines of JSON. `query` has
+    the type and the description of each parameter.
     """
 
     path: str
@@ -79,15 +93,21 @@ class _Operation:
     reply: Any
     errors: tuple[type[MlxdError], ...] = _ERRORS
     body: Any = None
-    chunk: Any = None
+    chunk: tuple[Any, ...] = ()
     failure: Any = ErrorReply
     events: Literal["unnamed", "named", "lines"] = "unnamed"
     method: Literal["get", "post", "delete"] | None = None
+    query: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+
+    @property
+    def verb(self) -> str:
+        """The method, as OpenAPI writes it."""
+        return self.method or ("post" if self.body else "get")
 
 
 def _chat(path: str, name: str, summary: str) -> _Operation:
     reply, chunk = Reply[ChatChoice], Reply[ChatChunkChoice]
-    return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, chunk)
+    return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, (chunk,))
 
 
 def _ollama(
@@ -96,7 +116,7 @@ def _ollama(
     summary: str,
     reply: Any,
     body: Any = None,
-    chunk: Any = None,
+    *chunk: Any,
     method: Literal["delete"] | None = None,
 ) -> _Operation:
     errors = _ANSWER_ERRORS if body else _ERRORS
@@ -120,7 +140,7 @@ _OPERATIONS = (
         Reply[CompletionChoice],
         _ANSWER_ERRORS,
         CompletionBody,
-        Reply[CompletionChoice],
+        (Reply[CompletionChoice],),
     ),
     _Operation(
         "/v1/messages",
@@ -129,7 +149,7 @@ _OPERATIONS = (
         AnthropicReply,
         _ANSWER_ERRORS,
         MessagesBody,
-        StreamedEvent,
+        (StreamedEvent,),
         AnthropicErrorReply,
         events="named",
     ),
@@ -141,6 +161,71 @@ _OPERATIONS = (
         _ANSWER_ERRORS,
         CountBody,
         failure=AnthropicErrorReply,
+    ),
+    _Operation(
+        "/v1/responses",
+        "createResponse",
+        "Answer a conversation, and keep it",
+        Response,
+        _ANSWER_ERRORS,
+        ResponseBody,
+        get_args(StreamEvent),
+    ),
+    _Operation(
+        "/v1/responses/input_tokens",
+        "countInputTokens",
+        "Count the tokens of a conversation",
+        InputTokens,
+        _ANSWER_ERRORS,
+        ResponseBody,
+    ),
+    _Operation(
+        "/v1/responses/compact",
+        "compactResponse",
+        "Make a short form of a conversation",
+        Compaction,
+        _ANSWER_ERRORS,
+        ResponseBody,
+    ),
+    _Operation(
+        "/v1/responses/{id}",
+        "retrieveResponse",
+        "Show a stored response, or stream it",
+        Response,
+        _STORED_ERRORS,
+        chunk=get_args(StreamEvent),
+        query={
+            "stream": (bool, "Send its events."),
+            "starting_after": (Annotated[int, Meta(ge=0)], "Only events after this number."),
+        },
+    ),
+    _Operation(
+        "/v1/responses/{id}",
+        "deleteResponse",
+        "Delete a stored response",
+        DeletedResponse,
+        _STORED_ERRORS,
+        method="delete",
+    ),
+    _Operation(
+        "/v1/responses/{id}/cancel",
+        "cancelResponse",
+        "End a response in the background",
+        Response,
+        _STORED_ERRORS,
+        method="post",
+    ),
+    _Operation(
+        "/v1/responses/{id}/input_items",
+        "listInputItems",
+        "Show what a stored response is the answer to",
+        ItemList,
+        _STORED_ERRORS,
+        query={
+            "limit": (Annotated[int, Meta(ge=1, le=100)], "How many (default: 20)."),
+            "order": (Literal["asc", "desc"], "Oldest (`asc`) or newest first (default: `desc`)."),
+            "after": (str, "The ID of the last item of the page before."),
+        },
     ),
     _ollama("chat", "ollamaChat", "Answer a conversation", ChatLine, OllamaChatBody, ChatLine),
     _ollama(
@@ -161,13 +246,16 @@ def document() -> Schema:
     kinds = [
         kind
         for one in _OPERATIONS
-        for kind in (one.reply, one.body, one.chunk, one.failure)
+        for kind in (one.reply, one.body, *one.chunk, one.failure)
         if kind
     ]
     types = list(dict.fromkeys(kinds))
     references, components = msgspec.json.schema_components(types, ref_template=_REF)
     _use_exact_schemas(components)
     schema_of = dict(zip(types, references, strict=True))
+    paths: Schema = {}
+    for operation in _OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.verb] = _describe(operation, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -176,14 +264,7 @@ def document() -> Schema:
             "description": "Every path below /v1 works without it, too.",
             "version": __version__,
         },
-        "paths": {
-            operation.path: {
-                operation.method or ("post" if operation.body else "get"): _describe(
-                    operation, schema_of
-                )
-            }
-            for operation in _OPERATIONS
-        },
+        "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
@@ -202,7 +283,7 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     failure = schema_of[operation.failure]
     done = _response("It is done.", schema_of[operation.reply] if operation.reply else None)
     if operation.chunk:
-        data = {"anyOf": [schema_of[operation.chunk], failure]}
+        data = {"anyOf": [*(schema_of[chunk] for chunk in operation.chunk), failure]}
         media_type, schema = {
             "unnamed": (_SSE, _event(data)),
             "named": (_SSE, _named_event(data)),
@@ -223,11 +304,15 @@ def _describe(operation: _Operation, schema_of: Mapping[Any, Schema]) -> Schema:
     if operation.body:
         content = {_JSON: {"schema": schema_of[operation.body]}}
         described["requestBody"] = {"required": True, "content": content}
-    if names := re.findall(r"{(\w+)}", operation.path):
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
+    parameters: list[Schema] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
+    for name, (kind, text) in operation.query.items():
+        schema = msgspec.json.schema(kind)
+        parameters.append({"name": name, "in": "query", "description": text, "schema": schema})
+    if parameters:
+        described["parameters"] = parameters
     return described
 
 
@@ -264,9 +349,20 @@ def _named_event(schema: Schema) -> Schema:
 
 def _use_exact_schemas(components: dict[str, Schema]) -> None:
     """Replace the schemas of fields whose type says too little by those that they bring."""
-    for component in components.values():
+    for component in list(components.values()):
         fields = component.get("properties", {})
-        for name, field in fields.items():
-            if EXACTLY in field:
-                kept = {key: field[key] for key in ("description", "default") if key in field}
-                fields[name] = field[EXACTLY] | kept
+        for name, described in fields.items():
+            if EXACTLY in described:
+                kept = {k: described[k] for k in ("description", "default") if k in described}
+                fields[name] = _hoisted(described[EXACTLY], components) | kept
+
+
+def _hoisted(schema: Any, components: dict[str, Schema]) -> Any:
+    """Return a schema whose definitions are among the components."""
+    if isinstance(schema, list):
+        return [_hoisted(inner, components) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema.replace(_DEFINED, _REF.format(name="")) if isinstance(schema, str) else schema
+    for name, defined in schema.get("$defs", {}).items():
+        components.setdefault(name, _hoisted(defined, components))
+    return {key: _hoisted(inner, components) for key, inner in schema.items() if key != "$defs"}

@@ -14,17 +14,24 @@ from mlxd.http.error_replies import error_response
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5
+_SOCKET_PATHS = (b"/v1/responses", b"/responses")
+_PING_SECONDS = 60.0
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn's server on given sockets: asleep while idle, and without signal handlers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, max_message: int = 32_000_000) -> None:
+        """Take the application, and how many bytes a message over a WebSocket may have."""
         super().__init__(
             uvicorn.Config(
                 app,
                 http=_Protocol,
-                ws="none",
+                ws="none",  # as uvicorn would load it; see `handle_websocket_upgrade`
+                ws_max_size=max_message,
+                ws_ping_interval=_PING_SECONDS,
+                ws_ping_timeout=_PING_SECONDS,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
@@ -88,7 +95,7 @@ class HttpServer(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with our error replies for malformed HTTP, and without upgrades.
+    """uvicorn's protocol, with our error replies for malformed HTTP, and with few upgrades.
 
     RFC 9110, 7.8, allows a server to ignore an offered upgrade, but httptools stops at it.
     """
@@ -141,9 +148,27 @@ class _Protocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            if self._wants_websocket():
+                self.handle_websocket_upgrade()
+                rest, protocol = data[upgrade.args[0] :], self.transport.get_protocol()
+                if rest and isinstance(protocol, asyncio.Protocol):
+                    protocol.data_received(rest)
+                return
             self.data_received(self._head_without_upgrade() + data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("the request is not valid HTTP")
+
+    def _wants_websocket(self) -> bool:
+        wanted = (b"upgrade", b"websocket") in ((n, v.lower()) for n, v in self.headers)
+        path = httptools.parse_url(self.url).path.rstrip(b"/")
+        return wanted and self.parser.get_method() == b"GET" and path in _SOCKET_PATHS
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the protocol of WebSockets."""
+        from mlxd.http.websocket import WebSocketProtocol  # few daemons ever need it
+
+        self.ws_protocol_class = WebSocketProtocol
+        super().handle_websocket_upgrade()
 
     def _should_upgrade(self) -> bool:
         """Whether uvicorn must ignore the request, because `data_received` parses it again."""

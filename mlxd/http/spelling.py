@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _SLASHES = re.compile("//+")
@@ -29,19 +29,27 @@ class Spelling:
         await self._app(scope, receive, send)
 
 
-def methods_of(path: str, routes: Sequence[Route]) -> list[str]:
+def methods_of(path: str, routes: Sequence[BaseRoute]) -> list[str]:
     """Return the methods that `path` allows, sorted; none if there is no such path."""
-    found = [route.methods or () for route in routes if route.path_regex.match(path)]
+    found = [
+        route.methods or ()
+        for route in routes
+        if isinstance(route, Route) and route.path_regex.match(path)
+    ]
     return sorted({method for methods in found for method in (*methods, "OPTIONS")})
 
 
-def nearest(path: str, routes: Sequence[Route]) -> str | None:
+def nearest(path: str, routes: Sequence[BaseRoute]) -> str | None:
     """Return the public path that an unknown one most likely means; None if nothing is near.
 
     That is the longest end of it that is a path with or without `/v1` before it, as where a client
     adds to a base URL what this has already; or else the path that is spelled most alike.
     """
-    known = [route for route in routes if not route.path.startswith(_CONTROL)]
+    known = [
+        route
+        for route in routes
+        if isinstance(route, Route) and not route.path.startswith(_CONTROL)
+    ]
     steps = [step for step in path.split("/") if step]
     for start in range(max(0, len(steps) - _MOST_STEPS), len(steps)):
         end = "/".join(steps[start:])

@@ -64,7 +64,7 @@ def example(name: str, model: str, daemon: DaemonProcess) -> str:
     return text.replace("http://127.0.0.1:8080", daemon.url).replace("MODEL", model)
 
 
-@pytest.mark.parametrize("provider", [COMPATIBLE, "@ai-sdk/anthropic"])
+@pytest.mark.parametrize("provider", [COMPATIBLE, "@ai-sdk/openai", "@ai-sdk/anthropic"])
 def test_opencode(
     environments: Environments, agents_daemon: DaemonProcess, folder: Path, provider: str
 ) -> None:
@@ -79,6 +79,7 @@ def test_opencode(
         OPENCODE_DISABLE_LSP_DOWNLOAD="1",
         OPENCODE_DISABLE_MODELS_FETCH="1",
         ANTHROPIC_API_KEY="none",
+        OPENAI_API_KEY="none",
         npm_config_offline="true",
     )
     said = [json.loads(line)["part"].get("text") for line in printed.splitlines()]

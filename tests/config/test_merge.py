@@ -128,7 +128,7 @@ def test_an_empty_variable_clears_strings_lists_and_tables(home: Path) -> None:
             "MLXD_CAKE__SIZE",
             "1",
             "environment variable MLXD_CAKE__SIZE: cake.size: unknown key; "
-            "the sections are server, models, hub, generation, engine, log and model",
+            "the sections are server, models, hub, generation, engine, responses, log and model",
         ),
         (
             "MLXD_SERVER_PORT",

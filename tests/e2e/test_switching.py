@@ -26,9 +26,9 @@ from tests.support.daemon_process import DaemonProcess, running_daemon, wait_unt
 
 pytestmark = pytest.mark.slow
 
-FLIPS = 6
-REQUESTS = 120
-KILLS = int(os.environ.get("MLXD_KILLS", "5"))
+FLIPS = 4
+REQUESTS = 80
+KILLS = int(os.environ.get("MLXD_KILLS", "3"))
 BODY = {
     "messages": [{"role": "user", "content": "hello"}],
     "max_tokens": 24,

@@ -86,7 +86,8 @@ async def test_a_path_like_no_other_is_told_what_there_is(client):
     assert reply.json()["error"] == {
         "message": "no such path: /v1/embeddings; "
         "there are /v1/chat/completions, /v1/completions, /v1/messages, "
-        "/v1/messages/count_tokens, /v1/models",
+        "/v1/messages/count_tokens, /v1/models, /v1/responses, /v1/responses/input_tokens, "
+        "/v1/responses/compact",
         "type": "invalid_request_error",
         "param": None,
         "code": "not_found",

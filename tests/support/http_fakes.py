@@ -8,13 +8,14 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api
-from mlxd.config import GenerationConfig, ModelSettings, ServerConfig
+from mlxd.config import GenerationConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.generate import Dependencies
 from mlxd.messages import ChoiceEvent, Delta, Finished, GenerateRequest, Started, Usage
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
+from mlxd.stored_responses import ResponseStore
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 FINISHED: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 2)))]
@@ -109,6 +110,7 @@ class FakeCatalog:
 class FakeSettings(msgspec.Struct):
     server: ServerConfig
     model: ModelSettings
+    responses: ResponsesConfig = ResponsesConfig()
 
     def for_model(self, model_id: str) -> ModelSettings:
         return self.model
@@ -203,11 +205,22 @@ USUAL = ModelSettings(generation=GenerationConfig(max_tokens=77))
 
 
 def make_dependencies(
-    pool: FakePool, model: ModelSettings = USUAL, **server: object
+    pool: FakePool,
+    model: ModelSettings = USUAL,
+    *,
+    responses: Path | None = None,
+    **server: object,
 ) -> Dependencies:
-    """Return what endpoints need, around `pool`; `server` are keys of the section [server]."""
+    """Return what endpoints need, around `pool`; `server` are keys of the section [server].
+
+    Responses are stored in the folder `responses`, if there is one.
+    """
     settings, catalog = FakeSettings(msgspec.convert(server, ServerConfig), model), FakeCatalog()
-    return Dependencies(settings, catalog, Selection(catalog, settings), pool, FakeControl())
+    settings.responses = ResponsesConfig(store=responses is not None)
+    key = settings.server.api_key
+    store = ResponseStore(responses or Path("/none"), key=key, max_bytes=10**6, max_age=60.0)
+    selection = Selection(catalog, settings)
+    return Dependencies(settings, catalog, selection, pool, FakeControl(), store)
 
 
 def _entry(name: str) -> CatalogEntry:

@@ -1,0 +1,157 @@
+"""The Responses API over a WebSocket: turns one after another, with the events of a stream.
+
+A client sends `response.create` with the fields of a request. A response that is not to be stored
+can be gone on from on the same connection, as long as it is the last one.
+"""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import msgspec
+from starlette.routing import WebSocketRoute
+from starlette.types import Message, Receive, Scope, Send
+
+from mlxd.api.openai_errors import ErrorObject
+from mlxd.api.response_events import StreamEvent
+from mlxd.api.responses import ResponseBody, decode_body
+from mlxd.api.responses_reply import encode
+from mlxd.errors import InvalidRequest, MlxdError
+from mlxd.http.access_log import Record, log_request, record_of
+from mlxd.http.background_responses import to_store
+from mlxd.http.generate import Exchange
+from mlxd.http.responses import Blamed, ResponsesApi
+from mlxd.stored_responses import StoredResponse
+
+_MOST_WAITING = 16
+_CREATE = "response.create"
+_BUG = 1011
+
+
+class SocketError(msgspec.Struct, frozen=True):
+    """A turn that was refused; `status` is HTTP's."""
+
+    status: int
+    error: ErrorObject
+    type: str = "error"
+
+
+class _Message(msgspec.Struct, frozen=True):
+    type: str = ""
+    background: bool | None = None
+    generate: bool | None = None
+
+
+def routes(api: ResponsesApi) -> list[WebSocketRoute]:
+    """Return the routes."""
+    return [WebSocketRoute(f"{prefix}/responses", _Endpoint(api)) for prefix in ("/v1", "")]
+
+
+class _Endpoint:
+    """The endpoint, as a raw ASGI application."""
+
+    def __init__(self, api: ResponsesApi) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        await receive()  # "websocket.connect"
+        await send({"type": "websocket.accept"})
+        await _Connection(self._api, scope, send).serve(receive)
+
+
+class _Connection:
+    """One connection, and what its last turn left to go on from."""
+
+    def __init__(self, api: ResponsesApi, scope: Scope, send: Send) -> None:
+        self._api = api
+        self._scope = scope
+        self._send = send
+        self._last: StoredResponse | None = None
+        self._waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
+
+    async def serve(self, receive: Receive) -> None:
+        """Serve turns until the client disconnects, which ends the current one."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._read(receive)), loop.create_task(self._work())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):  # a bug, which the middleware logs
+                with contextlib.suppress(Exception):
+                    await self._send({"type": "websocket.close", "code": _BUG})
+                raise result
+
+    async def _read(self, receive: Receive) -> None:
+        while (message := await receive())["type"] != "websocket.disconnect":
+            await self._waiting.put(message)
+
+    async def _work(self) -> None:
+        while True:
+            message = await self._waiting.get()
+            record = Record(record_of(self._scope).request_id, status=200)
+            began = time.perf_counter()
+            try:
+                await self._turn(message.get("text") or message.get("bytes") or b"", record)
+            except MlxdError as error:
+                record.status, record.error = error.status, error.code
+                await self._refuse(error)
+            finally:
+                log_request(self._scope, record, time.perf_counter() - began)
+
+    async def _turn(self, data: str | bytes, record: Record) -> None:
+        data = data.encode() if isinstance(data, str) else data
+        body, generate = _decoded(data)
+        last = self._last
+        if body.previous_response_id:
+            self._last = None  # nor can it be gone on from again if this turn fails
+        turn = await self._api.turn(body, last)
+        turn.warms_up = not generate
+        exchange = Exchange(self._api.dependencies, turn, record)
+        try:
+            with Blamed():
+                async with exchange.running() as (request, _):
+                    builder = turn.built
+                    async for events in request:
+                        made = builder.take(events)
+                        if builder.ended:
+                            await self._api.keep(turn)
+                            self._last = to_store(turn)
+                        await self._write(made)
+        except MlxdError as error:
+            if turn.builder is None or not turn.builder.begun:
+                raise
+            record.error = error.code
+            *_, failed = turn.builder.fail(error)
+            await self._api.keep(turn)
+            await self._write([failed])
+
+    async def _write(self, events: list[StreamEvent]) -> None:
+        for event in events:
+            await self._send({"type": "websocket.send", "text": encode(event).decode()})
+
+    async def _refuse(self, error: MlxdError) -> None:
+        code = error.code or error.type
+        detail = ErrorObject(error.message, error.type, error.param, code)
+        text = encode(SocketError(error.status, detail)).decode()
+        await self._send({"type": "websocket.send", "text": text})
+
+
+def _decoded(data: bytes) -> tuple[ResponseBody, bool]:
+    """Return the request in a message, and whether it is to be answered.
+
+    Raises:
+        InvalidRequest: the message is none, or its request is not valid.
+    """
+    body: Any = decode_body(data)
+    message = msgspec.json.decode(data, type=_Message)
+    if message.type != _CREATE:
+        raise InvalidRequest(f'`type`: expected "{_CREATE}"', param="type")
+    if message.background:
+        raise InvalidRequest("`background`: not over a WebSocket", param="background")
+    return msgspec.structs.replace(body, stream=True), message.generate is not False

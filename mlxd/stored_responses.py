@@ -1,0 +1,156 @@
+"""The responses that `POST /v1/responses` keeps, as files, so that conversations can go on.
+
+    responses/           what all keys have, together at most `responses.max_bytes`
+      OWNER/             those of one API key: a hash of it
+        resp_ID.json     a `StoredResponse`
+
+A file has everything its response was made of, and depends on no other. One that is older than
+`responses.max_age` is gone; if all together are too large, the oldest go first.
+"""
+
+import asyncio
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mlxd.files import write_atomically
+
+_ID = re.compile(r"resp_[0-9a-f]{48}")
+_KEPT_SHARE = 0.9
+"""What is left of the allowed size after the oldest files went."""
+_SWEEP_SECONDS = 3600.0
+_ABANDONED_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class StoredResponse(msgspec.Struct, frozen=True):
+    """A response, the items it is the answer to, and its events if it may be streamed again."""
+
+    response: dict[str, Any]
+    items: list[dict[str, Any]]
+    events: list[str] = []
+
+
+class ResponseStore:
+    """The files of one API key; of the others it only knows how large and how old they are.
+
+    Every method but `sweep` works in a thread.
+    """
+
+    def __init__(self, folder: Path, *, key: str, max_bytes: int, max_age: float) -> None:
+        """Take the folder, which need not exist, a key, the largest size, and an age in seconds."""
+        owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
+        self._folder = folder
+        self._own = folder / owner.hexdigest()
+        self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._lock = threading.Lock()
+        self._size: int | None = None
+        self._swept = 0.0
+
+    async def save(self, stored: StoredResponse) -> None:
+        """Keep a response, or replace it; a disk that is full is only logged."""
+        await asyncio.to_thread(self._save, stored)
+
+    async def load(self, response_id: str) -> StoredResponse | None:
+        """Return a response; None if the key has none with this id."""
+        return await asyncio.to_thread(self._load, response_id)
+
+    async def delete(self, response_id: str) -> bool:
+        """Delete a response; return whether there was one."""
+        return await asyncio.to_thread(self._delete, response_id)
+
+    def sweep(self) -> None:
+        """Delete what is too old, or more than may be kept, and what was never finished."""
+        with self._lock:
+            self._sweep()
+
+    def _save(self, stored: StoredResponse) -> None:
+        file = self._file(stored.response["id"])
+        data = msgspec.json.encode(stored)
+        if file is None or len(data) > self._max_bytes:
+            _log.warning("a response of %d bytes is not kept (responses.max_bytes)", len(data))
+            return
+        with self._lock:
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._own.mkdir(mode=0o700, exist_ok=True)
+                before = _size_of(file)
+                write_atomically(file, data)
+            except OSError as error:
+                _log.warning("a response is not kept: %s", error)
+                return
+            if self._size is not None:
+                self._size += len(data) - before
+            late = time.monotonic() > self._swept + _SWEEP_SECONDS
+            if self._size is None or self._size > self._max_bytes or late:
+                self._sweep()
+
+    def _load(self, response_id: str) -> StoredResponse | None:
+        file = self._file(response_id)
+        if file is None:
+            return None
+        try:
+            if file.stat().st_mtime + self._max_age < time.time():
+                return None
+            return msgspec.json.decode(file.read_bytes(), type=StoredResponse)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _delete(self, response_id: str) -> bool:
+        file = self._file(response_id)
+        return file is not None and _remove(file)
+
+    def _file(self, response_id: str) -> Path | None:
+        """Return the path of a response; None if the id cannot be one of ours."""
+        if not _ID.fullmatch(response_id):
+            return None
+        return self._own / f"{response_id}.json"
+
+    def _sweep(self) -> None:
+        now = time.time()
+        kept: list[tuple[float, int, Path]] = []
+        for file in self._files():
+            try:
+                status = file.stat()
+            except OSError:
+                continue
+            limit = _ABANDONED_SECONDS if file.name.startswith(".") else self._max_age
+            if status.st_mtime + limit < now:
+                _remove(file)
+            elif not file.name.startswith("."):
+                kept.append((status.st_mtime, status.st_size, file))
+        size = sum(entry[1] for entry in kept)
+        if size > self._max_bytes:
+            for _, one, file in sorted(kept):
+                if size <= self._max_bytes * _KEPT_SHARE:
+                    break
+                if _remove(file):
+                    size -= one
+        self._size, self._swept = size, time.monotonic()
+
+    def _files(self) -> Iterator[Path]:
+        return self._folder.glob("*/*.json*")
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(file: Path) -> bool:
+    try:
+        file.unlink()
+    except OSError:
+        return False
+    return True

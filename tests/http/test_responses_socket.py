@@ -1,0 +1,218 @@
+"""The Responses API over a WebSocket, as the compliance suite of Open Responses asks for it."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openresponses_types.types import WebSocketErrorEvent
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from mlxd.errors import EngineDied, QueueFull
+from mlxd.http.app import public_app
+from mlxd.http.server import HttpServer
+from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
+from tests.support.open_responses import EVENTS, checked_response
+
+KEY = "12345678"
+ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+RESULT = [{"type": "function_call_output", "call_id": "call_none", "output": "?"}]
+
+Open = Callable[..., Awaitable[ClientConnection]]
+
+
+@pytest.fixture
+async def port(pool: FakePool, tmp_path: Path) -> AsyncIterator[int]:
+    dependencies = make_dependencies(pool, responses=tmp_path, api_key=KEY, max_body=100_000)
+    async with serving(HttpServer(public_app(dependencies), max_message=100_000)) as port:
+        yield port
+
+
+@asynccontextmanager
+async def serving(server: HttpServer) -> AsyncIterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        task = asyncio.create_task(server.serve([listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.stop(0)
+            await task
+
+
+@pytest.fixture
+async def open_socket(port: int) -> AsyncIterator[Open]:
+    async with AsyncExitStack() as stack:
+
+        async def open_one(key: str = KEY, **headers: str) -> ClientConnection:
+            headers |= {"authorization": f"Bearer {key}"}
+            url = f"ws://127.0.0.1:{port}/v1/responses"
+            return await stack.enter_async_context(connect(url, additional_headers=headers))
+
+        yield open_one
+
+
+async def turn(ws: ClientConnection, **fields: Any) -> list[dict[str, Any]]:
+    """Ask for a response; return the events up to its end, each as the specification has it."""
+    await ws.send(json.dumps({"type": "response.create", "model": "tiny", "input": "Hi"} | fields))
+    return await events(ws)
+
+
+async def events(ws: ClientConnection) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while not found or found[-1]["type"] not in ENDS:
+        event = json.loads(await asyncio.wait_for(ws.recv(), 10))
+        EVENTS.get(event["type"]).model_validate(event) if event["type"] != "error" else (
+            WebSocketErrorEvent.model_validate(event)
+        )
+        found.append(event)
+    return found
+
+
+async def complete(ws: ClientConnection, **fields: Any) -> dict[str, Any]:
+    last = (await turn(ws, **fields))[-1]
+    assert last["type"] == "response.completed", last
+    return checked_response(last["response"])
+
+
+async def refused(ws: ClientConnection, **fields: Any) -> tuple[int, str]:
+    (error,) = await turn(ws, **fields)
+    return error["status"], error["error"]["code"]
+
+
+async def test_turns_one_after_another(open_socket, pool):
+    ws = await open_socket()
+    for question in ("First", "Second"):
+        made = await turn(ws, input=question, store=False)
+        assert [event["sequence_number"] for event in made] == list(range(len(made)))
+        assert made[-1]["response"]["output"][0]["content"][0]["text"] == "Hello"
+    assert [request.prompt.messages[0]["content"] for request in pool.requests] == [
+        "First",
+        "Second",
+    ]
+
+
+async def test_turns_that_are_sent_at_once_are_served_in_order(open_socket):
+    ws = await open_socket()
+    for question in ("First", "Second"):
+        create = {"type": "response.create", "input": question, "metadata": {"q": question}}
+        await ws.send(json.dumps(create))
+    shown = [(await events(ws))[-1]["response"]["metadata"]["q"] for _ in range(2)]
+    assert shown == ["First", "Second"]
+
+
+async def test_a_response_that_is_not_stored_can_be_gone_on_from_on_its_connection(
+    open_socket, pool
+):
+    ws = await open_socket()
+    first = await complete(ws, store=False)
+    await complete(ws, input="And?", store=False, previous_response_id=first["id"])
+    assert len(pool.requests[1].prompt.messages) == 3
+    other = await open_socket()
+    assert await refused(other, store=False, previous_response_id=first["id"]) == (
+        400,
+        "previous_response_not_found",
+    )
+    await complete(other, store=False)
+
+
+async def test_a_stored_response_can_be_gone_on_from_anywhere(open_socket, port):
+    first = await complete(await open_socket())
+    await complete(await open_socket(), previous_response_id=first["id"])
+    url = f"http://127.0.0.1:{port}/v1/responses/{first['id']}"
+    async with httpx.AsyncClient(headers={"authorization": f"Bearer {KEY}"}) as client:
+        assert (await client.get(url)).json() == first
+
+
+async def test_a_turn_that_fails_cannot_be_repeated_from_the_same_response(open_socket):
+    ws = await open_socket()
+    first = await complete(ws, store=False)
+    status, _ = await refused(ws, input=RESULT, store=False, previous_response_id=first["id"])
+    assert status == 400
+    code = "previous_response_not_found"
+    assert await refused(ws, store=False, previous_response_id=first["id"]) == (400, code)
+
+
+async def test_what_is_compacted_begins_a_new_chain(open_socket, port):
+    body = {"model": "tiny", "input": "Remember slate."}
+    headers = {"authorization": f"Bearer {KEY}"}
+    url = f"http://127.0.0.1:{port}/v1/responses/compact"
+    async with httpx.AsyncClient(headers=headers) as client:
+        output = (await client.post(url, json=body)).json()["output"]
+    ws = await open_socket()
+    await complete(ws, input=[*output, {"role": "user", "content": "Go on."}], tools=[])
+
+
+async def test_a_prompt_can_be_read_ahead(open_socket, pool):
+    pool.script = [STARTED, text("x"), FINISHED]
+    ws = await open_socket()
+    first = await complete(ws, generate=False, store=False)
+    assert (first["output"], pool.requests[0].max_tokens) == ([], 0)
+    await complete(ws, input="And?", store=False, previous_response_id=first["id"])
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("{", None),
+        ('{"type": "response.steer", "input": "Hi"}', "type"),
+        ('{"type": "response.create", "input": "Hi", "background": true}', "background"),
+        ('{"type": "response.create", "input": 5}', "input"),
+        ('{"type": "response.create"}', "input"),
+    ],
+)
+async def test_a_message_that_is_none_is_refused_and_the_connection_lives(
+    open_socket, message, param
+):
+    ws = await open_socket()
+    await ws.send(message)
+    (error,) = await events(ws)
+    assert (error["status"], error["error"]["param"]) == (400, param)
+    await complete(ws)
+
+
+async def test_errors_of_a_turn(open_socket, pool):
+    ws = await open_socket()
+    pool.refusal = QueueFull("512 requests are waiting")
+    assert await refused(ws) == (429, "queue_full")
+    pool.refusal, pool.script = None, [STARTED, text("Hel"), EngineDied("gone")]
+    last = (await turn(ws))[-1]
+    assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "engine_died")
+
+
+async def test_a_client_that_disconnects_ends_the_turn(open_socket, pool):
+    pool.script = [STARTED, text("Hel"), asyncio.Event()]
+    ws = await open_socket()
+    await ws.send(json.dumps({"type": "response.create", "input": "Hi"}))
+    await asyncio.wait_for(ws.recv(), 10)
+    await ws.close()
+    await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
+
+
+async def test_a_message_that_is_too_large_ends_the_connection(open_socket):
+    ws = await open_socket()
+    with pytest.raises(ConnectionClosed) as caught:
+        await turn(ws, input="x" * 200_000)
+    assert caught.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [({"key": "wrong key"}, 401), ({"origin": "https://example.org"}, 403)],
+)
+async def test_who_may_connect(open_socket, options, status):
+    with pytest.raises(InvalidStatus) as caught:
+        await open_socket(**options)
+    assert caught.value.response.status_code == status
+    assert json.loads(caught.value.response.body)["error"]["message"]
+
+
+async def test_no_other_path_has_a_socket(port):
+    with pytest.raises(InvalidStatus) as caught:
+        await connect(f"ws://127.0.0.1:{port}/health")
+    assert caught.value.response.status_code == 200  # the upgrade is ignored
