@@ -31,7 +31,7 @@ class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class _TextMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
-    content: Content
+    content: Content | None
     name: str | None = None
 
 
@@ -140,27 +140,34 @@ def for_templates(messages: list[Message]) -> list[dict[str, Any]]:
     """Return a conversation as chat templates expect it; the arguments of calls are objects.
 
     Raises:
-        InvalidRequest: a part of a message is no text.
+        InvalidRequest: a part of what the user says now, or of the system, is no text.
     """
+    answers = (n for n, message in enumerate(messages) if isinstance(message, AssistantMessage))
+    asked = max(answers, default=-1) + 1
     return [
-        _for_template(message, f"messages[{index}].content")
+        _for_template(
+            message,
+            None
+            if index < asked and isinstance(message, UserMessage)
+            else f"messages[{index}].content",
+        )
         for index, message in enumerate(messages)
     ]
 
 
-def _for_template(message: Message, path: str) -> dict[str, Any]:
+def _for_template(message: Message, path: str | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": message.name}
     match message:
         case AssistantMessage():
             role = "assistant"
-            said = read_content(message.content, path)
+            said = read_content(message.content, None)
             fields |= _answer(message, said)
             text = said.text or text_of(message.refusal)
         case ToolMessage():
-            role, text = "tool", result_text(message.content, path)
+            role, text = "tool", result_text(message.content)
             fields["tool_call_id"] = _id(message.tool_call_id)
         case FunctionMessage():
-            role, text = "tool", result_text(message.content, path)
+            role, text = "tool", result_text(message.content)
         case _:
             role = "user" if isinstance(message, UserMessage) else "system"
             said = read_content(message.content, path)
