@@ -51,6 +51,7 @@ from mlxd.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from mlxd.http.lm_studio import StudioModel, StudioModels
 from mlxd.http.ollama import (
     Copy,
     NamedModel,
@@ -110,6 +111,11 @@ def _chat(path: str, name: str, summary: str) -> _Operation:
     return _Operation(path, name, summary, reply, _ANSWER_ERRORS, ChatBody, (chunk,))
 
 
+def _text(path: str, name: str, summary: str) -> _Operation:
+    reply = Reply[CompletionChoice]
+    return _Operation(path, name, summary, reply, _ANSWER_ERRORS, CompletionBody, (reply,))
+
+
 def _ollama(
     path: str,
     name: str,
@@ -133,15 +139,7 @@ _OPERATIONS = (
     ),
     _chat("/v1/chat/completions", "createChatCompletion", "Answer a conversation"),
     _chat("/chat/completions", "createChatCompletionAlias", "The same as /v1/chat/completions"),
-    _Operation(
-        "/v1/completions",
-        "createCompletion",
-        "Continue a text",
-        Reply[CompletionChoice],
-        _ANSWER_ERRORS,
-        CompletionBody,
-        (Reply[CompletionChoice],),
-    ),
+    _text("/v1/completions", "createCompletion", "Continue a text"),
     _Operation(
         "/v1/messages",
         "createMessage",
@@ -238,6 +236,16 @@ _OPERATIONS = (
     _ollama("pull", "ollamaPull", "Download a model", PullLine, NamedModel, PullLine),
     _ollama("copy", "ollamaCopy", "Give a model another name", None, Copy),
     _ollama("delete", "ollamaDelete", "Delete a model", None, NamedModel, method="delete"),
+    _chat("/api/v0/chat/completions", "studioChat", "Answer a conversation of LM Studio's clients"),
+    _text("/api/v0/completions", "studioText", "Continue a text of LM Studio's clients"),
+    _Operation("/api/v0/models", "studioModels", "List the models, as LM Studio", StudioModels),
+    _Operation(
+        "/api/v0/models/{id}",
+        "studioModel",
+        "Show a model, as LM Studio",
+        StudioModel,
+        (*_ERRORS, ModelNotFound),
+    ),
 )
 
 

@@ -225,13 +225,16 @@ async def test_a_stream_in_the_background_can_be_left_and_joined_again(client, p
             if line.startswith("data:") and '"delta":"Hel"' in line:
                 last = json.loads(line.removeprefix("data: "))
                 break
-    params = {"stream": "true", "starting_after": last["sequence_number"]}
+    params = {"stream": "true", "starting_after": last["sequence_number"] - 1}
     response_id = f"resp_{last['item_id'].split('_')[1]}"
-    joined = asyncio.create_task(client.get(f"{PATH}/{response_id}", params=params))
-    go_on.set()
-    events = checked_stream((await joined).content)
+    data = b""
+    async with client.stream("GET", f"{PATH}/{response_id}", params=params) as joined:
+        async for piece in joined.aiter_bytes():
+            data += piece
+            go_on.set()  # not before this is a stream that goes on
+    first, *events = checked_stream(data)
+    assert (first, events[0]["delta"]) == (last, "lo")
     assert events[0]["sequence_number"] == last["sequence_number"] + 1
-    assert events[0]["delta"] == "lo"
     again = await client.get(f"{PATH}/{response_id}", params={"stream": "true"})
     everything = checked_stream(again.content)
     assert everything[last["sequence_number"] + 1 :] == events
