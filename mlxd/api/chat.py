@@ -56,7 +56,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     tool_choice: Annotated[
         ToolChoice | None,
         doc(
-            "Whether the model may (`auto`), must (`required`) or must not (`none`) "
+            "Whether the model may (`auto`), must (`required` or `any`) or must not (`none`) "
             "call a function, or which one it must call."
         ),
     ] = None

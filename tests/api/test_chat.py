@@ -178,6 +178,7 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"role_mapping": {"user": 5}}, "role_mapping"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tool_choice": "required"}, "tool_choice"),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
@@ -383,6 +384,25 @@ def test_a_request_overrides_the_configured_template():
 )
 def test_tools(fields, use):
     assert request(tools=[TOOL], **fields).prompt.tools == use
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "name": "f", "parameters": TOOL["function"]["parameters"]},
+        {"name": "f", "input_schema": TOOL["function"]["parameters"]},  # Anthropic
+    ],
+)
+@pytest.mark.parametrize(
+    ("choice", "use"),
+    [
+        ("any", ToolUse([TOOL], "required")),  # Mistral
+        ({"type": "function", "name": "f"}, ToolUse([TOOL], name="f")),
+    ],
+)
+def test_tools_as_other_apis_write_them(tool, choice, use):
+    """BerriAI/litellm#34029, CLIProxyAPI#658: Cursor sends what the Responses API takes."""
+    assert request(tools=[tool], tool_choice=choice).prompt.tools == use
 
 
 @pytest.mark.parametrize(
