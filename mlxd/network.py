@@ -22,6 +22,11 @@ _MASK = "***"
 _USER = re.compile(r"//[^/@]*@")
 
 
+def spellings() -> set[str]:
+    """Return every name that one of the variables may have."""
+    return {spelling for known in _NAMES.values() for spelling in known}
+
+
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what `environ` says about the network, each under one name, whatever it has there."""
     found: dict[str, str] = {}
@@ -34,7 +39,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 def replaced(environ: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` with `others`, as `variables` names them, in place of its own."""
-    known = {spelling for spellings in _NAMES.values() for spelling in spellings}
+    known = spellings()
     kept = {name: value for name, value in environ.items() if name not in known}
     return {**kept, **variables(environ), **others}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd import lock
+from mlxd import lock, network
 from tests.support.fake_daemon import FakeDaemon, fake_daemon
 
 DEADLINE = 60.0
@@ -81,3 +81,10 @@ def imported_by(*arguments: str) -> set[str]:
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True
     )
     return set(done.stderr.split())
+
+
+@pytest.fixture(autouse=True)
+def _no_network_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the proxies and certificates of this machine out of the services of the tests."""
+    for name in network.spellings():
+        monkeypatch.delenv(name, raising=False)
