@@ -46,7 +46,7 @@ class AnthropicMessage(msgspec.Struct, frozen=True):
     """A turn of the conversation, or instructions between turns."""
 
     role: Literal["user", "assistant", "system"]
-    content: BlockContent
+    content: BlockContent | None
 
 
 class CustomTool(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,13 +104,14 @@ def conversation(messages: list[AnthropicMessage]) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     for index, message in enumerate(messages):
         path = f"messages[{index}].content" if index == len(messages) - 1 else None
+        content = message.content or ""
         match message.role:
             case "assistant":
-                turns.append(_answer(message.content))
+                turns.append(_answer(content))
             case "user":
-                turns += _question(message.content, path)
+                turns += _question(content, path)
             case "system":
-                turns.append({"role": "system", "content": _joined(message.content, path)})
+                turns.append({"role": "system", "content": _joined(content, path)})
     return turns
 
 

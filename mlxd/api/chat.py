@@ -39,6 +39,15 @@ class ReasoningOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Annotated[ThoughtTokens, doc("As `thinking_token_budget`.")] = None
 
 
+class ThinkingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the model reasons, as GLM's, DeepSeek's and Kimi's own servers spell it."""
+
+    type: Annotated[
+        str | None, doc("`enabled` and `disabled` are as `enable_thinking`; others say nothing.")
+    ] = None
+    budget_tokens: Annotated[ThoughtTokens, doc("As `thinking_token_budget`.")] = None
+
+
 class ChatBody(CommonFields, frozen=True, kw_only=True):
     """The body of a chat request."""
 
@@ -47,7 +56,7 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     tool_choice: Annotated[
         ToolChoice | None,
         doc(
-            "Whether the model may (`auto`), must (`required`) or must not (`none`) "
+            "Whether the model may (`auto`), must (`required` or `any`) or must not (`none`) "
             "call a function, or which one it must call."
         ),
     ] = None
@@ -79,6 +88,13 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     ] = None
     reasoning: Annotated[
         ReasoningOptions | None, doc("Another way to write `reasoning_effort`.")
+    ] = None
+    think: Annotated[
+        bool | str | None,
+        doc("As Ollama's own API has it: `enable_thinking`, or a `reasoning_effort`."),
+    ] = None
+    thinking: Annotated[
+        bool | ThinkingOptions | None, doc("Another way to write `enable_thinking`.")
     ] = None
     verbosity: Annotated[str | None, doc("Passed to the chat template.")] = None
     documents: Annotated[
@@ -132,6 +148,8 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
         budget = self._value("thinking_token_budget")
         if budget is None and self.reasoning is not None:
             budget = self.reasoning.max_tokens
+        if budget is None and isinstance(self.thinking, ThinkingOptions):
+            budget = self.thinking.budget_tokens
         return None if budget is None or budget < 0 else min(budget, INT32_MAX)
 
     def _tool_use(self) -> ToolUse | None:
@@ -144,13 +162,21 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
     def _template(self, settings: ModelSettings) -> Template:
         arguments = dict(settings.chat_template_args)
         reasoning = self.reasoning or ReasoningOptions()
-        if effort := self.reasoning_effort or reasoning.effort:
+        named = self.think if isinstance(self.think, str) else None
+        if effort := self.reasoning_effort or reasoning.effort or named:
             arguments["reasoning_effort"] = effort
             if effort == "none":
                 arguments["enable_thinking"] = False
-        thinks = reasoning.enabled if self.enable_thinking is None else self.enable_thinking
-        if thinks is not None:
-            arguments["enable_thinking"] = thinks
+        said = (
+            self.enable_thinking,
+            reasoning.enabled,
+            _thinks(self.think),
+            _thinks(self.thinking),
+        )
+        for thinks in said:
+            if thinks is not None:
+                arguments["enable_thinking"] = thinks
+                break
         for name in _TEMPLATE_ARGUMENTS:
             if (value := getattr(self, name)) not in (None, [], ""):
                 arguments[name] = value
@@ -164,6 +190,13 @@ class ChatBody(CommonFields, frozen=True, kw_only=True):
             arguments=arguments,
             trusted=bool(settings.chat_template) and not self.chat_template,
         )
+
+
+def _thinks(asked: bool | str | ThinkingOptions | None) -> bool | None:
+    """Return whether the model should think, if a field of another server says so."""
+    if isinstance(asked, ThinkingOptions):
+        return {"enabled": True, "disabled": False}.get(asked.type or "")
+    return bool(asked) if asked not in (None, "") else None
 
 
 def decode_body(data: bytes) -> ChatBody:

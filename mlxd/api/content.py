@@ -16,7 +16,14 @@ Content = Annotated[
     ),
 ]
 
-_THOUGHTS = {"thinking", "reasoning", "reasoning_text", "summary_text", "reasoning.text"}
+_THOUGHTS = {
+    "thinking",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_text",
+    "summary_text",
+    "reasoning.text",
+}
 _HIDDEN = {"redacted_thinking", "reasoning.encrypted"}
 _CALLS = {"tool_use", "tool_call", "tool-call"}
 _MEDIA = {
@@ -32,6 +39,7 @@ _TEXT_FIELDS = (
     "refusal",
     "thinking",
     "reasoning",
+    "reasoning_content",
     "summary",
     "content",
     "output",
@@ -49,8 +57,10 @@ class Said:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read_content(content: str | list[Any] | None, path: str) -> Said:
+def read_content(content: str | list[Any] | None, path: str | None) -> Said:
     """Return what the content of a message says.
+
+    Without a `path`, the message is history, and of a part that is no text only its type is said.
 
     Raises:
         InvalidRequest: a part of the content, which is at `path`, is no text.
@@ -68,17 +78,17 @@ def read_content(content: str | list[Any] | None, path: str) -> Said:
         elif kind in _THOUGHTS:
             said.thoughts += text_of(part)
         elif kind not in _HIDDEN:
-            said.text += _part_text(part, kind, f"{path}[{index}]")
+            said.text += _part_text(part, kind, path and f"{path}[{index}]")
     return said
 
 
-def result_text(content: Any, path: str) -> str:
+def result_text(content: Any) -> str:
     """Return a tool's result as text: what is neither text nor parts becomes JSON."""
     if content is None or isinstance(content, str):
         return content or ""
     parts = content if isinstance(content, list) else [content]
     if all(map(_is_part, parts)) and not all(isinstance(part, str) for part in parts):
-        return read_content(parts, path).text
+        return read_content(parts, None).text
     return "" if content == [] else as_json(content)
 
 
@@ -124,8 +134,11 @@ def as_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _part_text(part: dict[str, Any], kind: Any, path: str) -> str:
+def _part_text(part: dict[str, Any], kind: Any, path: str | None) -> str:
+    """Return the text of a part; what is not text is refused if a `path` is given."""
     text = text_of(part)
+    if path is None:
+        return f"[{kind} left out]" if kind in _MEDIA else text
     if kind in ("text", "input_text", "output_text"):
         if isinstance(part.get("text"), str):
             return str(part["text"])

@@ -11,6 +11,8 @@ from mlxd.api.decode import doc, read_schema
 from mlxd.errors import InvalidRequest
 from mlxd.generate_request import ToolUse
 
+_NO_FUNCTION = "Object missing required field `function`"  # as msgspec says it
+
 
 class CalledFunction(msgspec.Struct, frozen=True):
     """The function that the assistant called."""
@@ -31,7 +33,7 @@ class PastToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class _TextMessage(msgspec.Struct, frozen=True, kw_only=True, tag_field="role"):
-    content: Content
+    content: Content | None
     name: str | None = None
 
 
@@ -92,20 +94,46 @@ Message = (
 )
 
 
+_Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_./:@-]{1,128}$")]  # more than MCP allows
+
+
 class Function(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A function that the model may call."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_./:@-]{1,128}$")]  # more than MCP allows
+    name: _Name
     description: Annotated[str | None, doc("What the function does.")] = None
     parameters: Annotated[dict[str, Any] | None, doc("The JSON schema of its arguments.")] = None
     strict: Annotated[bool | None, doc("Whether the arguments must match the schema.")] = None
 
 
 class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool that the model may use. All tools are functions."""
+    """A tool that the model may use. All tools are functions.
+
+    Cursor and others put what `function` has beside `type`, as other APIs do.
+    """
 
     type: Literal["function"] = "function"
-    function: Function
+    function: Function | None = None
+    name: Annotated[_Name | None, doc("As in `function`.")] = None
+    description: Annotated[str | None, doc("As in `function`.")] = None
+    parameters: Annotated[dict[str, Any] | None, doc("As in `function`.")] = None
+    input_schema: Annotated[dict[str, Any] | None, doc("Another name for `parameters`.")] = None
+    strict: Annotated[bool | None, doc("As in `function`.")] = None
+
+    def __post_init__(self) -> None:
+        """Check that there is a function."""
+        if self.function is None and self.name is None:
+            raise ValueError(_NO_FUNCTION)
+
+    @property
+    def offered(self) -> Function:
+        """The function, wherever it was."""
+        return self.function or Function(
+            name=self.name or "",
+            description=self.description,
+            parameters=self.input_schema if self.parameters is None else self.parameters,
+            strict=self.strict,
+        )
 
 
 class ChosenFunction(msgspec.Struct, frozen=True):
@@ -115,9 +143,20 @@ class ChosenFunction(msgspec.Struct, frozen=True):
 
 
 class ChosenTool(msgspec.Struct, frozen=True, tag_field="type", tag="function"):
-    """The tool that the model must use."""
+    """The tool that the model must use; its name may be beside `type` too."""
 
-    function: ChosenFunction
+    function: ChosenFunction | None = None
+    name: Annotated[str | None, doc("As in `function`.")] = None
+
+    def __post_init__(self) -> None:
+        """Check that there is a name."""
+        if self.function is None and self.name is None:
+            raise ValueError(_NO_FUNCTION)
+
+    @property
+    def chosen(self) -> str:
+        """The name of the function, wherever it was."""
+        return self.function.name if self.function else self.name or ""
 
 
 class AllowedTools(msgspec.Struct, frozen=True):
@@ -133,34 +172,41 @@ class AllowedToolsChoice(msgspec.Struct, frozen=True, tag_field="type", tag="all
     allowed_tools: AllowedTools
 
 
-ToolChoice = Literal["none", "auto", "required"] | ChosenTool | AllowedToolsChoice
+ToolChoice = Literal["none", "auto", "required", "any"] | ChosenTool | AllowedToolsChoice
 
 
 def for_templates(messages: list[Message]) -> list[dict[str, Any]]:
     """Return a conversation as chat templates expect it; the arguments of calls are objects.
 
     Raises:
-        InvalidRequest: a part of a message is no text.
+        InvalidRequest: a part of what the user says now, or of the system, is no text.
     """
+    answers = (n for n, message in enumerate(messages) if isinstance(message, AssistantMessage))
+    asked = max(answers, default=-1) + 1
     return [
-        _for_template(message, f"messages[{index}].content")
+        _for_template(
+            message,
+            None
+            if index < asked and isinstance(message, UserMessage)
+            else f"messages[{index}].content",
+        )
         for index, message in enumerate(messages)
     ]
 
 
-def _for_template(message: Message, path: str) -> dict[str, Any]:
+def _for_template(message: Message, path: str | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": message.name}
     match message:
         case AssistantMessage():
             role = "assistant"
-            said = read_content(message.content, path)
+            said = read_content(message.content, None)
             fields |= _answer(message, said)
             text = said.text or text_of(message.refusal)
         case ToolMessage():
-            role, text = "tool", result_text(message.content, path)
+            role, text = "tool", result_text(message.content)
             fields["tool_call_id"] = _id(message.tool_call_id)
         case FunctionMessage():
-            role, text = "tool", result_text(message.content, path)
+            role, text = "tool", result_text(message.content)
         case _:
             role = "user" if isinstance(message, UserMessage) else "system"
             said = read_content(message.content, path)
@@ -210,33 +256,35 @@ def tool_use(
     """
     if isinstance(choice, AllowedToolsChoice):
         tools, choice = _allowed(tools or [], choice.allowed_tools), choice.allowed_tools.mode
+    offered = [tool.offered for tool in tools or []]
     schemas = [
-        read_schema(tool.function.parameters, f"tools[{index}].function.parameters", rounded=True)
-        for index, tool in enumerate(tools or [])
+        read_schema(function.parameters, f"tools[{index}].function.parameters", rounded=True)
+        for index, function in enumerate(offered)
     ]
-    name = choice.function.name if isinstance(choice, ChosenTool) else None
+    must = choice in ("required", "any")
+    name = choice.chosen if isinstance(choice, ChosenTool) else None
     if not tools:
-        if name is not None or choice == "required":
+        if name is not None or must:
             raise InvalidRequest("`tool_choice`: requires `tools`", param="tool_choice")
         return None
-    if name is not None and name not in {tool.function.name for tool in tools}:
+    if name is not None and name not in {function.name for function in offered}:
         raise InvalidRequest(
             "`tool_choice.function.name`: not in `tools`", param="tool_choice.function.name"
         )
     if choice == "none":
         return None
     functions = [
-        msgspec.to_builtins(replace(tool, function=replace(tool.function, parameters=schema)))
-        for tool, schema in zip(tools, schemas, strict=True)
+        {"type": "function", "function": msgspec.to_builtins(replace(function, parameters=schema))}
+        for function, schema in zip(offered, schemas, strict=True)
     ]
-    return ToolUse(functions, "required" if choice == "required" else "auto", name, parallel)
+    return ToolUse(functions, "required" if must else "auto", name, parallel)
 
 
 def _allowed(tools: list[Tool], allowed: AllowedTools) -> list[Tool]:
-    names = {tool.function.name for tool in tools}
-    for index, chosen in enumerate(allowed.tools):
-        if chosen.function.name not in names:
+    names = {tool.offered.name for tool in tools}
+    for index, tool in enumerate(allowed.tools):
+        if tool.chosen not in names:
             param = f"tool_choice.allowed_tools.tools[{index}].function.name"
             raise InvalidRequest(f"`{param}`: not in `tools`", param=param)
-    wanted = {chosen.function.name for chosen in allowed.tools}
-    return [tool for tool in tools if tool.function.name in wanted]
+    wanted = {tool.chosen for tool in allowed.tools}
+    return [tool for tool in tools if tool.offered.name in wanted]

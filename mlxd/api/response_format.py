@@ -85,6 +85,10 @@ class GuidedFields(RefusedFields, frozen=True, kw_only=True):
         Annotated[list[_Choice], Meta(min_length=1)] | None,
         doc("The answer is one of these strings."),
     ] = None
+    format: Annotated[
+        dict[str, Any] | str | None,
+        doc("As Ollama's own API has it: `json` for a JSON object, or a JSON schema."),
+    ] = None
     structured_outputs: Annotated[
         StructuredOutputs | None, doc("One of these fields under vLLM's newer names.")
     ] = None
@@ -98,7 +102,7 @@ class GuidedFields(RefusedFields, frozen=True, kw_only=True):
         return found
 
 
-_Kind = Literal["json", "regex", "lark", "gbnf", "choice", "object"]
+_Kind = Literal["json", "regex", "lark", "gbnf", "choice", "object", "format"]
 _KINDS: dict[str, _Kind] = {
     "guided_json": "json",
     "json_schema": "json",
@@ -108,6 +112,7 @@ _KINDS: dict[str, _Kind] = {
     "grammar": "gbnf",
     "ebnf": "gbnf",
     "guided_choice": "choice",
+    "format": "format",
 }
 _STRUCTURED_KINDS: dict[str, _Kind] = {
     "json": "json",
@@ -128,7 +133,9 @@ def _grammars(holder: object, kinds: dict[str, _Kind], prefix: str = "") -> list
 
 def _grammar(kind: _Kind, value: Any, param: str) -> Grammar:
     match kind:
-        case "json":
+        case "format" if value == "json":
+            return _schema({"type": "object"}, param)
+        case "json" | "format":
             return _schema(_object(value, param), param)
         case "object":
             return _schema({"type": "object"}, param)

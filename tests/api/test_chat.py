@@ -124,7 +124,6 @@ def test_templates_get_the_fields_that_they_know_and_no_others():
             'expected "system" or "developer" or "user" or',
         ),
         ([USER, {"role": "user"}], "messages[1].content", "missing"),
-        ([{"role": "user", "content": None}], "messages[0].content", "a list, got null"),
         (
             [{"role": "user", "content": 5}],
             "messages[0].content",
@@ -174,6 +173,7 @@ def test_a_bad_message_is_named(messages, param, said):
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"role_mapping": {"user": 5}}, "role_mapping"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
         ({"tool_choice": "required"}, "tool_choice"),
         (
             {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
@@ -379,6 +379,25 @@ def test_a_request_overrides_the_configured_template():
 )
 def test_tools(fields, use):
     assert request(tools=[TOOL], **fields).prompt.tools == use
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "name": "f", "parameters": TOOL["function"]["parameters"]},
+        {"name": "f", "input_schema": TOOL["function"]["parameters"]},  # Anthropic
+    ],
+)
+@pytest.mark.parametrize(
+    ("choice", "use"),
+    [
+        ("any", ToolUse([TOOL], "required")),  # Mistral
+        ({"type": "function", "name": "f"}, ToolUse([TOOL], name="f")),
+    ],
+)
+def test_tools_as_other_apis_write_them(tool, choice, use):
+    """BerriAI/litellm#34029, CLIProxyAPI#658: Cursor sends what the Responses API takes."""
+    assert request(tools=[tool], tool_choice=choice).prompt.tools == use
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_fields_that_say_nothing_are_left_out(role: str) -> None:
     assert read({"role": role, "content": "4", **nothing}) == [{"role": role, "content": "4"}]
 
 
-@pytest.mark.parametrize("role", ["user", "assistant", "system", "tool"])
+@pytest.mark.parametrize("role", ["user", "system"])
 @pytest.mark.parametrize(
     "part",
     [
@@ -178,3 +178,30 @@ def test_what_is_no_text_is_refused_by_name(role: str, part: Message) -> None:
     with pytest.raises(InvalidRequest, match=f'only text, not "{part["type"]}"') as caught:
         read(USER, {"role": role, "content": [{"type": "text", "text": "See"}, part]})
     assert caught.value.param == "messages[1].content[1].type"
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "tool"])
+def test_what_is_no_text_is_left_out_of_history(role: str) -> None:
+    parts = [{"type": "text", "text": "See "}, {"type": "image_url", "image_url": {"url": "x"}}]
+    said = {"role": "assistant", "content": "A cat."}
+    content = read({"role": role, "content": parts}, said, USER)[0]["content"]
+    assert content == "See [image_url left out]"
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"type": "reasoning_content", "reasoning_content": "2+2"}, {"reasoning_content": "2+2"}),
+        ({"type": "step-start"}, {}),  # vercel/ai's own parts
+        ({"type": "text", "text": None}, {}),
+    ],
+    ids=lambda value: value.get("type"),
+)
+def test_a_part_of_an_answer_is_no_reason_to_refuse(part: Message, said: Message) -> None:
+    assert answer(content=[part, {"type": "text", "text": "4"}]) == {"content": "4", **said}
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool"])
+def test_content_that_is_null_is_an_empty_text(role: str) -> None:
+    """open-webui#12441, freellmapi#165: programs send null for what they have nothing of."""
+    assert read({"role": role, "content": None})[0]["content"] == ""

@@ -166,6 +166,8 @@ def test_how_long_a_model_stays() -> None:
         ({"structured_outputs": {"json": '{"const": 1}'}}, "json_schema", '{"const":1}'),
         ({"structured_outputs": {"json_object": True}}, "json_schema", '{"type":"object"}'),
         ({"structured_outputs": {"grammar": "root ::= [a]"}}, "gbnf", "root ::= [a]"),
+        ({"format": "json"}, "json_schema", '{"type":"object"}'),
+        ({"format": {"const": 1}}, "json_schema", '{"const":1}'),
         ({"grammar": "root ::= [a]"}, "gbnf", "root ::= [a]"),
         ({"ebnf": "root ::= [a]"}, "gbnf", "root ::= [a]"),
         ({"regex": "a+"}, "regex", "a+"),
@@ -208,6 +210,28 @@ def test_what_chat_templates_get() -> None:
     assert template_arguments(reasoning={"effort": "high"}) == {"reasoning_effort": "high"}
     assert template_arguments(reasoning={"enabled": False}) == {"enable_thinking": False}
     assert template_arguments(reasoning={"effort": "none"})["enable_thinking"] is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments"),
+    [
+        ({"think": False}, {"enable_thinking": False}),  # Ollama's own API
+        ({"think": "low"}, {"enable_thinking": True, "reasoning_effort": "low"}),
+        ({"thinking": {"type": "disabled"}}, {"enable_thinking": False}),  # GLM, DeepSeek, Kimi
+        ({"thinking": {"type": "enabled"}}, {"enable_thinking": True}),
+        ({"thinking": {"type": "auto"}}, {}),
+        ({"thinking": {"type": "disabled"}, "enable_thinking": True}, {"enable_thinking": True}),
+    ],
+)
+def test_thoughts_as_other_servers_ask_for_them(
+    fields: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    assert template_arguments(**fields) == arguments
+
+
+def test_the_thoughts_that_a_request_asks_for_may_be_limited() -> None:
+    thinking = {"type": "enabled", "budget_tokens": 7}
+    assert chat(thinking=thinking) == chat(enable_thinking=True, thinking_token_budget=7)
     assert template_arguments(verbosity="low") == {"verbosity": "low"}
     assert template_arguments(documents=[{"text": "x"}]) == {"documents": [{"text": "x"}]}
     prefill = {"continue_final_message": True, "add_generation_prompt": False}
