@@ -35,6 +35,7 @@ SECTIONS = {
     "Inference": {
         "run": ("run:run", "Send a prompt to a model."),
         "chat": ("chat:chat", "Chat with a model."),
+        "launch": ("launch:launch", "Start Claude Code, Codex or opencode with a model."),
         "env": ("shell:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {

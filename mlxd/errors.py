@@ -50,6 +50,10 @@ class UnsupportedParameter(RequestError, code="unsupported_parameter"):
     """A known field is not supported."""
 
 
+class ThreadUnsupported(RequestError, code="thread_unsupported_request"):
+    """The server is to hold a conversation of Anthropic's API; clients then send all of it."""
+
+
 class ContextLengthExceeded(RequestError, code="context_length_exceeded"):
     """The prompt is longer than the model's context."""
 

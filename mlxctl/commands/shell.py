@@ -1,21 +1,14 @@
 """`mlxctl env` and `mlxctl completion`: what a shell evaluates."""
 
 import shlex
-from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import get_completion_class
 
+from mlxctl.api_access import api_key, api_url
 from mlxctl.client import running_status
-from mlxctl.errors import NotRunning
 from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
-from mlxd.addresses import primary
-from mlxd.config import ServerConfig
-from mlxd.units import address
-
-_NO_KEY = "none"  # clients require one
-_TO_CONNECT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not to listen
 
 
 @click.command()
@@ -38,8 +31,8 @@ def env(shell: str, *, as_json: bool) -> None:
     """
     server = configuration.load().server
     variables = {
-        "OPENAI_BASE_URL": f"{_url(server)}/v1",
-        "OPENAI_API_KEY": server.api_key or _NO_KEY,
+        "OPENAI_BASE_URL": f"{api_url(server, running_status())}/v1",
+        "OPENAI_API_KEY": api_key(server),
     }
     lines = [
         f"set -gx {name} {_fish_quoted(value)}"
@@ -48,16 +41,6 @@ def env(shell: str, *, as_json: bool) -> None:
         for name, value in variables.items()
     ]
     print_result(variables, "\n".join(lines), as_json=as_json)
-
-
-def _url(server: ServerConfig) -> str:
-    """Return the URL at which the daemon listens, or would listen as configured."""
-    status = running_status()
-    listening = urlsplit((status.url if status else None) or "")
-    host, port = listening.hostname or server.host, listening.port or server.port
-    if not port:
-        raise NotRunning
-    return f"http://{address(_TO_CONNECT.get(host, primary(host)), port)}"
 
 
 def _fish_quoted(value: str) -> str:

@@ -17,14 +17,14 @@ from mlxd.api.anthropic_content import (
 )
 from mlxd.api.anthropic_reply import MessageBuilder, TokenCountBuilder
 from mlxd.api.conversation import ChosenFunction, ChosenTool, ToolChoice, tool_use
-from mlxd.api.decode import check_free_form, decode, doc
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
 from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.field_types import INT32_MAX
 from mlxd.api.fields import CommonFields
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
 from mlxd.api.response_format import JsonSchemaFormat, NamedSchema, grammar_of
 from mlxd.config import ModelSettings
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InvalidRequest, ThreadUnsupported
 from mlxd.messages import ChatPrompt, Draft, GenerateRequest, Grammar, Template, ToolUse
 
 _CHOSEN_NAME = "tool_choice.name"
@@ -97,6 +97,13 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     thinking: Annotated[Thinking | None, doc("Whether the model thinks before it answers.")] = None
     output_config: Annotated[OutputConfig | None, doc("How the answer looks.")] = None
+    output_format: Annotated[
+        JsonOutput | None, doc("The earlier name of `output_config.format`.")
+    ] = None
+    thread: Annotated[
+        Any, doc("Refused, as mlxd holds no conversations; the SDKs then send all of it.")
+    ] = None
+    mcp_servers: Annotated[Nothing, NOT_SUPPORTED] = None
     cache_control: Annotated[
         Any, doc("Ignored, but for how `usage` counts: everything is cached by itself.")
     ] = None
@@ -111,6 +118,8 @@ class PromptFields(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
+        if self.thread is not None:
+            raise ThreadUnsupported("`thread` is not supported: send the whole conversation")
         for index, tool in enumerate(self.tools or []):
             check_free_form(tool.input_schema, f"tools[{index}].input_schema")
         _ = self.kept_alive, self.tool_use, conversation(self.messages)
@@ -226,10 +235,13 @@ class MessagesBody(PromptFields, frozen=True, kw_only=True):
 
     def _grammar(self) -> Grammar | None:
         wanted = self.output_config.format if self.output_config else None
+        name = "output_config.format.schema"
+        if wanted is None:
+            wanted, name = self.output_format, "output_format.schema"
         if wanted is None:
             return None
         (grammar,) = grammar_of(JsonSchemaFormat(NamedSchema(schema=wanted.schema)))
-        return msgspec.structs.replace(grammar, param="output_config.format.schema")
+        return msgspec.structs.replace(grammar, param=name)
 
 
 class CountBody(PromptFields, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mlxd.api.reply import OverlookedKeyword
-from mlxd.errors import MlxdError
+from mlxd.errors import MlxdError, ThreadUnsupported
 
 StopReason = Literal[
     "end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"
@@ -163,11 +163,18 @@ class TokenCount(msgspec.Struct, frozen=True):
     input_tokens: int
 
 
+class AnthropicErrorDetails(msgspec.Struct, frozen=True):
+    """What a program may do about an error."""
+
+    error_code: str
+
+
 class AnthropicErrorObject(msgspec.Struct, frozen=True):
     """Anthropic's error object."""
 
     type: str
     message: str
+    details: AnthropicErrorDetails | UnsetType = UNSET
 
 
 class AnthropicErrorReply(msgspec.Struct, frozen=True, tag_field="type", tag="error"):
@@ -182,7 +189,11 @@ class AnthropicErrors:
     def whole(self, error: MlxdError) -> bytes:
         """Return the body of a reply."""
         kind = _ERROR_TYPES.get(error.status, "invalid_request_error")
-        return msgspec.json.encode(AnthropicErrorReply(AnthropicErrorObject(kind, error.message)))
+        reply = AnthropicErrorObject(kind, error.message)
+        if isinstance(error, ThreadUnsupported) and error.code:
+            details = AnthropicErrorDetails(error.code)
+            reply = msgspec.structs.replace(reply, details=details)
+        return msgspec.json.encode(AnthropicErrorReply(reply))
 
     def event(self, error: MlxdError) -> bytes:
         """Return the last event of a stream that had begun."""

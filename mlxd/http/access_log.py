@@ -61,7 +61,9 @@ class AccessLog:
         """Serve one request."""
         record = Record(_request_id(Headers(scope=scope).get("x-request-id", "")))
         scope[_RECORD] = record
-        headers = [(b"x-request-id", record.request_id.encode()), *_VERSION_HEADERS]
+        id_ = record.request_id.encode()
+        # The second name is the one that Anthropic's SDKs read.
+        headers = [(b"x-request-id", id_), (b"request-id", id_), *_VERSION_HEADERS]
 
         async def send_identified(message: Message) -> None:
             if message["type"] in _STARTS:

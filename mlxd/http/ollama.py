@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mlxd import __version__, control_api
+from mlxd import control_api
 from mlxd.api import ollama
 from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
@@ -99,9 +99,9 @@ class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionReply(msgspec.Struct, frozen=True):
-    """The version of the daemon."""
+    """The version of Ollama whose API this is: programs refuse old ones by it."""
 
-    version: str
+    version: str = "0.13.0"
 
 
 class PullLine(msgspec.Struct, frozen=True):
@@ -155,7 +155,7 @@ class _Endpoints:
         self._may_change = may_change
 
     async def version(self, _request: Request) -> Response:
-        return json_response(VersionReply(__version__))
+        return json_response(VersionReply())
 
     async def tags(self, _request: Request) -> Response:
         models = [

@@ -8,7 +8,13 @@ import pytest
 from mlxd.api.anthropic import decode_body, decode_count
 from mlxd.api.anthropic_types import AnthropicErrors
 from mlxd.config import GenerationConfig, ModelSettings
-from mlxd.errors import InvalidRequest, ModelNotFound, QueueFull
+from mlxd.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    QueueFull,
+    ThreadUnsupported,
+    UnsupportedParameter,
+)
 from mlxd.messages import (
     ChatPrompt,
     ChoiceEvent,
@@ -239,6 +245,28 @@ def test_a_schema_for_the_answer() -> None:
     assert made.grammar is not None
     assert json.loads(made.grammar.source) == schema
     assert made.grammar.param == "output_config.format.schema"
+    earlier = request(body(output_format={"type": "json_schema", "schema": schema}))
+    assert earlier.grammar is not None
+    assert earlier.grammar.source == made.grammar.source
+
+
+@pytest.mark.parametrize(
+    "thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}]
+)
+def test_the_sdks_go_on_without_a_thread(thread: dict[str, str]) -> None:
+    """`toolRunner` of anthropic 2.14 for Python and 1.14 for JavaScript reads this code."""
+    with pytest.raises(ThreadUnsupported) as refusal:
+        decode_body(body(thread=thread))
+    error = json.loads(AnthropicErrors().whole(refusal.value))["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["details"] == {"error_code": "thread_unsupported_request"}
+    assert decode_body(body(thread=None)).thread is None
+
+
+def test_servers_of_tools_are_refused() -> None:
+    with pytest.raises(UnsupportedParameter, match="mcp_servers"):
+        decode_body(body(mcp_servers=[{"type": "url", "url": "https://a", "name": "a"}]))
+    assert decode_body(body(mcp_servers=[]))
 
 
 @pytest.mark.parametrize(

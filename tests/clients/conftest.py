@@ -56,9 +56,9 @@ class Client:
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr
         return done.stdout
 
-    def report(self) -> dict[str, Any]:
+    def report(self, url: str = "", model: str = MODEL) -> dict[str, Any]:
         """Run the client's program of ours, which ends with a line of JSON."""
-        report: dict[str, Any] = json.loads(self.run(self._url, MODEL).splitlines()[-1])
+        report: dict[str, Any] = json.loads(self.run(url or self._url, model).splitlines()[-1])
         return report
 
 

@@ -64,10 +64,11 @@ def example(name: str, model: str, daemon: DaemonProcess) -> str:
     return text.replace("http://127.0.0.1:8080", daemon.url).replace("MODEL", model)
 
 
-@pytest.mark.parametrize("provider", [COMPATIBLE, "@ai-sdk/openai", "@ai-sdk/anthropic"])
+@pytest.mark.parametrize("provider", ["@ai-sdk/openai", "@ai-sdk/anthropic"])
 def test_opencode(
     environments: Environments, agents_daemon: DaemonProcess, folder: Path, provider: str
 ) -> None:
+    """Use the two other packages; test_launch.py has the one that mlxctl names."""
     settings = example("opencode.json", "opencode", agents_daemon)
     (folder / "opencode.json").write_text(settings.replace(COMPATIBLE, provider))
     opencode = Client([environments.node_command("opencode")], agents_daemon.url)

@@ -25,6 +25,7 @@ async def test_every_reply_identifies_itself(serve, pool):
     for path in ("/health", "/nowhere", "/v1/models"):
         headers = (await client.get(path)).headers
         assert headers["x-request-id"].startswith("req-")
+        assert headers["request-id"] == headers["x-request-id"]
         assert headers.get_list("server") == [f"mlxd/{__version__}"]
         assert headers["x-mlxd-version"] == __version__
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from tests.fakes import scripted_daemon
-from tests.fakes.model_folder import add_model
-from tests.fakes.scripted_engine import Scene
+from tests.fakes.model_folder import LLAMA, add_model
+from tests.fakes.scripted_engine import CONTEXT, Scene
 from tests.support.daemon_process import DaemonProcess, running_daemon
 
 _REFUSED = re.compile(r": [A-Z]+ \S+ [45]\d\d .*")
@@ -21,7 +21,9 @@ def running_scripted_daemon(**scripts: list[Scene]) -> Iterator[DaemonProcess]:
     """Run a daemon with a model of each name that answers by its script."""
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         for name, scenes in scripts.items():
-            model = add_model(Path(folder) / "models" / name)
+            config = {**LLAMA, "max_position_embeddings": CONTEXT}
+            model = add_model(Path(folder) / "models" / name, config)
+            (model / "chat_template.jinja").write_text("{{ messages }}{{ tools }}")
             (model / "script.json").write_bytes(msgspec.json.encode(scenes))
         program = scripted_daemon.__file__
         with running_daemon(Path(folder), "--model", next(iter(scripts)), program=[program]) as one:
