@@ -33,7 +33,8 @@ _LARGEST_SIZE = 2**63 - 1
 _LONGEST_TIME = 365 * 24 * 3600.0
 _SHORTEST_KEY = 8
 _ORIGIN = re.compile(
-    r"\*|null|[a-z][a-z0-9+.-]*://(?:\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\])(?::(?:\d{1,5}|\*))?/?",
+    r"\*|null|file://|"
+    r"[a-z][a-z0-9+.-]*://(?:\*|(?:\*\.)?[\w.-]+|\[[0-9a-f:.]+\])(?::(?:\d{1,5}|\*))?/?",
     re.ASCII | re.IGNORECASE,
 )
 _KEY = re.compile(rf"|[!-~]{{{_SHORTEST_KEY},}}")

@@ -17,6 +17,7 @@ _METHODS = b"GET, HEAD, POST, OPTIONS"
 _REMEMBERED_SECONDS = b"600"
 _ENTRY = re.compile(r"(.*://)(.*?)(:(?:\d+|\*))?")
 _ANY_HOST, _ANY_SUBDOMAIN, _ANY_PORT = r"(?:\[[^\]/]*\]|[^/:]*)", r"(?:[^/:]+\.)+", r"(?::\d+)?"
+_LAST_SLASHES = re.compile(r"(?<![:/])/+$")  # not those of "file://", as Electron writes it
 _DEFAULT_PORTS = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 
 
@@ -84,7 +85,7 @@ def preflight_response(headers: Headers) -> Response:
 
 
 def _plain(origin: str) -> str:
-    origin = origin.lower().rstrip("/")
+    origin = _LAST_SLASHES.sub("", origin.lower())
     return _DEFAULT_PORTS.sub(lambda match: match[1] or match[2], origin)
 
 

@@ -84,11 +84,11 @@ class Security:
 
     def _check_origin(self, headers: Headers) -> None:
         for origin in headers.getlist("origin"):
-            _, _, netloc = origin.partition("://")
+            _, separator, netloc = origin.partition("://")
             own = netloc and netloc.lower() == headers.get("host", "").lower()
             if own or self._origins.allow(origin):
                 continue
-            if not netloc and origin != "null":
+            if not separator and origin != "null":
                 raise Forbidden(f'Origin "{origin}" is not valid')
             raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
 

@@ -47,6 +47,8 @@ def cors_headers(reply: httpx.Response) -> dict[str, str]:
         ),
         ("tauri://localhost", ["tauri://localhost"], ["http://localhost"]),  # jan#8131
         ("null", ["null"], ["http://null"]),  # a page from a file, flexllama#30
+        ("file://", ["file://"], ["null", "https://file"]),  # miniblink49#585
+        ("file://*", ["file://"], ["null"]),
         ("*", ["null", "https://a.test", "app://x"], []),
     ],
 )
@@ -64,6 +66,7 @@ def test_what_an_entry_allows(entry: str, allowed: list[str], refused: list[str]
         ("http://localhost:3000", 403),
         ("https://evil.example", 403),
         ("null", 403),
+        ("file://", 403),
         ("abc", 403),  # ollama#6021
     ],
 )
