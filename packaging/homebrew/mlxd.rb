@@ -298,6 +298,11 @@ class Mlxd < Formula
     sha256 "b90397a50ad6332ed3e459c648ac20d182cce24a557354363ad85fc9ea4a17cd"
   end
 
+  resource "wsproto" do
+    url "https://files.pythonhosted.org/packages/a4/f5/10b68b7b1544245097b2a1b8238f66f2fc6dcaeb24ba5d917f52bd2eed4f/wsproto-1.3.2-py3-none-any.whl"
+    sha256 "61eea322cdf56e8cc904bd3ad7573359a242ba65688716b0710a5eb12beab584"
+  end
+
   def install
     venv = virtualenv_create(libexec, "python3.14", system_site_packages: false)
     resources.each do |wheel|
