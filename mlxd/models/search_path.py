@@ -19,6 +19,7 @@ from mlxd import paths
 from mlxd.models.entry import Candidate, Origin
 from mlxd.models.folder import CONFIG, looks_like_model
 from mlxd.models.names import ref
+from mlxd.models.weights import is_weights
 
 _REPOSITORY = "models--"
 _DEPTH = 2
@@ -71,17 +72,16 @@ def _found(folder: Path, model_id: str, origin: Origin, depth: int) -> tuple[lis
     folders is an owner, and anything else a candidate that says what it is.
     """
     itself = [Candidate(model_id, folder, origin)]
-    if os.path.isfile(f"{folder}/{CONFIG}"):
-        return itself, True
     names, below = _list(folder)
-    if looks_like_model(names):
+    meant_as_model = looks_like_model(names)
+    if any(map(is_weights, names)) or (meant_as_model and not below):
         return itself, True
     if not names:
         return ([] if os.access(folder, os.R_OK) else itself), False
     if _leads_back(folder):
         return [], False
     if depth == 0 or not below or _PIPELINE in names:
-        return itself, False
+        return itself, meant_as_model
     owner = folder.name
     kept = list(_repositories(below))
     strays: list[Candidate] = []
@@ -91,7 +91,7 @@ def _found(folder: Path, model_id: str, origin: Origin, depth: int) -> tuple[lis
             (kept if meant else strays).extend(found)
     if depth == _DEPTH and len(below) == len(names):
         kept += strays
-    return (kept, True) if kept else (itself, False)
+    return (kept, True) if kept else (itself, meant_as_model)
 
 
 def _leads_back(folder: Path) -> bool:

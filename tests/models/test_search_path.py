@@ -50,6 +50,7 @@ def beside(owner: Path, what: str) -> None:
     [
         *("README.md", "q4.gguf", ".DS_Store", "Icon\r", "link to itself", "dangling link"),
         *("link back", "folder", "unreadable folder", "download.safetensors.part"),
+        "config.json",
     ],
 )
 def test_what_is_no_model_hides_none(models: Path, what: str) -> None:
