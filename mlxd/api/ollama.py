@@ -17,7 +17,7 @@ from mlxd.api.dialect import StreamForm
 from mlxd.api.field_types import OllamaOptions
 from mlxd.api.fields import CommonFields
 from mlxd.api.keep_alive import KEEP_ALIVE_KINDS, keep_alive_seconds
-from mlxd.api.ollama_reply import ChatLines, OllamaBuilder, TextLines
+from mlxd.api.ollama_reply import ChatLines, Lines, OllamaBuilder, TextLines
 from mlxd.api.other_servers import check_refused
 from mlxd.api.response_format import (
     JsonObjectFormat,
@@ -86,7 +86,7 @@ class OllamaMessage(msgspec.Struct, frozen=True, kw_only=True):
 class OllamaFields(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that both bodies have. Null is the same as leaving a field out."""
 
-    form: ClassVar[type[ChatLines | TextLines]]
+    form: ClassVar[type[Lines]]
     draft_model: ClassVar[None] = None
     num_draft_tokens: ClassVar[None] = None
     adapters: ClassVar[None] = None

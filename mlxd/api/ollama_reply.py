@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -113,8 +114,8 @@ class OllamaErrors:
         return self.whole(error) + b"\n"
 
 
-class ChatLines:
-    """Writes the lines of /api/chat."""
+class Lines(ABC):
+    """Writes the lines of a dialect; the model is called as the request calls it."""
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -124,45 +125,52 @@ class ChatLines:
         content: str = "",
         thinking: str = "",
         calls: list[OllamaToolCall] | None = None,
-        *,
-        context: list[int] | None = None,  # noqa: ARG002  only /api/generate has it
         **ending: Any,
     ) -> bytes:
         """Return one line: a piece of the answer, or with the fields of its `ending` the end."""
-        message = SaidMessage(
-            content=content, thinking=thinking or UNSET, tool_calls=calls or UNSET
-        )
-        done = bool(ending.get("done_reason"))
-        made = ChatLine(model=self._model, created_at=_now(), message=message, done=done, **ending)
-        return _encode(made) + b"\n"
+        ending |= {
+            "model": self._model,
+            "created_at": _now(),
+            "done": bool(ending.get("done_reason")),
+        }
+        return _encode(self._make(content, thinking or UNSET, calls or UNSET, ending)) + b"\n"
 
-
-class TextLines:
-    """Writes the lines of /api/generate."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-
-    def line(
+    @abstractmethod
+    def _make(
         self,
-        content: str = "",
-        thinking: str = "",
-        calls: list[OllamaToolCall] | None = None,  # noqa: ARG002  only /api/chat has them
-        *,
-        context: list[int] | None = None,
-        **ending: Any,
-    ) -> bytes:
-        """Return one line: a piece of the answer, or with the fields of its `ending` the end."""
-        made = TextLine(
-            model=self._model,
-            created_at=_now(),
-            response=content,
-            thinking=thinking or UNSET,
-            context=context or UNSET,
-            done=bool(ending.get("done_reason")),
-            **ending,
-        )
-        return _encode(made) + b"\n"
+        content: str,
+        thinking: str | UnsetType,
+        calls: list[OllamaToolCall] | UnsetType,
+        fields: dict[str, Any],
+    ) -> Line:
+        """Return the line; `fields` are those of `Line`."""
+
+
+class ChatLines(Lines):
+    """Writes the lines of /api/chat."""
+
+    def _make(
+        self,
+        content: str,
+        thinking: str | UnsetType,
+        calls: list[OllamaToolCall] | UnsetType,
+        fields: dict[str, Any],
+    ) -> Line:
+        message = SaidMessage(content=content, thinking=thinking, tool_calls=calls)
+        return ChatLine(message=message, **fields)
+
+
+class TextLines(Lines):
+    """Writes the lines of /api/generate, whose answers have no calls."""
+
+    def _make(
+        self,
+        content: str,
+        thinking: str | UnsetType,
+        _calls: list[OllamaToolCall] | UnsetType,
+        fields: dict[str, Any],
+    ) -> Line:
+        return TextLine(response=content, thinking=thinking, **fields)
 
 
 class OllamaBuilder:
@@ -172,7 +180,7 @@ class OllamaBuilder:
     the answer the context that the last line has.
     """
 
-    def __init__(self, lines: ChatLines | TextLines, reason: str | None) -> None:
+    def __init__(self, lines: Lines, reason: str | None) -> None:
         self.usage: messages.Usage | None = None
         self.on_end: Callable[[str], list[int]] | None = None
         self._lines = lines
