@@ -30,6 +30,16 @@ async def test_a_chat(serve, pool, path):
     await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
 
 
+async def test_lines_that_change_with_every_request_reach_no_model(serve, pool):
+    client = await serve(public_app(make_dependencies(pool, unstable_system_lines=["x-changes:"])))
+    body = {**CHAT, "max_tokens": 5, "system": "x-changes: 17\nBe brief."}
+    assert (await client.post("/v1/messages", json=body)).status_code == 200
+    assert (await client.post("/v1/messages/count_tokens", json=body)).status_code == 200
+    for request in pool.requests:
+        assert request.prompt.messages[0] == {"role": "system", "content": "Be brief."}
+    assert len(pool.requests) == 2
+
+
 async def test_a_text_completion(serve, pool):
     client = await serve(public_app(make_dependencies(pool)))
     body = {"model": "owner/name", "prompt": "Hi", "max_tokens": 3}
