@@ -14,7 +14,7 @@ from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, CatalogEntry, Origin
 from mlxd.models.hub_address import NoModelAddress, read_address
 from mlxd.models.names import has_revision, is_path, matches
-from mlxd.models.places import Places, View
+from mlxd.models.roots import Roots, View
 from mlxd.models.scanning import Scanner
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
@@ -39,7 +39,7 @@ class Catalog:
 
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
-        self._places = Places(config.dirs)
+        self._roots = Roots(config.dirs)
         self._logged: set[tuple[Path, str]] = set()
         self._asked: dict[str, None] = {}
         self._looked_up: dict[str, frozenset[Path]] = {}
@@ -52,7 +52,7 @@ class Catalog:
         no model is called `name`, or it must be `sure`. Raises LoadFailed if nothing was found yet.
         """
         known = not sure and (name in (None, *DEFAULT_NAMES) or self._knows(name))
-        await self._places.refresh(known=known and self._places.in_threads)
+        await self._roots.refresh(known=known and self._roots.in_threads)
         if name and len(name) <= _LONGEST_NAME and not known and _needs_disk(name):
             self._asked[name] = None
             while len(self._asked) > _MOST_LOOKUPS:
@@ -62,15 +62,15 @@ class Catalog:
     @property
     def silent(self) -> list[str]:
         """The folders of models that have not answered for a while."""
-        return self._places.silent
+        return self._roots.silent
 
     @property
     def unread(self) -> list[str]:
         """The folders of models that have not answered at all."""
-        return self._places.unread
+        return self._roots.unread
 
     def _knows(self, name: str) -> bool:
-        if not self._places.in_threads:
+        if not self._roots.in_threads:
             return False
         try:
             return isinstance(self.find(name), CatalogEntry)
@@ -112,7 +112,7 @@ class Catalog:
     def configure(self, config: ModelsConfig) -> None:
         """Take a changed configuration; the next `refresh` looks where it says."""
         self._config = config
-        self._places.configure(config.dirs)
+        self._roots.configure(config.dirs)
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
         """Replace the aliases."""
@@ -215,7 +215,7 @@ class Catalog:
         """
         if len(name) > _LONGEST_NAME:
             return []
-        view = self._places.view()
+        view = self._roots.view()
         if is_path(name):
             return self._at(name, view)
         if found := self._matching(name, view):
@@ -248,12 +248,12 @@ class Catalog:
         return next(filter(None, map(view.read, found)), [])
 
     def _everything(self) -> list[CatalogEntry | BrokenEntry]:
-        view = self._places.view()
+        view = self._roots.view()
         return view.read(view.models)
 
     def _on_disk(self, name: str, view: View) -> frozenset[Path]:
         """Return the folders of the models that a path or a revision means."""
-        if self._places.in_threads:
+        if self._roots.in_threads:
             return self._looked_up.get(name, frozenset())
         return self._read_name(name, view)
 
@@ -270,7 +270,7 @@ class Catalog:
         return frozenset(model.path for model in found if has_revision(model, revision or ""))
 
     def _look_up(self) -> dict[str, frozenset[Path]]:
-        view = self._places.view()
+        view = self._roots.view()
         return {name: self._read_name(name, view) for name in list(self._asked)}
 
     def _take_lookups(self, found: dict[str, frozenset[Path]]) -> None:

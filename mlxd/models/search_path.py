@@ -30,7 +30,7 @@ _PIPELINE = "model_index.json"
 """What diffusers writes beside the parts of a pipeline, some of which are language models."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Root(msgspec.Struct, frozen=True):
     """A folder in which models are looked for; `origin` is that of what is found there."""
 
     folder: Path
@@ -50,12 +50,12 @@ class Place(msgspec.Struct, frozen=True):
             yield from _models(self.folder, self.origin)
 
 
-def places(dirs: Sequence[str]) -> list[Place]:
+def roots(dirs: Sequence[str]) -> list[Root]:
     """Return where models are looked for: in `dirs`, the models directory, and the cache."""
-    found = [Place(Path(folder), Origin.DIRS) for folder in dict.fromkeys(dirs)]
-    found.append(Place(paths.models_dir(), Origin.MODELS_DIR))
+    found = [Root(Path(folder), Origin.DIRS) for folder in dict.fromkeys(dirs)]
+    found.append(Root(paths.models_dir(), Origin.MODELS_DIR))
     if (cache := paths.hub_cache_dir()) is not None:
-        found.append(Place(cache, Origin.HUB_CACHE))
+        found.append(Root(cache, Origin.HUB_CACHE))
     return found
 
 

@@ -79,7 +79,7 @@ class Volume:
 async def until_silent(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for what is not there, until nobody waits for the volume any more."""
     monkeypatch.setattr("mlxd.models.scanning._SLOW_SECONDS", 0.01)
-    monkeypatch.setattr("mlxd.models.places._LONG_WAIT", 0.05)
+    monkeypatch.setattr("mlxd.models.roots._LONG_WAIT", 0.05)
     while not catalog.silent:
         await catalog.refresh("nothing")
 
@@ -125,7 +125,7 @@ async def test_without_any_answer_it_is_an_error(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume = Volume(models.parent, monkeypatch)
-    monkeypatch.setattr("mlxd.models.places._LONG_WAIT", 0.01)
+    monkeypatch.setattr("mlxd.models.roots._LONG_WAIT", 0.01)
     with pytest.raises(LoadFailed, match="do not answer"):
         await Catalog(ModelsConfig()).refresh()
     volume.answers.set()

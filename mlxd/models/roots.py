@@ -16,7 +16,7 @@ from mlxd.errors import LoadFailed
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
 from mlxd.models.folder import FolderReader
 from mlxd.models.scanning import Scanner
-from mlxd.models.search_path import Place, places, snapshots
+from mlxd.models.search_path import Root, roots, snapshots
 
 _FRESH_SECONDS = 0.05
 _SHORT_WAIT, _LONG_WAIT = 0.02, 5.0
@@ -33,7 +33,7 @@ class View(NamedTuple):
         return [model for each in found if (model := self.models[each]) is not None]
 
 
-class Places:
+class Roots:
     """The folders in `dirs`, the models directory and the cache of Hugging Face's programs.
 
     `in_threads` is whether there was a `refresh`, after which nothing else reads the disk.
@@ -41,9 +41,9 @@ class Places:
 
     def __init__(self, dirs: list[str]) -> None:
         self._dirs = dirs
-        self._readers: dict[Place, FolderReader] = {}
-        self._scanners: dict[Place, Scanner[View]] = {}
-        self._views: dict[Place, View] = {}
+        self._readers: dict[Root, FolderReader] = {}
+        self._scanners: dict[Root, Scanner[View]] = {}
+        self._views: dict[Root, View] = {}
         self.in_threads = False
         self._scanned_at = -math.inf
 
@@ -53,17 +53,17 @@ class Places:
         self._scanned_at = -math.inf
 
     async def refresh(self, *, known: bool) -> None:
-        """Look at every place; from now on, `view` is what each had when it last answered.
+        """Look at every root; from now on, `view` is what each had when it last answered.
 
         What is `known` to be there already is worth a short wait, and what is not a longer one.
-        Raises LoadFailed if no place has answered yet.
+        Raises LoadFailed if no root has answered yet.
         """
         loop = asyncio.get_running_loop()
         self.in_threads = True
         if known and loop.time() - self._scanned_at < _FRESH_SECONDS:
             return
         wait = _SHORT_WAIT if known else _LONG_WAIT
-        scanners = [self._scanner(place) for place in self._all()]
+        scanners = [self._scanner(root) for root in self._all()]
         if all(await asyncio.gather(*(scanner.run(wait) for scanner in scanners))):
             self._scanned_at = loop.time()
         if not self._views:
@@ -72,9 +72,9 @@ class Places:
     def view(self) -> View:
         """Return what was last found, or before the first `refresh` what is there now."""
         if self.in_threads:
-            views = [self._views[place] for place in self._all() if place in self._views]
+            views = [self._views[root] for root in self._all() if root in self._views]
         else:
-            views = [self._scan(place) for place in self._all()]
+            views = [self._scan(root) for root in self._all()]
         models = {each: model for view in views for each, model in view.models.items()}
         paths = {path: real for view in views for path, real in view.paths.items()}
         return View(models, paths)
@@ -87,25 +87,25 @@ class Places:
     @property
     def unread(self) -> list[str]:
         """The folders that have not answered yet since the daemon began to look."""
-        missing = [place for place in self._all() if place not in self._views]
-        return [str(place.folder) for place in missing] if self.in_threads else []
+        missing = [root for root in self._all() if root not in self._views]
+        return [str(root.folder) for root in missing] if self.in_threads else []
 
-    def _all(self) -> list[Place]:
-        return places(self._dirs)
+    def _all(self) -> list[Root]:
+        return roots(self._dirs)
 
-    def _scanner(self, place: Place) -> Scanner[View]:
-        if place not in self._scanners:
+    def _scanner(self, root: Root) -> Scanner[View]:
+        if root not in self._scanners:
 
             def take(view: View) -> None:
-                self._views[place] = view
+                self._views[root] = view
 
-            scan = functools.partial(self._scan, place)
-            self._scanners[place] = Scanner(scan, take, str(place.folder))
-        return self._scanners[place]
+            scan = functools.partial(self._scan, root)
+            self._scanners[root] = Scanner(scan, take, str(root.folder))
+        return self._scanners[root]
 
-    def _scan(self, place: Place) -> View:
-        reader = self._readers.setdefault(place, FolderReader())
-        models = {each: _read(reader, each) for each in place.candidates()}
+    def _scan(self, root: Root) -> View:
+        reader = self._readers.setdefault(root, FolderReader())
+        models = {each: _read(reader, each) for each in root.candidates()}
         paths = {model.path: os.path.realpath(model.path) for model in models.values() if model}
         return View(models, paths)
 
