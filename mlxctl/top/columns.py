@@ -18,7 +18,7 @@ class Column(Generic[RowT]):
 
     `text` is what it says of a row, `style` how. Of the columns that do not fit, the one with the
     highest `rank` is left out first. One that `grows` is as wide as its longest text, if there is
-    room; numbers are at the `right`.
+    room; a name OWNER/NAME loses its owner before it is cut. Numbers are at the `right`.
     """
 
     title: str
@@ -72,8 +72,15 @@ def _line(
     for column, cell in zip(columns, cells, strict=True):
         if line:
             line.append(" " * _GAP)
-        cell.truncate(widths[column.title], overflow="ellipsis")
+        cell = _cut(cell, widths[column.title])
         cell.align("right" if column.right else "left", widths[column.title])
         line.append_text(cell)
     line.truncate(width)
     return line
+
+
+def _cut(cell: Text, width: int) -> Text:
+    if cell.cell_len > width and "/" in cell.plain:
+        cell = cell[cell.plain.rindex("/") + 1 :]
+    cell.truncate(width, overflow="ellipsis")
+    return cell

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.control import Control
 from rich.screen import Screen
 from rich.text import Text
@@ -68,7 +68,9 @@ class LiveView:
             self._seen = error.message
 
     def _draw(self) -> None:
-        width, height = self._console.size
+        # Not the console's size, which is for ever that of COLUMNS and LINES if they are set.
+        width, height = os.get_terminal_size(self._console.file.fileno())
+        self._console.size = ConsoleDimensions(width, height)
         if isinstance(self._seen, Overview):
             lines = draw(self._seen, width, height, hour=self._hour)
         else:

@@ -51,12 +51,12 @@ def fitted(values: Values, columns: int) -> list[float | None]:
 
     What is missing at the left is None.
     """
-    if len(values) > columns:
+    if len(values) > columns > 0:
         edges = [index * len(values) // columns for index in range(columns + 1)]
         groups = [values[edges[index] : edges[index + 1]] for index in range(columns)]
         return [max((each for each in group if each is not None), default=None) for group in groups]
     times = columns // len(values) if values else 0
-    repeated = [value for value in values for _ in range(times)]
+    repeated = [value for value in values for _ in range(times)]  # none where columns are 0
     return [*[None] * (columns - len(repeated)), *repeated]
 
 

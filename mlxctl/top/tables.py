@@ -28,20 +28,17 @@ _STYLES = {
 
 def model_lines(models: Sequence[ModelStatus], width: int, rows: int) -> list[Text]:
     """Return the table of models in at most `rows` rows, and the cause below one that failed."""
-    lines = table(_MODELS, models, width)
-    shown = lines[:1]
-    for model, line in zip(models, lines[1:], strict=True):
-        shown.append(line)
-        if model.cause:
-            cause = Text(f"  {one_line(model.cause)}", "red")
-            cause.truncate(width, overflow="ellipsis")
-            shown.append(cause)
-    return _at_most(shown, rows)
+    header, *lines = table(_MODELS, models, width)
+    return [
+        header,
+        *_at_most([_with_cause(*pair) for pair in zip(lines, models, strict=True)], rows),
+    ]
 
 
 def pull_lines(pulls: Sequence[PullStatus], width: int, rows: int) -> list[Text]:
     """Return the table of downloads in at most `rows` rows."""
-    return _at_most(table(_PULLS, pulls, width), rows)
+    header, *lines = table(_PULLS, pulls, width)
+    return [header, *_at_most([[line] for line in lines], rows)]
 
 
 def request_lines(requests: Sequence[ServedRequest], width: int, rows: int) -> list[Text]:
@@ -58,12 +55,24 @@ def request_lines(requests: Sequence[ServedRequest], width: int, rows: int) -> l
     return table(columns, shown, width)
 
 
-def _at_most(lines: list[Text], rows: int) -> list[Text]:
-    """Return a header and `rows` lines, the last of which says how many are left out."""
-    if len(lines) - 1 <= rows:
-        return lines
-    left_out = len(lines) - rows
-    return [*lines[:rows], Text(f"… and {left_out} more", "dim")]
+def _with_cause(line: Text, model: ModelStatus) -> list[Text]:
+    if not model.cause:
+        return [line]
+    cause = Text(f"  {one_line(model.cause)}", "red")
+    cause.truncate(line.cell_len, overflow="ellipsis")
+    return [line, cause]
+
+
+def _at_most(entries: Sequence[list[Text]], rows: int) -> list[Text]:
+    """Return the entries that fit into so many rows, and how many more there are."""
+    if sum(map(len, entries)) <= rows:
+        return [line for entry in entries for line in entry]
+    shown: list[Text] = []
+    for number, entry in enumerate(entries):
+        if len(shown) + len(entry) >= rows:
+            return [*shown, Text(f"… and {len(entries) - number} more", "dim")]
+        shown += entry
+    return shown
 
 
 def _state(row: ModelStatus | ServedRequest | PullStatus) -> str:
