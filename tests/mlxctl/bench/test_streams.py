@@ -5,7 +5,9 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from client import BenchmarkError, Stream
+
+from mlxctl.bench.streams import Stream
+from mlxctl.errors import BenchmarkError
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 
