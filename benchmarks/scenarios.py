@@ -48,13 +48,12 @@ class Session:
 
     def throughput(self, batch: list[str], tokens: int) -> Run:
         """Run one stream a prompt of `batch`, all begun at once, to `tokens` tokens each."""
-        run, _ = together(
+        return together(
             self._client,
             lambda text: self._start(text, tokens),
             batch,
             tokens=tokens if self._model.tiny else None,
         )
-        return run
 
     def join(self, joiners: int) -> list[float]:
         """Time to first token of each of `joiners` requests that join eight running streams.

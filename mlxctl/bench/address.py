@@ -34,6 +34,13 @@ class ServerAddress:
     tls: ssl.SSLContext | None = None
 
     @property
+    def url(self) -> str:
+        """What to call it; of a Unix socket, its path."""
+        if self.family == socket.AF_UNIX:
+            return f"unix://{self.where}"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}{self.prefix}"
+
+    @property
     def name(self) -> str:
         """The name that its certificate must have."""
         return urlsplit(f"//{self.host}").hostname or ""

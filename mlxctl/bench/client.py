@@ -34,7 +34,7 @@ class StreamingClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.abandon(list(self._open))
+        self.abandon_all()
         self._selector.close()
 
     def start(self, path: str, body: dict[str, object]) -> Stream:
@@ -86,6 +86,10 @@ class StreamingClient:
         for stream in streams:
             if not stream.ended:
                 self._close(stream)
+
+    def abandon_all(self) -> None:
+        """Close every stream that has not ended."""
+        self.abandon(list(self._open))
 
     def _request(self, path: str, body: dict[str, object]) -> bytes:
         payload = json.dumps(

@@ -3,23 +3,27 @@
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlxctl.bench.client import USUAL_SECONDS, StreamingClient
-from mlxctl.bench.streams import Stream, TimedReply
+from mlxctl.bench.streams import Stream
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Streams that ran at the same time, and what share of a CPU the client used meanwhile."""
+    """Streams that ran at the same time, and what share of a CPU the client used meanwhile.
+
+    `cached_tokens` are those of each prompt, None if the server does not tell.
+    """
 
     prompt_tokens: list[int]
     completion_tokens: list[int]
     text_times: list[list[float]]
     wall_seconds: float
     client_cpu: float = 0.0
+    cached_tokens: list[int | None] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
@@ -64,8 +68,8 @@ def together(
     *,
     tokens: int | None = None,
     timeout: float = USUAL_SECONDS,
-) -> tuple[Run, list[TimedReply]]:
-    """Begin one stream for each of `texts` at once with `start`; return the run and the replies.
+) -> Run:
+    """Begin one stream for each of `texts` at once with `start`; return what they show.
 
     `tokens` is how many each reply must have, None for any number; `timeout` is in seconds.
 
@@ -81,11 +85,12 @@ def together(
         stream.started + reply.text_times[-1]
         for stream, reply in zip(streams, replies, strict=True)
     )
-    run = Run(
+    cached = [reply.cached_tokens for reply in replies]
+    return Run(
         [reply.prompt_tokens for reply in replies],
         [reply.completion_tokens for reply in replies],
         [reply.text_times for reply in replies],
         ended - streams[0].started,
         cpu,
+        cached,
     )
-    return run, replies
