@@ -41,4 +41,6 @@ class ProgressBar:
 
     def show(self, doing: str, done: int, total: int) -> None:
         """Say what is being done, after `done` of `total` steps."""
-        self._progress.update(self._task, description=doing, completed=done, total=total)
+        self._progress.update(
+            self._task, description=doing, completed=done, total=total, refresh=True
+        )
