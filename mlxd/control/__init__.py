@@ -66,7 +66,10 @@ class Control:
         self.pulls = PullsControl(pulls)
         self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)
 
-    async def refresh(self) -> None:
-        """Look at the models on disk, if it answers; what was found before counts otherwise."""
+    async def refresh(self, name: str | None = None) -> None:
+        """Look at the models on disk, if it answers; what was found before counts otherwise.
+
+        `name` is the model that matters, if it is one.
+        """
         with contextlib.suppress(LoadFailed):
-            await self._catalog.refresh()
+            await self._catalog.refresh(name)

@@ -104,6 +104,8 @@ class FakePool:
 
 
 class FakeCatalog:
+    unread: tuple[str, ...] = ()
+
     async def refresh(self, name: str | None = None) -> None:
         pass
 
@@ -146,7 +148,7 @@ class FakeControl:
         self.loaded = asyncio.Event()
         self.loaded.set()
 
-    async def refresh(self) -> None:
+    async def refresh(self, name: str | None = None) -> None:
         pass
 
     async def reload(self) -> control_api.ReloadReply:
