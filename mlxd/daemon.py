@@ -29,6 +29,7 @@ from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
 from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
+from mlxd.metrics.metrics import Metrics
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -98,9 +99,12 @@ class Daemon:
         self._sockets = sockets
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
-        self._pool = Pool(config)
+        metrics = Metrics()
+        self._pool = Pool(config, metrics=metrics)
         reach = network.variables(os.environ) | config.hub.variables()
-        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit, variables=reach)
+        self._pulls = Pulls(
+            paths.models_dir(), self._pool.admission.limit, variables=reach, metrics=metrics
+        )
         control = Control(
             self._catalog,
             self._selection,
@@ -112,6 +116,7 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
             reload=self.reload,
+            activity=metrics.activity,
         )
         kept = config.responses
         self._responses = ResponseStore(
@@ -132,6 +137,7 @@ class Daemon:
             Callers(config.server.api_key, ring),
             Limiter(config.limits),
             self._intake,
+            metrics,
         )
         limits, most = _limits(config.server), config.server.max_body
         self._public = HttpServer(public_app(dependencies), limits, max_message=most)

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from mlxd import paths
+from mlxd.activity import Activity
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import LoadingControl
@@ -35,7 +36,7 @@ class Control:
 
     `prompt_cache_disk` is how many bytes the prompt cache may take on disk; `network` has the
     variables with which the hub is reached, without secrets. `reload` reads the configuration
-    again, and raises ConfigError.
+    again, and raises ConfigError; `activity` returns what happens, of the whole `hour` or less.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Control:
         network: Mapping[str, str],
         prompt_cache_disk: int,
         reload: Callable[[], Awaitable[ReloadReply]],
+        activity: Callable[..., Activity],
         default_set_by: str | None = None,
     ) -> None:
         self.reload = reload
+        self.activity = activity
         self._catalog = catalog
         self.status = StatusReporter(
             catalog, pool, url=url, socket_file=socket_file, network=network
@@ -63,7 +66,10 @@ class Control:
         self.pulls = PullsControl(pulls)
         self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)
 
-    async def refresh(self) -> None:
-        """Look at the models on disk, if it answers; what was found before counts otherwise."""
+    async def refresh(self, name: str | None = None) -> None:
+        """Look at the models on disk, if it answers; what was found before counts otherwise.
+
+        `name` is the model that matters, if it is one.
+        """
         with contextlib.suppress(LoadFailed):
-            await self._catalog.refresh()
+            await self._catalog.refresh(name)

@@ -19,23 +19,27 @@ from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
 FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
 _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
+    ("/metrics", "metrics"),
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
     ("/api/delete", "manage"),
 )
-"""The routes, by the beginning of their paths, that need more than the right to ask.
+"""The routes, by the beginning of their paths, that need another right than to ask.
 
 The control API has none, since only the Unix socket has it, with all rights."""
-_GENERATING = {
-    "chat",
-    "compact",
-    "completions",
-    "count_tokens",
-    "generate",
-    "input_tokens",
-    "messages",
-    "responses",
+_PREFIXES = ("/v1", "/api/v0")
+_DIALECTS = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/messages": "messages",
+    "/messages/count_tokens": "messages",
+    "/responses": "responses",
+    "/responses/compact": "responses",
+    "/responses/input_tokens": "responses",
+    "/api/chat": "ollama",
+    "/api/generate": "ollama",
 }
+"""The dialect of each path, after one of the prefixes or none, that asks a model."""
 
 
 _NO_LIMITS = KeyLimits()
@@ -101,15 +105,15 @@ class Caller:
             return
         if self is ANYONE:
             raise Forbidden(
-                f"{what} needs the Unix socket, or an API key: set server.api_key, or make a key "
-                f"that may {right} (mlxctl key create)"
+                f"{what} needs the Unix socket, or an API key: set server.api_key, or "
+                f"`mlxctl key create NAME --may {right}`"
             )
         held = ", ".join(held for held in RIGHTS if held in self.rights)
-        raise Forbidden(f"{what} needs the right to {right}, and this key has only: {held}")
+        raise Forbidden(f"{what} needs the right {right!r}, and this key has only: {held}")
 
 
 _LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
-ANYONE = Caller("anyone", frozenset({"ask"}))
+ANYONE = Caller("anyone", frozenset({"ask", "metrics"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
 
@@ -120,9 +124,13 @@ def right_for(path: str) -> Right:
     return next(found, "ask")
 
 
-def generates(method: str, path: str) -> bool:
-    """Whether a request makes a model compute, so that limits apply to it."""
-    return method == "POST" and path.rpartition("/")[2] in _GENERATING
+def dialect_of(method: str, path: str) -> str | None:
+    """Return the dialect of a request that makes a model compute, so that limits apply to it."""
+    if method != "POST":
+        return None
+    for prefix in _PREFIXES:
+        path = path.removeprefix(prefix)
+    return _DIALECTS.get(path)
 
 
 class Callers:

@@ -32,6 +32,7 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
     return {
         control_api.RELOAD: control.reload,
         control_api.STATUS: control.status.read,
+        control_api.ACTIVITY: control.activity,
         control_api.LIST_MODELS: control.catalog.models,
         control_api.SHOW_MODEL: control.catalog.show,
         control_api.REMOVE_MODEL: control.catalog.remove,
@@ -64,7 +65,8 @@ def _route(control: Control, endpoint: Endpoint[Any], handler: Handler) -> Route
             data = await read_json(request.scope, request.receive)
             body.append(decode(data, endpoint.request))
         flags = {name: request.query_params.get(name) == "true" for name in endpoint.flags}
-        await control.refresh()
+        named = getattr(body[0], "model", None) if body else request.path_params.get("model")
+        await control.refresh(named)
         reply = handler(*body, **request.path_params, **flags)
         if isinstance(reply, BackgroundTask):
             if body and body[0].stream:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 
+from mlxd.prompt_files import TEMPORARY  # which the next engine removes, when they are old
 from scripts.tiny_model import make_tiny_model
 from tests.fakes.hub import FakeHub, fake_hub
 from tests.soak import sigterms, summary
@@ -125,7 +126,8 @@ class Soak:
             now = watch.look()
             status = (await local.get("/control/v1/status")).json()["models"]
             found.append(f"without requests and models there are still {now}: {status}")
-        found += [f"left behind: {file}" for file in watch.temporary_files()]
+        left = [file for file in watch.temporary_files() if not file.name.startswith(TEMPORARY)]
+        found += [f"left behind: {file}" for file in left]
         return found
 
 
