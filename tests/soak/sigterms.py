@@ -13,27 +13,26 @@ from pathlib import Path
 
 import psutil
 
-from scripts.tiny_model import make_tiny_model
 from tests.soak.client import ANSWERED, EXPLAINED, Client, Outcome
 from tests.soak.mix import CONTEXT, READ, Ask, draw
 from tests.support.daemon_process import DaemonProcess, running_daemon
 from tests.support.talkative_model import make_talkative_model
 
 _CLIENTS = 12
+_MODEL = "talk"
 _ENVIRON = {
     "MLXD_SERVER__DRAIN_TIMEOUT": "600s",
     "MLXD_SERVER__MAX_QUEUE": "16",
-    "MLXD_MODELS__DEFAULT": "talk",
+    "MLXD_MODELS__DEFAULT": _MODEL,
     "MLXD_ENGINE__DECODE_CONCURRENCY": "4",
 }
 
 
-def one_round(home: Path, seed: str) -> list[str]:
+def one_round(home: Path, seed: str, clients: int = _CLIENTS) -> list[str]:
     """Start a daemon in an empty home, load it, end it; return what was wrong."""
-    make_talkative_model(home / "models" / "talk", context_length=CONTEXT)
-    make_tiny_model(home / "models" / "marked", context_length=CONTEXT, marked=True)
+    make_talkative_model(home / "models" / _MODEL, context_length=CONTEXT)
     with running_daemon(home, **_ENVIRON) as daemon:
-        outcomes = asyncio.run(_load_and_end(daemon, random.Random(seed)))
+        outcomes = asyncio.run(_load_and_end(daemon, random.Random(seed), clients))
         found = [f"{each.ask}: {each.kind} {each.what}" for each in outcomes if not _ended(each)]
         assert daemon.process is not None
         if status := daemon.process.returncode:
@@ -48,13 +47,15 @@ def _ended(outcome: Outcome) -> bool:
     return outcome.kind == ANSWERED or refused
 
 
-async def _load_and_end(daemon: DaemonProcess, chance: random.Random) -> list[Outcome]:
+async def _load_and_end(
+    daemon: DaemonProcess, chance: random.Random, clients: int
+) -> list[Outcome]:
     """Return the ends of all requests."""
     assert daemon.process is not None
     engines = psutil.Process(daemon.process.pid)
     outcomes: list[Outcome] = []
     signalled = asyncio.Event()
-    answers = chance.randint(_CLIENTS, 3 * _CLIENTS)
+    answers = chance.randint(clients, 3 * clients)
 
     async def ask(number: int) -> None:
         own = random.Random(f"{chance.random()} {number}")
@@ -71,7 +72,7 @@ async def _load_and_end(daemon: DaemonProcess, chance: random.Random) -> list[Ou
             await client.close()
 
     children: list[psutil.Process] = []
-    await asyncio.gather(*(ask(number) for number in range(_CLIENTS)))
+    await asyncio.gather(*(ask(number) for number in range(clients)))
     await asyncio.to_thread(daemon.process.wait, 60)
     _, alive = psutil.wait_procs(children, 10)
     assert not alive, f"outlive the daemon: {alive}"
@@ -83,6 +84,7 @@ def _drawn(chance: random.Random) -> Ask:
     while True:
         ask = draw(chance)
         if ask.manner == READ and ask.dialect != "background":
+            ask.body["model"] = _MODEL
             return ask
 
 

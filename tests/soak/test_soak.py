@@ -18,7 +18,7 @@ ASK = Ask("chat", "/v1/chat/completions", {"stream": False})
 
 @pytest.mark.slow
 def test_a_short_soak_finds_nothing_wrong() -> None:
-    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.1", "--sigterms", "0"]
+    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.07", "--sigterms", "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing was wrong" in done.stdout
@@ -27,7 +27,7 @@ def test_a_short_soak_finds_nothing_wrong() -> None:
 @pytest.mark.slow
 def test_a_signal_under_load_ends_every_request_and_cuts_no_stream() -> None:
     with tempfile.TemporaryDirectory(prefix="mlxd") as home:
-        assert one_round(Path(home), "suite") == []
+        assert one_round(Path(home), "suite", clients=4) == []
 
 
 def test_a_lost_request_and_growth_are_wrong() -> None:
