@@ -5,6 +5,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,19 @@ from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
 
 FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
+_PAGE_FILES = "/page/"  # the files of the page, which are the same everywhere
 _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
     ("/api/delete", "manage"),
+    ("/ui/v1/pulls", "ask"),
+    ("/ui/v1/pull", "pull"),
+    ("/ui/v1/load", "manage"),
+    ("/ui/v1/unload", "manage"),
+    ("/ui/v1/use", "manage"),
+    ("/ui/v1/log", "manage"),
+    ("/ui/v1/caller", "ask"),
+    ("/ui/v1/", "ask"),
 )
 """The routes, by the beginning of their paths, that need more than the right to ask.
 
@@ -39,6 +49,7 @@ _GENERATING = {
 
 
 _NO_LIMITS = KeyLimits()
+_TOKEN_BYTES = 32
 
 
 class _Entry(Protocol):
@@ -112,10 +123,16 @@ _LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
 ANYONE = Caller("anyone", frozenset({"ask"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
+_PAGE = Caller("mlxctl open", frozenset(RIGHTS))
+
+
+def is_free(method: str, path: str) -> bool:
+    """Whether a request needs no key, because its reply tells nothing about this daemon."""
+    return method in ("GET", "HEAD") and (path in FREE or path.startswith(_PAGE_FILES))
 
 
 def right_for(path: str) -> Right:
-    """Return the right that a path needs, unless it is one of FREE."""
+    """Return the right that a path needs, unless it is free."""
     found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
     return next(found, "ask")
 
@@ -126,7 +143,7 @@ def generates(method: str, path: str) -> bool:
 
 
 class Callers:
-    """Knows callers by their keys: `server.api_key`, and those of the key ring.
+    """Knows callers by their keys: `server.api_key`, those of the key ring, and the page's token.
 
     Raises:
         ConfigError: the file of the keys cannot be read.
@@ -135,6 +152,7 @@ class Callers:
     def __init__(self, api_key: str, ring: KeyRing | None) -> None:
         self._api_key = api_key.encode()
         self._ring = ring
+        self._page_token = b""
         if ring is not None and ring.fault:
             raise ConfigError(ring.fault)
 
@@ -146,10 +164,20 @@ class Callers:
         """Return anyone, for what needs no key."""
         return ANYONE
 
+    def page_token(self) -> str:
+        """Return the key that `mlxctl open` gives the page; it ends with the daemon."""
+        if not self._page_token:
+            self._page_token = secrets.token_urlsafe(_TOKEN_BYTES).encode()
+        return self._page_token.decode()
+
     def identify(self, headers: Headers) -> Caller:
         """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
         if self._ring is not None:
             self._ring.refresh()
+        if self._page_token and any(
+            hmac.compare_digest(given, self._page_token) for given in _given(headers)
+        ):
+            return _PAGE
         if not self._api_key and not (self._ring and self._ring.needed):
             return ANYONE
         for given in _given(headers):
