@@ -5,12 +5,15 @@ sets `stream` gets server-sent events instead: `{"progress": …}` whenever some
 last `{"done": …}` with the reply, or `{"error": …}`.
 
 Fields may be added, but not taken away: programs of other versions ignore those that they do not
-know. This module is imported by mlxctl: it stays free of everything but msgspec.
+know. This module and `activity` are imported by mlxctl: they stay free of everything but
+msgspec.
 """
 
 from typing import Generic, TypeVar
 
 import msgspec
+
+from mlxd.activity import Activity
 
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 ProgressT = TypeVar("ProgressT", bound=msgspec.Struct)
@@ -369,6 +372,7 @@ class StreamEndpoint(Endpoint[ReplyT], Generic[ReplyT, ProgressT], frozen=True, 
 
 RELOAD = Endpoint("POST", "/control/v1/reload", None, ReloadReply)
 STATUS = Endpoint("GET", "/control/v1/status", None, Status)
+ACTIVITY = Endpoint("GET", "/control/v1/activity", None, Activity, flags=("hour",))
 LIST_MODELS = Endpoint("GET", "/control/v1/models", None, ModelListing)
 SHOW_MODEL = Endpoint("GET", "/control/v1/models/{model}", None, ModelDetails)
 REMOVE_MODEL = Endpoint(

@@ -29,6 +29,7 @@ from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
 from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
+from mlxd.metrics.metrics import Metrics
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -98,7 +99,8 @@ class Daemon:
         self._sockets = sockets
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
-        self._pool = Pool(config)
+        metrics = Metrics()
+        self._pool = Pool(config, metrics=metrics)
         reach = network.variables(os.environ) | config.hub.variables()
         self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit, variables=reach)
         ring = KeyRing(paths.keys_file(), paths.key_uses_file())
@@ -115,6 +117,7 @@ class Daemon:
             default_set_by=default_set_by,
             reload=self.reload,
             page_token=callers.page_token,
+            activity=metrics.activity,
         )
         kept = config.responses
         self._responses = ResponseStore(
@@ -134,6 +137,7 @@ class Daemon:
             callers,
             Limiter(config.limits),
             self._intake,
+            metrics,
         )
         limits, most = _limits(config.server), config.server.max_body
         self._public = HttpServer(public_app(dependencies), limits, max_message=most)

@@ -41,6 +41,7 @@ SHOW_CALLER = Endpoint("GET", "/ui/v1/caller", None, CallerRights)
 
 PAGE: tuple[Endpoint[Any], ...] = (
     control_api.STATUS,
+    control_api.ACTIVITY,
     control_api.LIST_MODELS,
     control_api.SHOW_MODEL,
     control_api.LIST_PULLS,

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from mlxd import paths
+from mlxd.activity import Activity
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import LoadingControl
@@ -38,7 +39,8 @@ class Control:
 
     `prompt_cache_disk` is how many bytes the prompt cache may take on disk; `network` has the
     variables with which the hub is reached, without secrets. `reload` reads the configuration
-    again, and raises ConfigError. `page_token` returns the key that `mlxctl open` gives the page.
+    again, and raises ConfigError; `activity` returns what happens, of the whole `hour` or less.
+    `page_token` returns the key that `mlxctl open` gives the page.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class Control:
         network: Mapping[str, str],
         prompt_cache_disk: int,
         reload: Callable[[], Awaitable[ReloadReply]],
+        activity: Callable[..., Activity],
         page_token: Callable[[], str],
         default_set_by: str | None = None,
     ) -> None:
         self.reload = reload
+        self.activity = activity
         self._page_token = page_token
         self._catalog = catalog
         self.status = StatusReporter(

@@ -17,11 +17,12 @@ from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.errors import MlxdError
 from mlxd.http import control, lm_studio, ollama, page, responses, responses_socket, ui
-from mlxd.http.access_log import AccessLog, caller_of
+from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.origins import Cors
+from mlxd.http.record import caller_of
 from mlxd.http.security import Security
 from mlxd.http.spelling import Spelling
 
@@ -68,8 +69,8 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(AccessLog),
             Middleware(Spelling),
+            Middleware(AccessLog, metrics=dependencies.metrics),
             Middleware(Cors, config=dependencies.config.server),
             Middleware(ErrorReplies),
             Middleware(

@@ -36,16 +36,19 @@ _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
 """The routes, by the beginning of their paths, that need more than the right to ask.
 
 The control API has none, since only the Unix socket has it, with all rights."""
-_GENERATING = {
-    "chat",
-    "compact",
-    "completions",
-    "count_tokens",
-    "generate",
-    "input_tokens",
-    "messages",
-    "responses",
+_PREFIXES = ("/v1", "/api/v0")
+_DIALECTS = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/messages": "messages",
+    "/messages/count_tokens": "messages",
+    "/responses": "responses",
+    "/responses/compact": "responses",
+    "/responses/input_tokens": "responses",
+    "/api/chat": "ollama",
+    "/api/generate": "ollama",
 }
+"""The dialect of each path, after one of the prefixes or none, that asks a model."""
 
 
 _NO_LIMITS = KeyLimits()
@@ -137,9 +140,13 @@ def right_for(path: str) -> Right:
     return next(found, "ask")
 
 
-def generates(method: str, path: str) -> bool:
-    """Whether a request makes a model compute, so that limits apply to it."""
-    return method == "POST" and path.rpartition("/")[2] in _GENERATING
+def dialect_of(method: str, path: str) -> str | None:
+    """Return the dialect of a request that makes a model compute, so that limits apply to it."""
+    if method != "POST":
+        return None
+    for prefix in _PREFIXES:
+        path = path.removeprefix(prefix)
+    return _DIALECTS.get(path)
 
 
 class Callers:

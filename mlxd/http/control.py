@@ -32,6 +32,7 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
     return {
         control_api.RELOAD: control.reload,
         control_api.STATUS: control.status.read,
+        control_api.ACTIVITY: control.activity,
         control_api.LIST_MODELS: control.catalog.models,
         control_api.SHOW_MODEL: control.catalog.show,
         control_api.REMOVE_MODEL: control.catalog.remove,

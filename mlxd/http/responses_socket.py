@@ -6,7 +6,6 @@ can be gone on from on the same connection, as long as it is the last one.
 
 import asyncio
 import contextlib
-import time
 from typing import Any
 
 import msgspec
@@ -19,14 +18,16 @@ from mlxd.api.response_events import StreamEvent
 from mlxd.api.responses import ResponseBody, decode_body
 from mlxd.api.responses_reply import encode
 from mlxd.errors import InvalidRequest, MlxdError
-from mlxd.http.access_log import Record, log_request, record_of
+from mlxd.http.access_log import begin, end
 from mlxd.http.background_responses import to_store
 from mlxd.http.generate import Exchange
+from mlxd.http.record import Record, record_of
 from mlxd.http.responses import Blamed, ResponsesApi
 from mlxd.stored_responses import StoredResponse
 
 _MOST_WAITING = 16
 _CREATE = "response.create"
+_DIALECT = "responses"
 _BUG = 1011
 
 
@@ -95,10 +96,9 @@ class _Connection:
     async def _work(self) -> None:
         while True:
             message = await self._waiting.get()
-            record = record_of(self._scope).successor()
-            began = time.perf_counter()
+            record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies
+            begin(parts.metrics, record)
             try:
-                parts = self._api.dependencies
                 if record.caller.limited:  # the key may have been revoked since the last turn
                     record.caller = parts.callers.identify(Headers(scope=self._scope))
                 with parts.limiter.place(record.caller) as record.place:
@@ -107,7 +107,7 @@ class _Connection:
                 record.status, record.error = error.status, error.code
                 await self._refuse(error)
             finally:
-                log_request(self._scope, record, time.perf_counter() - began)
+                end(parts.metrics, self._scope, record)
 
     async def _turn(self, data: str | bytes, record: Record) -> None:
         data = data.encode() if isinstance(data, str) else data

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
-from mlxd.http.access_log import record_of
-from mlxd.http.callers import Caller, Callers, generates, is_free, right_for
+from mlxd.http.callers import Caller, Callers, is_free, right_for
 from mlxd.http.compression import decompressed
 from mlxd.http.origins import Origins, is_preflight, preflight_response
 from mlxd.http.rates import Limiter
+from mlxd.http.record import record_of
 from mlxd.page_api import PREFIX
 
 _HOST = re.compile(
@@ -66,7 +66,7 @@ class Security:
             raise _too_large(limit)
         receive = decompressed(receive, headers.get("content-encoding", ""), limit)
         with contextlib.ExitStack() as stack:
-            if generates(scope["method"], scope["path"]):
+            if record.dialect is not None:
                 try:
                     record.place = stack.enter_context(self._limiter.place(caller))
                 finally:

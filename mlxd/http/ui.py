@@ -13,13 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mlxd import control_api, page_api
+from mlxd.activity import Activity
 from mlxd.control_api import Endpoint
 from mlxd.errors import ModelForbidden
-from mlxd.http.access_log import caller_of
 from mlxd.http.callers import Caller
 from mlxd.http.connection import json_response
 from mlxd.http.control import Handler, handlers, path_of, serving
 from mlxd.http.generate import Dependencies
+from mlxd.http.record import caller_of
 from mlxd.keys import RIGHTS
 from mlxd.models.catalog import Catalog
 
@@ -87,6 +88,11 @@ def _seen(reply: Any, caller: Caller) -> Any:
             return control_api.ModelListing(
                 models=[model for model in models if caller.may_use(model.id)],
                 broken=[model for model in broken if caller.may_use(model.id)],
+            )
+        case Activity(requests=requests):
+            return msgspec.structs.replace(
+                reply,
+                requests=[each for each in requests if each.model and caller.may_use(each.model)],
             )
         case control_api.PullList(pulls=pulls):
             return control_api.PullList(

@@ -13,7 +13,9 @@ from typing import Protocol
 
 from mlxd.errors import Draining, EngineDied, LoadFailed
 from mlxd.generate_request import GenerateRequest
-from mlxd.messages import ChoiceEvent, Finished, PrefillProgress, Queued, Started
+from mlxd.messages import ChoiceEvent, PrefillProgress, Queued, Started
+from mlxd.metrics.metrics import Metrics
+from mlxd.metrics.request_meter import RequestMeter
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
@@ -24,6 +26,7 @@ class _Pool(Protocol):
     """What a request needs of the `Pool` that accepted it."""
 
     closed: bool
+    metrics: Metrics
 
     def model(self, entry: CatalogEntry) -> Model: ...
     def lease(
@@ -37,7 +40,7 @@ class ActiveRequest:
 
     A request whose engine dies runs again, once, on a new engine; its events then start again with
     `Started`. A request that streams (`stream`) does so only if nothing of its answer was shown.
-    `timing` says how long its parts took; `choices` is how many answers it asks for.
+    `meter` measures it, from when it `arrived`; `choices` is how many answers it asks for.
     """
 
     def __init__(
@@ -48,8 +51,9 @@ class ActiveRequest:
         *,
         stream: bool,
         keep_alive: float | None = None,
+        arrived: float | None = None,
     ) -> None:
-        self.timing = Timing()
+        self.meter = RequestMeter(pool.metrics, entry.id, arrived)
         self.choices = len(requests)
         self._pool = pool
         self._entry = entry
@@ -82,7 +86,7 @@ class ActiveRequest:
                     raise
                 self._retried, self._answered = not self._innocent, False
                 self._pieces, self._pieces_before = 0, self._pieces
-                self.timing.restart()
+                self.meter.restart()
                 continue
             if not events:
                 break
@@ -152,7 +156,7 @@ class ActiveRequest:
         await self._held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:
-        self.timing.note(events)
+        self.meter.note(events)
         for _, event in events:
             if isinstance(event, Queued):
                 self._place = event.place
@@ -163,49 +167,3 @@ class ActiveRequest:
             else:
                 self._answered, self._prefill = True, None
                 self._pieces += 1
-
-
-class Timing:
-    """How long the parts of a request took; of two tries the last one counts."""
-
-    def __init__(self) -> None:
-        self._now = asyncio.get_running_loop().time
-        self._accepted = self._now()
-        self.restart()
-
-    def restart(self) -> None:
-        """Start again, on another engine; the time until now counts as waiting."""
-        self._started: float | None = None
-        self._first: float | None = None
-        self._ended: float | None = None
-
-    def note(self, events: Sequence[ChoiceEvent]) -> None:
-        """Take events at the time that they come."""
-        if self._first is None:
-            for _, event in events:
-                if isinstance(event, Started):
-                    self._started = self._started or self._now()
-                elif not isinstance(event, PrefillProgress | Queued):
-                    self._first = self._now()
-                    break
-        if isinstance(events[-1][1], Finished):
-            self._ended = self._now()
-
-    @property
-    def queue(self) -> float | None:
-        """Seconds until an engine took the request, including the load of its model."""
-        return _between(self._accepted, self._started)
-
-    @property
-    def prefill(self) -> float | None:
-        """Seconds from then to the first piece of the answer."""
-        return _between(self._started, self._first)
-
-    @property
-    def decode(self) -> float | None:
-        """Seconds from the first piece to the end; None if everything came at once."""
-        return _between(self._first, self._ended) or None
-
-
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else end - start

@@ -18,6 +18,8 @@ from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
+from mlxd.metrics.metrics import Metrics
+from mlxd.metrics.request_meter import RequestMeter
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.stored_responses import ResponseStore
@@ -35,19 +37,20 @@ HELLO: list[list[ChoiceEvent]] = [STARTED, text("Hel"), text("lo"), FINISHED]
 Step = list[ChoiceEvent] | asyncio.Event | Exception
 
 
-@dataclass
-class FakeTiming:
-    queue: float | None = 0.001
-    prefill: float | None = 0.25
-    decode: float | None = 0.5
+class FakeMeter(RequestMeter):
+    """Counts tokens, and knows how long everything takes."""
+
+    queue = 0.001
+    prefill = 0.25
+    decode = 0.5
 
 
 class ScriptedRequest:
     """Yields lists of events, waits for asyncio events and raises exceptions, as scripted."""
 
-    def __init__(self, script: Sequence[Step]) -> None:
+    def __init__(self, script: Sequence[Step], meter: RequestMeter) -> None:
         self.progress = "queued 3"
-        self.timing = FakeTiming()
+        self.meter = meter
         self.closed = asyncio.Event()
         self._script = script
 
@@ -58,6 +61,7 @@ class ScriptedRequest:
             if isinstance(step, asyncio.Event):
                 await step.wait()
             else:
+                self.meter.note(step)
                 yield step
 
     async def aclose(self) -> None:
@@ -73,6 +77,7 @@ class FakePool:
     requests: list[GenerateRequest] = field(default_factory=list)
     accepted: list[ScriptedRequest] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def submit(
         self,
@@ -81,12 +86,15 @@ class FakePool:
         *,
         stream: bool,
         keep_alive: float | None = None,
+        arrived: float | None = None,
     ) -> ScriptedRequest:
         if self.refusal is not None:
             raise self.refusal
         self.entries.append(entry)
         self.requests += requests
-        self.accepted.append(ScriptedRequest(self.script))
+        self.accepted.append(
+            ScriptedRequest(self.script, FakeMeter(self.metrics, entry.id, arrived))
+        )
         self.submitted.set()
         return self.accepted[-1]
 
@@ -127,7 +135,8 @@ class FakeSettings(msgspec.Struct):
 class FakeControl:
     """All subjects of the control API in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self.activity = metrics.activity
         self.status = self.catalog = self.loading = self
         self.aliases, self.pulls = FakeAliases(), FakePulls()
         self.prompt_cache = FakePromptCache()
@@ -240,7 +249,16 @@ def make_dependencies(
     limiter = limiter or Limiter(LimitsConfig())
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
     return Dependencies(
-        settings, catalog, selection, pool, FakeControl(), store, callers, limiter, intake
+        settings,
+        catalog,
+        selection,
+        pool,
+        FakeControl(pool.metrics),
+        store,
+        callers,
+        limiter,
+        intake,
+        pool.metrics,
     )
 
 
