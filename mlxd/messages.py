@@ -158,12 +158,16 @@ class Overlooked(Message, frozen=True):
 
 
 class Started(Message, frozen=True, tag=True):
-    """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
+    """The prompt is tokenized and queued; `cached_tokens` of it need no prefill.
+
+    `disk_tokens` of these were read from disk for it.
+    """
 
     id: int
     prompt_tokens: int
     cached_tokens: int
     overlooked: list[Overlooked] = []
+    disk_tokens: int = 0
 
 
 class Queued(Message, frozen=True, tag=True):

@@ -21,6 +21,7 @@ FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
 _PAGE_FILES = "/page/"  # the files of the page, which are the same everywhere
 _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
+    ("/metrics", "metrics"),
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
     ("/api/delete", "manage"),
@@ -33,7 +34,7 @@ _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/ui/v1/caller", "ask"),
     ("/ui/v1/", "ask"),
 )
-"""The routes, by the beginning of their paths, that need more than the right to ask.
+"""The routes, by the beginning of their paths, that need another right than to ask.
 
 The control API has none, since only the Unix socket has it, with all rights."""
 _PREFIXES = ("/v1", "/api/v0")
@@ -115,15 +116,15 @@ class Caller:
             return
         if self is ANYONE:
             raise Forbidden(
-                f"{what} needs the Unix socket, or an API key: set server.api_key, or make a key "
-                f"that may {right} (mlxctl key create)"
+                f"{what} needs the Unix socket, or an API key: set server.api_key, or "
+                f"`mlxctl key create NAME --may {right}`"
             )
         held = ", ".join(held for held in RIGHTS if held in self.rights)
-        raise Forbidden(f"{what} needs the right to {right}, and this key has only: {held}")
+        raise Forbidden(f"{what} needs the right {right!r}, and this key has only: {held}")
 
 
 _LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
-ANYONE = Caller("anyone", frozenset({"ask"}))
+ANYONE = Caller("anyone", frozenset({"ask", "metrics"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
 _PAGE = Caller("mlxctl open", frozenset(RIGHTS))

@@ -20,6 +20,7 @@ RIGHT_OF = {
     "/": None,
     "/health": None,
     "/openapi.json": "ask",
+    "/metrics": "metrics",
     "/chat/completions": "ask",
     "/completions": "ask",
     "/messages": "ask",
@@ -114,9 +115,7 @@ async def test_no_spelling_of_a_path_gets_around_its_right(client, key_file, spe
     text = key_file.add()
     reply = await client.post(spelling, json={"model": "m"}, headers=bearer(text))
     assert reply.status_code == 403
-    assert reply.json()["error"] == (
-        "/api/pull needs the right to pull, and this key has only: ask"
-    )
+    assert reply.json()["error"] == ("/api/pull needs the right 'pull', and this key has only: ask")
 
 
 async def test_clients_send_a_key_in_their_own_ways(client, key_file):
@@ -231,7 +230,7 @@ async def test_unloading_needs_the_right_to_manage(client, key_file):
     headers = bearer(key_file.add())
     reply = await client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}, headers=headers)
     assert reply.status_code == 403
-    assert "to unload a model needs the right to manage" in reply.json()["error"]
+    assert "to unload a model needs the right 'manage'" in reply.json()["error"]
 
 
 async def test_a_stored_response_is_its_key_s_alone(pool, key_file, tmp_path):
