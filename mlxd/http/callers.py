@@ -25,14 +25,14 @@ _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
     ("/api/delete", "manage"),
-    ("/ui/v1/pulls", "ask"),
+    ("/ui/v1/pulls", "metrics"),
     ("/ui/v1/pull", "pull"),
     ("/ui/v1/load", "manage"),
     ("/ui/v1/unload", "manage"),
     ("/ui/v1/use", "manage"),
     ("/ui/v1/log", "manage"),
     ("/ui/v1/caller", "ask"),
-    ("/ui/v1/", "ask"),
+    ("/ui/v1/", "metrics"),
 )
 """The routes, by the beginning of their paths, that need another right than to ask.
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
+import zlib
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,13 +34,14 @@ _POLICY = "; ".join(
         "trusted-types markdown",
     )
 )
+_GZIP = 31  # as zlib's wbits
 _HEADERS = {
     "cache-control": "no-cache",  # ask each time whether it has changed
     "content-security-policy": _POLICY,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
-    "vary": "Accept",
+    "vary": "Accept, Accept-Encoding",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
@@ -67,16 +68,20 @@ async def _file(request: Request) -> Response:
 
 async def _reply(request: Request, name: str) -> Response:
     content = await asyncio.to_thread(_read, name)
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    if content is None:
+        return Response(status_code=404)
+    tag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**_HEADERS, "etag": tag}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        content = await asyncio.to_thread(zlib.compress, content, wbits=_GZIP)
+        headers["content-encoding"] = "gzip"
     return Response(content, headers=headers, media_type=_TYPES[Path(name).suffix])
 
 
-def _read(name: str) -> bytes:
+def _read(name: str) -> bytes | None:
     # The name is looked up among those of the files, so that it leads to no other.
     files = {file.relative_to(_FOLDER).as_posix(): file for file in _FOLDER.rglob("*.*")}
-    if name not in files or files[name].suffix not in _TYPES:
-        raise HTTPException(404)
-    return files[name].read_bytes()
+    known = name in files and files[name].suffix in _TYPES
+    return files[name].read_bytes() if known else None

@@ -65,7 +65,7 @@ function showDaemon({ status, trouble }) {
   const [kind, text] = trouble?.status === 0 ? ["bad", "not reachable"]
     : !status ? ["", ""]
     : status.stopping ? ["warn", "stopping"]
-    : ["good", `${status.version} · up ${seconds(status.uptime_s)}`];
+    : ["good", `${status.version} · up ${seconds(Math.max(1, Math.round(status.uptime_s)))}`];
   if (!line.firstChild) line.append(h("i", {}), h("span", {}));
   line.dataset.kind = kind;
   say(line.lastChild, text);

@@ -19,6 +19,7 @@ export function size(bytes) {
 /** Seconds as "35 ms", "1.24 s", "3 min" or "2 h 5 min". */
 export function seconds(value) {
   if (value < 0.9995) return `${(value * 1000).toFixed(0)} ms`;
+  if (Number.isInteger(value) && value < 60) return `${value} s`;
   if (value < 10) return `${value.toFixed(2)} s`;
   if (value < 59.95) return `${value.toFixed(1)} s`;
   const minutes = Math.round(value / 60);

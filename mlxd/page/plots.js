@@ -8,20 +8,22 @@ const cursors = globalThis.uPlot.sync("time"); // the plots show the same moment
 
 /**
  * Return a plot. `lines` have a `label`, the name of a `color` of the style sheet, and `dots` where
- * single values stand apart; `write` makes a text of a value, `axis` a shorter one for the axis.
+ * single values stand apart; `write` makes a text of a value, `axis` one for the axis. The axis ends
+ * at `least` at the lowest, or always at `most`.
  */
 export class Plot {
   #lines;
   #write;
   #axis;
+  #top;
   #uplot = null;
   #data = null;
 
-  constructor(title, lines, write, axis = write, most = null) {
+  constructor(title, lines, { write, axis = write, least = 1, most = null }) {
     this.#lines = lines;
     this.#write = write;
     this.#axis = axis;
-    this.most = most;
+    this.#top = (value) => most ?? Math.max(value * 1.1, least);
     this.readout = h("p", { class: "readout" });
     this.place = h("div", { class: "plot-area", role: "img", "aria-label": `Plot: ${title}` });
     this.element = h("section", { class: "card plot" },
@@ -57,7 +59,7 @@ export class Plot {
       padding: [8, 4, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: cursors.key }, y: false, drag: { setScale: false }, points: { size: 7 } },
-      scales: { y: { range: (_plot, _least, most) => [0, this.most ?? Math.max(most * 1.1, 1e-9) ] } },
+      scales: { y: { range: (_plot, _low, high) => [0, this.#top(high ?? 0)] } },
       axes: [
         { ...quiet, grid: { show: false }, space: 70, size: 26, values: (_plot, times) => times.map((time) => clock(time).slice(0, 5)) },
         { ...quiet, size: 56, space: 34, values: (_plot, values) => values.map(this.#axis) },

@@ -43,7 +43,8 @@ export class Settings {
   showDefaults(sampling) {
     for (const [name] of NUMBERS) {
       const value = sampling[name];
-      this.#fields[name].placeholder = value === undefined ? "default" : String(value);
+      const unlimited = name === "max_tokens" && value === 0;
+      this.#fields[name].placeholder = value === undefined || unlimited ? "default" : String(value);
     }
   }
 

@@ -20,7 +20,7 @@ export function statusView(live) {
     h("h1", { class: "unseen" }, "Status"),
     tiles,
     h("h2", {}, "In memory"), resident, none,
-    h("div", { class: "heading" }, h("h2", {}, "The last"), h("div", { class: "choice", role: "group", "aria-label": "Time shown" }, buttons)),
+    h("div", { class: "heading" }, h("h2", {}, "History"), h("div", { class: "choice", role: "group", "aria-label": "Time shown" }, buttons)),
     h("div", { class: "plots" }, Object.values(plots).map((plot) => plot.element)));
 
   function choose(length) {
@@ -112,14 +112,15 @@ function sayNone(none, { models, status }) {
 }
 
 function makePlots() {
-  const ms = (value) => seconds(value);
+  const blue = { color: "--plot-1", fill: true };
+  const time = { write: seconds, least: 0.01 };
   return {
-    speed: new Plot("Tokens per second", [{ label: "generated", color: "--plot-1", fill: true }], rate),
-    first: new Plot("First token", [{ label: "mean", color: "--plot-2", dots: true }], ms),
-    queue: new Plot("Requests", [{ label: "running", color: "--plot-1", fill: true }, { label: "waiting", color: "--plot-3" }], count, wholes),
-    memory: new Plot("Memory", [{ label: "engines", color: "--plot-4", fill: true }, { label: "prompt cache", color: "--plot-2" }], size),
-    hits: new Plot("Cache hits", [{ label: "share", color: "--plot-5", dots: true, fill: true }], percent, percent, 1),
-    gap: new Plot("Between tokens", [{ label: "mean", color: "--plot-3", dots: true }], ms),
+    speed: new Plot("Tokens per second", [{ label: "generated", ...blue }], { write: rate, least: 10 }),
+    first: new Plot("First token", [{ label: "mean", color: "--plot-2", dots: true }], time),
+    queue: new Plot("Requests", [{ label: "running", ...blue }, { label: "waiting", color: "--plot-3" }], { write: count, axis: wholes, least: 4 }),
+    memory: new Plot("Memory", [{ label: "engines", color: "--plot-4", fill: true }, { label: "prompt cache", color: "--plot-2" }], { write: size, least: 1e6 }),
+    hits: new Plot("Cache hits", [{ label: "share", color: "--plot-5", dots: true, fill: true }], { write: percent, most: 1 }),
+    gap: new Plot("Between tokens", [{ label: "mean", color: "--plot-3", dots: true }], time),
   };
 }
 
