@@ -67,8 +67,9 @@ class Status(msgspec.Struct, kw_only=True):
     """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
 
     A daemon that is `stopping` finishes its requests and accepts no new ones. `default_fault` says
-    why there is no `default_model`. `network` has the variables with which it reaches the model
-    hub, without secrets.
+    why there is no `default_model`. `silent_dirs` are folders of models that do not answer: what
+    was last found there counts. `network` has the variables with which it reaches the model hub,
+    without secrets.
     """
 
     running: bool
@@ -87,6 +88,7 @@ class Status(msgspec.Struct, kw_only=True):
     uptime_s: float | None = None
     default_model: str | None = None
     default_fault: str | None = None
+    silent_dirs: list[str] = []
     memory_limit_bytes: int | None = None
     models: list[ModelStatus] = []
 

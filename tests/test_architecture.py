@@ -38,7 +38,7 @@ ARROWS = {
     "mlxd.config": {"mlxd.paths"},
     "mlxd.logs": {"mlxd.config", "mlxd.paths"},
     "mlxd.models": {"mlxd.config", "mlxd.paths"},
-    "mlxd.hub": {"mlxd.models", "mlxd.config", "mlxd.paths"},
+    "mlxd.hub": {"mlxd.metrics", "mlxd.models", "mlxd.config", "mlxd.paths"},
     "mlxd.pool": {"mlxd.metrics", "mlxd.models", "mlxd.config", "mlxd.paths"},
     "mlxd.api": {"mlxd.config"},
     "mlxd.control": {

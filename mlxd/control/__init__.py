@@ -77,7 +77,10 @@ class Control:
         """Return the token of this run of the daemon."""
         return PageToken(token=self._page_token())
 
-    async def refresh(self) -> None:
-        """Look at the models on disk, if it answers; what was found before counts otherwise."""
+    async def refresh(self, name: str | None = None) -> None:
+        """Look at the models on disk, if it answers; what was found before counts otherwise.
+
+        `name` is the model that matters, if it is one.
+        """
         with contextlib.suppress(LoadFailed):
-            await self._catalog.refresh()
+            await self._catalog.refresh(name)

@@ -74,7 +74,7 @@ def begin(metrics: Metrics, record: Record) -> None:
 def end(metrics: Metrics, scope: Scope, record: Record) -> None:
     """Count and log a request that has ended."""
     record.ended = time.monotonic()
-    metrics.requests.end(record)
+    metrics.ended(record)
     method, status, total_ms = scope["method"], record.status, round(record.seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
     answer = _answer(record)

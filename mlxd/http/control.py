@@ -81,7 +81,8 @@ def serving(
             data = await read_json(request.scope, request.receive)
             body.append(decode(data, endpoint.request))
         flags = {name: request.query_params.get(name) == "true" for name in endpoint.flags}
-        await control.refresh()
+        named = getattr(body[0], "model", None) if body else request.path_params.get("model")
+        await control.refresh(named)
         reply = handler(*body, **request.path_params, **flags)
         if isinstance(reply, BackgroundTask):
             if body and body[0].stream:

@@ -171,4 +171,5 @@ class Exchange:
         caller.check_model(entry.id)
         if body.draft_model not in (None, *DEFAULT_NAMES):
             caller.check_model(body.draft_model)
+            await self._dependencies.catalog.refresh(body.draft_model)
         return entry

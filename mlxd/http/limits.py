@@ -1,7 +1,8 @@
 """uvicorn's protocol with limits: what one connection may hold, and how long it may take.
 
 A head may be so large and take so long; a body, and the reading of a reply, must go on. A client
-that is too slow gets a 408, or loses the connection if its reply has begun.
+that is too slow gets a 408, or loses the connection if its reply has begun. A timer that comes late
+shows that the machine was asleep, and the client as well: it gets its time again.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ MAX_HEAD = 64 * 1024
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
+_ASLEEP_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd.http")
 
@@ -64,6 +66,7 @@ class LimitedProtocol(HttpToolsProtocol):
     idle_since = 0.0
     _part = _Part.REQUEST
     _ended = False
+    _late_at = _unread_at = 0.0
     _head_bytes = _body_bytes = _body_seen = 0
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -156,8 +159,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Wait for a client that reads slower than it is written to."""
         super().pause_writing()
         if self._unread is None:
-            seconds = self.config.limits.read_seconds
-            self._unread = self.loop.call_later(seconds, self._end_unread)
+            self._expect_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
@@ -173,7 +175,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def _expect(self) -> None:
         limits = self.config.limits
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
+        self._late_at = self.loop.time() + seconds
         self._late = self.loop.call_later(seconds, self._check_late)
+
+    def _expect_reading(self) -> None:
+        seconds = self.config.limits.read_seconds
+        self._unread_at = self.loop.time() + seconds
+        self._unread = self.loop.call_later(seconds, self._end_unread)
 
     def expect_nothing(self) -> None:
         """Let the client take its time."""
@@ -190,7 +198,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_seen = self._body_bytes
         # What the client cannot send before its last request is answered is not late.
         waits = self.flow.read_paused if body else self.busy
-        if waits or (body and came >= LEAST_PIECE):
+        slept = self.loop.time() > self._late_at + _ASLEEP_SECONDS
+        if waits or slept or (body and came >= LEAST_PIECE):
             self._expect()
         elif self._part is _Part.REQUEST:
             self._close_idle()
@@ -200,6 +209,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _end_unread(self) -> None:
         self._unread = None
+        if self.loop.time() > self._unread_at + _ASLEEP_SECONDS:
+            self._expect_reading()
+            return
         seconds = self.config.limits.read_seconds
         _log.info("a client that read nothing for %g s was disconnected", seconds)
         self.transport.abort()

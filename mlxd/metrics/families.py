@@ -10,55 +10,57 @@ from collections.abc import Mapping, Sequence
 Labels = tuple[str, ...]
 
 
-class CountFamily:
-    """Counts that only grow, one for each tuple of values of `labels`."""
+class Family:
+    """What all metrics of one `name` have in common: a meaning, and the names of their labels."""
 
-    def __init__(self, name: str, meaning: str, labels: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, meaning: str, labels: Sequence[str]) -> None:
         self.name = name
         self.meaning = meaning
         self.labels = labels
-        self._counts: dict[Labels, float] = {} if labels else {(): 0.0}
 
-    def add(self, *values: str, by: float = 1.0) -> None:
+
+class CountFamily(Family):
+    """Counts that only grow, one for each tuple of values of `labels`."""
+
+    def __init__(self, name: str, meaning: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, meaning, labels)
+        self._counts: dict[Labels, int] = {} if labels else {(): 0}
+
+    def add(self, *values: str, by: int = 1) -> None:
         """Count what has happened, under the values of the labels."""
-        self._counts[values] = self._counts.get(values, 0.0) + by
+        self._counts[values] = self._counts.get(values, 0) + by
 
     @property
-    def counts(self) -> Mapping[Labels, float]:
+    def counts(self) -> Mapping[Labels, int]:
         """Every count."""
         return self._counts
 
-    @property
-    def total(self) -> int:
-        """All of them together."""
-        return round(sum(self._counts.values()))
+    def total(self, value: str | None = None) -> int:
+        """Return the sum of all counts, or of those with that value of the last label."""
+        return sum(n for values, n in self._counts.items() if value in (None, values[-1]))
 
 
 class Observations:
-    """How often a value was in each bucket, the last of which has no bound; and their `sum`."""
+    """How many values were in each bucket, the last of which has no bound, and their `sum`."""
 
     def __init__(self, buckets: int) -> None:
         self.counts = [0] * (buckets + 1)
         self.sum = 0.0
 
 
-class HistogramFamily:
-    """Histograms with the upper `bounds` of their buckets, one for each tuple of label values."""
+class HistogramFamily(Family):
+    """A histogram for each model; `bounds` are the largest values of the buckets."""
 
-    def __init__(
-        self, name: str, meaning: str, bounds: Sequence[float], labels: Sequence[str] = ()
-    ) -> None:
-        self.name = name
-        self.meaning = meaning
+    def __init__(self, name: str, meaning: str, bounds: Sequence[float]) -> None:
+        super().__init__(name, meaning, ("model",))
         self.bounds = bounds
-        self.labels = labels
         self._observed: dict[Labels, Observations] = {}
 
-    def observe(self, value: float, *values: str, count: int = 1) -> None:
+    def observe(self, value: float, model: str, count: int = 1) -> None:
         """Count `count` events of that value each."""
-        observed = self._observed.get(values)
+        observed = self._observed.get((model,))
         if observed is None:
-            observed = self._observed[values] = Observations(len(self.bounds))
+            observed = self._observed[(model,)] = Observations(len(self.bounds))
         observed.counts[bisect_left(self.bounds, value)] += count
         observed.sum += value * count
 

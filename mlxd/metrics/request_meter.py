@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from mlxd.messages import ChoiceEvent, Echo, Finished, PrefillProgress, Queued, Started
 from mlxd.metrics.metrics import Metrics
 
+_ENOUGH_TOKENS = 64
+"""How many are read in one go at least, to tell how fast."""
+
 
 @dataclass(slots=True)
 class _Choice:
@@ -35,7 +38,7 @@ class RequestMeter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
-        self._model = metrics.label(model)
+        self._model = model
         self._clock = clock
         self._arrived = clock() if arrived is None else arrived
         self.restart()
@@ -44,6 +47,7 @@ class RequestMeter:
         """Start again, on another engine; the time until now counts as waiting."""
         self._started: float | None = None
         self._first: float | None = None
+        self._first_token: float | None = None
         self._ended: float | None = None
         self._choices: defaultdict[int, _Choice] = defaultdict(_Choice)
         self._metrics.requests.changed()
@@ -98,8 +102,8 @@ class RequestMeter:
 
     @property
     def first_token(self) -> float | None:
-        """Seconds from its arrival to the first piece of the answer."""
-        return _between(self._arrived, self._first)
+        """Seconds from its arrival to the first token of the answer."""
+        return _between(self._arrived, self._first_token)
 
     @property
     def decode(self) -> float | None:
@@ -124,22 +128,27 @@ class RequestMeter:
     def _start(self, choice: _Choice, event: Started, now: float) -> None:
         choice.prompt, choice.cached = event.prompt_tokens, event.cached_tokens
         choice.read = event.cached_tokens
-        self._metrics.found_cached(self._model, event.cached_tokens)
+        self._metrics.prompt(self._model, "disk", event.disk_tokens)
+        self._metrics.prompt(self._model, "memory", event.cached_tokens - event.disk_tokens)
         if self._started is None:
             self._started = now
-            self._metrics.started(self._model, now - self._arrived)
+            self._metrics.taken(self._model, now - self._arrived)
 
     def _read(self, choice: _Choice, done: int) -> None:
         if done > choice.read:
-            self._metrics.read_prompt(self._model, done - choice.read)
+            self._metrics.prompt(self._model, "none", done - choice.read)
             choice.read = done
 
     def _write(self, choice: _Choice, tokens: int, now: float) -> None:
         self._read(choice, choice.prompt)
         if choice.last is not None:
             self._metrics.next_tokens(self._model, now - choice.last, tokens)
-        elif not self.completion_tokens:
+        elif self._first_token is None:
+            self._first_token = now
             self._metrics.first_token(self._model, now - self._arrived)
+            tokens_read, seconds = choice.prompt - choice.cached, now - (self._started or now)
+            if tokens_read >= _ENOUGH_TOKENS and seconds:
+                self._metrics.prefilled(self._model, tokens_read / seconds)
         choice.last = now
         choice.written += tokens
         self._metrics.generated(self._model, tokens)

@@ -1,7 +1,6 @@
 """The requests that ask a model: those that run, and the last that have ended."""
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Protocol
 
 from mlxd.activity import ServedRequest
@@ -33,14 +32,12 @@ class Requests:
         self._ended: deque[ServedRequest] = deque(maxlen=_MOST_ENDED)
         self._counts = CountFamily(
             "mlxd_requests",
-            "Requests that asked a model and have ended, by the API, the status of the reply, and "
-            "how they ended",
+            "Requests that asked a model and have ended: done, failed or aborted.",
             ("dialect", "status", "outcome"),
         )
-
-    def families(self) -> Iterator[CountFamily]:
-        """Yield what is counted here."""
-        yield self._counts
+        self._others = CountFamily(
+            "mlxd_other_requests", "Requests that asked no model and have ended.", ("status",)
+        )
 
     @property
     def running(self) -> int:
@@ -67,20 +64,25 @@ class Requests:
         self._timeline.set("running", self.running)
         self._timeline.set("waiting", self.waiting)
 
-    def end(self, request: LiveRequest) -> None:
-        """Count a request that has ended, if it was taken."""
-        if self._live.pop(id(request), None) is None:
-            return
+    def end(self, request: LiveRequest) -> ServedRequest | None:
+        """Count a request that has ended, and return what is known of it; None if it was not taken.
+
+        Such a request asked no model.
+        """
         served = request.served()
-        status = served.status or _CLIENT_GONE
+        status = str(served.status or _CLIENT_GONE)
+        if self._live.pop(id(request), None) is None:
+            self._others.add(status)
+            return None
         self._ended.appendleft(served)
-        self._counts.add(served.dialect, str(status), served.state)
+        self._counts.add(served.dialect, status, served.state)
         self._timeline.add("requests", 1)
         self.total += 1
         if served.state == "failed":
             self._timeline.add("failed", 1)
             self.failed += 1
         self.changed()
+        return served
 
     def listed(self) -> list[ServedRequest]:
         """Return those that run, then those that have ended, the newest first."""

@@ -119,7 +119,12 @@ class Pool:
         kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
             model = Model(
-                entry, self._launch, self._config, self._state_changed, self._memory_changed
+                entry,
+                self._launch,
+                self._config,
+                self._state_changed,
+                self._memory_changed,
+                self.metrics,
             )
             self._models[key] = model
         return model

@@ -104,6 +104,8 @@ class FakePool:
 
 
 class FakeCatalog:
+    unread: tuple[str, ...] = ()
+
     async def refresh(self, name: str | None = None) -> None:
         pass
 
@@ -147,7 +149,7 @@ class FakeControl:
         self.loaded.set()
         self.names: list[str] = []  # of models
 
-    async def refresh(self) -> None:
+    async def refresh(self, name: str | None = None) -> None:
         pass
 
     async def reload(self) -> control_api.ReloadReply:
