@@ -38,6 +38,7 @@ SECTIONS = {
         "run": ("run:run", "Send a prompt to a model."),
         "chat": ("chat:chat", "Chat with a model."),
         "launch": ("launch:launch", "Start Claude Code, Codex or opencode with a model."),
+        "bench": ("bench:bench", "Measure how fast a model is on this machine."),
         "env": ("shell:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {
