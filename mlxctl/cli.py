@@ -32,6 +32,7 @@ SECTIONS = {
         "restart": ("service:restart", "Restart the daemon."),
         "status": ("status:status", "Show the status of the daemon."),
         "logs": ("logs:logs", "Show the daemon's log."),
+        "open": ("open:open_page", "Open the daemon's page in a browser."),
     },
     "Inference": {
         "run": ("run:run", "Send a prompt to a model."),
