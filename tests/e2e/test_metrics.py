@@ -324,8 +324,11 @@ def test_every_query_of_the_dashboard_has_data(daemon: DaemonProcess, tmp_path: 
             reply = client.get("/api/v1/query", params={"query": query})
             return reply.json()["data"]["result"] if reply.status_code == 200 else []
 
-        seen = "count_over_time(up[10m])"
-        wait_until(lambda: any(int(e["value"][1]) >= SCRAPES for e in ask(seen)), "it is scraped")
+        def scraped(times: int) -> bool:
+            return any(int(each["value"][1]) >= times for each in ask("count_over_time(up[10m])"))
+
+        for times in range(1, SCRAPES + 1):
+            wait_until(lambda times=times: scraped(times), f"it is scraped {times} times")
         assert [each["value"][1] for each in ask("min_over_time(up[10m])")] == ["1"]
         queries = [
             target["expr"].replace(WINDOW, "10m").replace("$instance", ".*")
