@@ -12,7 +12,7 @@ class ServedRequest(msgspec.Struct, kw_only=True):
     `id` is its x-request-id, `at` its arrival in Unix seconds. `dialect` is chat, completions,
     messages, responses or ollama. `caller` is the name of a key, or says where the request came
     from. `state` is queued, reading (its prompt), writing, done, failed or aborted. `status` is
-    that of the reply, and `error` the code of what failed, such as "queue_full", never its text.
+    that of the reply, and `error` the code or the class of the error, never its text.
 
     Seconds count from its arrival: `queue_s` until an engine took it, `first_token_s` until the
     first piece of its answer, `total_s` until its end, or until now.

@@ -20,6 +20,7 @@ _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0
 _SPEED = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 150.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4)
 
 Tier = Literal["memory", "disk", "none"]
+_LoadOutcome = Literal["ready", "failed", "cancelled"]
 _PullOutcome = Literal["done", "failed", "cancelled"]
 
 
@@ -107,8 +108,10 @@ class Metrics:
         if model not in self._models:
             self._models.add(model)
             # What has not happened counts as 0, so that an alert sees the first time.
-            for family in (self._evictions, self._crashes):
-                family.add(model, by=0)
+            self._evictions.add(model, by=0)
+            self._crashes.add(model, by=0)
+            for outcome in get_args(_LoadOutcome):
+                self._loads.add(model, outcome, by=0)
         return model
 
     def prompt(self, model: str, tier: Tier, tokens: int) -> None:
@@ -162,7 +165,7 @@ class Metrics:
         self._loads.add(self.label(model), "ready")
         self._load_seconds.observe(seconds, self.label(model))
 
-    def not_loaded(self, model: str, outcome: Literal["failed", "cancelled"]) -> None:
+    def not_loaded(self, model: str, outcome: _LoadOutcome) -> None:
         """Count a load that led to nothing."""
         self._loads.add(self.label(model), outcome)
 

@@ -14,6 +14,7 @@ from mlxd.metrics.metrics import Metrics
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.crashes import Crashes, Trials
 from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
+from mlxd.pool.suspects import Suspects
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
@@ -65,6 +66,7 @@ class Model:
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
         self.crashes = Crashes(config.engine.max_crashes)
         self.trials = Trials()
+        self.suspects = Suspects()
         self._proven = False
         self._configure(config)
         self.measured = 0
@@ -314,7 +316,7 @@ class Model:
         """Note a crash, and the one before, as those of a request and not of the model."""
         self.metrics.crashed(self.entry.id)
         self.crashes.take_back(crash)
-        self.log.error("a request ended the engine of %s twice: %s", self.entry.name, crash.cause)
+        self.log.error("a request ended the engine of %s: %s", self.entry.name, crash.cause)
         self._fail(crash.cause)
 
     def _enter(self, state: State) -> None:

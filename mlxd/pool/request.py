@@ -2,7 +2,8 @@
 
 Nobody knows which of the requests on an engine that died ended it. So each is on trial when it runs
 again: one at a time, while no new request is started, until it has come further than before. If the
-engine dies again, that request is what ends it, and the others run once more.
+engine dies again, that request is what ends it, and the others run once more. A client that sends
+such a request again has it run once, alone, or not at all (`suspects.py`).
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from mlxd.errors import Draining, EngineDied, LoadFailed
+from mlxd.errors import Draining, EndsEngine, EngineDied, LoadFailed, NotAlone
 from mlxd.generate_request import GenerateRequest
 from mlxd.messages import ChoiceEvent, PrefillProgress, Queued, Started
 from mlxd.metrics.metrics import Metrics
@@ -20,6 +21,8 @@ from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Model, State
+
+_ALONE_SECONDS = 60.0
 
 
 class _Pool(Protocol):
@@ -66,6 +69,7 @@ class ActiveRequest:
         self._place = 0
         self._releasing: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = self._innocent = False
+        self._suspected = False
         self._trial = contextlib.AsyncExitStack()
         self._pieces = self._pieces_before = 0
 
@@ -79,6 +83,8 @@ class ActiveRequest:
             try:
                 events = await self._next_events()
             except (EngineDied, LoadFailed) as error:
+                if self._engine_request is not None and not self._pool.closed:
+                    self._suspect(self._engine_request)
                 await self._release()
                 if self._pool.closed:
                     raise Draining("the daemon is stopping") from None
@@ -88,11 +94,12 @@ class ActiveRequest:
                 self._pieces, self._pieces_before = 0, self._pieces
                 self.meter.restart()
                 continue
+            if events:
+                self._note(events)
+            if self._pieces > self._pieces_before or not events:
+                await self._end_trial()
             if not events:
                 break
-            self._note(events)
-            if self._pieces > self._pieces_before:
-                await self._end_trial()
             return events
         await self.aclose()
         raise StopAsyncIteration
@@ -122,11 +129,13 @@ class ActiveRequest:
 
     async def _next_events(self) -> list[ChoiceEvent]:
         if self._engine_request is None:
-            trials = self._pool.model(self._entry).trials
+            model = self._pool.model(self._entry)
+            if not self._retried:
+                await self._check_suspicion(model)
             if self._retried:
-                await self._trial.enter_async_context(trials.begin())
+                await self._trial.enter_async_context(model.trials.begin())
             else:
-                await trials.over()
+                await model.trials.over()
             engine = await self._held.enter_async_context(
                 self._pool.lease(self._entry, self._keep_alive)
             )
@@ -134,6 +143,38 @@ class ActiveRequest:
             self._engine_request.on_trial = self._retried
             self._engine_request.on_end = self._release_model
         return await self._engine_request.next_events()
+
+    async def _check_suspicion(self, model: Model) -> None:
+        """Refuse a request that ended an engine, and hold one that may have until it is alone."""
+        suspicion = model.suspects.find(self._requests)
+        if suspicion is None:
+            return
+        if suspicion.proven:
+            minutes = model.suspects.minutes_left(suspicion)
+            raise EndsEngine(
+                f"this request ended the engine of {self._entry.name}, and is not run again for "
+                f"{minutes} min"
+            )
+        self._suspected, self._pieces_before = True, suspicion.pieces
+        if suspicion.strong:
+            self._retried = True
+            try:
+                async with asyncio.timeout(_ALONE_SECONDS):
+                    while model.leases:
+                        await model.idle.wait()
+            except TimeoutError:
+                raise NotAlone(
+                    "this request may have ended an engine, and is run only while no other is"
+                ) from None
+
+    def _suspect(self, engine_request: EngineRequest) -> None:
+        """Take note that the engine died with this request."""
+        suspects = self._pool.model(self._entry).suspects
+        self._suspected = True
+        if engine_request.on_trial:
+            suspects.prove(self._requests)
+        elif not engine_request.innocent:
+            suspects.add(self._requests, self._pieces, alone=engine_request.alone)
 
     def _release_model(self) -> None:
         """Release the model when the engine is done, even if the client has not read it all."""
@@ -143,6 +184,9 @@ class ActiveRequest:
     async def _end_trial(self) -> None:
         if self._engine_request is not None:
             self._engine_request.on_trial = False
+        if self._suspected:
+            self._suspected = False
+            self._pool.model(self._entry).suspects.clear(self._requests)
         await self._trial.aclose()
 
     async def _release(self) -> None:
