@@ -4,6 +4,7 @@ The log line has the request's id, method, path, status, model, token counts and
 strings, headers or bodies.
 """
 
+import contextlib
 import logging
 import time
 import uuid
@@ -47,6 +48,8 @@ class Record:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     caller: Caller = ANYONE
     place: Place = field(default_factory=Place)
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What it holds until its reply has ended; what goes on longer takes it over."""
     not_enforced: list[str] = field(default_factory=list)
     """Keywords of the request's schemas."""
 

@@ -1,11 +1,9 @@
 """The endpoint of every dialect: from a body to the end of its answer."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -17,7 +15,7 @@ from mlxd.control import Control
 from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.http.access_log import Record, record_of
 from mlxd.http.callers import Callers
-from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.messages import ChoiceEvent, Started
@@ -26,10 +24,6 @@ from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
-
-Decoded = TypeVar("Decoded")
-
-_LARGE_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -47,13 +41,6 @@ class Dependencies:
     intake: Intake
 
 
-async def decoded(decode_body: Callable[[bytes], Decoded], data: bytes) -> Decoded:
-    """Return what `decode_body` makes of a body, in a thread if that may take long."""
-    if len(data) < _LARGE_BODY:
-        return decode_body(data)
-    return await asyncio.to_thread(decode_body, data)
-
-
 class GenerateEndpoint:
     """The endpoint of one dialect, as a raw ASGI application."""
 
@@ -66,9 +53,8 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        with self.dependencies.intake.place() as take:
-            body = await decoded(self._decode_body, await read_json(scope, receive, take))
-            await self.answer(body, scope, receive, send)
+        body = await decoded(self._decode_body, await read_json(scope, receive))
+        await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""

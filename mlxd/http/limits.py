@@ -7,6 +7,7 @@ that is too slow gets a 408, or loses the connection if its reply has begun.
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -49,6 +50,39 @@ class LimitedConfig(uvicorn.Config):
         self.warned_at = float("-inf")
 
 
+class LimitedConnection:
+    """What connections of every protocol have; `idle_since` is when the last request ended."""
+
+    config: LimitedConfig
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    idle_since = 0.0
+    _unread: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being served, or comes."""
+        raise NotImplementedError
+
+    def watch_reading(self) -> None:
+        """Expect that the client reads, from when it reads slower than it is written to."""
+        if self._unread is None:
+            seconds = self.config.limits.read_seconds
+            self._unread = self.loop.call_later(seconds, self._end_unread)
+
+    def has_read(self) -> None:
+        """Expect nothing: the client has read, or is gone."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _end_unread(self) -> None:
+        self._unread = None
+        seconds = self.config.limits.read_seconds
+        _log.info("a client that read nothing for %g s was disconnected", seconds)
+        self.transport.abort()
+
+
 class _Part(Enum):
     """What comes next on a connection."""
 
@@ -57,16 +91,14 @@ class _Part(Enum):
     BODY = auto()
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """One connection; `idle_since` is the loop's time when it last had no request."""
+class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
+    """One connection of HTTP."""
 
     config: LimitedConfig
-    idle_since = 0.0
     _part = _Part.REQUEST
     _ended = False
     _head_bytes = _body_bytes = _body_seen = 0
     _late: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -116,8 +148,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.expect_nothing()
         self._unset_keepalive_if_required()
-        if self._unread is not None:
-            self._unread.cancel()
+        self.has_read()
 
     def on_message_begin(self) -> None:
         """Expect the rest of a head."""
@@ -155,16 +186,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than it is written to."""
         super().pause_writing()
-        if self._unread is None:
-            seconds = self.config.limits.read_seconds
-            self._unread = self.loop.call_later(seconds, self._end_unread)
+        self.watch_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        self.has_read()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection without requests, even if its last reply was never read."""
@@ -198,12 +225,6 @@ class LimitedProtocol(HttpToolsProtocol):
             what = "body" if body else "head"
             self.refuse(RequestTimeout(f"the {what} of the request did not come in time"))
 
-    def _end_unread(self) -> None:
-        self._unread = None
-        seconds = self.config.limits.read_seconds
-        _log.info("a client that read nothing for %g s was disconnected", seconds)
-        self.transport.abort()
-
     def _close_idle(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()
@@ -215,7 +236,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if now > self.config.warned_at + _PAUSE_BETWEEN_WARNINGS:
             self.config.warned_at = now
             _log.warning("%d connections are open (server.max_connections)", most)
-        others = [each for each in self.connections if isinstance(each, LimitedProtocol)]
+        every: Iterable[object] = self.connections
+        others = [each for each in every if isinstance(each, LimitedConnection)]
         idle = [
             each
             for each in others

@@ -5,9 +5,9 @@ host name of its own that resolves to it (refused by the Host header) or across 
 the Origin header, unless `server.allowed_origins` has it).
 """
 
-import contextlib
 import ipaddress
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,8 +17,10 @@ from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
 from mlxd.http.access_log import record_of
 from mlxd.http.callers import FREE, Caller, Callers, generates, right_for
 from mlxd.http.compression import decompressed
+from mlxd.http.intake import Intake
 from mlxd.http.origins import Origins, is_preflight, preflight_response
 from mlxd.http.rates import Limiter
+from mlxd.http.spelling import CONTROL
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
@@ -37,6 +39,7 @@ class Security:
         config: ServerConfig,
         callers: Callers,
         limiter: Limiter,
+        intake: Intake,
         *,
         unix: bool,
     ) -> None:
@@ -44,6 +47,7 @@ class Security:
         self._config = config
         self._callers = callers
         self._limiter = limiter
+        self._intake = intake
         self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
@@ -64,10 +68,14 @@ class Security:
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         receive = decompressed(receive, headers.get("content-encoding", ""), limit)
-        with contextlib.ExitStack() as stack:
-            if generates(scope["method"], scope["path"]):
+        with record.held:
+            asks = generates(scope["method"], scope["path"])
+            if not scope["path"].startswith(CONTROL):  # mlxctl must reach a daemon that is full
+                take = record.held.enter_context(self._intake.holding(place=asks))
+                receive = _taken(receive, take)
+            if asks:
                 try:
-                    record.place = stack.enter_context(self._limiter.place(caller))
+                    record.place = record.held.enter_context(self._limiter.place(caller))
                 finally:
                     record.headers += self._limiter.headers(caller)
             await self._app(scope, _limited(receive, limit), send)
@@ -146,6 +154,15 @@ def _is_this_machine(name: str) -> bool:
 def _is_free(scope: Scope) -> bool:
     """Whether the request needs no key, because the reply says no more than that mlxd runs."""
     return scope["path"] in FREE and scope["method"] in ("GET", "HEAD")
+
+
+def _taken(receive: Receive, take: Callable[[int], None]) -> Receive:
+    async def receive_taken() -> Message:
+        message = await receive()
+        take(len(message.get("body", b"")))
+        return message
+
+    return receive_taken
 
 
 def _limited(receive: Receive, limit: int) -> Receive:
