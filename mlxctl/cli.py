@@ -32,11 +32,13 @@ SECTIONS = {
         "restart": ("service:restart", "Restart the daemon."),
         "status": ("status:status", "Show the status of the daemon."),
         "logs": ("logs:logs", "Show the daemon's log."),
+        "open": ("open:open_page", "Open the daemon's page in a browser."),
     },
     "Inference": {
         "run": ("run:run", "Send a prompt to a model."),
         "chat": ("chat:chat", "Chat with a model."),
         "launch": ("launch:launch", "Start Claude Code, Codex or opencode with a model."),
+        "bench": ("bench:bench", "Measure how fast a model is on this machine."),
         "env": ("shell:env", "Print environment variables for OpenAI clients."),
     },
     "Models": {

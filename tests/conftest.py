@@ -36,6 +36,14 @@ def _no_hub_cache() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _any_disk() -> Iterator[None]:
+    """Let prompt caches be written on a disk that is nearly full."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MLXD_ENGINE__PROMPT_CACHE_KEEP_FREE", "0")
+        yield
+
+
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The models directory of an empty home."""

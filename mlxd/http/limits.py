@@ -1,7 +1,8 @@
 """uvicorn's protocol with limits: what one connection may hold, and how long it may take.
 
 A head may be so large and take so long; a body, and the reading of a reply, must go on. A client
-that is too slow gets a 408, or loses the connection if its reply has begun.
+that is too slow gets a 408, or loses the connection if its reply has begun. A timer that comes late
+shows that the machine was asleep, and the client as well: it gets its time again.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ MAX_HEAD = 64 * 1024
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
+ASLEEP_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd.http")
 
@@ -56,7 +58,7 @@ class LimitedConnection:
     config: LimitedConfig
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
-    idle_since = 0.0
+    idle_since = _unread_at = 0.0
     _unread: asyncio.TimerHandle | None = None
 
     @property
@@ -64,11 +66,12 @@ class LimitedConnection:
         """Whether a request is being served, or comes."""
         raise NotImplementedError
 
-    def watch_reading(self) -> None:
-        """Expect that the client reads, from when it reads slower than it is written to."""
+    def expect_reading(self) -> None:
+        """Expect that the client reads, as it reads slower than it is written to."""
         if self._unread is None:
             seconds = self.config.limits.read_seconds
             self._unread = self.loop.call_later(seconds, self._end_unread)
+            self._unread_at = self.loop.time() + seconds
 
     def has_read(self) -> None:
         """Expect nothing: the client has read, or is gone."""
@@ -78,6 +81,9 @@ class LimitedConnection:
 
     def _end_unread(self) -> None:
         self._unread = None
+        if self.loop.time() > self._unread_at + ASLEEP_SECONDS:
+            self.expect_reading()
+            return
         seconds = self.config.limits.read_seconds
         _log.info("a client that read nothing for %g s was disconnected", seconds)
         self.transport.abort()
@@ -97,6 +103,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     config: LimitedConfig
     _part = _Part.REQUEST
     _ended = False
+    _late_at = 0.0
     _head_bytes = _body_bytes = _body_seen = 0
     _late: asyncio.TimerHandle | None = None
 
@@ -186,7 +193,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than it is written to."""
         super().pause_writing()
-        self.watch_reading()
+        self.expect_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
@@ -200,6 +207,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def _expect(self) -> None:
         limits = self.config.limits
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
+        self._late_at = self.loop.time() + seconds
         self._late = self.loop.call_later(seconds, self._check_late)
 
     def expect_nothing(self) -> None:
@@ -217,7 +225,8 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         self._body_seen = self._body_bytes
         # What the client cannot send before its last request is answered is not late.
         waits = self.flow.read_paused if body else self.busy
-        if waits or (body and came >= LEAST_PIECE):
+        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
+        if waits or slept or (body and came >= LEAST_PIECE):
             self._expect()
         elif self._part is _Part.REQUEST:
             self._close_idle()

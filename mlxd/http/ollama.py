@@ -21,9 +21,9 @@ from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest
 from mlxd.files import open_regular
-from mlxd.http.access_log import caller_of
 from mlxd.http.connection import Pace, decoded, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
+from mlxd.http.record import caller_of
 from mlxd.models.catalog import CatalogEntry
 
 _LOOK_SECONDS = 0.25

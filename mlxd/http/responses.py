@@ -1,7 +1,6 @@
 """The routes of the Responses API: answers, and what is stored of them."""
 
 import copy
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ from mlxd.errors import (
     RequestError,
     ResponseNotFound,
 )
-from mlxd.http.access_log import Record, caller_of, log_request, record_of
+from mlxd.http.access_log import end
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import (
     EventWriter,
@@ -39,6 +38,7 @@ from mlxd.http.connection import (
     while_connected,
 )
 from mlxd.http.generate import Dependencies, Exchange
+from mlxd.http.record import Record, caller_of, record_of
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
@@ -207,15 +207,15 @@ class _Endpoint:
                 raise InvalidRequest(
                     "`background`: responses are not stored (responses.store)", param="background"
                 )
-            later, began = record.successor(), time.perf_counter()
+            later = record.successor(record.dialect)
             exchange = Exchange(api.dependencies, turn, later)
             running = api.background.start(exchange, turn)
             held = record.held.pop_all()
             running.task.add_done_callback(lambda _: held.close())
             reply = await while_connected(receive, running.accepted())
-            running.task.add_done_callback(
-                lambda _: log_request(scope, later, time.perf_counter() - began)
-            )
+            metrics = api.dependencies.metrics
+            metrics.requests.replace(record, later)
+            running.task.add_done_callback(lambda _: end(metrics, scope, later))
             if body.stream:
                 await _follow(running, -1, api.pace, receive, send)
                 return

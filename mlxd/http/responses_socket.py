@@ -6,7 +6,6 @@ can be gone on from on the same connection, as long as it is the last one.
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +20,11 @@ from mlxd.api.response_events import StreamEvent
 from mlxd.api.responses import ResponseBody, decode_body
 from mlxd.api.responses_reply import encode
 from mlxd.errors import InvalidRequest, MlxdError, QueueFull
-from mlxd.http.access_log import Record, log_request, record_of
+from mlxd.http.access_log import begin, end
 from mlxd.http.background_responses import to_store
 from mlxd.http.connection import ClientGone, decoded
 from mlxd.http.generate import Exchange
+from mlxd.http.record import Record, record_of
 from mlxd.http.responses import Blamed, ResponsesApi
 from mlxd.stored_responses import StoredResponse
 
@@ -33,6 +33,7 @@ TURNS = "turns"
 
 _MOST_WAITING = 16
 _CREATE = "response.create"
+_DIALECT = "responses"
 _BUG = 1011
 
 
@@ -140,12 +141,11 @@ class _Connection:
             self._count(-1)
 
     async def _take(self, asked: _Asked) -> None:
-        record = record_of(self._scope).successor()
-        began = time.perf_counter()
+        record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies
+        begin(parts.metrics, record)
         try:
             if asked.refusal is not None:
                 raise asked.refusal
-            parts = self._api.dependencies
             if record.caller.limited:  # the key may have been revoked since the last turn
                 record.caller = parts.callers.identify(Headers(scope=self._scope))
             with parts.limiter.place(record.caller) as record.place:
@@ -157,7 +157,7 @@ class _Connection:
             record.aborted = True
             raise
         finally:
-            log_request(self._scope, record, time.perf_counter() - began)
+            end(parts.metrics, self._scope, record)
 
     async def _turn(self, data: bytes, record: Record) -> None:
         body, generate = await decoded(_decoded, data)

@@ -12,7 +12,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
-from mlxd.http.limits import LEAST_PIECE, LimitedConfig, LimitedConnection
+from mlxd.http.limits import ASLEEP_SECONDS, LEAST_PIECE, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
 
 _MOST_TOGETHER = 8
@@ -28,6 +28,7 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
 
     config: LimitedConfig
     _late: asyncio.TimerHandle | None = None
+    _late_at = 0.0
     _seen = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -81,7 +82,7 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than it is written to."""
         super().pause_writing()
-        self.watch_reading()
+        self.expect_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
@@ -89,7 +90,9 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
         self.has_read()
 
     def _expect(self) -> None:
-        self._late = self.loop.call_later(self.config.limits.body_seconds, self._check_late)
+        seconds = self.config.limits.body_seconds
+        self._late = self.loop.call_later(seconds, self._check_late)
+        self._late_at = self.loop.time() + seconds
 
     def _expect_nothing(self) -> None:
         if self._late is not None:
@@ -98,7 +101,8 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
 
     def _check_late(self) -> None:
         came, self._seen = self.buffer.length - self._seen, self.buffer.length
-        if came >= LEAST_PIECE or self.read_paused:
+        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
+        if came >= LEAST_PIECE or self.read_paused or slept:
             self._expect()
         else:
             self._end(_TOO_SLOW, "the message did not come in time")
