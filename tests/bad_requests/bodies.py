@@ -79,7 +79,7 @@ def _framed(dialect: Dialect, body: bytes) -> st.SearchStrategy[bytes]:
     def framed(headers: dict[str, str], packed: int) -> bytes:
         data = body
         if packed == 1:
-            data, headers = gzip.compress(body, 1), headers | {"Content-Encoding": "gzip"}
+            data, headers = gzip.compress(body, 1, mtime=0), headers | {"Content-Encoding": "gzip"}
         elif packed == 2:
             data, headers = zlib.compress(body, 1)[:-2], headers | {"Content-Encoding": "deflate"}
         elif packed == 3:
@@ -146,7 +146,7 @@ def large(dialect: Dialect) -> st.SearchStrategy[Case]:
     def case(fill: bytes, size: int, packed: bool) -> Case:
         body = b'{"messages":[' + fill * (size // len(fill))
         headers = {"Content-Encoding": "gzip"} if packed else {}
-        data = gzip.compress(body, 1) if packed else body
+        data = gzip.compress(body, 1, mtime=0) if packed else body
         return Case(
             kind="large bodies",
             name=f"{dialect.name}: {len(body)} bytes of {fill!r}{', packed' if packed else ''}",
