@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import Config
 from mlxd.control import Control
-from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
@@ -115,8 +115,10 @@ class Exchange:
             request, builder = await self._submit()
             try:
                 yield request, builder
-            except InvalidRequest as error:
-                self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+            except MlxdError as error:
+                self._record.fail(error)
+                if isinstance(error, InvalidRequest):
+                    self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
                 raise
             except asyncio.CancelledError:
                 self._record.aborted = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 from mlxd.activity import ServedRequest
+from mlxd.errors import MlxdError
 from mlxd.http.callers import ANYONE, Caller
 from mlxd.http.rates import Place
 from mlxd.messages import Usage
@@ -49,6 +50,10 @@ class Record:
     def successor(self, dialect: str | None) -> "Record":
         """Return the record of what goes on for the same caller after its reply has begun."""
         return Record(self.request_id, dialect, status=_OK, caller=self.caller, place=self.place)
+
+    def fail(self, error: MlxdError) -> None:
+        """Note what failed, without the text of the error."""
+        self.error = error.code or type(error).__name__
 
     @property
     def seconds(self) -> float:

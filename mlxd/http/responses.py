@@ -38,7 +38,7 @@ from mlxd.http.connection import (
     while_connected,
 )
 from mlxd.http.generate import Dependencies, Exchange
-from mlxd.http.record import Record, caller_of, record_of
+from mlxd.http.record import caller_of, record_of
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
@@ -223,7 +223,7 @@ class _Endpoint:
             exchange = Exchange(api.dependencies, turn, record)
             if body.stream:
                 writer = EventWriter(send, SSE, exchange.progress, api.pace)
-                work = self._stream(exchange, turn, writer, record)
+                work = self._stream(exchange, turn, writer)
                 await while_connected(receive, work, writer.beat)
                 return
             answer = api.answer(exchange, turn)
@@ -231,13 +231,7 @@ class _Endpoint:
             await api.keep(turn)
         await Response(reply, media_type="application/json")(scope, receive, send)
 
-    async def _stream(
-        self,
-        exchange: Exchange,
-        turn: ResponseTurn,
-        writer: EventWriter,
-        record: Record,
-    ) -> None:
+    async def _stream(self, exchange: Exchange, turn: ResponseTurn, writer: EventWriter) -> None:
         try:
             with Blamed():
                 async with exchange.running() as (request, builder):
@@ -250,7 +244,6 @@ class _Endpoint:
         except MlxdError as error:
             if not writer.started or turn.builder is None:
                 raise
-            record.error = error.code or type(error).__name__
             made = turn.builder.fail(error)
             await self._api.keep(turn)
             await writer.write(b"".join([*map(as_sse, made), DONE]))

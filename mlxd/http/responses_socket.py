@@ -151,7 +151,8 @@ class _Connection:
             with parts.limiter.place(record.caller) as record.place:
                 await self._turn(asked.data, record)
         except MlxdError as error:
-            record.status, record.error = error.status, error.code
+            record.status = error.status
+            record.fail(error)
             await self._refuse(error)
         except ClientGone:
             record.aborted = True
@@ -180,7 +181,6 @@ class _Connection:
         except MlxdError as error:
             if turn.builder is None or not turn.builder.begun:
                 raise
-            record.error = error.code
             *_, failed = turn.builder.fail(error)
             await self._api.keep(turn)
             await self._write([failed])
