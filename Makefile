@@ -2,9 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+MINUTES ?= 10
 export MLXD_HOME ?= .mlxd
 
-.PHONY: help run stop test test-fast check format clean
+.PHONY: help run stop test test-fast soak check format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -28,6 +29,9 @@ test: $(VENV)/.stamp ## run the whole test suite
 
 test-fast: $(VENV)/.stamp ## run the tests that start no daemon and ask no real model
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+soak: $(VENV)/.stamp ## overload and disturb a daemon for MINUTES (10), and see what it loses
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .
