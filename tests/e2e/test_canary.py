@@ -123,7 +123,8 @@ def world() -> Iterator[World]:
         make_tiny_model(home / "models" / "tiny", marked=True, context_length=1024)
         (home / "tmp").mkdir()
         (home / "config.toml").write_text(f"server.max_body = {MAX_BODY}\nlog.level = 'debug'\n")
-        key = mlxctl(home, "key", "create", "tester", *("--may", "ask", "--may", "metrics"))
+        rights = ("--may", "ask", "--may", "metrics")
+        key = mlxctl(home, "key", "create", "tester", *rights).splitlines()[0]
         flags = ("--log-file", str(home / "logs" / "mlxd.log"))
         with running_daemon(home, *flags, TMPDIR=str(home / "tmp")) as daemon:
             headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
