@@ -1,5 +1,6 @@
 """The facts about one request, which the layers that it passes fill in."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
@@ -38,6 +39,8 @@ class Record:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     caller: Caller = ANYONE
     place: Place = field(default_factory=Place)
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What it holds until its reply has ended; what goes on longer takes it over."""
     not_enforced: list[str] = field(default_factory=list)
     """Keywords of the request's schemas."""
     at: float = field(default_factory=time.time)
