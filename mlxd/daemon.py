@@ -100,7 +100,8 @@ class Daemon:
         self._selection = Selection(self._catalog, config)
         self._pool = Pool(config)
         reach = network.variables(os.environ) | config.hub.variables()
-        self._pulls = Pulls(paths.models_dir(), self._pool.admission.limit, variables=reach)
+        memory = self._pool.admission.limit
+        self._pulls = Pulls(paths.models_dir(), memory, config.hub.connections, variables=reach)
         control = Control(
             self._catalog,
             self._selection,

@@ -49,7 +49,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakePulls]:
     made: list[Pulls] = []
 
     def make(script: str) -> Pulls:
-        made.append(Pulls(tmp_path, 10**9, (sys.executable, "-c", START + script)))
+        made.append(Pulls(tmp_path, 10**9, 8, (sys.executable, "-c", START + script)))
         return made[-1]
 
     yield make
@@ -188,7 +188,7 @@ async def test_a_cancelled_pull_leaves_nothing(make: MakePulls, tmp_path: Path) 
 
 async def test_a_models_directory_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("no folder")
-    pulls = Pulls(tmp_path / "models", 10**9)
+    pulls = Pulls(tmp_path / "models", 10**9, 8)
     with pytest.raises(PullFailed, match="Not a directory"):
         pulls.start(TINY)
     assert pulls.pulls == []
