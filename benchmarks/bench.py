@@ -10,7 +10,8 @@ from pathlib import Path
 import models
 import peers
 import servers
-from client import BenchmarkError
+
+from mlxctl.errors import BenchmarkError
 
 SERVERS: dict[str, servers.Start] = {"mlx_lm": servers.mlx_lm_server, "mlxd": servers.mlxd}
 

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import Bench
-from client import BenchmarkError, Client, Stream
 from prompts import Prompts
 from report import Row, Tables
+
+from mlxctl.bench.client import StreamingClient
+from mlxctl.bench.streams import Stream
+from mlxctl.errors import BenchmarkError
 
 _PROMPT_TOKENS = 48
 _STREAMS = 32
@@ -66,7 +69,7 @@ _DIALECTS = {
 class _Session:
     """One running daemon, asked in every dialect."""
 
-    def __init__(self, client: Client, prompts: Prompts) -> None:
+    def __init__(self, client: StreamingClient, prompts: Prompts) -> None:
         self._client = client
         self._prompts = prompts
         self._chance = random.Random(0)
@@ -113,7 +116,7 @@ def measure(bench: Bench) -> Tables:
         joins: dict[str, list[float]] = {name: [] for name in _DIALECTS}
         for number in range(bench.options.rounds):
             bench.progress(f"dialects: {server_name}, {number + 1}")
-            with daemon(bench.model) as server, Client(server.port) as client:
+            with daemon(bench.model) as server, server.client() as client:
                 session = _Session(client, Prompts(bench.model.path))
                 for dialect in _DIALECTS.values():
                     session.throughput(dialect, _JOINER_TOKENS)  # warms up

@@ -6,11 +6,14 @@ of three turns with a model that thinks, whose thoughts its template leaves out 
 """
 
 from bench import Bench
-from client import BenchmarkError, Client, Reply
 from models import Model
 from prompts import Prompts
 from report import Row, Tables
 from servers import Start
+
+from mlxctl.bench.client import StreamingClient
+from mlxctl.bench.streams import TimedReply
+from mlxctl.errors import BenchmarkError
 
 ARCHITECTURES = ("gpt_oss", "gemma4", "qwen3_5", "kimi_linear", "laguna", "lfm2", "llama")
 _SYSTEM, _QUESTION, _OTHER_QUESTION, _SHORT = 580, 280, 30, 16  # tokens; one is a character
@@ -43,14 +46,14 @@ def measure(bench: Bench) -> Tables:
     return {"follow-ups: cached tokens of the prompt's": rows}
 
 
-def _replies(start: Start, model: Model) -> list[Reply]:
+def _replies(start: Start, model: Model) -> list[TimedReply]:
     """The replies to the second, third and fourth request, and to the thinking third turn."""
     prompts = Prompts(model.path)
     system, question = prompts.take(_SYSTEM), prompts.take(_QUESTION)
     other, edited, second = map(prompts.take, (_OTHER_QUESTION, _SHORT, _SHORT))
     first = [_message("system", system), _message("user", question)]
     follow_up = [*first, _message("assistant", edited), _message("user", second)]
-    with start(model) as server, Client(server.port) as client:
+    with start(model) as server, server.client() as client:
         _ask(client, first)
         replies = [
             _ask(client, follow_up),
@@ -65,7 +68,7 @@ def _replies(start: Start, model: Model) -> list[Reply]:
         return [*replies, reply]
 
 
-def _ask(client: Client, messages: list[Message], *, thinking: bool = False) -> Reply:
+def _ask(client: StreamingClient, messages: list[Message], *, thinking: bool = False) -> TimedReply:
     body: dict[str, object] = {
         "messages": messages,
         "max_tokens": _ANSWER_TOKENS,

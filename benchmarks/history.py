@@ -12,11 +12,12 @@ import statistics
 import time
 
 from bench import Bench
-from client import Client
 from models import Model
 from prompts import Prompts
 from report import Row, Tables, milliseconds
 from servers import Daemon, Server, Start, new_home
+
+from mlxctl.bench.client import StreamingClient
 
 ARCHITECTURES = ("gpt_oss", "qwen3_5", "gemma4", "llama")
 _ANSWER_TOKENS, _QUESTION_TOKENS = 16, 30
@@ -62,7 +63,7 @@ class _Conversation:
 
     def turn(self, server: Server) -> Turn:
         """Ask the next question; load the model first, if need be, with a short one."""
-        with Client(server.port) as client:
+        with server.client() as client:
             short = [{"role": "user", "content": self._prompts.take(_QUESTION_TOKENS)}]
             _ask(client, short)
             self._messages.append({"role": "user", "content": self._next})
@@ -72,7 +73,7 @@ class _Conversation:
         return turn
 
 
-def _ask(client: Client, messages: list[dict[str, str]]) -> tuple[str, Turn]:
+def _ask(client: StreamingClient, messages: list[dict[str, str]]) -> tuple[str, Turn]:
     body: dict[str, object] = {"messages": messages, "max_tokens": _ANSWER_TOKENS}
     stream = client.start("/v1/chat/completions", body)
     client.wait([stream])

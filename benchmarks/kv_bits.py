@@ -4,13 +4,14 @@ import statistics
 from typing import NamedTuple
 
 from bench import Bench
-from client import BenchmarkError, Client
 from models import Model
 from processes import PeakMemory, tree_bytes
 from prompts import Prompts
 from report import Row, Tables
 from scenarios import Session
 from servers import Daemon
+
+from mlxctl.errors import BenchmarkError
 
 _BITS = (None, 8, 4)
 _PROMPT_TOKENS = 500
@@ -48,7 +49,7 @@ def _rows(bench: Bench, name: str, daemon: Daemon, model: Model) -> list[Row]:
         for bits in reversed(_BITS):  # a daemon without the key says so at once
             bench.progress(f"kv-bits: {name}, {bits or 'plain'}, {number + 1}")
             settings = {"engine.kv_bits": str(bits)} if bits else {}
-            with daemon(model, settings=settings) as server, Client(server.port) as client:
+            with daemon(model, settings=settings) as server, server.client() as client:
                 session = Session(client, model)
                 prompts = Prompts(model.path)
                 texts = [prompts.take(_PROMPT_TOKENS) for _ in range(bench.options.kv_streams)]

@@ -10,11 +10,13 @@ import statistics
 from dataclasses import dataclass
 
 from bench import Bench
-from client import BenchmarkError, Client, Stream
 from models import Model
 from prompts import Prompts
 from report import Row, Tables, milliseconds
 from servers import Start
+
+from mlxctl.bench.streams import Stream
+from mlxctl.errors import BenchmarkError
 
 _STREAMS, _PROMPT_TOKENS, _ANSWER_TOKENS = 8, 48, 8
 _STREAM_TOKENS = 16_000  # more than a stream gets meanwhile
@@ -51,7 +53,7 @@ def measure(bench: Bench) -> Tables:
 
 def _sample(start: Start, model: Model, tokens: int) -> _Sample:
     prompts = Prompts(model.path)
-    with start(model) as server, Client(server.port) as client:
+    with start(model) as server, server.client() as client:
 
         def send(prompt_tokens: int, answer_tokens: int) -> Stream:
             prompt = prompts.take(prompt_tokens)

@@ -7,12 +7,14 @@ left after some idle seconds? `mlx_lm server`, which has no such limit, gets the
 import time
 
 from bench import Bench
-from client import BenchmarkError, Client
 from models import Model
 from processes import PeakMemory, tree_bytes
 from prompts import Prompts
 from report import Row, Tables
 from servers import Server
+
+from mlxctl.bench.client import StreamingClient
+from mlxctl.errors import BenchmarkError
 
 LIMIT = "300MB"
 _ANSWER_TOKENS, _WARM_UP_TOKENS = 32, 48
@@ -41,7 +43,7 @@ def measure(bench: Bench) -> Tables:
 
 def _load(bench: Bench, server: Server) -> Row:
     prompts = Prompts(bench.model.path)
-    with Client(server.port) as client:
+    with server.client() as client:
         _send(client, bench.model, [prompts.take(_WARM_UP_TOKENS)])
         ready = tree_bytes(server.pid)
         texts = [
@@ -64,7 +66,7 @@ def _load(bench: Bench, server: Server) -> Row:
     }
 
 
-def _send(client: Client, model: Model, texts: list[str]) -> list[str]:
+def _send(client: StreamingClient, model: Model, texts: list[str]) -> list[str]:
     """Send all texts at once; return what was wrong with those that got no answer."""
     streams = [
         client.start(

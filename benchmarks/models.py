@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from client import BenchmarkError
+from mlxctl.errors import BenchmarkError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")

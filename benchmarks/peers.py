@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import servers
-from client import BenchmarkError
 from models import Model
+
+from mlxctl.errors import BenchmarkError
 
 _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "peers"
 _INSTALLED = ".installed"

@@ -6,7 +6,9 @@ A row maps a column's heading to its value; times are in milliseconds there, mem
 import statistics
 from collections.abc import Sequence
 
-from scenarios import Idle, Run
+from scenarios import Idle
+
+from mlxctl.bench.runs import Run
 
 Row = dict[str, str | float]
 Tables = dict[str, list[Row]]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import report
-from client import BenchmarkError
+
+from mlxctl.errors import BenchmarkError
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

@@ -4,7 +4,6 @@ Times are in seconds, memory in bytes.
 """
 
 import contextlib
-import itertools
 import os
 import random
 import signal
@@ -14,11 +13,14 @@ from pathlib import Path
 
 import models
 import servers
-from client import BenchmarkError, Client, Reply, Stream
 from prompts import Prompts
 
+from mlxctl.bench.client import StreamingClient
+from mlxctl.bench.runs import CHAT, TEXT, Run, together
+from mlxctl.bench.streams import Stream, TimedReply
+from mlxctl.errors import BenchmarkError
+
 CAN_READ_IDLE = Path("/proc/self/status").exists()
-TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 _PROMPT_TOKENS = 48
 _WARM_UP_STREAMS, _WARM_UP_TOKENS = 4, 32
 _JOINED_STREAMS, _JOINED_TOKENS, _JOINER_TOKENS = 8, 3000, 8
@@ -28,41 +30,10 @@ _LOAD_TOKENS = 4
 _SETTLE_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Run:
-    """Streams that ran at the same time, and what share of a CPU the client used meanwhile."""
-
-    prompt_tokens: list[int]
-    completion_tokens: list[int]
-    text_times: list[list[float]]
-    wall_seconds: float
-    client_cpu: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Tokens a second over all streams, from the first request to the last text."""
-        return sum(self.completion_tokens) / self.wall_seconds
-
-    @property
-    def first_text(self) -> list[float]:
-        """The time to the first token of each stream."""
-        return [times[0] for times in self.text_times]
-
-    @property
-    def gaps(self) -> list[float]:
-        """How long each stream waited for its next text; texts that came at once count as one."""
-        return [
-            later - earlier
-            for times in self.text_times
-            for earlier, later in itertools.pairwise(times)
-            if later > earlier
-        ]
-
-
 class Session:
     """One running server, warmed up, with a client and the prompts that all servers get."""
 
-    def __init__(self, client: Client, model: models.Model) -> None:
+    def __init__(self, client: StreamingClient, model: models.Model) -> None:
         self._client = client
         self._model = model
         self._prompts = Prompts(model.path)
@@ -77,23 +48,11 @@ class Session:
 
     def throughput(self, batch: list[str], tokens: int) -> Run:
         """Run one stream a prompt of `batch`, all begun at once, to `tokens` tokens each."""
-        client = self._client
-        wall, cpu = client.wall_seconds, client.cpu_seconds
-        streams = [self._start(text, tokens) for text in batch]
-        client.wait(streams)
-        cpu = (client.cpu_seconds - cpu) / (client.wall_seconds - wall)
-        replies = [self._whole_reply(stream, tokens) for stream in streams]
-        begun = streams[0].started
-        ended = max(
-            stream.started + reply.text_times[-1]
-            for stream, reply in zip(streams, replies, strict=True)
-        )
-        return Run(
-            [reply.prompt_tokens for reply in replies],
-            [reply.completion_tokens for reply in replies],
-            [reply.text_times for reply in replies],
-            ended - begun,
-            cpu,
+        return together(
+            self._client,
+            lambda text: self._start(text, tokens),
+            batch,
+            tokens=tokens if self._model.tiny else None,
         )
 
     def join(self, joiners: int) -> list[float]:
@@ -138,13 +97,13 @@ class Session:
     def _start(self, text: str, tokens: int) -> Stream:
         return self._client.start(TEXT, {"prompt": text, "max_tokens": tokens})
 
-    def _chat(self, messages: list[dict[str, str]]) -> Reply:
+    def _chat(self, messages: list[dict[str, str]]) -> TimedReply:
         body: dict[str, object] = {"messages": messages, "max_tokens": _TURN_TOKENS}
         stream = self._client.start(CHAT, body)
         self._client.wait([stream])
         return self._whole_reply(stream, _TURN_TOKENS)
 
-    def _whole_reply(self, stream: Stream, tokens: int) -> Reply:
+    def _whole_reply(self, stream: Stream, tokens: int) -> TimedReply:
         """The tiny model never ends by itself; a real one may, and then it does for all servers."""
         return stream.reply(tokens=tokens if self._model.tiny else None)
 
@@ -217,7 +176,7 @@ def mlxctl_status(runs: int) -> list[float]:
 
 def kill_engine(model: models.Model) -> tuple[float, float]:
     """The time to an answer that must load the model first, and to the next after a `kill -9`."""
-    with servers.mlxd(model, default=False) as server, Client(server.port) as client:
+    with servers.mlxd(model, default=False) as server, server.client() as client:
         prompts = Prompts(model.path)
         load = _answer(client, model, prompts.take(_PROMPT_TOKENS))
         time.sleep(_SETTLE_SECONDS / 3)
@@ -225,7 +184,7 @@ def kill_engine(model: models.Model) -> tuple[float, float]:
         return load, _answer(client, model, prompts.take(_PROMPT_TOKENS))
 
 
-def _answer(client: Client, model: models.Model, text: str) -> float:
+def _answer(client: StreamingClient, model: models.Model, text: str) -> float:
     began = time.perf_counter()
     body = {"model": model.path.name, "prompt": text, "max_tokens": _LOAD_TOKENS}
     stream = client.start(TEXT, body)

@@ -17,8 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from client import BenchmarkError
 from models import Model
+
+from mlxctl.bench.address import ServerAddress
+from mlxctl.bench.client import StreamingClient
+from mlxctl.errors import BenchmarkError
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
@@ -40,6 +43,10 @@ class Server:
     start_seconds: float
     home: Path | None = None
     checkout: Path | None = None
+
+    def client(self) -> StreamingClient:
+        """Return a client of this server, to be closed."""
+        return StreamingClient(ServerAddress.of_port(self.port))
 
     def mlxctl(self, *arguments: str) -> str:
         """Run `mlxctl` against this daemon and return its output.

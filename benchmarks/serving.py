@@ -28,10 +28,13 @@ import peers
 import report
 import results
 import scenarios
+import scraping
 import servers
 from bench import Bench
-from client import BenchmarkError, Client
 from report import Tables
+
+from mlxctl.bench.runs import Run
+from mlxctl.errors import BenchmarkError
 
 
 def run(bench: Bench) -> Iterator[Tables]:
@@ -50,6 +53,7 @@ def run(bench: Bench) -> Iterator[Tables]:
         "memory": memory.measure,
         "kv-bits": kv_bits.measure,
         "dialects": dialects.measure,
+        "scraping": scraping.measure,
     }
     chosen = {name: measures[name] for name in bench.options.only if name in measures}
     if in_rounds := [name for name in bench.options.only if name in options.IN_ROUNDS]:
@@ -97,7 +101,7 @@ def _kill(bench: Bench) -> Tables:
 def _rounds(bench: Bench) -> Tables:
     chosen = bench.options
     texts = scenarios.batches(bench.model, chosen.streams)
-    runs: dict[str, dict[int, list[scenarios.Run]]] = {
+    runs: dict[str, dict[int, list[Run]]] = {
         name: {count: [] for count in chosen.streams} for name in bench.names
     }
     join: dict[str, list[float]] = {name: [] for name in bench.starts}
@@ -114,7 +118,7 @@ def _rounds(bench: Bench) -> Tables:
             with (
                 bench.tolerate(name),
                 bench.starts[name](bench.model) as server,
-                Client(server.port) as client,
+                server.client() as client,
             ):
                 session = scenarios.Session(client, bench.model)
                 if "throughput" in chosen.only:
@@ -137,7 +141,7 @@ def _rounds(bench: Bench) -> Tables:
     return tables
 
 
-def _check_equal_prompts(runs: dict[str, dict[int, list[scenarios.Run]]]) -> None:
+def _check_equal_prompts(runs: dict[str, dict[int, list[Run]]]) -> None:
     seen = {
         (streams, tuple(run.prompt_tokens)): name
         for name, by_streams in runs.items()

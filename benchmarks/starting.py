@@ -23,8 +23,8 @@ from pathlib import Path
 import models
 import report
 import servers
-from client import BenchmarkError, Client
 
+from mlxctl.errors import BenchmarkError
 from mlxd.frames import FrameSplitter, decode_engine_frame, encode_frame
 from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt
 from mlxd.messages import Delta, EngineMessage, Fatal, Generate, Hello, Load, Ready, Warm
@@ -88,7 +88,7 @@ async def _engine(model: models.Model, *, spare: bool) -> Sample:
 def _server(start: servers.Start, model: models.Model) -> Sample:
     with start(model) as server:
         begun = time.perf_counter()
-        with Client(server.port) as client:
+        with server.client() as client:
             body = {"prompt": _PROMPT, "max_tokens": _TOKENS}
             stream = client.start("/v1/completions", body)
             connecting = time.perf_counter() - begun

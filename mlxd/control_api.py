@@ -5,12 +5,15 @@ sets `stream` gets server-sent events instead: `{"progress": …}` whenever some
 last `{"done": …}` with the reply, or `{"error": …}`.
 
 Fields may be added, but not taken away: programs of other versions ignore those that they do not
-know. This module is imported by mlxctl: it stays free of everything but msgspec.
+know. This module and `activity` are imported by mlxctl: they stay free of everything but
+msgspec.
 """
 
 from typing import Generic, TypeVar
 
 import msgspec
+
+from mlxd.activity import Activity
 
 ReplyT = TypeVar("ReplyT", bound=msgspec.Struct)
 ProgressT = TypeVar("ProgressT", bound=msgspec.Struct)
@@ -64,8 +67,9 @@ class Status(msgspec.Struct, kw_only=True):
     """What `mlxctl status --json` prints; paths are absolute, `url` is the API's base URL.
 
     A daemon that is `stopping` finishes its requests and accepts no new ones. `default_fault` says
-    why there is no `default_model`. `network` has the variables with which it reaches the model
-    hub, without secrets.
+    why there is no `default_model`. `silent_dirs` are folders of models that do not answer: what
+    was last found there counts. `network` has the variables with which it reaches the model hub,
+    without secrets.
     """
 
     running: bool
@@ -84,6 +88,7 @@ class Status(msgspec.Struct, kw_only=True):
     uptime_s: float | None = None
     default_model: str | None = None
     default_fault: str | None = None
+    silent_dirs: list[str] = []
     memory_limit_bytes: int | None = None
     models: list[ModelStatus] = []
 
@@ -369,6 +374,7 @@ class StreamEndpoint(Endpoint[ReplyT], Generic[ReplyT, ProgressT], frozen=True, 
 
 RELOAD = Endpoint("POST", "/control/v1/reload", None, ReloadReply)
 STATUS = Endpoint("GET", "/control/v1/status", None, Status)
+ACTIVITY = Endpoint("GET", "/control/v1/activity", None, Activity, flags=("hour",))
 LIST_MODELS = Endpoint("GET", "/control/v1/models", None, ModelListing)
 SHOW_MODEL = Endpoint("GET", "/control/v1/models/{model}", None, ModelDetails)
 REMOVE_MODEL = Endpoint(

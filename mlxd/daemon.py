@@ -29,6 +29,7 @@ from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
 from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
+from mlxd.metrics.metrics import Metrics
 from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
@@ -98,10 +99,18 @@ class Daemon:
         self._sockets = sockets
         self._catalog = Catalog(config.models)
         self._selection = Selection(self._catalog, config)
-        self._pool = Pool(config)
+        metrics = Metrics()
+        self._pool = Pool(config, metrics=metrics)
         reach = network.variables(os.environ) | config.hub.variables()
-        memory = self._pool.admission.limit
-        self._pulls = Pulls(paths.models_dir(), memory, config.hub.connections, variables=reach)
+        self._pulls = Pulls(
+            paths.models_dir(),
+            self._pool.admission.limit,
+            config.hub.connections,
+            variables=reach,
+            metrics=metrics,
+        )
+        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
+        callers = Callers(config.server.api_key, ring)
         control = Control(
             self._catalog,
             self._selection,
@@ -113,6 +122,8 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
             reload=self.reload,
+            page_token=callers.page_token,
+            activity=metrics.activity,
         )
         kept = config.responses
         self._responses = ResponseStore(
@@ -121,7 +132,6 @@ class Daemon:
             max_bytes=kept.max_bytes,
             max_age=kept.max_age,
         )
-        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
         self._intake = Intake(config.server.max_queue, config.server.max_queue_size)
         dependencies = Dependencies(
             config,
@@ -130,9 +140,10 @@ class Daemon:
             self._pool,
             control,
             self._responses,
-            Callers(config.server.api_key, ring),
+            callers,
             Limiter(config.limits),
             self._intake,
+            metrics,
         )
         limits, most = _limits(config.server), config.server.max_body
         self._public = HttpServer(public_app(dependencies), limits, max_message=most)

@@ -66,6 +66,10 @@ class PullRefused(RequestError, code="pull_refused"):
     """The hub denies or does not have the model, or it cannot run on this machine."""
 
 
+class EndsEngine(RequestError, code="request_ends_engine"):
+    """The same request ended the engine a short while ago, so that it is not run."""
+
+
 class Unauthorized(RequestError, status=401, code="invalid_api_key"):
     """The API key is missing or wrong."""
 
@@ -150,6 +154,10 @@ class Draining(Unavailable, code="draining", retry_after=2):
 
 class LoadFailed(Unavailable, code="load_failed", retry_after=10):
     """The model could not be loaded."""
+
+
+class NotAlone(Unavailable, code="request_not_alone", retry_after=10):
+    """The request may have ended an engine, and waited too long for the others to end."""
 
 
 class InsufficientMemory(Unavailable, code="insufficient_memory", retry_after=60):

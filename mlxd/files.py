@@ -20,6 +20,11 @@ def open_regular(file: Path) -> BinaryIO:
     return open(descriptor, "rb")
 
 
+def out_of_files(error: OSError) -> bool:
+    """Return whether a file could not be opened because too many others are open."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def write_atomically(file: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace `file`, which need not exist, by one with `content`; its folder must exist.
 

@@ -25,8 +25,9 @@ from msgspec import Meta
 from mlxd.errors import ConfigError
 from mlxd.files import write_atomically
 
-Right = Literal["ask", "pull", "manage"]
-"""What a key may do: use the models, download others, and change or unload those there are."""
+Right = Literal["ask", "metrics", "pull", "manage"]
+"""What a key may do: use the models, see what the daemon does, download other models, and change or
+unload those there are."""
 RIGHTS: tuple[Right, ...] = get_args(Right)
 MOST_KEYS = 1000
 

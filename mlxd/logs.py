@@ -80,16 +80,75 @@ class PrivateRotatingFile(RotatingFileHandler):
 
     def __init__(self, file: Path, max_size: int, keep: int) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lost, self._fault = 0, ""
         super().__init__(file, "a", max_size, keep, encoding="utf-8", errors=_BAD_UNICODE)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; after a full disk, first write how many were lost.
+
+        A file that was renamed or removed, perhaps with its folder, is made again.
+        """
+        if self._moved():
+            self._reopen()
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._end_line()
+            super().emit(_note(f"{lost} lines before this one could not be written: {self._fault}"))
+            if self._lost:
+                self._lost += lost
+                return
+        super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Report a mistake in a logging call on standard error, but not, say, a full disk."""
-        if not isinstance(sys.exc_info()[1], OSError):
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
             super().handleError(record)
+            return
+        self._lost += 1
+        self._fault = error.strerror or str(error)
+        # What did not fit waits in the buffer, and would be tried again with the next record.
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def _end_line(self) -> None:
+        """End a line of which only the beginning could be written."""
+        with contextlib.suppress(OSError), open(self.baseFilename, "r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if file.read(1) not in (b"", b"\n"):
+                file.write(b"\n")
+
+    def _moved(self) -> bool:
+        try:
+            there = os.stat(self.baseFilename)
+            ours = os.fstat(self.stream.fileno()) if self.stream else None
+        except OSError:
+            return True
+        return ours is not None and (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+
+    def _reopen(self) -> None:
+        """Make the file again; where that fails, go on with the one that is open."""
+        try:
+            Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh = self._open()
+        except OSError:
+            return
+        if self.stream:
+            with contextlib.suppress(OSError):
+                self.stream.close()
+        self.stream = fresh
 
     def _open(self) -> TextIOWrapper:
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(self.baseFilename, flags, 0o600)
         return open(descriptor, "a", encoding=self.encoding, errors=self.errors)
+
+
+def _note(message: str) -> logging.LogRecord:
+    return logging.LogRecord("mlxd.logs", logging.WARNING, __file__, 0, message, None, None)
 
 
 class TextFormatter(logging.Formatter):

@@ -26,7 +26,7 @@ import msgspec
 
 from mlxd.generate_request import GenerateRequest
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -34,10 +34,14 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DiskCacheSettings(Message, frozen=True):
-    """Where the prompt cache is on disk, its size for all models, and what people call this one."""
+    """Where the prompt cache is on disk, its size for all models, and what people call this one.
+
+    `keep_free` bytes of the disk stay free, or a share of it if that is less.
+    """
 
     folder: str
     max_bytes: int
+    keep_free: int
     model: str
     adapter: str | None = None
 
@@ -154,12 +158,16 @@ class Overlooked(Message, frozen=True):
 
 
 class Started(Message, frozen=True, tag=True):
-    """The prompt is tokenized and queued; `cached_tokens` of it need no prefill."""
+    """The prompt is tokenized and queued; `cached_tokens` of it need no prefill.
+
+    `disk_tokens` of these were read from disk for it.
+    """
 
     id: int
     prompt_tokens: int
     cached_tokens: int
     overlooked: list[Overlooked] = []
+    disk_tokens: int = 0
 
 
 class Queued(Message, frozen=True, tag=True):

@@ -32,7 +32,10 @@ _ENVIRONMENT = {
     "MLXD_SECTION__KEY": "Sets a configuration key, such as MLXD_SERVER__PORT=8081. Lists are "
     "comma-separated.",
 }
-_MLXCTL_ENVIRONMENT = {"NO_COLOR": "If not empty, output has no color."}
+_MLXCTL_ENVIRONMENT = {
+    "AGAINST_API_KEY": "The API key of the server that `mlxctl bench --against` measures.",
+    "NO_COLOR": "If not empty, output has no color.",
+}
 _MLXD_ENVIRONMENT = {
     "HF_TOKEN": "Token for private and gated models of the hub.",
     "HF_ENDPOINT": "URL of another hub.",

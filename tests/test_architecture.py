@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 
 LEAVES = {
     "mlxd",
+    "mlxd.activity",
     "mlxd.addresses",
     "mlxd.control_api",
     "mlxd.errors",
@@ -20,6 +21,7 @@ LEAVES = {
     "mlxd.generate_request",
     "mlxd.messages",
     "mlxd.network",
+    "mlxd.page_api",
     "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.processes",
@@ -31,12 +33,13 @@ LEAVES = {
 """What everyone may import: modules that import nothing of ours but other leaves."""
 
 ARROWS = {
+    "mlxd.metrics": set(),
     "mlxd.paths": set(),
     "mlxd.config": {"mlxd.paths"},
     "mlxd.logs": {"mlxd.config", "mlxd.paths"},
     "mlxd.models": {"mlxd.config", "mlxd.paths"},
-    "mlxd.hub": {"mlxd.models", "mlxd.config", "mlxd.paths"},
-    "mlxd.pool": {"mlxd.models", "mlxd.config", "mlxd.paths"},
+    "mlxd.hub": {"mlxd.metrics", "mlxd.models", "mlxd.config", "mlxd.paths"},
+    "mlxd.pool": {"mlxd.metrics", "mlxd.models", "mlxd.config", "mlxd.paths"},
     "mlxd.api": {"mlxd.config"},
     "mlxd.control": {
         "mlxd.pool",
@@ -45,7 +48,14 @@ ARROWS = {
         "mlxd.config",
         "mlxd.paths",
     },
-    "mlxd.http": {"mlxd.api", "mlxd.control", "mlxd.pool", "mlxd.models", "mlxd.config"},
+    "mlxd.http": {
+        "mlxd.api",
+        "mlxd.control",
+        "mlxd.metrics",
+        "mlxd.pool",
+        "mlxd.models",
+        "mlxd.config",
+    },
     "mlxd.engine": set(),
     "mlxd.gguf": set(),
     "mlxctl": {"mlxd.config", "mlxd.paths"},

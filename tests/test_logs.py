@@ -3,8 +3,11 @@
 import json
 import logging
 import os
+import resource
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -165,14 +168,43 @@ def test_every_file_is_private(tmp_path: Path) -> None:
     assert (tmp_path / "logs").stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-def test_a_full_disk_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "mlxd.log").symlink_to("/dev/full")
-    handler = PrivateRotatingFile(tmp_path / "mlxd.log", max_size=100, keep=1)
-    handler.emit(logging.LogRecord("", logging.INFO, "", 0, "lost", (), None))
-    with pytest.raises(OSError, match="No space left"):
-        handler.close()
+@contextmanager
+def full_disk(after_bytes: int) -> Iterator[None]:
+    """Let this process write no file larger than that, which stands for a disk without room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_after_a_full_disk_the_log_says_how_much_is_missing(
+    tmp_path: Path, open_log: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = open_log()
+    log.info("before")
+    with full_disk(after_bytes=10):
+        for number in range(3):
+            log.info("lost %d", number)
+    log.info("after")
+    before, rest, note, after = content(tmp_path)["mlxd.log"].splitlines()
+    assert (before, rest, after) == ("before", "los", "after")
+    assert note == "3 lines before this one could not be written: File too large"
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    file = tmp_path / "logs" / "mlxd.log"
+    logs.set_up(LogConfig(), file)
+    logging.getLogger("mlxd.test").warning("one")
+    shutil.rmtree(file.parent)
+    logging.getLogger("mlxd.test").warning("two")
+    file.rename(tmp_path / "moved.log")  # as logrotate does
+    logging.getLogger("mlxd.test").warning("three")
+    assert "two" in (tmp_path / "moved.log").read_text()
+    assert "three" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_mistake_in_a_logging_call_is_reported(

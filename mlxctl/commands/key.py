@@ -96,7 +96,8 @@ def key(ctx: click.Context) -> None:
     "rights",
     multiple=True,
     type=click.Choice(RIGHTS),
-    help="What it may do: ask models, pull others, manage (copy, delete, unload). Default: ask.",
+    help="What it may do: ask models, see metrics, pull models, manage (copy, delete, unload)."
+    " Default: ask.",
 )
 @click.option(
     "-m",

@@ -78,6 +78,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("default model", status.default_model or f"none: {status.default_fault}"),
         ("memory limit", size(status.memory_limit_bytes or 0)),
     ]
+    facts += [("no answer", f"{each} (models.dirs)") for each in status.silent_dirs]
     does = "stopping" if status.stopping else "running"
     models = present(status.models)
     return [

@@ -67,9 +67,17 @@ def _not_writable() -> Iterator[Finding]:
     folders = [paths.config_dir(), paths.models_dir(), paths.log_dir(), paths.runtime_dir()]
     folders.append(paths.prompts_dir())
     files = [paths.settings_file(), paths.log_file(), paths.stderr_file(), paths.lock_file()]
+    read_only = set()
     for place in dict.fromkeys([*map(_nearest, folders), *files]):
+        if not place.exists():
+            continue
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            if (disk := place.stat().st_dev) not in read_only:
+                read_only.add(disk)
+                yield error("disk", f"{shown(place)} is on a disk that can only be read")
+            continue
         wanted = os.W_OK | os.X_OK if place.is_dir() else os.W_OK
-        if place.exists() and not os.access(place, wanted):
+        if not os.access(place, wanted):
             fix = f"sudo chown -R $(id -un) {shlex.quote(str(place))}"
             yield error("permissions", f"{shown(place)} cannot be written", fix)
 

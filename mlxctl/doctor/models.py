@@ -19,6 +19,9 @@ def models(facts: Facts) -> Iterator[Finding]:
         if model.state == "failed":
             fix = f"mlxctl load {shlex.quote(model.id)}"
             yield error("models", f"{model.id} failed: {model.cause}", fix)
+    for silent in status.silent_dirs if status else []:
+        message = f"{silent} does not answer (models.dirs); mlxd uses what it last found there"
+        yield warning("models", message, f"ls {shlex.quote(silent)}")
     if found is None:
         return
     for broken in found.broken:

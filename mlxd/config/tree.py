@@ -236,6 +236,11 @@ class EngineConfig(Section, frozen=True):
         size(minimum=0),
         "Disk space for the prompt caches of all models together. 0: none.",
     ] = 10_000_000_000
+    prompt_cache_keep_free: Annotated[
+        int,
+        size(minimum=0),
+        "How much of the disk prompt caches leave free, or a twentieth if that is less.",
+    ] = 10_000_000_000
     kv_bits: Annotated[_CacheBits, "Bits of each value in key-value caches. 0: full precision."] = 0
     kv_group_size: Annotated[
         _CacheGroupSize, "How many values of a quantized cache share a scale, at most."

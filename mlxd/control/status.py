@@ -60,6 +60,7 @@ class StatusReporter:
             uptime_s=round(time.monotonic() - self._started, 3),
             default_model=default,
             default_fault=fault,
+            silent_dirs=self._catalog.silent,
             memory_limit_bytes=self._pool.admission.limit,
             models=[
                 model_status(model, self._pool.admission.waiting(model))

@@ -22,8 +22,8 @@ from mlxd.prompt_files import INFO, TEMPORARY, FolderInfo, NodeFile, Survey, con
 
 _QUEUE_BYTES = 256_000_000
 _PAUSE_SECONDS = 60.0
-_FREE_SHARE, _FREE_BYTES = 0.05, 10_000_000_000
-"""How much of a disk stays free: the smaller of a share and a number of bytes."""
+_FREE_SHARE = 0.05
+"""The most of a disk that stays free."""
 _SURVEY_SHARE, _ROOM_SHARE, _SPARE_SHARE = 1 / 64, 1 / 16, 1 / 32
 """In parts of `max_bytes`: how much is written until all files are counted again, how much is free
 after a trim, and how little may be free before the next. Between two counts an engine does not know
@@ -35,7 +35,8 @@ class DiskCache:
 
     Opening it reads the names of the files, but no file. The methods are for any thread; whatever
     the disk does, they raise nothing. `max_bytes` is for all folders in `root` together;
-    `queue_bytes` bounds what waits to be written.
+    `keep_free` bytes of the disk stay free, or a twentieth of a small one. `queue_bytes` bounds
+    what waits to be written.
     """
 
     def __init__(
@@ -44,11 +45,14 @@ class DiskCache:
         fingerprint: str,
         max_bytes: int,
         info: FolderInfo,
+        *,
+        keep_free: int = 0,
         queue_bytes: int = _QUEUE_BYTES,
     ) -> None:
         self._folder = root / fingerprint
         self._max_bytes = max_bytes
         self._info = info
+        self._keep_free = keep_free
         self._queue_bytes = queue_bytes
         self._changed = threading.Condition()  # its lock guards what follows
         self._nodes: dict[bytes, NodeFile] = {}
@@ -229,7 +233,7 @@ class DiskCache:
         while not folder.is_dir() and folder != folder.parent:
             folder = folder.parent
         disk = shutil.disk_usage(folder)
-        return disk.free - int(min(disk.total * _FREE_SHARE, _FREE_BYTES))
+        return disk.free - min(int(disk.total * _FREE_SHARE), self._keep_free)
 
     def _make_folder(self) -> None:
         """Make the folder unless it is there; what was in one that is gone is forgotten."""

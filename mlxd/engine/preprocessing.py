@@ -50,7 +50,8 @@ class Prepared:
 
     `boundaries` are as `PromptReader.boundaries` returns them. `in_reasoning` says that the prompt
     ends inside a thought. `end_tokens` end this answer, besides those that end every one. `calls`
-    is None if the answer cannot have any. `stops` finds the stop texts, if there are any.
+    is None if the answer cannot have any. `stops` finds the stop texts, if there are any. For
+    `disk_tokens` of the prompt the prompt cache was read from disk.
     """
 
     message: Generate
@@ -61,6 +62,7 @@ class Prepared:
     constraint: Constraint | None = None
     end_tokens: tuple[int, ...] = ()
     stops: TextStateMachine | None = None
+    disk_tokens: int = 0
 
     @property
     def request_id(self) -> int:

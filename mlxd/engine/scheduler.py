@@ -1,7 +1,7 @@
 """Which requests of a model are computed, and when: announce, admit, step, abort."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlxd.engine.cache_layers import can_be_cut
 from mlxd.engine.disk_reader import DiskReader, Restored
@@ -131,7 +131,12 @@ class Scheduler:
     def restored(self, restored: Restored) -> list[Event]:
         """Take what was read from disk for a request, which goes on now."""
         self._restoring.discard(restored.request_id)
+        waiting = self._requests.get(restored.request_id)
+        before = self._covered(waiting) if isinstance(waiting, Prepared) else 0
         self._prompt_cache.restore(restored.nodes)
+        if isinstance(waiting, Prepared):
+            gained = max(0, self._covered(waiting) - before)
+            self._requests[restored.request_id] = replace(waiting, disk_tokens=gained)
         return self._schedule()
 
     def abort(self, request_id: int) -> list[Event]:
@@ -275,10 +280,14 @@ class Scheduler:
             if self._batch.is_reading(reading) and reading.position < position:
                 self._behind[request_id] = reading, position
                 return True
-        covered = self._prompt_cache.covered(prepared.tokens, prepared.salt)
+        covered = self._covered(prepared)
         if (behind := self._batch.sharing(prepared.tokens, covered, prepared.salt)) is not None:
             self._behind[request_id] = behind
         return behind is not None
+
+    def _covered(self, prepared: Prepared) -> int:
+        """Return how much of a prompt the prompt cache has in memory."""
+        return self._prompt_cache.covered(prepared.tokens, prepared.salt)
 
     def _has_place(self) -> bool:
         return sum(map(len, self._strategies)) < self._places

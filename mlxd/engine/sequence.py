@@ -50,6 +50,7 @@ class Sequence:
         self.prompt = prepared.tokens
         self.tokens = list(self.prompt)
         self.cached_tokens = cached_tokens
+        self.disk_tokens = min(prepared.disk_tokens, cached_tokens)
         self.boundaries = [common_tokens, *prepared.boundaries]
         self.max_tokens = max(1, max_tokens)
         self.row = row
@@ -124,7 +125,8 @@ class Sequence:
         """Return the first event."""
         constraint = self.row.constraint
         overlooked = list(constraint.overlooked) if constraint else []
-        return Started(self.request_id, len(self.prompt), self.cached_tokens, overlooked)
+        counts = len(self.prompt), self.cached_tokens
+        return Started(self.request_id, *counts, overlooked, self.disk_tokens)
 
     def finished(self, reason: FinishReason) -> Finished:
         """Return the terminal event of a sequence that has not failed."""

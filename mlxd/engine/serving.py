@@ -149,4 +149,6 @@ def _open_disk_cache(load: Load) -> DiskCache | None:
     except OSError:
         return None
     info = FolderInfo(settings.model, settings.adapter)
-    return DiskCache(Path(settings.folder), name, settings.max_bytes, info)
+    return DiskCache(
+        Path(settings.folder), name, settings.max_bytes, info, keep_free=settings.keep_free
+    )

@@ -1,4 +1,4 @@
-"""The outermost middleware: identifies every reply, and logs every request.
+"""The outermost middleware: identifies every reply, and counts and logs every request.
 
 The log line has the request's id, method, path, status, model, token counts and times, but no query
 strings, headers or bodies.
@@ -7,70 +7,48 @@ strings, headers or bodies.
 import logging
 import time
 import uuid
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
-from mlxd.http.callers import ANYONE, Caller
-from mlxd.http.rates import Place
-from mlxd.messages import Usage
-from mlxd.pool.request import Timing
+from mlxd.http.callers import dialect_of
+from mlxd.http.record import Record, attach
+from mlxd.metrics.metrics import Metrics
 
 _log = logging.getLogger("mlxd.http")
 
 _MAX_ID_LENGTH = 128
+_BAD = 400
 _SERVER_ERROR = 500
+_LOOKS = (
+    "/control/v1/status",
+    "/control/v1/activity",
+    "/control/v1/pulls",
+    "/metrics",
+    "/ui/",
+    "/page/",
+)
 _SWITCHING = 101
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
-_OK = 200
-_RECORD = "mlxd.record"
 _VERSION_HEADERS = [
     (b"server", f"mlxd/{__version__}".encode()),
     (b"x-mlxd-version", __version__.encode()),
 ]
 
 
-@dataclass(slots=True)
-class Record:
-    """The facts about one request; the layers below fill them in. `headers` go into the reply."""
-
-    request_id: str
-    status: int | None = None
-    error: str | None = None
-    model: str | None = None
-    adapter: str | None = None
-    usage: Usage | None = None
-    timing: Timing | None = None
-    aborted: bool = False
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    caller: Caller = ANYONE
-    place: Place = field(default_factory=Place)
-    not_enforced: list[str] = field(default_factory=list)
-    """Keywords of the request's schemas."""
-
-    def successor(self) -> "Record":
-        """Return the record of what goes on for the same caller after its reply has begun."""
-        return Record(self.request_id, status=_OK, caller=self.caller, place=self.place)
-
-
-def record_of(scope: Scope) -> Record:
-    """Return the record of the request that `scope` belongs to."""
-    record: Record = scope[_RECORD]
-    return record
-
-
 class AccessLog:
     """Middleware that adds an id and a record to requests, and headers to replies."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        record = Record(_request_id(Headers(scope=scope).get("x-request-id", "")))
-        scope[_RECORD] = record
+        request_id = _request_id(Headers(scope=scope).get("x-request-id", ""))
+        record = Record(request_id, dialect_of(scope["method"], scope["path"]))
+        attach(scope, record)
         id_ = record.request_id.encode()
         # The second name is the one that Anthropic's SDKs read.
         headers = [(b"x-request-id", id_), (b"request-id", id_), *_VERSION_HEADERS]
@@ -81,11 +59,11 @@ class AccessLog:
                 message["headers"] = [*message.get("headers", ()), *headers, *record.headers]
             await send(message)
 
-        began = time.perf_counter()
+        begin(self._metrics, record)
         try:
             await self._app(scope, receive, send_identified)
         finally:
-            log_request(scope, record, time.perf_counter() - began)
+            end(self._metrics, scope, record)
 
 
 def _request_id(given: str) -> str:
@@ -94,14 +72,17 @@ def _request_id(given: str) -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
-def caller_of(scope: Scope) -> Caller:
-    """Return who sent the request that `scope` belongs to."""
-    return record_of(scope).caller
+def begin(metrics: Metrics, record: Record) -> None:
+    """Begin to count a request: one of HTTP, or one turn over a WebSocket."""
+    if record.dialect is not None:
+        metrics.requests.begin(record)
 
 
-def log_request(scope: Scope, record: Record, seconds: float) -> None:
-    """Log a request that took so long: one of HTTP, or one turn over a WebSocket."""
-    method, status, total_ms = scope["method"], record.status, round(seconds * 1000, 1)
+def end(metrics: Metrics, scope: Scope, record: Record) -> None:
+    """Count and log a request that has ended."""
+    record.ended = time.monotonic()
+    metrics.ended(record)
+    method, status, total_ms = scope["method"], record.status, round(record.seconds * 1000, 1)
     path = scope["raw_path"].decode("ascii", "backslashreplace")
     answer = _answer(record)
     words = "".join(f" {name}={value}" for name, value in answer.items())
@@ -114,13 +95,15 @@ def log_request(scope: Scope, record: Record, seconds: float) -> None:
         **answer,
     }
     level = logging.WARNING if (status or 0) >= _SERVER_ERROR else logging.INFO
+    if path.startswith(_LOOKS) and method == "GET" and (status or _BAD) < _BAD:
+        level = logging.DEBUG  # an open page, `mlxctl top` and Prometheus ask again and again
     line = (method, path, status or "-", total_ms, words)
     _log.log(level, "%s %s %s %.1fms%s", *line, extra={"details": details})
 
 
 def _answer(record: Record) -> dict[str, object]:
     """Return the known facts about an answer, times in milliseconds."""
-    usage, timing = record.usage, record.timing
+    usage, meter = record.usage, record.meter
     details: dict[str, object | None] = {
         "model": record.model,
         "adapter": record.adapter,
@@ -128,12 +111,11 @@ def _answer(record: Record) -> dict[str, object]:
         "cached_tokens": usage.cached_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
     }
-    if timing is not None:
-        details["queue_ms"] = _milliseconds(timing.queue)
-        details["prefill_ms"] = _milliseconds(timing.prefill)
-        details["decode_ms"] = _milliseconds(timing.decode)
-        if usage is not None and timing.decode:
-            details["tokens_per_second"] = round(usage.completion_tokens / timing.decode, 1)
+    if meter is not None:
+        details["queue_ms"] = _milliseconds(meter.queue)
+        details["prefill_ms"] = _milliseconds(meter.prefill)
+        details["decode_ms"] = _milliseconds(meter.decode)
+        details["tokens_per_second"] = record.tokens_per_second
     details["not_enforced"] = ",".join(sorted({*record.not_enforced} - {""})) or None
     details["error"] = record.error
     details["aborted"] = "yes" if record.aborted else None

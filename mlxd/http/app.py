@@ -1,6 +1,7 @@
 """The two applications: the public one on TCP, and the same plus control on the Unix socket."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,15 +16,18 @@ from mlxd import __version__
 from mlxd.api import anthropic, chat, completions
 from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
+from mlxd.control_api import Status
 from mlxd.errors import MlxdError
-from mlxd.http import control, lm_studio, ollama, responses, responses_socket
-from mlxd.http.access_log import AccessLog, caller_of
+from mlxd.http import control, lm_studio, ollama, page, responses, responses_socket, ui
+from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.origins import Cors
+from mlxd.http.record import caller_of
 from mlxd.http.security import Security
 from mlxd.http.spelling import Spelling
+from mlxd.metrics.metrics import Metrics
 
 _PACE = Pace()
 _ANTHROPIC_HEADER = "anthropic-version"
@@ -39,6 +43,7 @@ The base URL for OpenAI's clients is this address with /v1 after it, for the oth
   POST /api/chat              answer a conversation, as Ollama's API
   GET  /openapi.json          the description of all this
   GET  /health                200 if mlxd can generate
+  GET  /metrics               what mlxd does, for Prometheus
 """
 
 
@@ -47,6 +52,8 @@ def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     routes = [
         *_public_routes(dependencies, pace),
         *ollama.routes(dependencies, pace),
+        *page.routes(),
+        *ui.routes(dependencies),
     ]
     return _app(dependencies, routes, unix=False)
 
@@ -66,8 +73,8 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
     app = Starlette(
         routes=routes,
         middleware=[
-            Middleware(AccessLog),
             Middleware(Spelling),
+            Middleware(AccessLog, metrics=dependencies.metrics),
             Middleware(Cors, config=dependencies.config.server),
             Middleware(ErrorReplies),
             Middleware(
@@ -75,6 +82,7 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
                 config=dependencies.config.server,
                 callers=dependencies.callers,
                 limiter=dependencies.limiter,
+                intake=dependencies.intake,
                 unix=unix,
             ),
         ],
@@ -116,8 +124,15 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[BaseRoute]:
         *lm_studio.routes(dependencies),
         Route("/health", endpoints.health),
         Route("/openapi.json", endpoints.openapi),
+        Route("/metrics", endpoints.metrics),
         Route("/", endpoints.about),
     ]
+
+
+def _exposition() -> Callable[[Metrics, Status, str], tuple[bytes, str]]:
+    from mlxd.metrics.exposition import exposition  # tenths of a second that few daemons need
+
+    return exposition
 
 
 class _Endpoints:
@@ -126,9 +141,13 @@ class _Endpoints:
     def __init__(self, dependencies: Dependencies) -> None:
         self._catalog = dependencies.catalog
         self._pool = dependencies.pool
+        self._metrics = dependencies.metrics
+        self._status = dependencies.control.status
 
-    async def about(self, _request: Request) -> Response:
-        return PlainTextResponse(_ABOUT)
+    async def about(self, request: Request) -> Response:
+        if page.wanted(request):
+            return await page.index(request)
+        return PlainTextResponse(_ABOUT, headers={"vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
         try:
@@ -157,3 +176,9 @@ class _Endpoints:
         from mlxd.http.openapi import document  # milliseconds and memory that few daemons need
 
         return json_response(document())
+
+    async def metrics(self, request: Request) -> Response:
+        exposition = await asyncio.to_thread(_exposition)
+        status = await self._status.read()
+        text, content_type = exposition(self._metrics, status, request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": content_type})

@@ -19,8 +19,8 @@ from mlxd.api.dialect import ErrorForm
 from mlxd.api.ollama_reply import OllamaErrors
 from mlxd.api.openai_errors import OpenAIErrors
 from mlxd.errors import MethodNotAllowed, MlxdError, RequestError, RouteNotFound, Unauthorized
-from mlxd.http.access_log import Record, record_of
 from mlxd.http.connection import ClientGone
+from mlxd.http.record import Record, record_of
 from mlxd.http.spelling import methods_of, nearest
 
 _API = "/v1/"
@@ -62,7 +62,7 @@ class ErrorReplies:
             _log_unexpected(raised, record)
             raised.__traceback__ = None
             error = MlxdError(f"internal error (request {record.request_id})")
-        record.error = error.code or type(error).__name__
+        record.fail(error)
         if record.status is None:
             await error_response(error, scope)(scope, receive, send)
         elif scope["type"] == "http":

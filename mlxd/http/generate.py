@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -14,22 +13,19 @@ from starlette.types import Receive, Scope, Send
 from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import Config
 from mlxd.control import Control
-from mlxd.errors import InvalidRequest, ModelNotFound
-from mlxd.http.access_log import Record, record_of
+from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
-from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
+from mlxd.http.record import Record, record_of
 from mlxd.messages import ChoiceEvent, Started
+from mlxd.metrics.metrics import Metrics
 from mlxd.models.catalog import DEFAULT_NAMES, Catalog, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
-
-Decoded = TypeVar("Decoded")
-
-_LARGE_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,7 @@ class Dependencies:
     callers: Callers
     limiter: Limiter
     intake: Intake
-
-
-async def decoded(decode_body: Callable[[bytes], Decoded], data: bytes) -> Decoded:
-    """Return what `decode_body` makes of a body, in a thread if that may take long."""
-    if len(data) < _LARGE_BODY:
-        return decode_body(data)
-    return await asyncio.to_thread(decode_body, data)
+    metrics: Metrics
 
 
 class GenerateEndpoint:
@@ -66,9 +56,8 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        with self.dependencies.intake.place() as take:
-            body = await decoded(self._decode_body, await read_json(scope, receive, take))
-            await self.answer(body, scope, receive, send)
+        body = await decoded(self._decode_body, await read_json(scope, receive))
+        await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
@@ -89,7 +78,7 @@ class Exchange:
         self._dependencies = dependencies
         self._body = body
         self._record = record
-        self._tokens = 0
+        record.stream = bool(body.stream)
         self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
@@ -118,8 +107,6 @@ class Exchange:
         for _, event in events:
             if isinstance(event, Started):
                 self._record.not_enforced = [each.keyword for each in event.overlooked]
-            # The answer may not come to its end: each piece is about a token.
-            self._tokens += event.prompt_tokens if isinstance(event, Started) else 1
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
@@ -128,15 +115,20 @@ class Exchange:
             request, builder = await self._submit()
             try:
                 yield request, builder
-            except InvalidRequest as error:
-                self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+            except MlxdError as error:
+                self._record.fail(error)
+                if isinstance(error, InvalidRequest):
+                    self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+                raise
+            except asyncio.CancelledError:
+                self._record.aborted = True
                 raise
             finally:
                 await request.aclose()
-                self._record.usage = usage = builder.usage
-                self._record.timing = request.timing
-                whole = usage.prompt_tokens + usage.completion_tokens if usage else 0
-                self._record.place.spend(whole or self._tokens)
+                self._record.usage = builder.usage
+                # The answer may not have come to its end.
+                counts = builder.usage or request.meter
+                self._record.place.spend(counts.prompt_tokens + counts.completion_tokens)
 
     async def _submit(self) -> tuple[ActiveRequest, ReplyBuilder]:
         body, selection = self._body, self._dependencies.selection
@@ -149,8 +141,13 @@ class Exchange:
             requests = [replace(request, salt=salt) for request in requests]
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
-            entry, requests, stream=bool(body.stream), keep_alive=body.kept_alive
+            entry,
+            requests,
+            stream=bool(body.stream),
+            keep_alive=body.kept_alive,
+            arrived=self._record.arrived,
         )
+        self._record.meter = request.meter
         return request, builder
 
     async def _model(self) -> CatalogEntry:
@@ -163,4 +160,5 @@ class Exchange:
         caller.check_model(entry.id)
         if body.draft_model not in (None, *DEFAULT_NAMES):
             caller.check_model(body.draft_model)
+            await self._dependencies.catalog.refresh(body.draft_model)
         return entry

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mlxd.control_api import ModelStatus
-from mlxd.http.access_log import caller_of
 from mlxd.http.connection import json_response
 from mlxd.http.generate import Dependencies
+from mlxd.http.record import caller_of
 from mlxd.models.catalog import CatalogEntry
 
 

@@ -24,8 +24,10 @@ from mlxd.errors import Draining, InvalidRequest, MlxdError, PullFailed, PullRef
 from mlxd.hub.download_process import DOWNLOAD_COMMAND, download
 from mlxd.hub.reference import Reference
 from mlxd.hub.staging import Pending, Staging, unfinished
+from mlxd.metrics.metrics import Metrics
 
 _AT_A_TIME = 2
+_DOWNLOADING = "downloading"
 
 _log = logging.getLogger("mlxd.pull")
 
@@ -33,7 +35,9 @@ _log = logging.getLogger("mlxd.pull")
 class Pull:
     """One download: the `task` that does it, and the `error` it ended with."""
 
-    def __init__(self, reference: Reference, models_dir: Path) -> None:
+    def __init__(self, reference: Reference, models_dir: Path, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._fetched = 0
         self.reference = reference
         self.staging = Staging(models_dir, reference.repo)
         self.task: asyncio.Task[PullReply] | None = None
@@ -82,12 +86,26 @@ class Pull:
 
     def show(self, progress: PullStatus) -> None:
         """Take note of the progress."""
+        before = self._progress
+        if before.state == progress.state == _DOWNLOADING:  # not what was on the disk before
+            self._count(self._fetched + progress.bytes_done - before.bytes_done)
         self._progress = progress
+
+    def _count(self, fetched: int) -> None:
+        """Count what is new of the bytes that were fetched in all."""
+        self._metrics.pulled(max(0, fetched - self._fetched))
+        self._fetched = max(fetched, self._fetched)
 
     def ended(self, task: asyncio.Task[PullReply]) -> None:
         """Take note of the error that its task ended with."""
-        if task.cancelled() or (error := task.exception()) is None:
+        if task.cancelled():
+            self._metrics.pull_ended("cancelled")
             return
+        if (error := task.exception()) is None:
+            self._metrics.pull_ended("done")
+            self._count(task.result().bytes_fetched)
+            return
+        self._metrics.pull_ended("failed")
         if not isinstance(error, MlxdError):
             _log.error("unexpected error in the pull of %s", self.reference, exc_info=error)
             error = PullFailed(f"internal error: {error!r}")
@@ -109,7 +127,9 @@ class Pulls:
         connections: int,
         command: Sequence[str] = DOWNLOAD_COMMAND,
         variables: Mapping[str, str] = {},
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._models_dir = models_dir
         limits = ("--memory-limit", str(memory_limit), "--connections", str(connections))
         self._arguments = ("--into", str(models_dir), *limits)
@@ -127,7 +147,7 @@ class Pulls:
     def resume(self) -> None:
         """Resume what an earlier daemon has begun, and list what failed."""
         for pending in unfinished(self._models_dir):
-            pull = Pull(pending.reference, self._models_dir)
+            pull = Pull(pending.reference, self._models_dir, self._metrics)
             if pending.failed is None:
                 self._begin(pull)
             else:
@@ -145,7 +165,7 @@ class Pulls:
         if self._closed:
             raise Draining("the daemon is stopping: pull again once it is back")
         if (pull := self._pulls.get(reference.repo)) is None or not pull.running:
-            pull = Pull(reference, self._models_dir)
+            pull = Pull(reference, self._models_dir, self._metrics)
             try:
                 pull.staging.write(Pending(reference))
             except OSError as error:
@@ -182,6 +202,7 @@ class Pulls:
 
     def _begin(self, pull: Pull) -> None:
         self._pulls[pull.reference.repo] = pull
+        self._metrics.pull_began()
         pull.task = asyncio.create_task(self._download(pull))
         pull.task.add_done_callback(pull.ended)
 

@@ -1,25 +1,21 @@
 """The models and adapters on disk, and which one a name means."""
 
-import asyncio
 import difflib
 import logging
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from mlxd.config import ModelsConfig
-from mlxd.errors import InvalidRequest, LoadFailed, ModelNotFound
+from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
-from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry, Origin
-from mlxd.models.folder import FolderReader
+from mlxd.models.entry import BrokenEntry, CatalogEntry, Origin
 from mlxd.models.hub_address import NoModelAddress, read_address
 from mlxd.models.names import has_revision, is_path, matches
+from mlxd.models.roots import Roots, View
 from mlxd.models.scanning import Scanner
-from mlxd.models.search_path import candidates, snapshots
 
 __all__ = ["DEFAULT_NAMES", "Adapter", "BrokenEntry", "Catalog", "CatalogEntry"]
 
@@ -28,18 +24,10 @@ _NEAR_NAMES = 3
 _MOST_NAMES = 8
 _LONGEST_NEAR = 100
 _LONGEST_NAME = 4096  # of a path
-_FRESH_SECONDS = 0.05
-_SHORT_WAIT, _LONG_WAIT = 0.02, 5.0
+_LOOKUP_SECONDS = 5.0
+_MOST_LOOKUPS = 64
 
 _log = logging.getLogger("mlxd.models")
-
-
-class _View(NamedTuple):
-    """What the disk had at one time; `paths` are the real ones of the models' folders."""
-
-    candidates: list[Candidate]
-    models: dict[Candidate, CatalogEntry | BrokenEntry | None]
-    paths: dict[Path, str]
 
 
 class Catalog:
@@ -51,52 +39,48 @@ class Catalog:
 
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
-        self._folders = FolderReader()
+        self._roots = Roots(config.dirs)
         self._logged: set[tuple[Path, str]] = set()
-        self._view: _View | None = None
-        self._scanner = Scanner(self._scan, self._take)
-        self._scanned_at = -math.inf
+        self._asked: dict[str, None] = {}
+        self._looked_up: dict[str, frozenset[Path]] = {}
+        self._lookups = Scanner(self._look_up, self._take_lookups, "a folder that a request names")
 
     async def refresh(self, name: str | None = None, *, sure: bool = False) -> None:
-        """Look at the disk, in a thread; from now on, methods tell what was found there.
+        """Look at the disk, in threads; from now on, methods tell what was found there.
 
         While a disk is slow, or the daemon busy, what was last found may be used instead, unless
         no model is called `name`, or it must be `sure`. Raises LoadFailed if nothing was found yet.
         """
-        now = asyncio.get_running_loop().time()
-        known = (
-            not sure
-            and self._view is not None
-            and (name in (None, *DEFAULT_NAMES) or self._knows(name))
-        )
-        if known and now - self._scanned_at < _FRESH_SECONDS:
-            return
-        await self._scanner.run(_SHORT_WAIT if known else _LONG_WAIT)
-        if self._view is None:
-            raise LoadFailed("the folders of models do not answer (models.dirs)")
+        known = not sure and (name in (None, *DEFAULT_NAMES) or self._knows(name))
+        await self._roots.refresh(known=known and self._roots.in_threads)
+        if name and len(name) <= _LONGEST_NAME and not known and _needs_disk(name):
+            self._asked[name] = None
+            while len(self._asked) > _MOST_LOOKUPS:
+                del self._asked[next(iter(self._asked))]
+            await self._lookups.run(_LOOKUP_SECONDS)
+
+    @property
+    def silent(self) -> list[str]:
+        """The folders of models that have not answered for a while."""
+        return self._roots.silent
+
+    @property
+    def unread(self) -> list[str]:
+        """The folders of models that have not answered at all."""
+        return self._roots.unread
 
     def _knows(self, name: str) -> bool:
+        if not self._roots.in_threads:
+            return False
         try:
             return isinstance(self.find(name), CatalogEntry)
         except ModelNotFound:
             return False
 
-    def _scan(self) -> "_View":
-        everything = list(candidates(self._config.dirs))
-        models = {candidate: self._read_one(candidate) for candidate in everything}
-        paths = {model.path: os.path.realpath(model.path) for model in models.values() if model}
-        return _View(everything, models, paths)
-
-    def _take(self, view: "_View") -> None:
-        self._view, self._scanned_at = view, asyncio.get_running_loop().time()
-
-    def _candidates(self) -> list[Candidate]:
-        return self._view.candidates if self._view else list(candidates(self._config.dirs))
-
     def entries(self) -> list[CatalogEntry]:
         """Return the models by id; of two with the same id, the first."""
         found: dict[str, CatalogEntry] = {}
-        for model in self._read(self._candidates()):
+        for model in self._everything():
             if isinstance(model, CatalogEntry):
                 found.setdefault(model.id, model)
             elif not model.stray and (model.path, model.fault) not in self._logged:
@@ -111,7 +95,7 @@ class Catalog:
         """
         broken = [
             model
-            for model in self._read(self._candidates())
+            for model in self._everything()
             if isinstance(model, BrokenEntry) and (_own(model) or not model.stray)
         ]
         return sorted(broken, key=lambda model: (model.id, model.path))
@@ -128,7 +112,7 @@ class Catalog:
     def configure(self, config: ModelsConfig) -> None:
         """Take a changed configuration; the next `refresh` looks where it says."""
         self._config = config
-        self._scanned_at = -math.inf
+        self._roots.configure(config.dirs)
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
         """Replace the aliases."""
@@ -231,17 +215,18 @@ class Catalog:
         """
         if len(name) > _LONGEST_NAME:
             return []
-        everything = self._candidates()
+        view = self._roots.view()
         if is_path(name):
-            return self._at(name, everything)
-        if found := self._matching(name, everything):
+            return self._at(name, view)
+        if found := self._matching(name, view):
             return found
         try:
             repo, revision = read_address(name)
         except NoModelAddress as error:
             raise ModelNotFound(str(error), param="model") from error
-        found = self._matching(repo, everything)
-        right = [model for model in found if not revision or has_revision(model, revision)]
+        found = self._matching(repo, view)
+        there = self._on_disk(name, view) if found and revision else frozenset()
+        right = [model for model in found if not revision or model.path in there]
         if found and not right:
             raise ModelNotFound(
                 f"{found[0].id} is not at revision {revision!r}; to replace it by that one: "
@@ -250,55 +235,65 @@ class Catalog:
             )
         return right
 
-    def _at(self, path: str, everything: Sequence[Candidate]) -> list[CatalogEntry | BrokenEntry]:
+    def _at(self, path: str, view: View) -> list[CatalogEntry | BrokenEntry]:
         """Return the model whose folder has that path, else one whose folder it leads to."""
-        there = Path(os.path.expanduser(path))
-        try:
-            real = os.path.realpath(there)
-        except ValueError:  # no file has such a name
-            return []
-        found = [m for m in self._read(everything) if self._real(m.path) == real]
-        return sorted(found, key=lambda model: model.path != there)[:1]
+        plain = Path(os.path.normpath(os.path.expanduser(path)))
+        models = view.read(view.models)
+        exact = [model for model in models if model.path == plain]
+        there = frozenset() if exact else self._on_disk(path, view)
+        return exact[:1] or [model for model in models if model.path in there][:1]
 
-    def _real(self, path: Path) -> str:
-        return self._view.paths[path] if self._view else os.path.realpath(path)
+    def _matching(self, name: str, view: View) -> list[CatalogEntry | BrokenEntry]:
+        found = matches(name, list(view.models), self._config.aliases)
+        return next(filter(None, map(view.read, found)), [])
 
-    def _matching(
-        self, name: str, everything: Sequence[Candidate]
-    ) -> list[CatalogEntry | BrokenEntry]:
-        found = matches(name, everything, self._config.aliases)
-        return next(filter(None, (list(self._read(each)) for each in found)), [])
+    def _everything(self) -> list[CatalogEntry | BrokenEntry]:
+        view = self._roots.view()
+        return view.read(view.models)
+
+    def _on_disk(self, name: str, view: View) -> frozenset[Path]:
+        """Return the folders of the models that a path or a revision means."""
+        if self._roots.in_threads:
+            return self._looked_up.get(name, frozenset())
+        return self._read_name(name, view)
+
+    def _read_name(self, name: str, view: View) -> frozenset[Path]:
+        models = view.read(view.models)
+        if is_path(name):
+            try:
+                real = os.path.realpath(os.path.expanduser(name))
+            except ValueError:  # no file has such a name
+                return frozenset()
+            return frozenset(model.path for model in models if view.paths[model.path] == real)
+        repo, revision = read_address(name)
+        found = self._matching(repo, view)
+        return frozenset(model.path for model in found if has_revision(model, revision or ""))
+
+    def _look_up(self) -> dict[str, frozenset[Path]]:
+        view = self._roots.view()
+        return {name: self._read_name(name, view) for name in list(self._asked)}
+
+    def _take_lookups(self, found: dict[str, frozenset[Path]]) -> None:
+        self._looked_up = found
 
     def _unknown(self, name: str) -> ModelNotFound:
-        if not (entries := self.entries()):
+        if not (entries := self.entries()) and not self.unread:
             return _nothing_installed()
         names = [*(entry.id for entry in entries), *self._config.aliases]
         # difflib takes time for each letter, and nothing is near to a long text.
         near = difflib.get_close_matches(name[:_LONGEST_NEAR], names, _NEAR_NAMES)
         hint = f"did you mean {' or '.join(near)}?" if near else f"installed: {_listed(names)}"
         shown = name if len(name) <= _LONGEST_NEAR else f"{name[:_LONGEST_NEAR]}…"
+        hint += "".join(f"; {each} does not answer (models.dirs)" for each in self.silent)
         return ModelNotFound(f"model {shown!r} does not exist; {hint}", param="model")
 
-    def _read(self, found: Iterable[Candidate]) -> Iterator[CatalogEntry | BrokenEntry]:
-        for candidate in found:
-            model = self._view.models[candidate] if self._view else self._read_one(candidate)
-            if model is not None:
-                yield model
 
-    def _read_one(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
-        if candidate.origin is Origin.HUB_CACHE:
-            return self._read_repository(candidate)
-        return self._folders.read(candidate)
-
-    def _read_repository(self, repository: Candidate) -> CatalogEntry | BrokenEntry | None:
-        """Return the first usable revision; if there is none, the one most likely meant to be."""
-        broken: list[BrokenEntry] = []
-        for folder in snapshots(repository.folder):
-            model = self._folders.read(Candidate(repository.id, folder, repository.origin))
-            if isinstance(model, CatalogEntry):
-                return model
-            broken += [model] if model else []
-        return min(broken, key=lambda model: model.stray, default=None)
+def _needs_disk(name: str) -> bool:
+    """Whether only the disk tells what `name` means: a path, or a revision."""
+    try:
+        return is_path(name) or read_address(name)[1] is not None
+    except NoModelAddress:
+        return False
 
 
 def _own(model: CatalogEntry | BrokenEntry) -> bool:

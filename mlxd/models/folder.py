@@ -3,10 +3,12 @@
 import os
 import re
 import stat
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from mlxd.files import out_of_files
 from mlxd.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from mlxd.models.entry import BrokenEntry, Candidate, CatalogEntry
 from mlxd.models.generation_config import read_own_sampling
@@ -22,6 +24,9 @@ _TOKENIZER_FOR_CODE = re.compile(r".*tiktoken.*|.*vocab.*|.*\.model|tokenizer\.j
 """Vocabularies that only Python code of the model's own can read."""
 
 
+_BROKEN_SECONDS = 30.0
+
+
 class _Stamp(NamedTuple):
     """What differs once a file has changed."""
 
@@ -35,23 +40,35 @@ _Stamps = dict[str, _Stamp | None]
 
 
 class FolderReader:
-    """Reads candidates, and reads one again only if a file in its folder has changed."""
+    """Reads candidates, and reads one again only if a file in its folder has changed.
 
-    def __init__(self) -> None:
-        self._known: dict[Candidate, tuple[_Stamps, CatalogEntry | BrokenEntry]] = {}
+    A broken one is also read again after a while: the disk may have been at fault.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[Candidate, tuple[_Stamps, CatalogEntry | BrokenEntry, float]] = {}
 
     def read(self, candidate: Candidate) -> CatalogEntry | BrokenEntry | None:
-        """Return the model in a folder, or what is wrong with it; None if the folder is empty."""
+        """Return the model in a folder, or what is wrong with it; None if the folder is empty.
+
+        Raises OSError if this process cannot open more files.
+        """
         try:
             names = [name for name in os.listdir(candidate.folder) if not name.startswith(".")]
         except PermissionError as error:
             return _broken(candidate, 0, 0, _Unusable(f"it cannot be read: {error.strerror}"))
-        except OSError:
+        except OSError as error:
+            if out_of_files(error):
+                raise
             return None
         stamps = {name: _stamp(candidate.folder / name) for name in names}
         known = self._known.get(candidate)
-        if known is None or known[0] != stamps:
-            known = self._known[candidate] = (stamps, self._read(candidate, stamps))
+        now = self._clock()
+        old = known is not None and isinstance(known[1], BrokenEntry) and now > known[2]
+        if known is None or known[0] != stamps or old:
+            model = self._read(candidate, stamps)
+            known = self._known[candidate] = (stamps, model, now + _BROKEN_SECONDS)
         return known[1] if names else None
 
     def _read(self, candidate: Candidate, stamps: _Stamps) -> CatalogEntry | BrokenEntry:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mlxd.files import open_regular
+from mlxd.files import open_regular, out_of_files
 from mlxd.models.cache_layout import CacheLayout, read_layout
 from mlxd.models.config_values import count, first, sections
 
@@ -111,6 +111,8 @@ def load_json(file: Path) -> dict[str, Any]:
             raise UnusableJson("is too large")
         return msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:
+        if out_of_files(error):
+            raise
         raise UnusableJson(f"cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise UnusableJson(f"is not a JSON object: {error}") from error

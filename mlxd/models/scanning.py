@@ -17,23 +17,30 @@ _log = logging.getLogger("mlxd.models")
 class Scanner(Generic[T]):
     """Calls `scan` in a thread of its own, one call at a time, for all who ask meanwhile.
 
-    `take` gets each result. The thread does not keep the process from exiting.
+    `take` gets each result; a call that raises OSError has none. `silent` is whether a call takes
+    long, which the log says of `folder`. The thread does not keep the process from exiting.
     """
 
-    def __init__(self, scan: Callable[[], T], take: Callable[[T], None]) -> None:
+    def __init__(self, scan: Callable[[], T], take: Callable[[T], None], folder: str) -> None:
         self._scan = scan
         self._take = take
+        self._folder = folder
+        self._fault: str | None = None
+        self.silent = False
         self._next: asyncio.Future[None] | None = None
-        self._busy = self._told = False
+        self._busy = False
 
     async def run(self, seconds: float) -> bool:
-        """Return True after a call that began no earlier than now, False after `seconds`."""
+        """Return True after a call that began no earlier than now, False after `seconds`.
+
+        Nobody waits for a silent one.
+        """
         wanted = self._next
         if wanted is None:
             wanted = self._next = asyncio.get_running_loop().create_future()
             if not self._busy:
                 self._begin()
-        done, _ = await asyncio.wait([wanted], timeout=seconds)
+        done, _ = await asyncio.wait([wanted], timeout=0 if self.silent else seconds)
         return bool(done)
 
     def _begin(self) -> None:
@@ -46,15 +53,23 @@ class Scanner(Generic[T]):
 
     def _work(self, loop: asyncio.AbstractEventLoop, slow: asyncio.TimerHandle) -> None:
         found: list[T] = []
+        fault: str | None = None
         try:
             found.append(self._scan())
+        except OSError as error:
+            fault = str(error)
         finally:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self._end, found, slow)
+                loop.call_soon_threadsafe(self._end, found, fault, slow)
 
-    def _end(self, found: list[T], slow: asyncio.TimerHandle) -> None:
+    def _end(self, found: list[T], fault: str | None, slow: asyncio.TimerHandle) -> None:
         slow.cancel()
-        self._busy = self._told = False
+        if self.silent:
+            self.silent = False
+            _log.info("%s answers again", self._folder)
+        if fault and fault != self._fault:
+            _log.warning("%s cannot be looked at: %s", self._folder, fault)
+        self._busy, self._fault = False, fault
         for each in found:
             self._take(each)
         if not self._current.done():
@@ -63,8 +78,7 @@ class Scanner(Generic[T]):
             self._begin()
 
     def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            _log.warning(
-                "the folders of models do not answer (models.dirs); mlxd uses what it last found"
-            )
+        self.silent = True
+        _log.warning(
+            "%s does not answer (models.dirs); mlxd uses what it last found there", self._folder
+        )

@@ -15,7 +15,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from mlxd import paths
+from mlxd.files import out_of_files
 from mlxd.models.entry import Candidate, Origin
 from mlxd.models.folder import CONFIG, looks_like_model
 from mlxd.models.names import ref
@@ -27,19 +30,33 @@ _PIPELINE = "model_index.json"
 """What diffusers writes beside the parts of a pipeline, some of which are language models."""
 
 
-def candidates(dirs: Sequence[str]) -> Iterator[Candidate]:
-    """Yield the folders that may be models: in `dirs`, the models directory, and the cache.
+class Root(msgspec.Struct, frozen=True):
+    """A folder in which models are looked for; `origin` is that of what is found there."""
 
-    Those of the Hugging Face cache are repositories, which have `snapshots`.
-    """
-    for root in map(Path, dirs):
-        if os.path.isfile(root / CONFIG):
-            yield Candidate(root.name, root, Origin.DIRS)
+    folder: Path
+    origin: Origin
+
+    def candidates(self) -> Iterator[Candidate]:
+        """Yield the folders that may be models.
+
+        Those of the Hugging Face cache are repositories, which have `snapshots`. Raises OSError if
+        this process cannot open more files.
+        """
+        if self.origin is Origin.HUB_CACHE:
+            yield from _repositories(_list(self.folder)[1])
+        elif self.origin is Origin.DIRS and os.path.isfile(self.folder / CONFIG):
+            yield Candidate(self.folder.name, self.folder, Origin.DIRS)
         else:
-            yield from _models(root, Origin.DIRS)
-    yield from _models(paths.models_dir(), Origin.MODELS_DIR)
+            yield from _models(self.folder, self.origin)
+
+
+def roots(dirs: Sequence[str]) -> list[Root]:
+    """Return where models are looked for: in `dirs`, the models directory, and the cache."""
+    found = [Root(Path(folder), Origin.DIRS) for folder in dict.fromkeys(dirs)]
+    found.append(Root(paths.models_dir(), Origin.MODELS_DIR))
     if (cache := paths.hub_cache_dir()) is not None:
-        yield from _repositories(_list(cache)[1])
+        found.append(Root(cache, Origin.HUB_CACHE))
+    return found
 
 
 def snapshots(repository: Path) -> list[Path]:
@@ -122,6 +139,8 @@ def _list(folder: Path) -> tuple[list[str], list[Path]]:
                 # The target of a link is looked at only when the link is followed.
                 if entry.is_symlink() or entry.is_dir():
                     folders.append(folder / entry.name)
-    except OSError:
+    except OSError as error:
+        if out_of_files(error):
+            raise
         return [], []
     return names, folders

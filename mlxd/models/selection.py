@@ -39,12 +39,20 @@ class Selection:
         self._config = config
 
     async def settled_model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
-        """Return the model as `model` does, the default model when it is not about to change."""
+        """Return the model as `model` does, the default model when it is not about to change.
+
+        Raises LoadFailed, not ModelNotFound, if it may be in a folder that does not answer.
+        """
         await self._catalog.refresh(name)
-        if name in (None, *DEFAULT_NAMES):
-            async with self.default_lock:
-                return self.model(name, adapter)
-        return self.model(name, adapter)
+        try:
+            if name in (None, *DEFAULT_NAMES):
+                async with self.default_lock:
+                    return self.model(name, adapter)
+            return self.model(name, adapter)
+        except ModelNotFound as error:
+            if self._catalog.unread:
+                raise LoadFailed(error.message) from None
+            raise
 
     def model(self, name: str | None, adapter: str | None = None) -> CatalogEntry:
         """Return the model `name` with its adapter.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlxd.files import open_regular
+from mlxd.files import open_regular, out_of_files
 from mlxd.models.model_config import UnusableJson, load_json
 
 INDEX = "model.safetensors.index.json"
@@ -106,6 +106,8 @@ def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:
     except FileNotFoundError as error:
         raise Damaged("is missing") from error
     except OSError as error:
+        if out_of_files(error):
+            raise
         raise Damaged(f"cannot be read: {error.strerror}") from error
     if len(header) < length:
         raise Damaged("is cut short")

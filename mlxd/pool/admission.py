@@ -111,6 +111,7 @@ class Admission:
         for victim in self._find_victims(model) or ():
             if victim.leases == 0 and victim not in self._unloading:
                 victim.log.info("%s is unloaded: %s", victim.entry.name, self._usage(model))
+                victim.metrics.evicted(victim.entry.id)
                 victim.expire()
 
     def warn_if_over_limit(self, model: Model) -> None:
@@ -179,6 +180,7 @@ class Admission:
             victim.log.info(
                 "%s is unloaded to make room for %s", victim.entry.name, head.model.entry.name
             )
+            victim.metrics.evicted(victim.entry.id)
             await self.unload(victim)
             return
         with contextlib.suppress(TimeoutError):

@@ -204,9 +204,11 @@ class EngineLink(asyncio.Protocol):
         self._watchdog.sleep()
         self._transport.close()
         error = EngineDied(cause)
+        alone = len(set(self._requests.values())) == 1
         tried = [request for request in self._requests.values() if request.on_trial]
         for request in self._requests.values():
             request.innocent = bool(tried) and not request.on_trial
+            request.alone = alone
             request.end(error)
         self.ended_by_request = bool(tried)
         self._requests.clear()
@@ -313,12 +315,13 @@ class EngineRequest:
     A request has one or more choices, each of them a sequence of the engine; their ids are in a
     row. `on_end` is called once the engine is done with all of them, even if events are still to
     be read. `started` is whether one of them has begun to run. `on_trial` is whether the request
-    may be what ended an engine before, `innocent` whether the engine died with another on trial.
+    may be what ended an engine before, `innocent` whether the engine died with another on trial,
+    `alone` whether it died with this one only.
     """
 
     def __init__(self, ids: range, abort: Callable[[int], None]) -> None:
         self.on_end: Callable[[], None] | None = None
-        self.started = self.on_trial = self.innocent = False
+        self.started = self.on_trial = self.innocent = self.alone = False
         self._first = ids.start
         self._running = set(ids)
         self._abort = abort

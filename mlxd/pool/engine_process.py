@@ -19,6 +19,7 @@ from mlxd.processes import allowed, ending
 
 ENGINE_COMMAND = (sys.executable, "-P", "-m", "mlxd.engine")
 _LAST_WORDS_SECONDS = 0.5
+_END_SECONDS = 10.0
 _OUTPUT_LINES = 40
 
 _log = logging.getLogger("mlxd.engine")
@@ -50,17 +51,23 @@ class EngineProcess:
     """One engine: `spawn` starts it without a model, `load` loads one, at once or later.
 
     `link` is for talking to it. `exited` is done once the process has ended and every request still
-    open has failed; the result is how it ended.
+    open has failed; the result is how it ended. Not even SIGKILL ends a process that waits for a
+    disk that hangs: after a while it is left to itself, as if it had ended.
     """
 
     def __init__(
-        self, process: asyncio.subprocess.Process, link: EngineLink, output: socket.socket
+        self,
+        process: asyncio.subprocess.Process,
+        link: EngineLink,
+        output: socket.socket,
+        abandoned: asyncio.Event,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.pid = process.pid
         self.link = link
         self.exited: asyncio.Future[EngineExit] = loop.create_future()
         self._process = process
+        self._abandoned = abandoned
         self._output: deque[str] = deque(maxlen=_OUTPUT_LINES)
         self._watching = loop.create_task(self._watch(output))
 
@@ -72,12 +79,12 @@ class EngineProcess:
         """
         async with contextlib.AsyncExitStack() as undo:
             process, connection, output = await _start(command, undo)
-            kill = functools.partial(_kill, process)
+            kill = functools.partial(_kill, process, abandoned := asyncio.Event())
             _, link = await asyncio.get_running_loop().create_unix_connection(
                 lambda: EngineLink(kill), sock=connection
             )
             undo.pop_all()
-        return cls(process, link, output)
+        return cls(process, link, output, abandoned)
 
     async def load(
         self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float = 0.0
@@ -105,13 +112,18 @@ class EngineProcess:
         self.link.shut_down()
         if grace:
             await asyncio.wait([self.exited], timeout=grace)
-        _kill(self._process)
+        _kill(self._process, self._abandoned)
         await asyncio.wait([self.exited])
 
     async def _watch(self, output: socket.socket) -> None:
         """Wait until the process has ended and all it said is read; then tell everyone."""
         reading = asyncio.get_running_loop().create_task(self._read(output))
-        await self._process.wait()
+        ended = asyncio.create_task(self._process.wait())
+        abandoned = asyncio.create_task(self._abandoned.wait())
+        await asyncio.wait([ended, abandoned], return_when=asyncio.FIRST_COMPLETED)
+        abandoned.cancel()
+        if not ended.done():
+            _log.error("the engine process %d does not end, though it was killed", self.pid)
         # Both end with the process, unless it leaves a child that has inherited them.
         await asyncio.wait([reading, self.link.closed], timeout=_LAST_WORDS_SECONDS)
         reading.cancel()
@@ -157,7 +169,7 @@ async def _start(
         except OSError as error:
             raise LoadFailed(f"cannot start an engine process: {error}") from error
     undo.push_async_callback(process.wait)
-    undo.callback(_kill, process)
+    undo.callback(_kill, process, asyncio.Event())
     return process, connection, output
 
 
@@ -182,6 +194,8 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+def _kill(process: asyncio.subprocess.Process, abandoned: asyncio.Event) -> None:
+    """Kill a process; one that is still there after a while is `abandoned`."""
     if process.returncode is None:
         process.kill()
+        asyncio.get_running_loop().call_later(_END_SECONDS, abandoned.set)

@@ -59,6 +59,7 @@ class EngineLauncher:
         return DiskCacheSettings(
             folder=str(paths.prompts_dir()),
             max_bytes=settings.prompt_cache_disk,
+            keep_free=settings.prompt_cache_keep_free,
             model=entry.id,
             adapter=entry.adapter.name if entry.adapter else None,
         )

@@ -3,15 +3,18 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
 from mlxd.config import Config
 from mlxd.errors import EngineDied, LoadFailed
+from mlxd.metrics.metrics import Metrics
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.crashes import Crashes, Trials
 from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
+from mlxd.pool.suspects import Suspects
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
@@ -46,7 +49,7 @@ class Model:
     The task `_run` is the only writer of `state`, except for `_run_done` when the task fails;
     everything else asks (`hold`, `ready`, `release`, `unload`) and waits. `state_changed` and
     `memory_changed` are called when the state is another one, and when the memory was measured.
-    `idle` is set while there are no leases.
+    `idle` is set while there are no leases. `metrics` counts loads, crashes and evictions.
     """
 
     def __init__(
@@ -56,11 +59,14 @@ class Model:
         config: Config,
         state_changed: Callable[["Model"], None],
         memory_changed: Callable[["Model"], None],
+        metrics: Metrics,
     ) -> None:
         self.entry = entry
+        self.metrics = metrics
         self.log = logging.LoggerAdapter(_log, {"details": {"engine": entry.id}})
         self.crashes = Crashes(config.engine.max_crashes)
         self.trials = Trials()
+        self.suspects = Suspects()
         self._proven = False
         self._configure(config)
         self.measured = 0
@@ -221,20 +227,25 @@ class Model:
 
     async def _load(self) -> EngineProcess:
         self._enter(State.LOADING)
+        began = time.monotonic()
         launch = asyncio.ensure_future(self._launch(self.entry, self._report))
         if not await self._done_before_unload(launch):
             launch.cancel()
             await asyncio.wait([launch])
+            self.metrics.not_loaded(self.entry.id, "cancelled")
             self._enter(State.UNLOADED)
             raise LoadFailed(f"loading {self.entry.name} was cancelled")
         try:
-            return launch.result()
-        except LoadFailed as error:
-            self._fail(error.message)
+            engine = launch.result()
+        except (LoadFailed, EngineCrashed) as error:
+            self.metrics.not_loaded(self.entry.id, "failed")
+            if isinstance(error, EngineCrashed):
+                self._crash(error.end)
+            else:
+                self._fail(error.message)
             raise
-        except EngineCrashed as error:
-            self._crash(error.end)
-            raise
+        self.metrics.loaded(self.entry.id, time.monotonic() - began)
+        return engine
 
     async def _serve(self, engine: EngineProcess) -> None:
         """Stay ready until the engine dies or the model is to be unloaded, then stop the engine."""
@@ -288,6 +299,7 @@ class Model:
         self._enter(State.FAILED)
 
     def _crash(self, crash: EngineExit) -> None:
+        self.metrics.crashed(self.entry.id)
         self.crashes.add(crash)
         cause = crash.cause
         if self.crashes.too_many:
@@ -302,8 +314,9 @@ class Model:
 
     def _blame_request(self, crash: EngineExit) -> None:
         """Note a crash, and the one before, as those of a request and not of the model."""
+        self.metrics.crashed(self.entry.id)
         self.crashes.take_back(crash)
-        self.log.error("a request ended the engine of %s twice: %s", self.entry.name, crash.cause)
+        self.log.error("a request ended the engine of %s: %s", self.entry.name, crash.cause)
         self._fail(crash.cause)
 
     def _enter(self, state: State) -> None:

@@ -12,6 +12,7 @@ from mlxd import sysctl
 from mlxd.config import Config, EngineConfig, GenerationConfig
 from mlxd.errors import Draining, QueueFull
 from mlxd.generate_request import GenerateRequest
+from mlxd.metrics.metrics import Metrics
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.pool.admission import Admission
 from mlxd.pool.engine_process import EngineProcess
@@ -34,8 +35,11 @@ class Pool:
     the daemon is stopping, `closed` whether the engines were stopped for good.
     """
 
-    def __init__(self, config: Config, launch: Launch | None = None) -> None:
+    def __init__(
+        self, config: Config, launch: Launch | None = None, metrics: Metrics | None = None
+    ) -> None:
         self._config = config
+        self.metrics = metrics or Metrics()
         self._models: dict[tuple[str, Adapter | None], Model] = {}
         self.admission = Admission(
             self._models.values(),
@@ -82,12 +86,13 @@ class Pool:
         *,
         stream: bool = False,
         keep_alive: float | None = None,
+        arrived: float | None = None,
     ) -> ActiveRequest:
         """Accept a request; from now on it ends with its answer or with an error.
 
         `requests` has one for each choice, and `stream` tells whether the client sees events as
         they come. The model stays in memory for `keep_alive` seconds afterwards: -1 is for ever,
-        and None as long as before.
+        and None as long as before. It `arrived` at that time of `time.monotonic`, None for now.
 
         Raises Draining, and QueueFull if `server.max_queue` choices of others have not ended.
         """
@@ -97,7 +102,9 @@ class Pool:
         others = sum(each.choices for each in self._requests)
         if others and others + len(requests) > limit:
             raise QueueFull(f"{limit} requests are waiting or running (server.max_queue)")
-        request = ActiveRequest(self, entry, requests, stream=stream, keep_alive=keep_alive)
+        request = ActiveRequest(
+            self, entry, requests, stream=stream, keep_alive=keep_alive, arrived=arrived
+        )
         self._requests.add(request)
         self._no_requests.clear()
         return request
@@ -111,8 +118,14 @@ class Pool:
         model = self._models.get(key)
         kept = model is not None and (model.resident or self.admission.has_waiters(model))
         if model is None or (model.entry != entry and not kept):
-            evict = self.admission.evict_idle
-            model = Model(entry, self._launch, self._config, self._state_changed, evict)
+            model = Model(
+                entry,
+                self._launch,
+                self._config,
+                self._state_changed,
+                self._memory_changed,
+                self.metrics,
+            )
             self._models[key] = model
         return model
 
@@ -175,7 +188,19 @@ class Pool:
         if not self._requests:
             self._no_requests.set()
 
+    def _memory_changed(self, model: Model) -> None:
+        self._note_memory()
+        self.admission.evict_idle(model)
+
+    def _note_memory(self) -> None:
+        links = [model.engine.link for model in self._models.values() if model.engine is not None]
+        self.metrics.memory(
+            sum(link.memory_bytes for link in links),
+            sum(link.prompt_cache_bytes for link in links),
+        )
+
     def _state_changed(self, model: Model) -> None:
+        self._note_memory()
         if model.state is State.READY and model.engine is not None:
             if not self._config.models.memory_limit:
                 # Metal knows better than the daemon, which does not use Metal, can calculate.

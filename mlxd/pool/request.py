@@ -2,7 +2,8 @@
 
 Nobody knows which of the requests on an engine that died ended it. So each is on trial when it runs
 again: one at a time, while no new request is started, until it has come further than before. If the
-engine dies again, that request is what ends it, and the others run once more.
+engine dies again, that request is what ends it, and the others run once more. A client that sends
+such a request again has it run once, alone, or not at all (`suspects.py`).
 """
 
 import asyncio
@@ -11,19 +12,24 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from mlxd.errors import Draining, EngineDied, LoadFailed
+from mlxd.errors import Draining, EndsEngine, EngineDied, LoadFailed, NotAlone
 from mlxd.generate_request import GenerateRequest
-from mlxd.messages import ChoiceEvent, Finished, PrefillProgress, Queued, Started
+from mlxd.messages import ChoiceEvent, PrefillProgress, Queued, Started
+from mlxd.metrics.metrics import Metrics
+from mlxd.metrics.request_meter import RequestMeter
 from mlxd.models.catalog import CatalogEntry
 from mlxd.pool.engine_link import EngineRequest
 from mlxd.pool.engine_process import EngineProcess
 from mlxd.pool.model import Model, State
+
+_ALONE_SECONDS = 60.0
 
 
 class _Pool(Protocol):
     """What a request needs of the `Pool` that accepted it."""
 
     closed: bool
+    metrics: Metrics
 
     def model(self, entry: CatalogEntry) -> Model: ...
     def lease(
@@ -37,7 +43,7 @@ class ActiveRequest:
 
     A request whose engine dies runs again, once, on a new engine; its events then start again with
     `Started`. A request that streams (`stream`) does so only if nothing of its answer was shown.
-    `timing` says how long its parts took; `choices` is how many answers it asks for.
+    `meter` measures it, from when it `arrived`; `choices` is how many answers it asks for.
     """
 
     def __init__(
@@ -48,8 +54,9 @@ class ActiveRequest:
         *,
         stream: bool,
         keep_alive: float | None = None,
+        arrived: float | None = None,
     ) -> None:
-        self.timing = Timing()
+        self.meter = RequestMeter(pool.metrics, entry.id, arrived)
         self.choices = len(requests)
         self._pool = pool
         self._entry = entry
@@ -62,6 +69,7 @@ class ActiveRequest:
         self._place = 0
         self._releasing: asyncio.Task[None] | None = None
         self._answered = self._retried = self._closed = self._innocent = False
+        self._suspected = False
         self._trial = contextlib.AsyncExitStack()
         self._pieces = self._pieces_before = 0
 
@@ -75,6 +83,8 @@ class ActiveRequest:
             try:
                 events = await self._next_events()
             except (EngineDied, LoadFailed) as error:
+                if self._engine_request is not None and not self._pool.closed:
+                    self._suspect(self._engine_request)
                 await self._release()
                 if self._pool.closed:
                     raise Draining("the daemon is stopping") from None
@@ -82,13 +92,14 @@ class ActiveRequest:
                     raise
                 self._retried, self._answered = not self._innocent, False
                 self._pieces, self._pieces_before = 0, self._pieces
-                self.timing.restart()
+                self.meter.restart()
                 continue
+            if events:
+                self._note(events)
+            if self._pieces > self._pieces_before or not events:
+                await self._end_trial()
             if not events:
                 break
-            self._note(events)
-            if self._pieces > self._pieces_before:
-                await self._end_trial()
             return events
         await self.aclose()
         raise StopAsyncIteration
@@ -118,11 +129,13 @@ class ActiveRequest:
 
     async def _next_events(self) -> list[ChoiceEvent]:
         if self._engine_request is None:
-            trials = self._pool.model(self._entry).trials
+            model = self._pool.model(self._entry)
+            if not self._retried:
+                await self._check_suspicion(model)
             if self._retried:
-                await self._trial.enter_async_context(trials.begin())
+                await self._trial.enter_async_context(model.trials.begin())
             else:
-                await trials.over()
+                await model.trials.over()
             engine = await self._held.enter_async_context(
                 self._pool.lease(self._entry, self._keep_alive)
             )
@@ -130,6 +143,38 @@ class ActiveRequest:
             self._engine_request.on_trial = self._retried
             self._engine_request.on_end = self._release_model
         return await self._engine_request.next_events()
+
+    async def _check_suspicion(self, model: Model) -> None:
+        """Refuse a request that ended an engine, and hold one that may have until it is alone."""
+        suspicion = model.suspects.find(self._requests)
+        if suspicion is None:
+            return
+        if suspicion.proven:
+            minutes = model.suspects.minutes_left(suspicion)
+            raise EndsEngine(
+                f"this request ended the engine of {self._entry.name}, and is not run again for "
+                f"{minutes} min"
+            )
+        self._suspected, self._pieces_before = True, suspicion.pieces
+        if suspicion.strong:
+            self._retried = True
+            try:
+                async with asyncio.timeout(_ALONE_SECONDS):
+                    while model.leases:
+                        await model.idle.wait()
+            except TimeoutError:
+                raise NotAlone(
+                    "this request may have ended an engine, and is run only while no other is"
+                ) from None
+
+    def _suspect(self, engine_request: EngineRequest) -> None:
+        """Take note that the engine died with this request."""
+        suspects = self._pool.model(self._entry).suspects
+        self._suspected = True
+        if engine_request.on_trial:
+            suspects.prove(self._requests)
+        elif not engine_request.innocent:
+            suspects.add(self._requests, self._pieces, alone=engine_request.alone)
 
     def _release_model(self) -> None:
         """Release the model when the engine is done, even if the client has not read it all."""
@@ -139,6 +184,9 @@ class ActiveRequest:
     async def _end_trial(self) -> None:
         if self._engine_request is not None:
             self._engine_request.on_trial = False
+        if self._suspected:
+            self._suspected = False
+            self._pool.model(self._entry).suspects.clear(self._requests)
         await self._trial.aclose()
 
     async def _release(self) -> None:
@@ -152,7 +200,7 @@ class ActiveRequest:
         await self._held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:
-        self.timing.note(events)
+        self.meter.note(events)
         for _, event in events:
             if isinstance(event, Queued):
                 self._place = event.place
@@ -163,49 +211,3 @@ class ActiveRequest:
             else:
                 self._answered, self._prefill = True, None
                 self._pieces += 1
-
-
-class Timing:
-    """How long the parts of a request took; of two tries the last one counts."""
-
-    def __init__(self) -> None:
-        self._now = asyncio.get_running_loop().time
-        self._accepted = self._now()
-        self.restart()
-
-    def restart(self) -> None:
-        """Start again, on another engine; the time until now counts as waiting."""
-        self._started: float | None = None
-        self._first: float | None = None
-        self._ended: float | None = None
-
-    def note(self, events: Sequence[ChoiceEvent]) -> None:
-        """Take events at the time that they come."""
-        if self._first is None:
-            for _, event in events:
-                if isinstance(event, Started):
-                    self._started = self._started or self._now()
-                elif not isinstance(event, PrefillProgress | Queued):
-                    self._first = self._now()
-                    break
-        if isinstance(events[-1][1], Finished):
-            self._ended = self._now()
-
-    @property
-    def queue(self) -> float | None:
-        """Seconds until an engine took the request, including the load of its model."""
-        return _between(self._accepted, self._started)
-
-    @property
-    def prefill(self) -> float | None:
-        """Seconds from then to the first piece of the answer."""
-        return _between(self._started, self._first)
-
-    @property
-    def decode(self) -> float | None:
-        """Seconds from the first piece to the end; None if everything came at once."""
-        return _between(self._first, self._ended) or None
-
-
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else end - start

@@ -1,7 +1,8 @@
 """Detects engines that hang: they have work and are silent for too long.
 
 A step cannot be interrupted and sends nothing before it ends, and a step that processes prompts may
-take long. So an engine that has prompts to process gets more time, by their tokens.
+take long. So an engine that has prompts to process gets more time, by their tokens. Time in which
+the machine sleeps, or the daemon was stopped, does not count, though the loop's clock may count it.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ _LONGEST_LOAD_SILENCE = 120.0
 _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
 _SLOWEST = 10.0  # tokens a second, on the slowest machine that is of any use
+_ASLEEP_SECONDS = 1.0  # who wakes up so much later than asked for has been asleep
 _MARGIN = 4.0  # the longer the context, the slower
 
 
@@ -106,17 +108,22 @@ class Watchdog:
         loop = asyncio.get_running_loop()
         while self._engine.requests or self._engine.loading:
             allowed = self._allowed()
-            silent = loop.time() - self._engine.heard_at
+            began = loop.time()
+            silent = began - self._engine.heard_at
             if silent >= allowed:
                 self._engine.kill(f"the engine did not answer for {silent:.0f} s and was killed")
                 return
             if silent < allowed / 2:
                 # No longer than that: what is allowed may become less meanwhile.
-                await asyncio.sleep(min(allowed / 2 - silent, self._timeout / 2))
-                continue
-            # It may have nothing to send, as while a schema compiles; then it answers.
-            with contextlib.suppress(TimeoutError, EngineDied):
-                await self._engine.ping(min(allowed - silent, allowed / 4))
+                pause = min(allowed / 2 - silent, self._timeout / 2)
+                await asyncio.sleep(pause)
+            else:
+                # It may have nothing to send, as while a schema compiles; then it answers.
+                pause = min(allowed - silent, allowed / 4)
+                with contextlib.suppress(TimeoutError, EngineDied):
+                    await self._engine.ping(pause)
+            if loop.time() - began > pause + _ASLEEP_SECONDS:
+                self._engine.heard_at = loop.time()
 
     def _allowed(self) -> float:
         if self._engine.loading:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import results
-from client import BenchmarkError
+
+from mlxctl.errors import BenchmarkError
 
 
 def test_write_replaces_what_is_between_the_markers(tmp_path: Path) -> None:

@@ -382,7 +382,7 @@ def test_a_nearly_full_disk_gets_space_back(
         return DiskUsage(total, used, total - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    cache = open_cache(max_bytes=400_000)
+    cache = open_cache(max_bytes=400_000, keep_free=10**9)
     written(cache, *(node([number], size=5000) for number in range(30)))
     assert Survey(root).total > 300_000
     others = 800_000

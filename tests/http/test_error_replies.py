@@ -5,9 +5,9 @@ import weakref
 import pytest
 
 from mlxd.errors import InvalidRequest, ModelNotFound
-from mlxd.http.access_log import Record
 from mlxd.http.app import public_app
 from mlxd.http.error_replies import ErrorReplies
+from mlxd.http.record import Record
 from tests.support.http_fakes import make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}

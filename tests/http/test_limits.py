@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -134,6 +135,22 @@ async def test_streams_that_nobody_reads_end(pool: FakePool) -> None:
         writer.write(HEAD % (b"/v1/completions", len(BODY)) + BODY)
         await pool.submitted.wait()
         await pool.accepted[0].closed.wait()
+        writer.close()
+
+
+async def test_a_client_that_slept_with_the_machine_gets_its_time_again(
+    pool: FakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.http.limits.ASLEEP_SECONDS", 0.1)
+    async with served(pool, Limits(head_seconds=0.2)) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GOOD[:-2])
+        while not await is_well(address):  # the server has read both
+            pass
+        time.sleep(0.5)  # noqa: ASYNC251  the event loop, which both share, stands still
+        await asyncio.sleep(0)
+        writer.write(GOOD[-2:])
+        assert b" 200 " in await reader.readline()
         writer.close()
 
 

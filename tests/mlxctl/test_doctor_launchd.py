@@ -53,15 +53,20 @@ def findings() -> Found:
     }
 
 
+def warned(lines: list[str]) -> set[str]:
+    """The checks that warn; the disk of the machine that runs the tests may be nearly full."""
+    return {line.split()[1] for line in lines if line.startswith("warning ")}
+
+
 def test_the_life_of_a_service(machine: Mac) -> None:
     machine.mlxctl("install")
     machine.mlxctl("start")
     done = machine.mlxctl("doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    *lines, _, last = done.stdout.splitlines()
-    assert last == "no problems found"
+    lines = done.stdout.splitlines()
     assert len(lines) < 20
     assert max(map(len, lines)) <= 80
+    assert warned(lines) <= {"disk"}
     starts = f"launchd ({machine.target}) starts it at login"
     assert any(line.split(None, 2)[1:] == ["service", starts] for line in lines)
 
@@ -109,7 +114,7 @@ def test_a_daemon_that_sleeps_is_not_woken(machine: Mac) -> None:
     assert "mlxd is not running; the first connection starts it" in done.stdout
     assert f"launchd listens on 127.0.0.1:{machine.port}" in done.stdout
     assert "models         1 available" in done.stdout
-    assert done.stdout.endswith("no problems found\n")
+    assert warned(done.stdout.splitlines()) <= {"disk"}
 
     told = plistlib.loads(machine.plist.read_bytes())
     told["EnvironmentVariables"]["HF_TOKEN"] = "planted in the plist"

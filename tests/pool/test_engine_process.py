@@ -205,3 +205,18 @@ async def test_all_output_is_read_even_after_a_line_that_is_too_long() -> None:
         async with running_engine("prints-long,die-before-hello"):
             pass
     assert raised.value.end.output[-2:] == ["and another", "cannot breathe"]
+
+
+async def test_a_process_that_cannot_be_killed_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that waits for a network volume that hangs."""
+    monkeypatch.setattr("mlxd.pool.engine_process._END_SECONDS", 0.05)
+    engine = await start_engine("fake", Load("/m"), lambda _: None, fake_command("stubborn"))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._process, "kill", lambda: None)
+        async with asyncio.timeout(DEADLINE):
+            await engine.stop(grace=0)
+    assert "does not end, though it was killed" in caplog.text
+    os.kill(engine.pid, signal.SIGKILL)
+    await engine._process.wait()

@@ -87,10 +87,13 @@ async def test_an_engine_is_told_where_its_prompt_cache_is_on_disk(
 
     monkeypatch.setattr(EngineProcess, "load", load)
     folder = str(models.parent / "cache" / "prompts")
-    for settings in (EngineConfig(prompt_cache_disk=9), EngineConfig(**off)):
+    for settings in (
+        EngineConfig(prompt_cache_disk=9, prompt_cache_keep_free=5),
+        EngineConfig(**off),
+    ):
         engine = await EngineLauncher(Config(engine=settings)).launch(ADAPTED, lambda _: None)
         await engine.stop(grace=0)
-    assert caches == [DiskCacheSettings(folder, 9, "a", "pirate"), None]
+    assert caches == [DiskCacheSettings(folder, 9, 5, "a", "pirate"), None]
 
 
 async def test_a_spare_engine_takes_the_next_model(spawned: list[int]) -> None:

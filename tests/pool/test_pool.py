@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from mlxd.config import Config, EngineConfig, ModelsConfig, ModelSettings, ServerConfig
-from mlxd.errors import Draining, EngineDied, LoadFailed, QueueFull
+from mlxd.errors import Draining, EndsEngine, EngineDied, LoadFailed, NotAlone, QueueFull
 from mlxd.messages import Started
 from mlxd.models.catalog import Adapter
 from mlxd.pool.model import State
@@ -315,16 +315,62 @@ async def test_a_model_that_crashed_too_often_rests_longer_each_time(
         assert await read(pool.submit(A, text("x"))) == "x"
 
 
+def launches(pool: Pool) -> list[int]:
+    """Return the process of the engine, if there is one."""
+    engine = pool.model(A).engine
+    return [engine.pid] if engine is not None else []
+
+
 async def test_a_request_that_ends_engines_is_run_again_once_and_is_not_the_models_fault(
     launch_fake: LaunchFake,
 ) -> None:
     async with open_pool(launch_fake("poison=arsenic")) as pool:
         assert await read(pool.submit(A, text("x"))) == "x"
-        for _ in range(4):
-            with pytest.raises(EngineDied, match="SIGKILL"):
-                await read(pool.submit(A, text("arsenic")))
+        with pytest.raises(EngineDied, match="SIGKILL"):
+            await read(pool.submit(A, text("arsenic")))
         await until(lambda: pool.model(A).crashes.count == 0)
         assert await read(pool.submit(A, text("x"))) == "x"
+        beside, engine = pool.submit(A, text("x")), launches(pool)
+        for _ in range(4):
+            with pytest.raises(EndsEngine, match="ended the engine of a, and is not run again"):
+                await read(pool.submit(A, text("arsenic")))
+        assert launches(pool) == engine
+        assert await read(beside) == "x"
+        assert pool.model(A).crashes.count == 0
+
+
+async def test_a_stream_that_ended_an_engine_runs_alone_when_it_comes_again(
+    launch_fake: LaunchFake,
+) -> None:
+    """It had been shown in part, so that nothing but the client runs it again."""
+    async with open_pool(launch_fake("poison=arsenic")) as pool:
+        assert await read(pool.submit(A, text("x"))) == "x"
+        with pytest.raises(EngineDied):
+            await read(pool.submit(A, text("some arsenic"), stream=True))
+        beside = pool.submit(A, text("one two three four"))
+        await first_delta(beside)
+        again = asyncio.create_task(read(pool.submit(A, text("some arsenic"), stream=True)))
+        assert (await read(beside)).endswith("four")
+        with pytest.raises(EngineDied):
+            await again
+        await until(lambda: pool.model(A).crashes.count == 0)
+        with pytest.raises(EndsEngine):
+            await read(pool.submit(A, text("some arsenic"), stream=True))
+
+
+async def test_a_suspect_does_not_wait_for_ever_to_be_alone(
+    launch_fake: LaunchFake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.pool.request._ALONE_SECONDS", 0.05)
+    async with open_pool(launch_fake("endless,poison=arsenic")) as pool:
+        with pytest.raises(EngineDied):
+            await read(pool.submit(A, text("arsenic"), stream=True))
+        pool.model(A).suspects.find(text("arsenic")).proven = False
+        running = pool.submit(A, text("la"))
+        await first_delta(running)
+        with pytest.raises(NotAlone):
+            await read(pool.submit(A, text("arsenic")))
+        await running.aclose()
 
 
 async def test_those_beside_a_request_that_ends_engines_are_answered(

@@ -14,8 +14,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mlxd import logs
 from mlxd.config import LogConfig
-from mlxd.http.access_log import AccessLog, record_of
+from mlxd.http.access_log import AccessLog
+from mlxd.http.record import record_of
 from mlxd.messages import Usage
+from mlxd.metrics.metrics import Metrics
 
 MAX_SIZE = 500_000
 KEEP = 50
@@ -38,7 +40,7 @@ def fails(number: int) -> bool:
 
 
 @dataclass
-class _Timing:
+class _Meter:
     queue: float = 0.001
     prefill: float = 0.2
     decode: float = 4.5
@@ -58,7 +60,7 @@ async def _answer(scope: Scope, _receive: Receive, send: Send) -> None:
                 "unexpected", exc_info=error, extra={"details": {"request": record.request_id}}
             )
     record.usage = Usage(prompt_tokens=number % 4096, cached_tokens=0, completion_tokens=250)
-    record.timing = _Timing()
+    record.meter = _Meter()
     await send({"type": "http.response.start", "status": status, "headers": []})
 
 
@@ -68,7 +70,7 @@ async def _nothing(_message: Message | None = None) -> Message:
 
 async def work(first: int, last: int) -> None:
     """Serve those requests."""
-    daemon = AccessLog(_answer)
+    daemon = AccessLog(_answer, Metrics())
     engine = logging.getLogger("mlxd.engine")
     for number in range(first, last):
         logging.setLogRecordFactory(_Clock(MIDNIGHT + number))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlxd import control_api
+from mlxd import control_api, page_api
 from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
@@ -18,6 +18,8 @@ from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
+from mlxd.metrics.metrics import Metrics
+from mlxd.metrics.request_meter import RequestMeter
 from mlxd.models.catalog import Adapter, CatalogEntry
 from mlxd.models.selection import Selection
 from mlxd.stored_responses import ResponseStore
@@ -35,19 +37,20 @@ HELLO: list[list[ChoiceEvent]] = [STARTED, text("Hel"), text("lo"), FINISHED]
 Step = list[ChoiceEvent] | asyncio.Event | Exception
 
 
-@dataclass
-class FakeTiming:
-    queue: float | None = 0.001
-    prefill: float | None = 0.25
-    decode: float | None = 0.5
+class FakeMeter(RequestMeter):
+    """Counts tokens, and knows how long everything takes."""
+
+    queue = 0.001
+    prefill = 0.25
+    decode = 0.5
 
 
 class ScriptedRequest:
     """Yields lists of events, waits for asyncio events and raises exceptions, as scripted."""
 
-    def __init__(self, script: Sequence[Step]) -> None:
+    def __init__(self, script: Sequence[Step], meter: RequestMeter) -> None:
         self.progress = "queued 3"
-        self.timing = FakeTiming()
+        self.meter = meter
         self.closed = asyncio.Event()
         self._script = script
 
@@ -58,6 +61,7 @@ class ScriptedRequest:
             if isinstance(step, asyncio.Event):
                 await step.wait()
             else:
+                self.meter.note(step)
                 yield step
 
     async def aclose(self) -> None:
@@ -73,6 +77,7 @@ class FakePool:
     requests: list[GenerateRequest] = field(default_factory=list)
     accepted: list[ScriptedRequest] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def submit(
         self,
@@ -81,12 +86,15 @@ class FakePool:
         *,
         stream: bool,
         keep_alive: float | None = None,
+        arrived: float | None = None,
     ) -> ScriptedRequest:
         if self.refusal is not None:
             raise self.refusal
         self.entries.append(entry)
         self.requests += requests
-        self.accepted.append(ScriptedRequest(self.script))
+        self.accepted.append(
+            ScriptedRequest(self.script, FakeMeter(self.metrics, entry.id, arrived))
+        )
         self.submitted.set()
         return self.accepted[-1]
 
@@ -96,6 +104,8 @@ class FakePool:
 
 
 class FakeCatalog:
+    unread: tuple[str, ...] = ()
+
     async def refresh(self, name: str | None = None) -> None:
         pass
 
@@ -127,8 +137,9 @@ class FakeSettings(msgspec.Struct):
 class FakeControl:
     """All subjects of the control API in one."""
 
-    def __init__(self) -> None:
-        self.status = self.catalog = self.loading = self
+    def __init__(self, metrics: Metrics) -> None:
+        self.activity = metrics.activity
+        self.status = self.catalog = self.loading = self.log = self
         self.aliases, self.pulls = FakeAliases(), FakePulls()
         self.prompt_cache = FakePromptCache()
         self.removed: list[tuple[str, bool]] = []
@@ -136,8 +147,9 @@ class FakeControl:
         self.failure: MlxdError | None = None
         self.loaded = asyncio.Event()
         self.loaded.set()
+        self.names: list[str] = []  # of models
 
-    async def refresh(self) -> None:
+    async def refresh(self, name: str | None = None) -> None:
         pass
 
     async def reload(self) -> control_api.ReloadReply:
@@ -152,10 +164,23 @@ class FakeControl:
             models_dir="/m",
             adapters_dir="/a",
             log="/l",
+            default_model=self.names[0] if self.names else None,
+            models=[control_api.ModelStatus(id=name, state="ready") for name in self.names],
         )
 
+    def open_page(self) -> page_api.PageToken:
+        return page_api.PageToken(token="a-token")
+
+    def tail(self) -> page_api.LogTail:
+        return page_api.LogTail(file="/l", lines=["one", "two"])
+
     def models(self) -> control_api.ModelListing:
-        return control_api.ModelListing(models=[])
+        return control_api.ModelListing(
+            models=[
+                control_api.CatalogModel(id=name, path="/m", size_bytes=1, architecture="llama")
+                for name in self.names
+            ]
+        )
 
     async def show(self, model: str) -> control_api.ModelDetails:
         return control_api.ModelDetails(
@@ -240,7 +265,16 @@ def make_dependencies(
     limiter = limiter or Limiter(LimitsConfig())
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
     return Dependencies(
-        settings, catalog, selection, pool, FakeControl(), store, callers, limiter, intake
+        settings,
+        catalog,
+        selection,
+        pool,
+        FakeControl(pool.metrics),
+        store,
+        callers,
+        limiter,
+        intake,
+        pool.metrics,
     )
 
 

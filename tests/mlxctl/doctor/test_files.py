@@ -2,6 +2,7 @@ import os
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_a_folder_of_another_user(home: Path, monkeypatch: pytest.MonkeyPatch) -
     state, message, fix = only(files.permissions, WELL)
     assert (state, message) == ("error", f"{home}/logs cannot be written")
     assert fix == f"sudo chown -R $(id -un) {home}/logs"
+
+
+def test_a_disk_that_can_only_be_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "logs").mkdir()
+    read_only = SimpleNamespace(f_flag=os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    state, message, fix = only(files.permissions, WELL)
+    assert (state, message) == ("error", f"{home} is on a disk that can only be read")
+    assert fix is None
 
 
 @pytest.mark.parametrize(

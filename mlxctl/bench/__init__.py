@@ -1,0 +1,1 @@
+"""Measuring servers of OpenAI's API: what `mlxctl bench` and `benchmarks/` share."""

@@ -1,0 +1,93 @@
+"""The requests that may have ended an engine, so that none of them does it again and again.
+
+They are known by a digest with a salt of this process, in memory only, and forgotten after a while.
+One that ran alone when the engine died, or whose engines died twice, runs alone and once when it
+comes again. One that then ends the engine is refused.
+"""
+
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from mlxd.generate_request import GenerateRequest
+
+_REMEMBERED_SECONDS = 600.0
+_MOST = 256
+_STRONG = 2
+
+
+@dataclass
+class Suspicion:
+    """What is known of a request: its `strikes`, and how many `pieces` it answered at most.
+
+    `proven` is whether it ended an engine while nothing else ran; `seconds` is the time, on the
+    clock of its `Suspects`, until which it is remembered.
+    """
+
+    seconds: float
+    strikes: int = 0
+    pieces: int = 0
+    proven: bool = False
+
+    @property
+    def strong(self) -> bool:
+        """Whether the request runs alone from now on."""
+        return self.strikes >= _STRONG
+
+
+class Suspects:
+    """The requests of one model that may have ended its engine."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._salt = secrets.token_bytes(16)
+        self._known: dict[bytes, Suspicion] = {}
+
+    def find(self, requests: Sequence[GenerateRequest]) -> Suspicion | None:
+        """Return what is known of a request, if it is suspected."""
+        self._forget_old()
+        return self._known.get(self._digest(requests)) if self._known else None
+
+    def add(self, requests: Sequence[GenerateRequest], pieces: int, *, alone: bool) -> None:
+        """Note that an engine died while a request ran on it, perhaps with others."""
+        suspicion = self._remember(requests)
+        suspicion.strikes += _STRONG if alone else 1
+        suspicion.pieces = max(suspicion.pieces, pieces)
+
+    def prove(self, requests: Sequence[GenerateRequest]) -> None:
+        """Note that a request ended an engine that ran nothing else."""
+        self._remember(requests).proven = True
+
+    def clear(self, requests: Sequence[GenerateRequest]) -> None:
+        """Note that a request has come further than before."""
+        if self._known:
+            self._known.pop(self._digest(requests), None)
+
+    def minutes_left(self, suspicion: Suspicion) -> int:
+        """Return for how many minutes more, at most, a suspicion is remembered."""
+        return max(1, math.ceil((suspicion.seconds - self._clock()) / 60))
+
+    def _remember(self, requests: Sequence[GenerateRequest]) -> Suspicion:
+        self._forget_old()
+        digest, until = self._digest(requests), self._clock() + _REMEMBERED_SECONDS
+        suspicion = self._known.pop(digest, None) or Suspicion(until)
+        suspicion.seconds = until
+        self._known[digest] = suspicion
+        if len(self._known) > _MOST:
+            del self._known[next(iter(self._known))]
+        return suspicion
+
+    def _forget_old(self) -> None:
+        now = self._clock()
+        for digest in [each for each, known in self._known.items() if known.seconds < now]:
+            del self._known[digest]
+
+    def _digest(self, requests: Sequence[GenerateRequest]) -> bytes:
+        plain = msgspec.structs.replace(requests[0], seed=None)
+        encoded = msgspec.msgpack.encode((len(requests), plain))
+        return hashlib.blake2b(encoded, digest_size=16, key=self._salt).digest()
