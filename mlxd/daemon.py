@@ -103,7 +103,11 @@ class Daemon:
         self._pool = Pool(config, metrics=metrics)
         reach = network.variables(os.environ) | config.hub.variables()
         self._pulls = Pulls(
-            paths.models_dir(), self._pool.admission.limit, variables=reach, metrics=metrics
+            paths.models_dir(),
+            self._pool.admission.limit,
+            config.hub.connections,
+            variables=reach,
+            metrics=metrics,
         )
         ring = KeyRing(paths.keys_file(), paths.key_uses_file())
         callers = Callers(config.server.api_key, ring)

@@ -161,6 +161,9 @@ class HubConfig(Section, frozen=True):
     ca_file: Annotated[
         str, FILE, "File with the certificates to trust. Empty: SSL_CERT_FILE or the usual ones."
     ] = ""
+    connections: Annotated[
+        int, Meta(ge=1, le=64), "Maximum number of connections of a download at a time."
+    ] = 8
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that say the same, without those that are empty."""
