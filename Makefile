@@ -2,9 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+MINUTES ?= 10
 export MLXD_HOME ?= .mlxd
 
-.PHONY: help run stop test test-fast check format clean
+.PHONY: help run stop test test-fast soak check bad-requests format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,10 +30,16 @@ test: $(VENV)/.stamp ## run the whole test suite
 test-fast: $(VENV)/.stamp ## run the tests that start no daemon and ask no real model
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
+soak: $(VENV)/.stamp ## overload and disturb a daemon for MINUTES (10), and see what it loses
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bad-requests: $(VENV)/.stamp ## send COUNT bad requests (20000; SEED=1) to a daemon, beside good streams
+	$(BIN)/python -m tests.bad_requests $(or $(COUNT),20000) --seed $(or $(SEED),1)
 
 format: $(VENV)/.stamp ## format, and fix what ruff can fix
 	$(BIN)/ruff format .

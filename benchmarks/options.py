@@ -10,7 +10,7 @@ import models
 SERVERS = ("bare", "mlx_lm", "mlxd")
 IN_ROUNDS = ("throughput", "join", "second-turn")
 USUAL = (*IN_ROUNDS, "start", "idle", "status", "kill")
-LONG = ("follow-ups", "history", "long-prompt", "memory", "kv-bits", "dialects")
+LONG = ("follow-ups", "history", "long-prompt", "memory", "kv-bits", "dialects", "scraping")
 _FULL_SIZE = {
     "joiners": 10,
     "turns": 3,

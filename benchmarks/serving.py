@@ -28,6 +28,7 @@ import peers
 import report
 import results
 import scenarios
+import scraping
 import servers
 from bench import Bench
 from report import Tables
@@ -52,6 +53,7 @@ def run(bench: Bench) -> Iterator[Tables]:
         "memory": memory.measure,
         "kv-bits": kv_bits.measure,
         "dialects": dialects.measure,
+        "scraping": scraping.measure,
     }
     chosen = {name: measures[name] for name in bench.options.only if name in measures}
     if in_rounds := [name for name in bench.options.only if name in options.IN_ROUNDS]:

@@ -105,6 +105,8 @@ class Daemon:
         self._pulls = Pulls(
             paths.models_dir(), self._pool.admission.limit, variables=reach, metrics=metrics
         )
+        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
+        callers = Callers(config.server.api_key, ring)
         control = Control(
             self._catalog,
             self._selection,
@@ -116,6 +118,7 @@ class Daemon:
             prompt_cache_disk=config.engine.prompt_cache_disk,
             default_set_by=default_set_by,
             reload=self.reload,
+            page_token=callers.page_token,
             activity=metrics.activity,
         )
         kept = config.responses
@@ -125,7 +128,6 @@ class Daemon:
             max_bytes=kept.max_bytes,
             max_age=kept.max_age,
         )
-        ring = KeyRing(paths.keys_file(), paths.key_uses_file())
         self._intake = Intake(config.server.max_queue, config.server.max_queue_size)
         dependencies = Dependencies(
             config,
@@ -134,7 +136,7 @@ class Daemon:
             self._pool,
             control,
             self._responses,
-            Callers(config.server.api_key, ring),
+            callers,
             Limiter(config.limits),
             self._intake,
             metrics,

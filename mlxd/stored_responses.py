@@ -5,7 +5,8 @@
         resp_ID.json     a `StoredResponse`
 
 A file has everything its response was made of, and depends on no other. One that is older than
-`responses.max_age` is gone; if all together are too large, the oldest go first.
+`responses.max_age` is gone; if all together are too large, the oldest go first. While the disk is
+full, the last ones are in memory, and are written once there is room.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ _KEPT_SHARE = 0.9
 """What is left of the allowed size after the oldest files went."""
 _SWEEP_SECONDS = 3600.0
 _ABANDONED_SECONDS = 60.0
+_HELD_BYTES = 16_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +58,12 @@ class ResponseStore:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._lock = threading.Lock()
+        self._held: dict[Path, bytes] = {}
         self._size: int | None = None
         self._swept = 0.0
 
     async def save(self, stored: StoredResponse, owner: str = "") -> None:
-        """Keep a response, or replace it; a disk that is full is only logged."""
+        """Keep a response, or replace it; on a full disk, in memory for the time being."""
         await asyncio.to_thread(self._save, stored, owner)
 
     async def load(self, response_id: str, owner: str = "") -> StoredResponse | None:
@@ -83,25 +86,44 @@ class ResponseStore:
             _log.warning("a response of %d bytes is not kept (responses.max_bytes)", len(data))
             return
         with self._lock:
+            self._held.pop(file, None)
+            self._held[file] = data
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file.parent.mkdir(mode=0o700, exist_ok=True)
-                before = _size_of(file)
-                write_atomically(file, data)
+                for each in [*self._held]:
+                    self._write(each, self._held[each])
+                    del self._held[each]
             except OSError as error:
-                _log.warning("a response is not kept: %s", error)
+                _log.warning("a response is not on the disk yet: %s", error)
+                self._drop_oldest_held()
                 return
-            if self._size is not None:
-                self._size += len(data) - before
             late = time.monotonic() > self._swept + _SWEEP_SECONDS
             if self._size is None or self._size > self._max_bytes or late:
                 self._sweep()
+
+    def _write(self, file: Path, data: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        before = _size_of(file)
+        write_atomically(file, data)
+        if self._size is not None:
+            self._size += len(data) - before
+
+    def _drop_oldest_held(self) -> None:
+        size = sum(map(len, self._held.values()))
+        for oldest in [*self._held][:-1]:
+            if size <= _HELD_BYTES:
+                break
+            size -= len(self._held.pop(oldest))
 
     def _load(self, response_id: str, owner: str) -> StoredResponse | None:
         file = self._file(response_id, owner)
         if file is None:
             return None
+        with self._lock:
+            held = self._held.get(file)
         try:
+            if held is not None:
+                return msgspec.json.decode(held, type=StoredResponse)
             if file.stat().st_mtime + self._max_age < time.time():
                 return None
             return msgspec.json.decode(file.read_bytes(), type=StoredResponse)
@@ -110,7 +132,11 @@ class ResponseStore:
 
     def _delete(self, response_id: str, owner: str) -> bool:
         file = self._file(response_id, owner)
-        return file is not None and _remove(file)
+        if file is None:
+            return False
+        with self._lock:
+            held = self._held.pop(file, None) is not None
+            return _remove(file) or held
 
     def _file(self, response_id: str, owner: str) -> Path | None:
         """Return the path of a response; None if the id cannot be one of ours."""

@@ -1,6 +1,7 @@
 """Models for every test, tiny random ones and real ones, and a daemon that serves SmolLM2."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,17 @@ from scripts.demo_model import DEFAULT_CACHE, GEMMA3, SMOLLM2, DemoModel, fetch
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, shared_daemon
 from tests.support.shared import made_once, shared_folder
+from tests.support.temporary_folder import make_temporary_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run, with its workers, one folder for everything temporary but `tmp_path`."""
+    if not hasattr(config, "workerinput"):
+        folder = make_temporary_folder()
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_xdist_auto_num_workers() -> int:

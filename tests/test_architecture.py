@@ -21,6 +21,7 @@ LEAVES = {
     "mlxd.generate_request",
     "mlxd.messages",
     "mlxd.network",
+    "mlxd.page_api",
     "mlxd.prompt_files",
     "mlxd.rate",
     "mlxd.processes",

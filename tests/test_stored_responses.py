@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxd import stored_responses
 from mlxd.stored_responses import ResponseStore, StoredResponse
 
 KEY = "a secret key"
@@ -87,13 +88,33 @@ async def test_a_file_that_was_never_finished_is_removed(store, tmp_path):
     assert [path.name for path in torn.parent.iterdir()] == [f"{new_id(1)}.json"]
 
 
-async def test_a_response_that_is_too_large_or_finds_no_room_is_not_kept(store, tmp_path, caplog):
+async def test_a_response_that_is_too_large_is_not_kept(store, caplog):
     await store.save(response(1, "x" * 10_001))
-    (tmp_path / "responses").write_text("in the way")
-    await store.save(response(2))
-    assert await store.load(new_id(2)) is None
+    assert await store.load(new_id(1)) is None
     assert "max_bytes" in caplog.text
-    assert "not kept" in caplog.text
+
+
+async def test_what_finds_no_room_is_in_memory_until_there_is(store, tmp_path, caplog):
+    (tmp_path / "responses").write_text("in the way")
+    await store.save(response(1))
+    await store.save(response(2))
+    assert await store.load(new_id(1)) == response(1)
+    assert "not on the disk yet" in caplog.text
+    assert await store.delete(new_id(2)) is True
+    assert await store.load(new_id(2)) is None
+    (tmp_path / "responses").unlink()
+    await store.save(response(3))
+    assert [file.stem for file in files(tmp_path)] == [new_id(1), new_id(3)]
+    assert await store.load(new_id(1)) == response(1)
+
+
+async def test_what_is_in_memory_is_bounded(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_responses, "_HELD_BYTES", 5000)
+    (tmp_path / "responses").write_text("in the way")
+    for number in range(9):
+        await store.save(response(number, "x" * 900))
+    there = [number for number in range(9) if await store.load(new_id(number))]
+    assert there == [5, 6, 7, 8]
 
 
 async def test_a_damaged_file_is_no_response(store, tmp_path):

@@ -52,12 +52,16 @@ class ProcessManager(ServiceManager):
             return "" if code is None or self.pid() else _why_it_ended(code)
 
         try:
-            return self._wait_for_answer(failure)
+            status = self._wait_for_answer(failure)
         except NoAnswer as error:
             process.kill()
             process.wait()
             end = _end_of(paths.log_file())
             raise NoAnswer(f"{error.message} and was killed{end}") from error
+        if status.pid != process.pid:  # it could take the lock later, when nobody expects it
+            process.kill()
+            process.wait()
+        return status
 
     def _unload(self, report: Report) -> bool:  # noqa: ARG002
         return False

@@ -7,6 +7,7 @@ status.py        what is running, and where all files are
 catalog.py       the models on disk
 aliases.py       their aliases
 loading.py       the models in memory, and the default model
+log.py           the end of the log
 pulls.py         downloads from the hub
 prompt_cache.py  the prompt cache on disk
 """
@@ -20,6 +21,7 @@ from mlxd.activity import Activity
 from mlxd.control.aliases import AliasControl
 from mlxd.control.catalog import CatalogControl
 from mlxd.control.loading import LoadingControl
+from mlxd.control.log import LogReader
 from mlxd.control.prompt_cache import PromptCacheControl
 from mlxd.control.pulls import PullsControl
 from mlxd.control.status import StatusReporter
@@ -28,6 +30,7 @@ from mlxd.errors import LoadFailed
 from mlxd.hub.pulls import Pulls
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
+from mlxd.page_api import PageToken
 from mlxd.pool.pool import Pool
 
 
@@ -37,6 +40,7 @@ class Control:
     `prompt_cache_disk` is how many bytes the prompt cache may take on disk; `network` has the
     variables with which the hub is reached, without secrets. `reload` reads the configuration
     again, and raises ConfigError; `activity` returns what happens, of the whole `hour` or less.
+    `page_token` returns the key that `mlxctl open` gives the page.
     """
 
     def __init__(
@@ -52,10 +56,12 @@ class Control:
         prompt_cache_disk: int,
         reload: Callable[[], Awaitable[ReloadReply]],
         activity: Callable[..., Activity],
+        page_token: Callable[[], str],
         default_set_by: str | None = None,
     ) -> None:
         self.reload = reload
         self.activity = activity
+        self._page_token = page_token
         self._catalog = catalog
         self.status = StatusReporter(
             catalog, pool, url=url, socket_file=socket_file, network=network
@@ -65,6 +71,11 @@ class Control:
         self.loading = LoadingControl(catalog, selection, pool, default_set_by)
         self.pulls = PullsControl(pulls)
         self.prompt_cache = PromptCacheControl(catalog, paths.prompts_dir(), prompt_cache_disk)
+        self.log = LogReader(paths.log_file())
+
+    def open_page(self) -> PageToken:
+        """Return the token of this run of the daemon."""
+        return PageToken(token=self._page_token())
 
     async def refresh(self, name: str | None = None) -> None:
         """Look at the models on disk, if it answers; what was found before counts otherwise.

@@ -46,7 +46,7 @@ from the beginning of the batch; phi3small takes sequences for heads when there 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run.
+    """A model from `folder`, ready to run.
 
     `context_length` is in tokens, 0 if its config does not say; `vocabulary` is the width of its
     logits, which may be more than the number of the tokenizer's tokens. mlx-lm's
@@ -58,6 +58,7 @@ class LoadedModel:
     context_length: int
     vocabulary: int
     quantization: CacheQuantization | None = None
+    folder: Path = Path()
 
     def new_cache(self, tokens: int = 0) -> Cache:
         """Return an empty cache for a prompt of so many tokens."""
@@ -82,7 +83,7 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
     report(_IMPORTED)
     with (
         faults_explained(),
-        _readable(Path(load.path)) as path,
+        readable(Path(load.path)) as path,
         ThreadPoolExecutor(1) as beside,
     ):
         model, config = utils.load_model(path, lazy=True, trust_remote_code=trusted)
@@ -94,13 +95,14 @@ def load_model(load: Load, report: Callable[[float], None]) -> LoadedModel:
                 model = utils.load_adapters(model, load.adapter_path)
             model.eval()
         quantization = _quantize_cache(model, load) if load.kv_bits else None
-        for fraction in _materialize(model):
+        for fraction in materialize(model):
             report(_IMPORTED + _WEIGHTS * fraction)
         tokenizer = loading.result()
     report(1.0)
     vocabulary = _positive(config, "vocab_size") or len(tokenizer)
     context_length = _positive(config, *_CONTEXT_KEYS)
-    return LoadedModel(model, tokenizer, context_length, vocabulary, quantization)
+    folder = Path(load.path)
+    return LoadedModel(model, tokenizer, context_length, vocabulary, quantization, folder)
 
 
 def _quantize_cache(model: Any, load: Load) -> CacheQuantization | None:
@@ -137,24 +139,8 @@ def can_be_batched(model: Any) -> bool:
     return True
 
 
-def load_draft(path: Path, tokenizer: Any) -> Any:
-    """Load a draft model for the model that has `tokenizer`.
-
-    Raises:
-        LoadFailed: the folder holds no model, or one with a different vocabulary.
-    """
-    with faults_explained(), _readable(path) as folder:
-        draft, config = utils.load_model(folder, lazy=True)
-        if load_tokenizer(folder, config).get_vocab() != tokenizer.get_vocab():
-            raise LoadFailed(
-                f"{path.name} cannot be the draft model: its vocabulary differs from the model's"
-            )
-        mx.eval(draft.parameters())
-    return draft
-
-
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
+def readable(path: Path) -> Iterator[Path]:
     """Yield a model's folder, or its like without a generation_config.json that makes no sense.
 
     mlx_lm reads the tokens that end an answer from that file, and stumbles over most such files.
@@ -182,7 +168,7 @@ def _names_ends(file: Path) -> bool:
     return all(isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends or 0]))
 
 
-def _materialize(model: Any) -> Iterator[float]:
+def materialize(model: Any) -> Iterator[float]:
     """Read the lazily loaded weights, and yield the fraction done after each part.
 
     There are up to a hundred parts, of 16 MB at least.

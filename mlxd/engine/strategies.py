@@ -17,14 +17,15 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlxd.engine.batch import Batch, Start
 from mlxd.engine.cache_layers import Cache, CacheSnapshot, can_be_cut
-from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched, load_draft
+from mlxd.engine.draft_loading import DraftLoading
+from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched
 from mlxd.engine.memory import Memory
 from mlxd.engine.prefill import SHORT, Prefiller, Reading
 from mlxd.engine.prompt_cache import Found, PromptCache
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
 from mlxd.errors import LoadFailed
-from mlxd.messages import Event, Load, PrefillProgress
+from mlxd.messages import Event, Failed, Load, PrefillProgress
 from mlxd.rate import Rate
 
 _LASTING = 2
@@ -278,15 +279,24 @@ class SpeculationStrategy:
         self._prompt_cache = prompt_cache
         self._speed = speed
         self._draft: _Draft | None = None
+        self._loading: DraftLoading | None = None
+        self._waiting: dict[Sequence, Cache | None] = {}
         self._misfits: dict[str, str] = {}
         self._speculations: dict[Sequence, Speculation] = {}
 
     def __len__(self) -> int:
-        return len(self._speculations)
+        return len(self._speculations) + len(self._waiting)
 
     def start(self, sequence: Sequence, cache: Cache | None) -> None:
-        """Add a sequence, loading its draft model unless it is the last one that was used."""
-        draft = self._load_draft(sequence.draft.path)
+        """Add a sequence; it waits for its draft model unless that is the last one in use."""
+        path = sequence.draft.path
+        self._check(path)
+        if self._draft is not None and self._draft.path == path:
+            self._begin(sequence, cache, self._draft)
+        else:
+            self._waiting[sequence] = cache
+
+    def _begin(self, sequence: Sequence, cache: Cache | None, draft: _Draft) -> None:
         found = draft.prompt_cache.fetch(sequence.prompt, sequence.salt)
         self._speculations[sequence] = Speculation(
             sequence,
@@ -296,8 +306,11 @@ class SpeculationStrategy:
         )
 
     def step(self, prefill_step_size: int) -> list[Event]:
-        """Advance each sequence by a part of its prompt, or by one round of guesses."""
-        events: list[Event] = []
+        """Advance each sequence by a part of its prompt, or by one round of guesses.
+
+        A draft model that some wait for comes nearer by a part of its weights.
+        """
+        events = self._load_part() if self._waiting else []
         for sequence, speculation in list(self._speculations.items()):
             before = sequence.completion_tokens
             events += speculation.step(prefill_step_size)
@@ -309,35 +322,61 @@ class SpeculationStrategy:
 
     def take_out(self, sequence: Sequence) -> None:
         """Remove a sequence; what both models computed is kept, even a part of the prompt."""
+        if sequence in self._waiting:
+            del self._waiting[sequence]
+            self._loading = self._loading if self._waiting else None
+            return
         speculation = self._speculations.pop(sequence)
         speculation.target.keep(speculation.tokens, sequence.salt)
         speculation.draft.keep(speculation.tokens, sequence.salt)
 
-    def _load_draft(self, path: str) -> _Draft:
-        """Return a draft model; one that does not fit is read once, and refused from then on."""
+    def _check(self, path: str) -> None:
+        """Raise LoadFailed if the draft model cannot be used, as far as that is known."""
+        if not Speculation.possible(self._model.model):
+            reason = "this model's cache cannot be rewound, so it cannot use a draft model"
+            raise LoadFailed(reason)
         if path in self._misfits:
             raise LoadFailed(self._misfits[path])
         if self._draft is None or self._draft.path != path:
             weights = sum(file.stat().st_size for file in Path(path).glob("*.safetensors"))
             if self._memory.budget and weights > self._memory.room:
                 raise LoadFailed(f"there is no memory for the draft model {Path(path).name}")
-        try:
-            return self._loaded_draft(path)
-        except LoadFailed as error:
-            self._misfits[path] = error.message
-            raise
 
-    def _loaded_draft(self, path: str) -> _Draft:
-        if not Speculation.possible(self._model.model):
-            reason = "this model's cache cannot be rewound, so it cannot use a draft model"
-            raise LoadFailed(reason)
+    def _load_part(self) -> list[Event]:
+        """Go on loading what the first one waits for; it begins once that is there."""
+        path = next(iter(self._waiting)).draft.path
         if self._draft is None or self._draft.path != path:
             self._draft = None  # two of them need not be in memory at once
-            model = load_draft(Path(path), self._model.tokenizer)
-            if not Speculation.possible(model):
-                raise LoadFailed("the draft model's cache cannot be rewound")
-            prompt_cache = PromptCache(
-                self._prompt_cache.max_bytes, lambda _tokens: make_prompt_cache(model)
-            )
-            self._draft = _Draft(path, model, prompt_cache)
-        return self._draft
+            if self._loading is None or self._loading.path != path:
+                self._loading = DraftLoading(path, self._model.folder, self._model.tokenizer)
+            try:
+                self._draft = self._loaded(self._loading)
+            except LoadFailed as error:
+                self._loading, self._misfits[path] = None, error.message
+                waiting = self._take_waiting(path)
+                reason = error.message
+                return [
+                    Failed(each.request_id, "invalid_request", reason, "draft_model")
+                    for each in waiting
+                ]
+        if self._draft is not None:
+            self._loading = None
+            for sequence, cache in self._take_waiting(path).items():
+                self._begin(sequence, cache, self._draft)
+        return []
+
+    def _loaded(self, loading: DraftLoading) -> _Draft | None:
+        if (model := loading.step()) is None:
+            return None
+        if not Speculation.possible(model):
+            raise LoadFailed("the draft model's cache cannot be rewound")
+        prompt_cache = PromptCache(
+            self._prompt_cache.max_bytes, lambda _tokens: make_prompt_cache(model)
+        )
+        return _Draft(loading.path, model, prompt_cache)
+
+    def _take_waiting(self, path: str) -> dict[Sequence, Cache | None]:
+        taken = {each: cache for each, cache in self._waiting.items() if each.draft.path == path}
+        for each in taken:
+            del self._waiting[each]
+        return taken

@@ -18,7 +18,7 @@ from mlxd.api.anthropic_types import describe_model, list_models
 from mlxd.api.reply import Health, ModelCard, ModelList
 from mlxd.control_api import Status
 from mlxd.errors import MlxdError
-from mlxd.http import control, lm_studio, ollama, responses, responses_socket
+from mlxd.http import control, lm_studio, ollama, page, responses, responses_socket, ui
 from mlxd.http.access_log import AccessLog
 from mlxd.http.connection import Pace, json_response
 from mlxd.http.error_replies import ErrorReplies, error_response, http_exception
@@ -52,6 +52,8 @@ def public_app(dependencies: Dependencies, pace: Pace = _PACE) -> Starlette:
     routes = [
         *_public_routes(dependencies, pace),
         *ollama.routes(dependencies, pace),
+        *page.routes(),
+        *ui.routes(dependencies),
     ]
     return _app(dependencies, routes, unix=False)
 
@@ -80,6 +82,7 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
                 config=dependencies.config.server,
                 callers=dependencies.callers,
                 limiter=dependencies.limiter,
+                intake=dependencies.intake,
                 unix=unix,
             ),
         ],
@@ -141,8 +144,10 @@ class _Endpoints:
         self._metrics = dependencies.metrics
         self._status = dependencies.control.status
 
-    async def about(self, _request: Request) -> Response:
-        return PlainTextResponse(_ABOUT)
+    async def about(self, request: Request) -> Response:
+        if page.wanted(request):
+            return await page.index(request)
+        return PlainTextResponse(_ABOUT, headers={"vary": "Accept"})
 
     async def health(self, request: Request) -> Response:
         try:

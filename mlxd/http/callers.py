@@ -5,6 +5,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,11 +19,20 @@ from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
 
 FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
+_PAGE_FILES = "/page/"  # the files of the page, which are the same everywhere
 _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/metrics", "metrics"),
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
     ("/api/delete", "manage"),
+    ("/ui/v1/pulls", "metrics"),
+    ("/ui/v1/pull", "pull"),
+    ("/ui/v1/load", "manage"),
+    ("/ui/v1/unload", "manage"),
+    ("/ui/v1/use", "manage"),
+    ("/ui/v1/log", "manage"),
+    ("/ui/v1/caller", "ask"),
+    ("/ui/v1/", "metrics"),
 )
 """The routes, by the beginning of their paths, that need another right than to ask.
 
@@ -43,6 +53,7 @@ _DIALECTS = {
 
 
 _NO_LIMITS = KeyLimits()
+_TOKEN_BYTES = 32
 
 
 class _Entry(Protocol):
@@ -116,10 +127,16 @@ _LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
 ANYONE = Caller("anyone", frozenset({"ask", "metrics"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
+_PAGE = Caller("mlxctl open", frozenset(RIGHTS))
+
+
+def is_free(method: str, path: str) -> bool:
+    """Whether a request needs no key, because its reply tells nothing about this daemon."""
+    return method in ("GET", "HEAD") and (path in FREE or path.startswith(_PAGE_FILES))
 
 
 def right_for(path: str) -> Right:
-    """Return the right that a path needs, unless it is one of FREE."""
+    """Return the right that a path needs, unless it is free."""
     found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
     return next(found, "ask")
 
@@ -134,7 +151,7 @@ def dialect_of(method: str, path: str) -> str | None:
 
 
 class Callers:
-    """Knows callers by their keys: `server.api_key`, and those of the key ring.
+    """Knows callers by their keys: `server.api_key`, those of the key ring, and the page's token.
 
     Raises:
         ConfigError: the file of the keys cannot be read.
@@ -143,6 +160,7 @@ class Callers:
     def __init__(self, api_key: str, ring: KeyRing | None) -> None:
         self._api_key = api_key.encode()
         self._ring = ring
+        self._page_token = b""
         if ring is not None and ring.fault:
             raise ConfigError(ring.fault)
 
@@ -154,10 +172,20 @@ class Callers:
         """Return anyone, for what needs no key."""
         return ANYONE
 
+    def page_token(self) -> str:
+        """Return the key that `mlxctl open` gives the page; it ends with the daemon."""
+        if not self._page_token:
+            self._page_token = secrets.token_urlsafe(_TOKEN_BYTES).encode()
+        return self._page_token.decode()
+
     def identify(self, headers: Headers) -> Caller:
         """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
         if self._ring is not None:
             self._ring.refresh()
+        if self._page_token and any(
+            hmac.compare_digest(given, self._page_token) for given in _given(headers)
+        ):
+            return _PAGE
         if not self._api_key and not (self._ring and self._ring.needed):
             return ANYONE
         for given in _given(headers):

@@ -1,7 +1,8 @@
-"""The routes of the control API, which only the Unix socket has."""
+"""The routes of the control API, all of which only the Unix socket has."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from mlxd import control_api
+from mlxd import control_api, page_api
 from mlxd.api.decode import decode
 from mlxd.api.keep_alive import keep_alive_seconds
 from mlxd.control import Control
 from mlxd.control.background import BackgroundTask
 from mlxd.control_api import Endpoint
-from mlxd.http.connection import json_response, read_json
+from mlxd.http.connection import decoded, json_response, read_json
 
 _LOOK_SECONDS = 0.1
 _SIGN_OF_LIFE_SECONDS = 5.0
@@ -50,20 +51,36 @@ def handlers(control: Control) -> dict[Endpoint[Any], Handler]:
         control_api.SHOW_CACHE: control.prompt_cache.show,
         control_api.CLEAR_CACHE: control.prompt_cache.clear,
         control_api.CLEAR_MODEL_CACHE: control.prompt_cache.clear,
+        page_api.OPEN_PAGE: control.open_page,
+        page_api.READ_LOG: control.log.tail,
     }
 
 
 def routes(control: Control) -> list[Route]:
     """Return the routes below `/control/v1/`."""
-    return [_route(control, *each) for each in handlers(control).items()]
+    return [
+        Route(
+            path_of(endpoint.path), serving(control, endpoint, handler), methods=[endpoint.method]
+        )
+        for endpoint, handler in handlers(control).items()
+    ]
 
 
-def _route(control: Control, endpoint: Endpoint[Any], handler: Handler) -> Route:
+def path_of(path: str) -> str:
+    """Return a path as Starlette writes one whose parameters may hold slashes."""
+    return path.replace("}", ":path}")
+
+
+def serving(
+    control: Control, endpoint: Endpoint[Any], handler: Handler
+) -> Callable[[Request], Awaitable[Response]]:
+    """Return what serves an endpoint with a handler."""
+
     async def serve(request: Request) -> Response:
         body: list[Any] = []
         if endpoint.request is not None:
             data = await read_json(request.scope, request.receive)
-            body.append(decode(data, endpoint.request))
+            body.append(await decoded(partial(decode, body_type=endpoint.request), data))
         flags = {name: request.query_params.get(name) == "true" for name in endpoint.flags}
         named = getattr(body[0], "model", None) if body else request.path_params.get("model")
         await control.refresh(named)
@@ -74,8 +91,7 @@ def _route(control: Control, endpoint: Endpoint[Any], handler: Handler) -> Route
             reply = reply.result()
         return json_response(await reply if isinstance(reply, Awaitable) else reply)
 
-    path = endpoint.path.replace("}", ":path}")  # parameters may hold slashes
-    return Route(path, serve, methods=[endpoint.method])
+    return serve
 
 
 async def _events(task: BackgroundTask[Any]) -> AsyncIterator[bytes]:

@@ -5,20 +5,23 @@ host name of its own that resolves to it (refused by the Host header) or across 
 the Origin header, unless `server.allowed_origins` has it).
 """
 
-import contextlib
 import ipaddress
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
-from mlxd.http.callers import FREE, Caller, Callers, right_for
+from mlxd.http.callers import Caller, Callers, is_free, right_for
 from mlxd.http.compression import decompressed
+from mlxd.http.intake import Intake
 from mlxd.http.origins import Origins, is_preflight, preflight_response
 from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
+from mlxd.http.spelling import CONTROL
+from mlxd.page_api import PREFIX
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
@@ -37,6 +40,7 @@ class Security:
         config: ServerConfig,
         callers: Callers,
         limiter: Limiter,
+        intake: Intake,
         *,
         unix: bool,
     ) -> None:
@@ -44,6 +48,7 @@ class Security:
         self._config = config
         self._callers = callers
         self._limiter = limiter
+        self._intake = intake
         self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
@@ -53,7 +58,7 @@ class Security:
         hosts = headers.getlist("host")
         if any(hosts) or not self._unix:
             _check_hosts(hosts, self._config, scope["http_version"])
-        self._check_origin(headers)
+        self._check_origin(headers, scope["path"])
         if is_preflight(scope["method"], headers):
             await preflight_response(headers)(scope, receive, send)
             return
@@ -64,10 +69,14 @@ class Security:
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         receive = decompressed(receive, headers.get("content-encoding", ""), limit)
-        with contextlib.ExitStack() as stack:
-            if record.dialect is not None:
+        with record.held:
+            asks = record.dialect is not None
+            if not scope["path"].startswith(CONTROL):  # mlxctl must reach a daemon that is full
+                take = record.held.enter_context(self._intake.holding(place=asks))
+                receive = _taken(receive, take)
+            if asks:
                 try:
-                    record.place = stack.enter_context(self._limiter.place(caller))
+                    record.place = record.held.enter_context(self._limiter.place(caller))
                 finally:
                     record.headers += self._limiter.headers(caller)
             await self._app(scope, _limited(receive, limit), send)
@@ -76,17 +85,20 @@ class Security:
         """Return who sends a request; raise Unauthorized, or Forbidden if they may not."""
         if self._unix:
             return self._callers.local()
-        if _is_free(scope):
+        if is_free(scope["method"], scope["path"]):
             return self._callers.free()
         caller = self._callers.identify(headers)
         caller.check(right_for(scope["path"]), scope["path"])
         return caller
 
-    def _check_origin(self, headers: Headers) -> None:
+    def _check_origin(self, headers: Headers, path: str) -> None:
         for origin in headers.getlist("origin"):
             _, separator, netloc = origin.partition("://")
-            own = netloc and netloc.lower() == headers.get("host", "").lower()
-            if own or self._origins.allow(origin):
+            if netloc and netloc.lower() == headers.get("host", "").lower():
+                continue
+            if path.startswith(PREFIX):
+                raise Forbidden(f"only mlxd's own page may use {path}")
+            if self._origins.allow(origin):
                 continue
             if not separator and origin != "null":
                 raise Forbidden(f'Origin "{origin}" is not valid')
@@ -143,9 +155,13 @@ def _is_this_machine(name: str) -> bool:
     return _is_loopback(name) or (_is_address(name) and ipaddress.ip_address(name).is_unspecified)
 
 
-def _is_free(scope: Scope) -> bool:
-    """Whether the request needs no key, because the reply says no more than that mlxd runs."""
-    return scope["path"] in FREE and scope["method"] in ("GET", "HEAD")
+def _taken(receive: Receive, take: Callable[[int], None]) -> Receive:
+    async def receive_taken() -> Message:
+        message = await receive()
+        take(len(message.get("body", b"")))
+        return message
+
+    return receive_taken
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

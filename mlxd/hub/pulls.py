@@ -37,6 +37,7 @@ class Pull:
 
     def __init__(self, reference: Reference, models_dir: Path, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._fetched = 0
         self.reference = reference
         self.staging = Staging(models_dir, reference.repo)
         self.task: asyncio.Task[PullReply] | None = None
@@ -87,8 +88,13 @@ class Pull:
         """Take note of the progress."""
         before = self._progress
         if before.state == progress.state == _DOWNLOADING:  # not what was on the disk before
-            self._metrics.pulled(max(0, progress.bytes_done - before.bytes_done))
+            self._count(self._fetched + progress.bytes_done - before.bytes_done)
         self._progress = progress
+
+    def _count(self, fetched: int) -> None:
+        """Count what is new of the bytes that were fetched in all."""
+        self._metrics.pulled(max(0, fetched - self._fetched))
+        self._fetched = max(fetched, self._fetched)
 
     def ended(self, task: asyncio.Task[PullReply]) -> None:
         """Take note of the error that its task ended with."""
@@ -97,6 +103,7 @@ class Pull:
             return
         if (error := task.exception()) is None:
             self._metrics.pull_ended("done")
+            self._count(task.result().bytes_fetched)
             return
         self._metrics.pull_ended("failed")
         if not isinstance(error, MlxdError):

@@ -79,6 +79,8 @@ class Timeline:
     def _advance(self) -> None:
         """Begin the steps that have passed, at most all that there are."""
         step = self._current_step()
+        if step == self._step:
+            return
         for _ in range(min(step - self._step, STEPS)):
             self._place = (self._place + 1) % STEPS
             for column in (*self._sums.values(), *self._counts.values()):

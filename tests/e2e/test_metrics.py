@@ -166,7 +166,9 @@ def test_models_count_loads_crashes_and_evictions(samples: Samples) -> None:
 def test_times_are_measured(samples: Samples) -> None:
     for name in ("time_to_first_token_seconds", "e2e_request_latency_seconds"):
         assert of(samples, f"mlxd_{name}_count", model="second") == {(): 1}
-    assert of(samples, "mlxd_inter_token_latency_seconds_count", model="second") == {(): 3}
+    # Tokens that come together with the first one, from a quick engine, took no time of their own.
+    between = of(samples, "mlxd_inter_token_latency_seconds_count", model="tiny")[()]
+    assert 0 < between < of(samples, "mlxd_generation_tokens_total", model="tiny")[()]
     assert of(samples, "mlxd_model_load_seconds_count") == {("tiny",): 3, ("second",): 1}
 
 
@@ -198,7 +200,7 @@ def test_the_activity_tells_the_same(daemon: DaemonProcess, samples: Samples) ->
     assert newest.first_token_s is not None
     assert newest.queue_s is not None
     assert newest.total_s is not None
-    assert 0 < newest.queue_s < newest.first_token_s < newest.total_s
+    assert 0 < newest.queue_s <= newest.first_token_s <= newest.total_s
     (aborted,) = (each for each in activity.requests if each.state == "aborted")
     assert aborted.prompt_tokens
     assert aborted.completion_tokens
@@ -324,8 +326,11 @@ def test_every_query_of_the_dashboard_has_data(daemon: DaemonProcess, tmp_path: 
             reply = client.get("/api/v1/query", params={"query": query})
             return reply.json()["data"]["result"] if reply.status_code == 200 else []
 
-        seen = "count_over_time(up[10m])"
-        wait_until(lambda: any(int(e["value"][1]) >= SCRAPES for e in ask(seen)), "it is scraped")
+        def scraped(times: int) -> bool:
+            return any(int(each["value"][1]) >= times for each in ask("count_over_time(up[10m])"))
+
+        for times in range(1, SCRAPES + 1):
+            wait_until(lambda times=times: scraped(times), f"it is scraped {times} times")
         assert [each["value"][1] for each in ask("min_over_time(up[10m])")] == ["1"]
         queries = [
             target["expr"].replace(WINDOW, "10m").replace("$instance", ".*")

@@ -1,13 +1,12 @@
 """A draft model changes how fast an answer comes, never the answer."""
 
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from msgspec import structs
 
 from mlxd.engine.loader import load_model
-from mlxd.errors import LoadFailed
 from mlxd.generate_request import Draft, GenerateRequest, Penalties, Sampling
 from mlxd.messages import Failed, Load, PrefillProgress, Started
 from scripts.random_model import make_random_model
@@ -124,7 +123,8 @@ def test_a_draft_model_with_another_vocabulary_is_rejected(
 ) -> None:
     bench = make_bench()
     bench.admit(0, with_draft(ask("hi", 5), smollm2, 2))
-    (failed,) = bench.events[0]
+    bench.run()
+    _started, failed = bench.events[0]
     assert isinstance(failed, Failed)
     assert failed.param == "draft_model"
     assert "vocabulary differs" in failed.message
@@ -135,17 +135,49 @@ def with_draft(request: GenerateRequest, path: Path, guesses: int) -> GenerateRe
 
 
 def test_a_draft_that_does_not_fit_is_read_once(
-    make_bench: MakeBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_bench: MakeBench, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[Path] = []
-
-    def refuse(path: Path, _tokenizer: Any) -> Any:
-        reads.append(path)
-        raise LoadFailed("its vocabulary differs")
-
-    monkeypatch.setattr("mlxd.engine.strategies.load_draft", refuse)
+    has_tokens = Mock(return_value=False)
+    monkeypatch.setattr("mlxd.engine.draft_loading._has_tokens", has_tokens)
     bench = make_bench()
-    for request_id in range(2):
-        bench.admit(request_id, with_draft(ask("x", 2), tmp_path, 2))
+    for request_id in range(3):
+        bench.admit(request_id, with_draft(ask("x", 2), other, 2))
+        if request_id:
+            bench.run()
+        assert isinstance(bench.events[request_id][-1], Failed) == (request_id > 0)
+    assert has_tokens.call_count == 1
+
+
+def test_others_go_on_while_a_draft_model_is_loaded(
+    make_bench: MakeBench, alone: Alone, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlxd.engine.loader._SMALLEST_PART_BYTES", 1)
+    monkeypatch.setattr("mlxd.engine.loader._PARTS", 10**9)  # each array is a part
+    bench = make_bench()
+    bench.admit(0, ask("in the batch", 200))
+    bench.step()
+    for request_id in (1, 2, 3):
+        bench.admit(request_id, with_draft(ask("drafted", 5), other, 3))
+    before = len(bench.events[0])
+    bench.step()
+    bench.abort(2)
+    while len(bench.events[1]) == 1:  # `Started`
+        bench.step()
+    assert len(bench.events[0]) > before + 10
     bench.run()
-    assert reads == [tmp_path]
+    assert bench.text(1) == bench.text(3) == alone(ask("drafted", 5))
+    assert bench.text(0) == alone(ask("in the batch", 200))
+    assert bench.finished(2).reason == "abort"
+
+
+def test_one_draft_model_follows_another(
+    make_bench: MakeBench, alone: Alone, tiny_model: Path, other: Path
+) -> None:
+    bench = make_bench()
+    bench.admit(0, with_draft(ask("one", 20), tiny_model, 3))
+    bench.step()
+    bench.admit(1, with_draft(ask("two", 20), other, 3))
+    bench.admit(2, with_draft(ask("three", 20), tiny_model, 3))
+    bench.run()
+    for request_id, prompt in enumerate(["one", "two", "three"]):
+        assert bench.text(request_id) == alone(ask(prompt, 20))

@@ -10,7 +10,7 @@ from starlette.routing import WebSocketRoute
 from mlxd import keys
 from mlxd.errors import ConfigError
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.callers import FREE, Callers, right_for
+from mlxd.http.callers import Callers, is_free, right_for
 from mlxd.keys import KeyLimits, KeyRing
 from tests.http.conftest import client_of
 from tests.support.http_fakes import FakePool, make_dependencies
@@ -46,6 +46,19 @@ RIGHT_OF = {
     "/api/pull": "pull",
     "/api/copy": "manage",
     "/api/delete": "manage",
+    "/page/{file:path}": None,
+    "/ui/v1/caller": "ask",
+    "/ui/v1/status": "metrics",
+    "/ui/v1/activity": "metrics",
+    "/ui/v1/models": "metrics",
+    "/ui/v1/models/{model:path}": "metrics",
+    "/ui/v1/pulls": "metrics",
+    "/ui/v1/pull": "pull",
+    "/ui/v1/pull/cancel": "pull",
+    "/ui/v1/load": "manage",
+    "/ui/v1/unload": "manage",
+    "/ui/v1/use": "manage",
+    "/ui/v1/log": "manage",
 }
 
 
@@ -86,7 +99,7 @@ def test_each_route_names_its_right(pool: FakePool) -> None:
     for route in public_app(make_dependencies(pool)).routes:
         path = route.path.removeprefix("/v1")
         assert path in RIGHT_OF, "say here what this route needs, and in mlxd.http.callers"
-        assert RIGHT_OF[path] == (None if path in FREE else right_for(route.path))
+        assert RIGHT_OF[path] == (None if is_free("GET", path) else right_for(route.path))
 
 
 async def test_every_route_needs_a_key_with_its_right(pool: FakePool, key_file: KeyFile) -> None:
@@ -99,6 +112,7 @@ async def test_every_route_needs_a_key_with_its_right(pool: FakePool, key_file: 
         if isinstance(route, WebSocketRoute):  # a GET like any other, before it is upgraded
             continue
         path = route.path.replace("{id:path}", "tiny").replace("{id}", "x")
+        path = path.replace("{model:path}", "tiny").replace("{file:path}", "app.js")
         for method in route.methods - {"HEAD"}:
             right = RIGHT_OF[route.path.removeprefix("/v1")]
             status = (await client.request(method, path)).status_code

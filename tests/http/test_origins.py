@@ -119,7 +119,7 @@ async def test_an_allowed_page_asks_and_reads_the_reply(pool):
             body = CHAT | {"stream": stream}
             reply = await client.post("/v1/chat/completions", json=body, headers=headers)
             assert (reply.status_code, cors_headers(reply)) == (status, readable)
-    assert (await client.get("/")).headers["vary"] == "Origin"
+    assert (await client.get("/")).headers["vary"] == "Accept, Origin"
 
 
 async def test_an_allowed_origin_does_not_make_a_foreign_host_ours(pool):

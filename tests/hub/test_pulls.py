@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mlxd.control_api import PullStatus
 from mlxd.errors import (
     Draining,
     HubUnreachable,
@@ -21,6 +22,8 @@ from mlxd.hub.download_process import Report
 from mlxd.hub.pulls import Pulls
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, Staging, unfinished
+from mlxd.metrics.metrics import Metrics
+from tests.metrics.test_request_meter import counted
 from tests.support.downloads import REPLY
 
 TINY = parse("acme/tiny")
@@ -73,6 +76,23 @@ async def test_the_last_report_is_the_result(make: MakePulls) -> None:
     done = await pulls.start(TINY).result()
     assert (done.path, done.commit) == ("/m", "c")
     assert pulls.pulls == []
+
+
+async def test_pulls_and_their_bytes_are_counted(tmp_path: Path) -> None:
+    def progress(state: str, done: int) -> str:
+        status = PullStatus(model="acme/tiny", revision="main", state=state, bytes_done=done)
+        return f"say('{msgspec.json.encode({'progress': status}).decode()}')"
+
+    lines = [progress("asking", 0), *(progress("downloading", done) for done in (500, 700, 900))]
+    script = START + "; ".join([*lines, f"say('{DONE}')"])
+    metrics = Metrics()
+    pulls = Pulls(tmp_path, 10**9, (sys.executable, "-c", script), metrics=metrics)
+    pull = pulls.start(TINY)
+    assert metrics.pulls_running == 1
+    await pull.result()
+    assert metrics.pulls_running == 0
+    assert counted(metrics, "mlxd_pulls") == {("done",): 1, ("failed",): 0, ("cancelled",): 0}
+    assert counted(metrics, "mlxd_pull_bytes") == {(): 400}  # 500 were there before
 
 
 async def test_a_pull_that_is_started_twice_runs_once(make: MakePulls, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from mlxctl.errors import CommandFailed, NotRunning
@@ -55,6 +56,15 @@ def stubborn(home: Path) -> Iterator[int]:
 
 def status(mlxctl: Run) -> dict:
     return json.loads(mlxctl("status", "--json").stdout)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # it has ended, or is another user's
+            if process.environ().get("MLXD_HOME") == str(home):
+                found.append(process)
+    return [each for each in found if each.pid != os.getpid()]
 
 
 def test_the_daemons_life(mlxctl: Run) -> None:
@@ -150,8 +160,9 @@ def test_two_starts_at_once_start_one_daemon(home: Path, mlxctl: Run) -> None:
     starts = [subprocess.Popen(command("start"), stdout=subprocess.PIPE) for _ in range(2)]
     said = [start.communicate(timeout=DEADLINE)[0].decode() for start in starts]
     assert [start.returncode for start in starts] == [0, 0]
-    running = f"(pid {lock.holder(paths.lock_file())})"
-    assert all(running in line for line in said)
+    winner = lock.holder(paths.lock_file())
+    assert all(f"(pid {winner})" in line for line in said)
+    assert [each.pid for each in processes_of(home)] == [winner]
 
 
 def test_stop_lets_a_running_answer_finish(home: Path, tiny_model: Path, mlxctl: Run) -> None:

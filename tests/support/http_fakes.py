@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mlxd import control_api
+from mlxd import control_api, page_api
 from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
@@ -139,7 +139,7 @@ class FakeControl:
 
     def __init__(self, metrics: Metrics) -> None:
         self.activity = metrics.activity
-        self.status = self.catalog = self.loading = self
+        self.status = self.catalog = self.loading = self.log = self
         self.aliases, self.pulls = FakeAliases(), FakePulls()
         self.prompt_cache = FakePromptCache()
         self.removed: list[tuple[str, bool]] = []
@@ -147,6 +147,7 @@ class FakeControl:
         self.failure: MlxdError | None = None
         self.loaded = asyncio.Event()
         self.loaded.set()
+        self.names: list[str] = []  # of models
 
     async def refresh(self, name: str | None = None) -> None:
         pass
@@ -163,10 +164,23 @@ class FakeControl:
             models_dir="/m",
             adapters_dir="/a",
             log="/l",
+            default_model=self.names[0] if self.names else None,
+            models=[control_api.ModelStatus(id=name, state="ready") for name in self.names],
         )
 
+    def open_page(self) -> page_api.PageToken:
+        return page_api.PageToken(token="a-token")
+
+    def tail(self) -> page_api.LogTail:
+        return page_api.LogTail(file="/l", lines=["one", "two"])
+
     def models(self) -> control_api.ModelListing:
-        return control_api.ModelListing(models=[])
+        return control_api.ModelListing(
+            models=[
+                control_api.CatalogModel(id=name, path="/m", size_bytes=1, architecture="llama")
+                for name in self.names
+            ]
+        )
 
     async def show(self, model: str) -> control_api.ModelDetails:
         return control_api.ModelDetails(
