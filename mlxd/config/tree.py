@@ -257,6 +257,9 @@ class EngineConfig(Section, frozen=True):
     spare: Annotated[bool, "Keep an engine without a model ready, to load the next one faster."] = (
         False
     )
+    sandbox: Annotated[
+        bool, "Keep engines from the network, and from writing files other than their caches."
+    ] = True
     trust_remote_code: Annotated[bool, "Run Python code that comes with a model."] = False
 
 
