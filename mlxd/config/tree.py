@@ -355,6 +355,10 @@ class Config(Section, frozen=True):
         others = self.other_models or ModelSettings(generation=self.generation)
         return self.model.get(model_id, others)
 
+    def trusts(self, model_id: str) -> bool:
+        """Whether Python code that comes with that model may run."""
+        return self.engine_for(model_id).trust_remote_code
+
     def engine_for(self, model_id: str) -> EngineConfig:
         """Return [engine] with what `[model."model_id"]` changes."""
         own = self.for_model(model_id)
