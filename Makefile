@@ -5,7 +5,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 MINUTES ?= 10
 export MLXD_HOME ?= .mlxd
 
-.PHONY: help run stop test test-fast soak check format clean
+.PHONY: help run stop test test-fast soak check bad-requests format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ check: $(VENV)/.stamp ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bad-requests: $(VENV)/.stamp ## send COUNT bad requests (20000; SEED=1) to a daemon, beside good streams
+	$(BIN)/python -m tests.bad_requests $(or $(COUNT),20000) --seed $(or $(SEED),1)
 
 format: $(VENV)/.stamp ## format, and fix what ruff can fix
 	$(BIN)/ruff format .

@@ -31,6 +31,7 @@ SECTIONS = {
         "reload": ("service:reload", "Take a changed configuration without a restart."),
         "restart": ("service:restart", "Restart the daemon."),
         "status": ("status:status", "Show the status of the daemon."),
+        "top": ("top:top", "Show what the daemon does, live."),
         "logs": ("logs:logs", "Show the daemon's log."),
         "open": ("open:open_page", "Open the daemon's page in a browser."),
     },

@@ -15,9 +15,10 @@ import msgspec
 _ERASE_LINE = "\r\x1b[K"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_CONTROLS = {
+CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
 }
+"""What `str.translate` needs to show control characters instead of sending them to a terminal."""
 
 
 def duration(seconds: float) -> str:
@@ -38,7 +39,7 @@ def harmless(text: str) -> str:
     On a terminal, its control characters are only shown: they could set the clipboard, hide text
     or answer for the user. A file or a pipe gets the text as it is.
     """
-    return text.translate(_CONTROLS) if sys.stdout.isatty() else text
+    return text.translate(CONTROLS) if sys.stdout.isatty() else text
 
 
 def shown(path: str | os.PathLike[str]) -> str:

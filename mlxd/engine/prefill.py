@@ -17,18 +17,13 @@ from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds, merge
 from mlxd.engine.echo import ScoredToken
 from mlxd.engine.logprobs import StepLogprobs
 from mlxd.engine.prompt_cache import common_length
+from mlxd.engine.reading_speed import SMALLEST_PART, ReadingSpeed
 
 SHORT = 256
 """Tokens up to which prompts are read together: one of them does not fill the processor."""
 _WORTH_WAITING = 64
 _FIRST_PART = 128
-_SMALLEST_PART = 32
 _SCORED_PART = 64  # its logits take memory for each token
-_PART_SECONDS = 0.03
-_PART_STEPS = 4.0
-"""A part takes as long as so many steps of the running answers, if that is more."""
-_NEWEST = 0.3
-"""The weight of the newest measurement in a running average."""
 
 
 @dataclass(eq=False)
@@ -114,7 +109,8 @@ class Prefiller:
         self._concurrency = concurrency
         self._readings: dict[int, Reading] = {}
         self._ready: list[Group] = []
-        self._pace, self._group_pace = _Pace(), _Pace()  # several are read faster than one is
+        self._speed = ReadingSpeed()
+        self._group_speed = ReadingSpeed()  # several are read faster than one is
         self._need = _Need()
 
     def __len__(self) -> int:
@@ -182,10 +178,10 @@ class Prefiller:
         began, active = time.perf_counter(), mx.get_active_memory()
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        pace = self._pace if len(turn) == 1 else self._group_pace
+        speed = self._speed if len(turn) == 1 else self._group_speed
         if turn[0][0].top is not None:
             return parts  # which says little about the others
-        pace.add(tokens, time.perf_counter() - began, step_seconds)
+        speed.add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -214,8 +210,8 @@ class Prefiller:
             key=lambda reading: (reading.service, reading.left),
         )
         grouped = self.together and first in short
-        pace = self._group_pace if grouped else self._pace
-        limit = pace.part(limit, step_seconds)
+        speed = self._group_speed if grouped else self._speed
+        limit = speed.part(limit, step_seconds)
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
@@ -242,9 +238,9 @@ class Prefiller:
             scored = [step.read(place, reading.top) for place in range(length)]
         del logits
         mx.eval([layer.state for layer in reading.cache])
-        mx.clear_cache()
         part = replace(self._advance(reading, length, reading.cache, None), scored=scored)
         if reading.done:
+            mx.clear_cache()  # not after each part: on a GPU that takes longer than a small one
             self._ready.append(Group([reading], reading.cache))
         return [part]
 
@@ -281,36 +277,6 @@ class Prefiller:
         return PromptPart(reading, CacheSnapshot(cache, row) if paused else None)
 
 
-class _Pace:
-    """How many tokens a part may have, from how fast earlier parts were read."""
-
-    def __init__(self) -> None:
-        self._tokens_per_second = 0.0
-        self._most = _FIRST_PART
-
-    def part(self, limit: int, step_seconds: float | None) -> int:
-        """Return the tokens of the next part; without running answers, as many as allowed."""
-        if step_seconds is None:
-            return limit
-        if not self._tokens_per_second:
-            return min(limit, self._most)
-        seconds = max(_PART_SECONDS, _PART_STEPS * step_seconds)
-        tokens = min(int(self._tokens_per_second * seconds), self._most)
-        return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
-
-    def add(self, tokens: int, seconds: float, step_seconds: float | None) -> None:
-        """Learn from a part that took `seconds`, a step of the running answers included.
-
-        A slower part counts at once and a faster one slowly: to be late is worse than to be early.
-        """
-        if tokens < _SMALLEST_PART:
-            return  # what a few tokens take is mostly what one takes
-        speed = tokens / max(seconds - (step_seconds or 0.0), seconds / 4)
-        last = self._tokens_per_second or speed
-        self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
-        self._most = 2 * tokens
-
-
 class _Need:
     """How many tokens a part may have, from what memory earlier parts took for a moment."""
 
@@ -325,9 +291,9 @@ class _Need:
         # Where attention is not computed in one piece, a token takes the more the longer the text.
         longer = max(1.0, (position + _FIRST_PART) / self._context)
         tokens = int(workspace / (self._bytes_per_token * longer))
-        return min(limit, max(_SMALLEST_PART, tokens - tokens % _SMALLEST_PART))
+        return min(limit, max(SMALLEST_PART, tokens - tokens % SMALLEST_PART))
 
     def add(self, tokens: int, context: int, taken: int) -> None:
         """Learn from a part of a text of `context` tokens that took so many bytes for a moment."""
-        if tokens >= _SMALLEST_PART:
+        if tokens >= SMALLEST_PART:
             self._bytes_per_token, self._context = taken / tokens, context

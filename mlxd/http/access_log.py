@@ -21,7 +21,14 @@ _log = logging.getLogger("mlxd.http")
 _MAX_ID_LENGTH = 128
 _BAD = 400
 _SERVER_ERROR = 500
-_LOOKS = ("/ui/", "/page/")
+_LOOKS = (
+    "/control/v1/status",
+    "/control/v1/activity",
+    "/control/v1/pulls",
+    "/metrics",
+    "/ui/",
+    "/page/",
+)
 _SWITCHING = 101
 _STARTS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
 _VERSION_HEADERS = [
@@ -89,7 +96,7 @@ def end(metrics: Metrics, scope: Scope, record: Record) -> None:
     }
     level = logging.WARNING if (status or 0) >= _SERVER_ERROR else logging.INFO
     if path.startswith(_LOOKS) and method == "GET" and (status or _BAD) < _BAD:
-        level = logging.DEBUG  # an open page asks every two seconds
+        level = logging.DEBUG  # an open page, `mlxctl top` and Prometheus ask again and again
     line = (method, path, status or "-", total_ms, words)
     _log.log(level, "%s %s %s %.1fms%s", *line, extra={"details": details})
 

@@ -82,6 +82,7 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
                 config=dependencies.config.server,
                 callers=dependencies.callers,
                 limiter=dependencies.limiter,
+                intake=dependencies.intake,
                 unix=unix,
             ),
         ],

@@ -16,6 +16,8 @@ from mlxd.errors import UnsupportedMediaType
 
 T = TypeVar("T")
 
+_LARGE_BODY = 64 * 1024
+
 _KINDS = {
     "",
     "application/json",
@@ -35,14 +37,11 @@ class ClientGone(Exception):
     """The client disconnected, so nobody is waiting for the reply."""
 
 
-async def read_json(
-    scope: Scope, receive: Receive, take: Callable[[int], None] | None = None
-) -> bytes:
+async def read_json(scope: Scope, receive: Receive) -> bytes:
     """Return the whole body of a request, if its content type is one that JSON comes in.
 
-    `take` is told the number of bytes of each piece, and may raise. A body in one of the Western
-    character sets is turned into UTF-8. Raises UnsupportedMediaType, or ClientGone before the end
-    of the body.
+    A body in one of the Western character sets is turned into UTF-8. Raises UnsupportedMediaType,
+    or ClientGone before the end of the body.
     """
     kind, _, options = Headers(scope=scope).get("content-type", "").lower().partition(";")
     kind, named = kind.strip(), _CHARSET.search(options)
@@ -57,11 +56,16 @@ async def read_json(
         if message["type"] == "http.disconnect":
             raise ClientGone
         pieces.append(message.get("body", b""))
-        if take is not None:
-            take(len(pieces[-1]))
         if not message.get("more_body", False):
             body = b"".join(pieces)
             return _in_utf8(body) if charset in _WESTERN else body
+
+
+async def decoded(decode_body: Callable[[bytes], T], data: bytes) -> T:
+    """Return what `decode_body` makes of a body, in a thread if that may take long."""
+    if len(data) < _LARGE_BODY:
+        return decode_body(data)
+    return await asyncio.to_thread(decode_body, data)
 
 
 def _in_utf8(body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from mlxd.api.keep_alive import keep_alive_seconds
 from mlxd.control import Control
 from mlxd.control.background import BackgroundTask
 from mlxd.control_api import Endpoint
-from mlxd.http.connection import json_response, read_json
+from mlxd.http.connection import decoded, json_response, read_json
 
 _LOOK_SECONDS = 0.1
 _SIGN_OF_LIFE_SECONDS = 5.0
@@ -79,7 +80,7 @@ def serving(
         body: list[Any] = []
         if endpoint.request is not None:
             data = await read_json(request.scope, request.receive)
-            body.append(decode(data, endpoint.request))
+            body.append(await decoded(partial(decode, body_type=endpoint.request), data))
         flags = {name: request.query_params.get(name) == "true" for name in endpoint.flags}
         named = getattr(body[0], "model", None) if body else request.path_params.get("model")
         await control.refresh(named)

@@ -62,7 +62,7 @@ class ErrorReplies:
             _log_unexpected(raised, record)
             raised.__traceback__ = None
             error = MlxdError(f"internal error (request {record.request_id})")
-        record.error = error.code or type(error).__name__
+        record.fail(error)
         if record.status is None:
             await error_response(error, scope)(scope, receive, send)
         elif scope["type"] == "http":

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -14,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import Config
 from mlxd.control import Control
-from mlxd.errors import InvalidRequest, ModelNotFound
+from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
-from mlxd.http.connection import EventWriter, Pace, read_json, while_connected
+from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
 from mlxd.http.rates import Limiter
 from mlxd.http.record import Record, record_of
@@ -27,10 +26,6 @@ from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
 from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
-
-Decoded = TypeVar("Decoded")
-
-_LARGE_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,6 @@ class Dependencies:
     metrics: Metrics
 
 
-async def decoded(decode_body: Callable[[bytes], Decoded], data: bytes) -> Decoded:
-    """Return what `decode_body` makes of a body, in a thread if that may take long."""
-    if len(data) < _LARGE_BODY:
-        return decode_body(data)
-    return await asyncio.to_thread(decode_body, data)
-
-
 class GenerateEndpoint:
     """The endpoint of one dialect, as a raw ASGI application."""
 
@@ -68,9 +56,8 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        with self.dependencies.intake.place() as take:
-            body = await decoded(self._decode_body, await read_json(scope, receive, take))
-            await self.answer(body, scope, receive, send)
+        body = await decoded(self._decode_body, await read_json(scope, receive))
+        await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body has been read."""
@@ -128,8 +115,10 @@ class Exchange:
             request, builder = await self._submit()
             try:
                 yield request, builder
-            except InvalidRequest as error:
-                self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
+            except MlxdError as error:
+                self._record.fail(error)
+                if isinstance(error, InvalidRequest):
+                    self._dependencies.selection.blame(error, self._entry, self._body.draft_model)
                 raise
             except asyncio.CancelledError:
                 self._record.aborted = True

@@ -22,11 +22,14 @@ class Intake:
         self._places, self._size = places, size
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Callable[[int], None]]:
-        """Hold a place, and yield what takes the bytes that come; both raise QueueFull."""
-        if self._taken >= self._places:
+    def holding(self, *, place: bool = True) -> Iterator[Callable[[int], None]]:
+        """Hold a place, if one is wanted, and yield what takes the bytes that come.
+
+        Both raise QueueFull.
+        """
+        if place and self._taken >= self._places:
             raise QueueFull(f"{self._places} requests are waiting or running (server.max_queue)")
-        self._taken += 1
+        self._taken += place
         held = 0
 
         def take(count: int) -> None:
@@ -41,5 +44,5 @@ class Intake:
         try:
             yield take
         finally:
-            self._taken -= 1
+            self._taken -= place
             self._bytes -= held

@@ -8,6 +8,7 @@ shows that the machine was asleep, and the client as well: it gets its time agai
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -23,7 +24,7 @@ MAX_HEAD = 64 * 1024
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
-_ASLEEP_SECONDS = 1.0
+ASLEEP_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd.http")
 
@@ -51,6 +52,43 @@ class LimitedConfig(uvicorn.Config):
         self.warned_at = float("-inf")
 
 
+class LimitedConnection:
+    """What connections of every protocol have; `idle_since` is when the last request ended."""
+
+    config: LimitedConfig
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    idle_since = _unread_at = 0.0
+    _unread: asyncio.TimerHandle | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being served, or comes."""
+        raise NotImplementedError
+
+    def expect_reading(self) -> None:
+        """Expect that the client reads, as it reads slower than it is written to."""
+        if self._unread is None:
+            seconds = self.config.limits.read_seconds
+            self._unread = self.loop.call_later(seconds, self._end_unread)
+            self._unread_at = self.loop.time() + seconds
+
+    def has_read(self) -> None:
+        """Expect nothing: the client has read, or is gone."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _end_unread(self) -> None:
+        self._unread = None
+        if self.loop.time() > self._unread_at + ASLEEP_SECONDS:
+            self.expect_reading()
+            return
+        seconds = self.config.limits.read_seconds
+        _log.info("a client that read nothing for %g s was disconnected", seconds)
+        self.transport.abort()
+
+
 class _Part(Enum):
     """What comes next on a connection."""
 
@@ -59,17 +97,15 @@ class _Part(Enum):
     BODY = auto()
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """One connection; `idle_since` is the loop's time when it last had no request."""
+class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
+    """One connection of HTTP."""
 
     config: LimitedConfig
-    idle_since = 0.0
     _part = _Part.REQUEST
     _ended = False
-    _late_at = _unread_at = 0.0
+    _late_at = 0.0
     _head_bytes = _body_bytes = _body_seen = 0
     _late: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -119,8 +155,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.expect_nothing()
         self._unset_keepalive_if_required()
-        if self._unread is not None:
-            self._unread.cancel()
+        self.has_read()
 
     def on_message_begin(self) -> None:
         """Expect the rest of a head."""
@@ -158,15 +193,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait for a client that reads slower than it is written to."""
         super().pause_writing()
-        if self._unread is None:
-            self._expect_reading()
+        self.expect_reading()
 
     def resume_writing(self) -> None:
         """Go on: the client has read."""
         super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        self.has_read()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection without requests, even if its last reply was never read."""
@@ -177,11 +209,6 @@ class LimitedProtocol(HttpToolsProtocol):
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
         self._late_at = self.loop.time() + seconds
         self._late = self.loop.call_later(seconds, self._check_late)
-
-    def _expect_reading(self) -> None:
-        seconds = self.config.limits.read_seconds
-        self._unread_at = self.loop.time() + seconds
-        self._unread = self.loop.call_later(seconds, self._end_unread)
 
     def expect_nothing(self) -> None:
         """Let the client take its time."""
@@ -198,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_seen = self._body_bytes
         # What the client cannot send before its last request is answered is not late.
         waits = self.flow.read_paused if body else self.busy
-        slept = self.loop.time() > self._late_at + _ASLEEP_SECONDS
+        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
         if waits or slept or (body and came >= LEAST_PIECE):
             self._expect()
         elif self._part is _Part.REQUEST:
@@ -206,15 +233,6 @@ class LimitedProtocol(HttpToolsProtocol):
         else:
             what = "body" if body else "head"
             self.refuse(RequestTimeout(f"the {what} of the request did not come in time"))
-
-    def _end_unread(self) -> None:
-        self._unread = None
-        if self.loop.time() > self._unread_at + _ASLEEP_SECONDS:
-            self._expect_reading()
-            return
-        seconds = self.config.limits.read_seconds
-        _log.info("a client that read nothing for %g s was disconnected", seconds)
-        self.transport.abort()
 
     def _close_idle(self) -> None:
         if self.transport.get_write_buffer_size():
@@ -227,7 +245,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if now > self.config.warned_at + _PAUSE_BETWEEN_WARNINGS:
             self.config.warned_at = now
             _log.warning("%d connections are open (server.max_connections)", most)
-        others = [each for each in self.connections if isinstance(each, LimitedProtocol)]
+        every: Iterable[object] = self.connections
+        others = [each for each in every if isinstance(each, LimitedConnection)]
         idle = [
             each
             for each in others

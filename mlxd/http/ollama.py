@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest
 from mlxd.files import open_regular
-from mlxd.http.connection import Pace, json_response, read_json
+from mlxd.http.connection import Pace, decoded, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.record import caller_of
 from mlxd.models.catalog import CatalogEntry
@@ -241,7 +242,9 @@ class _Endpoints:
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:
-    return decode(await read_json(request.scope, request.receive), kind)
+    return await decoded(
+        partial(decode, body_type=kind), await read_json(request.scope, request.receive)
+    )
 
 
 async def _progress(task: BackgroundTask[control_api.PullReply], name: str) -> AsyncIterator[bytes]:

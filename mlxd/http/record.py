@@ -1,11 +1,13 @@
 """The facts about one request, which the layers that it passes fill in."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
 from mlxd.activity import ServedRequest
+from mlxd.errors import MlxdError
 from mlxd.http.callers import ANYONE, Caller
 from mlxd.http.rates import Place
 from mlxd.messages import Usage
@@ -37,6 +39,8 @@ class Record:
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     caller: Caller = ANYONE
     place: Place = field(default_factory=Place)
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What it holds until its reply has ended; what goes on longer takes it over."""
     not_enforced: list[str] = field(default_factory=list)
     """Keywords of the request's schemas."""
     at: float = field(default_factory=time.time)
@@ -46,6 +50,10 @@ class Record:
     def successor(self, dialect: str | None) -> "Record":
         """Return the record of what goes on for the same caller after its reply has begun."""
         return Record(self.request_id, dialect, status=_OK, caller=self.caller, place=self.place)
+
+    def fail(self, error: MlxdError) -> None:
+        """Note what failed, without the text of the error."""
+        self.error = error.code or type(error).__name__
 
     @property
     def seconds(self) -> float:

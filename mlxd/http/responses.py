@@ -29,9 +29,16 @@ from mlxd.errors import (
 )
 from mlxd.http.access_log import end
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
-from mlxd.http.connection import EventWriter, Pace, json_response, read_json, while_connected
-from mlxd.http.generate import Dependencies, Exchange, decoded
-from mlxd.http.record import Record, caller_of, record_of
+from mlxd.http.connection import (
+    EventWriter,
+    Pace,
+    decoded,
+    json_response,
+    read_json,
+    while_connected,
+)
+from mlxd.http.generate import Dependencies, Exchange
+from mlxd.http.record import caller_of, record_of
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
@@ -102,7 +109,7 @@ class ResponsesApi:
 
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of a prompt."""
-        body = decode_body(await read_json(request.scope, request.receive))
+        body = await decoded(decode_body, await read_json(request.scope, request.receive))
         turn = await self.of(request.scope).turn(body)
         turn.counts = True
         answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
@@ -111,7 +118,8 @@ class ResponsesApi:
 
     async def compact(self, request: Request) -> Response:
         """Make a short form of a conversation."""
-        body = compaction_request(decode_body(await read_json(request.scope, request.receive)))
+        data = await read_json(request.scope, request.receive)
+        body = compaction_request(await decoded(decode_body, data))
         turn = await self.of(request.scope).turn(body)
         answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
         return json_response(compaction_of(await while_connected(request.receive, answer)))
@@ -190,11 +198,7 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        with self._api.dependencies.intake.place() as take:
-            body = await decoded(decode_body, await read_json(scope, receive, take))
-            await self._answer(body, scope, receive, send)
-
-    async def _answer(self, body: ResponseBody, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await decoded(decode_body, await read_json(scope, receive))
         api = self._api.of(scope)
         turn = await api.turn(body)
         record = record_of(scope)
@@ -206,6 +210,8 @@ class _Endpoint:
             later = record.successor(record.dialect)
             exchange = Exchange(api.dependencies, turn, later)
             running = api.background.start(exchange, turn)
+            held = record.held.pop_all()
+            running.task.add_done_callback(lambda _: held.close())
             reply = await while_connected(receive, running.accepted())
             metrics = api.dependencies.metrics
             metrics.requests.replace(record, later)
@@ -217,7 +223,7 @@ class _Endpoint:
             exchange = Exchange(api.dependencies, turn, record)
             if body.stream:
                 writer = EventWriter(send, SSE, exchange.progress, api.pace)
-                work = self._stream(exchange, turn, writer, record)
+                work = self._stream(exchange, turn, writer)
                 await while_connected(receive, work, writer.beat)
                 return
             answer = api.answer(exchange, turn)
@@ -225,13 +231,7 @@ class _Endpoint:
             await api.keep(turn)
         await Response(reply, media_type="application/json")(scope, receive, send)
 
-    async def _stream(
-        self,
-        exchange: Exchange,
-        turn: ResponseTurn,
-        writer: EventWriter,
-        record: Record,
-    ) -> None:
+    async def _stream(self, exchange: Exchange, turn: ResponseTurn, writer: EventWriter) -> None:
         try:
             with Blamed():
                 async with exchange.running() as (request, builder):
@@ -244,7 +244,6 @@ class _Endpoint:
         except MlxdError as error:
             if not writer.started or turn.builder is None:
                 raise
-            record.error = error.code or type(error).__name__
             made = turn.builder.fail(error)
             await self._api.keep(turn)
             await writer.write(b"".join([*map(as_sse, made), DONE]))

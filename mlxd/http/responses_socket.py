@@ -6,24 +6,30 @@ can be gone on from on the same connection, as long as it is the last one.
 
 import asyncio
 import contextlib
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from mlxd.api.decode import decode
 from mlxd.api.openai_errors import ErrorObject
 from mlxd.api.response_events import StreamEvent
 from mlxd.api.responses import ResponseBody, decode_body
 from mlxd.api.responses_reply import encode
-from mlxd.errors import InvalidRequest, MlxdError
+from mlxd.errors import InvalidRequest, MlxdError, QueueFull
 from mlxd.http.access_log import begin, end
 from mlxd.http.background_responses import to_store
+from mlxd.http.connection import ClientGone, decoded
 from mlxd.http.generate import Exchange
 from mlxd.http.record import Record, record_of
 from mlxd.http.responses import Blamed, ResponsesApi
 from mlxd.stored_responses import StoredResponse
+
+TURNS = "turns"
+"""Key in the state of a connection's scope: how many turns wait or run."""
 
 _MOST_WAITING = 16
 _CREATE = "response.create"
@@ -43,6 +49,15 @@ class _Message(msgspec.Struct, frozen=True):
     type: str = ""
     background: bool | None = None
     generate: bool | None = None
+
+
+@dataclass
+class _Asked:
+    """A message that waits for its turn, or why it is refused; `held` is what it holds."""
+
+    data: bytes = b""
+    refusal: QueueFull | None = None
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 def routes(api: ResponsesApi) -> list[WebSocketRoute]:
@@ -71,7 +86,7 @@ class _Connection:
         self._scope = scope
         self._send = send
         self._last: StoredResponse | None = None
-        self._waiting: asyncio.Queue[Message] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(_MOST_WAITING)
 
     async def serve(self, receive: Receive) -> None:
         """Serve turns until the client disconnects, which ends the current one."""
@@ -83,7 +98,11 @@ class _Connection:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+            while not self._waiting.empty():
+                self._waiting.get_nowait().held.close()
         for result in results:
+            if isinstance(result, ClientGone):
+                raise result
             if isinstance(result, Exception):  # a bug, which the middleware logs
                 with contextlib.suppress(Exception):
                     await self._send({"type": "websocket.close", "code": _BUG})
@@ -91,27 +110,58 @@ class _Connection:
 
     async def _read(self, receive: Receive) -> None:
         while (message := await receive())["type"] != "websocket.disconnect":
-            await self._waiting.put(message)
+            self._count(1)
+            asked = self._asked(message.get("text") or message.get("bytes") or b"")
+            try:
+                await self._waiting.put(asked)
+            except asyncio.CancelledError:
+                asked.held.close()
+                raise
+
+    def _asked(self, data: str | bytes) -> _Asked:
+        asked = _Asked(data.encode() if isinstance(data, str) else data)
+        try:
+            take = asked.held.enter_context(self._api.dependencies.intake.holding())
+            take(len(asked.data))
+        except QueueFull as error:
+            asked.held.close()
+            return _Asked(refusal=error)
+        return asked
+
+    def _count(self, turns: int) -> None:
+        """Tell the connection how many turns there are: one with none makes room for others."""
+        state = self._scope["state"]
+        state[TURNS] = state.get(TURNS, 0) + turns
 
     async def _work(self) -> None:
         while True:
-            message = await self._waiting.get()
-            record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies
-            begin(parts.metrics, record)
-            try:
-                if record.caller.limited:  # the key may have been revoked since the last turn
-                    record.caller = parts.callers.identify(Headers(scope=self._scope))
-                with parts.limiter.place(record.caller) as record.place:
-                    await self._turn(message.get("text") or message.get("bytes") or b"", record)
-            except MlxdError as error:
-                record.status, record.error = error.status, error.code
-                await self._refuse(error)
-            finally:
-                end(parts.metrics, self._scope, record)
+            asked = await self._waiting.get()
+            with asked.held:
+                await self._take(asked)
+            self._count(-1)
 
-    async def _turn(self, data: str | bytes, record: Record) -> None:
-        data = data.encode() if isinstance(data, str) else data
-        body, generate = _decoded(data)
+    async def _take(self, asked: _Asked) -> None:
+        record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies
+        begin(parts.metrics, record)
+        try:
+            if asked.refusal is not None:
+                raise asked.refusal
+            if record.caller.limited:  # the key may have been revoked since the last turn
+                record.caller = parts.callers.identify(Headers(scope=self._scope))
+            with parts.limiter.place(record.caller) as record.place:
+                await self._turn(asked.data, record)
+        except MlxdError as error:
+            record.status = error.status
+            record.fail(error)
+            await self._refuse(error)
+        except ClientGone:
+            record.aborted = True
+            raise
+        finally:
+            end(parts.metrics, self._scope, record)
+
+    async def _turn(self, data: bytes, record: Record) -> None:
+        body, generate = await decoded(_decoded, data)
         last = self._last
         if body.previous_response_id:
             self._last = None  # nor can it be gone on from again if this turn fails
@@ -131,20 +181,24 @@ class _Connection:
         except MlxdError as error:
             if turn.builder is None or not turn.builder.begun:
                 raise
-            record.error = error.code
             *_, failed = turn.builder.fail(error)
             await self._api.keep(turn)
             await self._write([failed])
 
     async def _write(self, events: list[StreamEvent]) -> None:
         for event in events:
-            await self._send({"type": "websocket.send", "text": encode(event).decode()})
+            await self._show(encode(event))
 
     async def _refuse(self, error: MlxdError) -> None:
         code = error.code or error.type
         detail = ErrorObject(error.message, error.type, error.param, code)
-        text = encode(SocketError(error.status, detail)).decode()
-        await self._send({"type": "websocket.send", "text": text})
+        await self._show(encode(SocketError(error.status, detail)))
+
+    async def _show(self, text: bytes) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text": text.decode()})
+        except OSError:  # as ASGI says that the client is gone
+            raise ClientGone from None
 
 
 def _decoded(data: bytes) -> tuple[ResponseBody, bool]:
@@ -154,7 +208,7 @@ def _decoded(data: bytes) -> tuple[ResponseBody, bool]:
         InvalidRequest: the message is none, or its request is not valid.
     """
     body: Any = decode_body(data)
-    message = msgspec.json.decode(data, type=_Message)
+    message = decode(data, _Message)
     if message.type != _CREATE:
         raise InvalidRequest(f'`type`: expected "{_CREATE}"', param="type")
     if message.background:

@@ -5,9 +5,9 @@ host name of its own that resolves to it (refused by the Host header) or across 
 the Origin header, unless `server.allowed_origins` has it).
 """
 
-import contextlib
 import ipaddress
 import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,11 +16,14 @@ from mlxd.config import ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
 from mlxd.http.callers import Caller, Callers, is_free, right_for
 from mlxd.http.compression import decompressed
+from mlxd.http.intake import Intake
 from mlxd.http.origins import Origins, is_preflight, preflight_response
 from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
+from mlxd.http.spelling import CONTROL
 from mlxd.page_api import PREFIX
 
+_ELSEWHERE = ("cross-site", "same-site")
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
 )
@@ -38,6 +41,7 @@ class Security:
         config: ServerConfig,
         callers: Callers,
         limiter: Limiter,
+        intake: Intake,
         *,
         unix: bool,
     ) -> None:
@@ -45,6 +49,7 @@ class Security:
         self._config = config
         self._callers = callers
         self._limiter = limiter
+        self._intake = intake
         self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
@@ -65,10 +70,14 @@ class Security:
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
         receive = decompressed(receive, headers.get("content-encoding", ""), limit)
-        with contextlib.ExitStack() as stack:
-            if record.dialect is not None:
+        with record.held:
+            asks = record.dialect is not None
+            if not scope["path"].startswith(CONTROL):  # mlxctl must reach a daemon that is full
+                take = record.held.enter_context(self._intake.holding(place=asks))
+                receive = _taken(receive, take)
+            if asks:
                 try:
-                    record.place = stack.enter_context(self._limiter.place(caller))
+                    record.place = record.held.enter_context(self._limiter.place(caller))
                 finally:
                     record.headers += self._limiter.headers(caller)
             await self._app(scope, _limited(receive, limit), send)
@@ -95,6 +104,9 @@ class Security:
             if not separator and origin != "null":
                 raise Forbidden(f'Origin "{origin}" is not valid')
             raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
+        # What a browser sends without an Origin, such as a picture's address on another page.
+        if path.startswith(PREFIX) and headers.get("sec-fetch-site") in _ELSEWHERE:
+            raise Forbidden(f"only mlxd's own page may use {path}")
 
 
 def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) -> Forbidden:
@@ -145,6 +157,15 @@ def _is_loopback(name: str) -> bool:
 def _is_this_machine(name: str) -> bool:
     """Whether `name` always leads to the machine that it is used on, as 0.0.0.0 does."""
     return _is_loopback(name) or (_is_address(name) and ipaddress.ip_address(name).is_unspecified)
+
+
+def _taken(receive: Receive, take: Callable[[int], None]) -> Receive:
+    async def receive_taken() -> Message:
+        message = await receive()
+        take(len(message.get("body", b"")))
+        return message
+
+    return receive_taken
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

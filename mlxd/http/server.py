@@ -132,6 +132,7 @@ class _Protocol(LimitedProtocol):
         cycle = self.cycle
         if cycle is before:  # an upgrade, see `data_received`
             return
+        cycle.transport = _WhileOpen(self.transport)
         if self.scope["http_version"] == "1.0":
             # RFC 9112, 6.1: no chunks; the end of the connection is the end of the body.
             cycle.chunked_encoding = False
@@ -197,6 +198,27 @@ class _Protocol(LimitedProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self.refuse(InvalidRequest(msg))
+
+
+class _WhileOpen(asyncio.Transport):
+    """A transport to which nothing is written once it is closed; uvloop calls that an error.
+
+    The application learns of the end a moment later.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class _AnyLength(int):

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _SLASHES = re.compile("//+")
 _PREFIXES = ("/v1", "")
 _MOST_STEPS = 8
-_CONTROL = "/control/"
+CONTROL = "/control/"
 
 
 class Spelling:
@@ -24,7 +24,7 @@ class Spelling:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         path = scope["path"]
-        if not path.startswith(_CONTROL) and ("//" in path or path.endswith("/")):
+        if not path.startswith(CONTROL) and ("//" in path or path.endswith("/")):
             scope = {**scope, "path": _SLASHES.sub("/", path).rstrip("/") or "/"}
         await self._app(scope, receive, send)
 
@@ -46,9 +46,7 @@ def nearest(path: str, routes: Sequence[BaseRoute]) -> str | None:
     adds to a base URL what this has already; or else the path that is spelled most alike.
     """
     known = [
-        route
-        for route in routes
-        if isinstance(route, Route) and not route.path.startswith(_CONTROL)
+        route for route in routes if isinstance(route, Route) and not route.path.startswith(CONTROL)
     ]
     steps = [step for step in path.split("/") if step]
     for start in range(max(0, len(steps) - _MOST_STEPS), len(steps)):

@@ -1,23 +1,119 @@
-"""WebSockets, as the daemon uses uvicorn's; imported with the first connection that wants one."""
+"""WebSockets, as the daemon uses uvicorn's; imported with the first connection that wants one.
 
+Messages have the limits of bodies, and the client must read what it is sent.
+"""
+
+import asyncio
 import logging
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
-from wsproto.events import Request
+from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
+
+from mlxd.http.limits import ASLEEP_SECONDS, LEAST_PIECE, LimitedConfig, LimitedConnection
+from mlxd.http.responses_socket import TURNS
+
+_MOST_TOGETHER = 8
+"""How many times the largest message all messages that come may have together."""
+_TOO_SLOW, _TRY_AGAIN = 1008, 1013
 
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.WARNING)  # the access log has the rest
 
 
-class WebSocketProtocol(WSProtocol):
+class WebSocketProtocol(WSProtocol, LimitedConnection):
     """One connection. Its scope has a method too, so that the middleware can treat it like HTTP."""
+
+    config: LimitedConfig
+    _late: asyncio.TimerHandle | None = None
+    _late_at = 0.0
+    _seen = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.logger = _log
 
+    @property
+    def busy(self) -> bool:
+        """Whether a turn waits or runs, or a message comes."""
+        scope = getattr(self, "scope", None)
+        return self.buffer.length > 0 or bool(scope and scope["state"].get(TURNS))
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.idle_since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self.has_read()
+        self._expect_nothing()
+
     def handle_connect(self, event: Request) -> None:
         """Begin to serve the connection."""
         super().handle_connect(event)
         self.scope["method"] = "GET"  # type: ignore[typeddict-unknown-key]
+
+    def handle_message(self, event: TextMessage | BytesMessage) -> None:
+        """Take a piece of a message."""
+        super().handle_message(event)
+        if self.buffer.length == 0 or self.close_sent:
+            self.idle_since = self.loop.time()
+            self._expect_nothing()
+            return
+        if self._late is None:
+            self._seen = 0
+            self._expect()
+        others = (each for each in self.connections if isinstance(each, WebSocketProtocol))
+        together = sum(each.buffer.length for each in others)
+        if together > max(_MOST_TOGETHER * self.config.ws_max_size, self.buffer.length):
+            self._end(_TRY_AGAIN, "too many large messages are coming")
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says. Raises ClientDisconnected once the end was sent."""
+        await self.writable.wait()
+        if self.close_sent or self.transport.is_closing():
+            raise ClientDisconnected
+        await super().send(message)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that reads slower than it is written to."""
+        super().pause_writing()
+        self.expect_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        super().resume_writing()
+        self.has_read()
+
+    def _expect(self) -> None:
+        seconds = self.config.limits.body_seconds
+        self._late = self.loop.call_later(seconds, self._check_late)
+        self._late_at = self.loop.time() + seconds
+
+    def _expect_nothing(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _check_late(self) -> None:
+        came, self._seen = self.buffer.length - self._seen, self.buffer.length
+        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
+        if came >= LEAST_PIECE or self.read_paused or slept:
+            self._expect()
+        else:
+            self._end(_TOO_SLOW, "the message did not come in time")
+
+    def _end(self, code: int, reason: str) -> None:
+        """Close the connection, and forget the message."""
+        self.buffer.clear()
+        self._expect_nothing()
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(self.conn.send(CloseConnection(code=code, reason=reason)))
+        self.transport.close()

@@ -101,27 +101,10 @@ def test_reading_pauses_where_the_cache_is_to_be_kept(prefill: Prefiller, read) 
     assert kept == [(100, True), (550, True), (599, False)]
 
 
-def test_while_answers_are_generated_parts_take_as_long_as_some_steps(
-    prefill: Prefiller, read
-) -> None:
-    pace = prefill._pace
+def test_while_answers_are_generated_parts_are_small(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 6000))
     assert progress(prefill, 4000, step_seconds=0.0) == {1: 128}
-    pace._tokens_per_second, pace._most = 10_000.0, 4000
-    assert progress(prefill, 4000, step_seconds=0.001) == {1: 128 + 288}
-    pace._tokens_per_second, pace._most = 10_000.0, 4000
-    assert progress(prefill, 4000, step_seconds=0.02) == {1: 416 + 800}
-    pace._tokens_per_second = 1e9
-    assert progress(prefill, 4000, step_seconds=0.02) == {1: 1216 + 1600}
-
-
-def test_a_slower_part_counts_more_than_a_faster_one(prefill: Prefiller) -> None:
-    pace = prefill._pace
-    pace.add(1000, 1.0, 0.0)
-    pace.add(1000, 0.1, 0.0)
-    assert pace._tokens_per_second == pytest.approx(1000 + 0.3 * 9000)
-    pace.add(1000, 2.0, 0.0)
-    assert pace._tokens_per_second == 500
+    assert progress(prefill, 4000, step_seconds=1000.0)[1] <= 128 + 256
 
 
 def test_a_part_takes_no_more_memory_than_there_is(prefill: Prefiller, read) -> None:

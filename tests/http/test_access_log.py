@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from mlxd import __version__
-from mlxd.http.app import public_app
+from mlxd.http.app import public_app, unix_app
 from tests.support.http_fakes import make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "my secret prompt"}]}
@@ -80,3 +80,21 @@ async def test_a_path_cannot_forge_a_log_line(serve, pool, caplog):
     line = await log_line(caplog, "r3")
     assert line.startswith("GET /a%0Ab 404 ")
     assert line.endswith("error=not_found")
+
+
+async def test_what_is_asked_again_and_again_is_logged_at_debug(serve_unix, pool, caplog):
+    caplog.set_level(logging.DEBUG, logger="mlxd.http")
+    client = await serve_unix(unix_app(make_dependencies(pool)))
+    levels = {
+        "/control/v1/status": logging.DEBUG,
+        "/control/v1/activity": logging.DEBUG,
+        "/control/v1/pulls": logging.DEBUG,
+        "/control/v1/models": logging.INFO,
+    }
+    for path in levels:
+        await client.get(path, headers={"x-request-id": path})
+        await log_line(caplog, path)
+    found = {
+        each.details["request"]: each.levelno for each in caplog.records if each.name == "mlxd.http"
+    }
+    assert found == levels

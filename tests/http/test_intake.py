@@ -39,11 +39,11 @@ async def test_a_place_is_taken_before_the_body_is_read(pool: FakePool, path: st
 
 def test_bodies_together_have_a_size() -> None:
     intake = Intake(places=9, size=10)
-    with intake.place() as take:
+    with intake.holding() as take:
         take(50)  # alone
-        with pytest.raises(QueueFull, match="max_queue_size"), intake.place() as other:
+        with pytest.raises(QueueFull, match="max_queue_size"), intake.holding() as other:
             other(1)
-    with intake.place() as take, intake.place() as other:
+    with intake.holding() as take, intake.holding() as other:
         take(5)
         other(5)
         with pytest.raises(QueueFull):

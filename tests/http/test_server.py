@@ -3,9 +3,11 @@
 import asyncio
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from mlxd.http.app import public_app
 from mlxd.http.server import HttpServer
@@ -90,6 +92,32 @@ async def test_a_client_that_reads_nothing_does_not_keep_the_server(
     writer.write(HEAD.replace(b"%d" % len(CHAT), b"%d" % len(body)) + b"\r\n" + body)
     await pool.submitted.wait()
     # That the server ends in spite of it is what the fixture waits for.
+
+
+def test_a_client_that_resets_its_connection_is_no_bug(
+    pool: FakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """uvloop, which the daemon runs on, raises where something is written after that."""
+    pool.script = [gate := asyncio.Event(), *[text("x")] * 20]
+    body = json.dumps(json.loads(CHAT) | {"stream": True}).encode()
+
+    async def leave() -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(public_app(make_dependencies(pool)))
+        serving = asyncio.create_task(server.serve([listener]))
+        client = socket.create_connection(listener.getsockname())
+        client.send(HEAD.replace(b"%d" % len(CHAT), b"%d" % len(body)) + b"\r\n" + body)
+        await pool.submitted.wait()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        gate.set()
+        await pool.accepted[0].closed.wait()
+        server.stop(grace=0.1)
+        await serving
+
+    uvloop.run(asyncio.wait_for(leave(), 20))
+    assert caplog.text.count("aborted=yes") == caplog.text.count("POST")
+    assert "unexpected" not in caplog.text
 
 
 async def test_http_1_0_gets_no_chunks_and_the_end_of_the_connection(

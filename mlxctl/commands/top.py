@@ -1,0 +1,37 @@
+"""`mlxctl top`: what the daemon does, live."""
+
+import sys
+
+import click
+
+from mlxctl.terminal import is_screen, json_option, print_json
+from mlxctl.top.overview import Asker
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Show it once and end, as where it is not a terminal.")
+@json_option("Print one JSON object and end.")
+def top(*, once: bool, as_json: bool) -> None:
+    """Show what the daemon does: requests, speed, models, memory and downloads, once a second.
+
+    Bars show the last two minutes, each the most in its time. It waits for a daemon that is not
+    running. Keys: q quits, h shows the last hour.
+    """
+    asker = Asker()
+    if as_json:
+        print_json(asker.ask())
+        return
+    # Only here, for the sake of --json.
+    from rich.console import Console
+
+    if once or not is_screen(sys.stdout):
+        from mlxctl.top.drawing import draw_once
+
+        console = Console(highlight=False, soft_wrap=True, force_terminal=is_screen(sys.stdout))
+        for line in draw_once(asker.ask(), console.width):
+            line.rstrip()
+            console.print(line)
+    else:
+        from mlxctl.top.live import LiveView
+
+        LiveView(Console(highlight=False, force_terminal=True), asker).run()

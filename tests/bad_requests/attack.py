@@ -1,0 +1,268 @@
+"""The whole of it: a daemon with good streams, bad requests beside them, and the summary."""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from scripts.tiny_model import make_tiny_model
+from tests.bad_requests.case import Case
+from tests.bad_requests.good_streams import Report
+from tests.bad_requests.leftovers import MEASURED, Held, grown, held
+from tests.bad_requests.sending import Outcome, send, shown
+from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
+
+MOST_SILENT = 1.0
+"""Seconds that a good stream may be silent beyond its longest silence without bad requests."""
+_AT_ONCE = 16
+_SLOWEST = 8
+_SHARE, _MORE_BYTES = 0.1, 25_000_000
+_CONFIG = """\
+[server]
+head_timeout = "4s"
+body_timeout = "4s"
+read_timeout = "2s"
+[generation]
+max_tokens = 32
+[engine]
+prompt_cache = "20MB"
+prompt_cache_disk = "20MB"
+[responses]
+max_bytes = "20MB"
+"""
+
+_SAMPLINGS: list[dict[str, float]] = [
+    {"top_p": 0.5},
+    {"top_k": 2},
+    {"min_p": 0.5},
+    {"xtc_probability": 1, "xtc_threshold": 0.1},
+    {"repetition_penalty": 1.5, "presence_penalty": 1, "frequency_penalty": 1},
+    {"logprobs": 3},
+]
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Summary:
+    """What was sent and what came back; `faults` are lines about what should not be."""
+
+    sent: int = 0
+    words: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    answers: int = 0
+    alone: float = 0.0
+    beside: float = 0.0
+    held: list[Held] = field(default_factory=list)
+
+    def table(self) -> str:
+        """Return the summary for people."""
+        words = sorted({word for counts in self.words.values() for word in counts})
+        rows = [["kind", "sent", *words]]
+        for kind, counts in sorted(self.words.items()):
+            cells = [str(counts[word] or "") for word in words]
+            rows.append([kind, str(counts.total()), *cells])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            for row in rows
+        ]
+        lines += [
+            "",
+            f"{self.sent} requests; {len(self.faults)} faults; those that took longest:",
+            *(f"  {seconds:.1f} s: {what}" for seconds, what in self.slowest),
+            f"{self.answers} answers of good streams; longest silence {self.beside:.2f} s, "
+            f"{self.alone:.2f} s without bad requests",
+            *map(str, self.held[:1] + self.held[1:][-1:]),
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+class Attack:
+    """Bad requests to one daemon, in rounds, with good streams beside each round."""
+
+    def __init__(
+        self, daemon: DaemonProcess, temporary: Path, faults: Path, say: Say = print
+    ) -> None:
+        """Take a daemon, its temporary folder, and the folder for cases that show a fault."""
+        self.summary = Summary()
+        self._daemon = daemon
+        self.port = int(daemon.url.rpartition(":")[2])
+        self._temporary = temporary
+        self._faults = faults
+        self._say = say
+        self._pid = self._engine()
+        self._times: list[tuple[float, float, str]] = []
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket."""
+        return self._daemon.socket
+
+    def log(self) -> str:
+        """Return the log so far."""
+        return self._daemon.log()
+
+    def _engine(self) -> int:
+        body = {"prompt": "x", "max_tokens": 1}
+        assert self._daemon.local.post("/v1/completions", json=body).status_code == 200
+        return self._loaded()["pid"]
+
+    def _loaded(self) -> dict:
+        return next(m for m in self._daemon.status()["models"] if m["id"] == "tiny")
+
+    def begin(self, streams: "GoodStreams", seconds: float) -> None:
+        """Let the good streams run alone for a while, to know their silences."""
+        for sampling in _SAMPLINGS:  # what is compiled at its first use
+            body = {"prompt": "x", "max_tokens": 2, "temperature": 1, **sampling}
+            assert self._daemon.local.post("/v1/completions", json=body).status_code == 200
+        report = streams.during(lambda: time.sleep(seconds))
+        self._note_streams(report)
+        self.summary.alone, self.summary.beside = report.worst, 0.0
+
+    def round(self, streams: "GoodStreams", cases: Sequence[Case]) -> None:
+        """Send the cases, several at a time, and look at what they leave behind."""
+        self._times.clear()
+        report = streams.during(lambda: asyncio.run(self._send(cases)))
+        self._note_streams(report)
+        self.summary.beside = max(self.summary.beside, report.worst)
+        if report.worst > self.summary.alone + MOST_SILENT:
+            self._fault(self._silence(*report.gaps[0]))
+        self._look()
+
+    def _silence(self, seconds: float, end: float) -> str:
+        """Describe a silence of the good streams, with the cases that ran meanwhile."""
+        beside = [
+            f"  {name} ({began - end + seconds:+.2f} to {ended - end + seconds:+.2f} s)"
+            for began, ended, name in self._times
+            if began < end and ended > end - seconds
+        ]
+        when = time.strftime("%H:%M:%S", time.localtime(end - seconds))
+        return "\n".join(
+            [f"good streams were silent for {seconds:.2f} s from {when}; beside:", *beside]
+        )
+
+    def _note_streams(self, report: Report) -> None:
+        self.summary.answers += report.answers
+        for wrong in report.wrong:
+            self._fault(f"good stream {wrong}")
+
+    async def _send(self, cases: Sequence[Case]) -> None:
+        waiting = iter(cases)
+
+        async def work() -> None:
+            for case in waiting:
+                began = time.time()
+                outcome = await send(case, self.port, self.socket)
+                self._times.append(
+                    (began, time.time(), f"{case.kind} ({case.name}): {outcome.word}")
+                )
+                self._note(case, outcome)
+
+        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+
+    def _note(self, case: Case, outcome: Outcome) -> None:
+        summary = self.summary
+        summary.sent += 1
+        summary.words[case.kind][outcome.word] += 1
+        slowest = [
+            *summary.slowest,
+            (outcome.seconds, f"{case.kind} ({case.name}): {outcome.word}"),
+        ]
+        summary.slowest = sorted(slowest, reverse=True)[:_SLOWEST]
+        if outcome.fault is not None:
+            file = case.save(self._faults, summary.sent)
+            self._fault(
+                f"{shown(case, outcome)}\n  again: python -m tests.bad_requests --again {file}"
+            )
+
+    def _look(self) -> None:
+        wait_until(lambda: not self._busy(), "the daemon has no requests")
+        loaded = self._loaded()
+        if loaded["state"] != "ready" or loaded["crashes"] or loaded["pid"] != self._pid:
+            state, crashes = loaded["state"], loaded["crashes"]
+            self._fault(f"the engine: {state}, {crashes} crashes, {loaded['last_crash']}")
+            self._pid = self._engine()
+        for line in self._daemon.log().splitlines():
+            if "unexpected " in line or "Traceback" in line:
+                self._fault(f"the log: {line}")
+                break
+        if MEASURED:
+            self.summary.held.append(held(self._daemon.process.pid, self._temporary))
+
+    def _busy(self) -> bool:
+        return any(model["requests"] for model in self._daemon.status()["models"])
+
+    def end(self) -> Summary:
+        """Compare what is held now with what was held after the first round."""
+        if len(self.summary.held) > 1:
+            first, *_, last = self.summary.held
+            self.summary.faults += grown(first, last, _SHARE, _MORE_BYTES)
+        return self.summary
+
+    def _fault(self, line: str) -> None:
+        self.summary.faults.append(line)
+        self._say(line)
+
+
+class GoodStreams:
+    """The process of the good streams."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def during(self, work: Callable[[], object]) -> Report:
+        """Run the streams while `work` is done, and return what they got."""
+        self._order("go")
+        work()
+        self._order("stop")
+        assert self._process.stdout is not None
+        return msgspec.json.decode(self._process.stdout.readline(), type=Report)
+
+    def _order(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+
+@contextmanager
+def good_streams(port: int) -> Iterator[GoodStreams]:
+    """Start the process of the good streams, and end it after the block."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.bad_requests.good_streams", str(port), "tiny"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield GoodStreams(process)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def attacked(faults: Path, say: Say = print) -> Iterator[tuple[Attack, GoodStreams]]:
+    """Start a daemon with a tiny model that is to be attacked, and its good streams."""
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home, temporary = Path(folder), Path(folder) / "tmp"
+        make_tiny_model(home / "models" / "tiny", context_length=16384, marked=True)
+        temporary.mkdir()
+        # On Linux, MLX takes seconds to compile a function at its first use, and keeps it here.
+        compiled = Path(tempfile.gettempdir()) / "mlx"
+        compiled.mkdir(exist_ok=True)
+        (temporary / "mlx").symlink_to(compiled)
+        (home / "config.toml").write_text(_CONFIG)
+        with (
+            running_daemon(home, "--model", "tiny", TMPDIR=str(temporary)) as daemon,
+            good_streams(int(daemon.url.rpartition(":")[2])) as streams,
+        ):
+            yield Attack(daemon, temporary, faults, say), streams

@@ -1,0 +1,83 @@
+"""How many tokens of a prompt are read at once while others generate, on machines of many kinds."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from mlxd.engine.reading_speed import ReadingSpeed
+
+LIMIT = 2048
+PROMPT = 6000
+
+
+@dataclass
+class Machine:
+    """Takes `fixed` seconds for a part and `each` for each of its tokens, `step` for a step."""
+
+    fixed: float
+    each: float
+    step: float
+
+    def read(self, speed: ReadingSpeed, late: float = 0.0) -> list[tuple[int, float]]:
+        """Read a prompt beside others; return tokens and seconds of each part, the first `late`."""
+        parts = []
+        left = PROMPT
+        while left:
+            tokens = min(speed.part(LIMIT, self.step), left)
+            seconds = self.fixed + tokens * self.each + self.step + late
+            speed.add(tokens, seconds, self.step)
+            parts.append((tokens, seconds))
+            left, late = left - tokens, 0.0
+        return parts
+
+    @property
+    def alone(self) -> float:
+        return -(-PROMPT // LIMIT) * self.fixed + PROMPT * self.each
+
+
+GPU = Machine(fixed=0.05, each=0.00005, step=0.007)
+MACHINES = {
+    "gpu": GPU,
+    "small model": Machine(fixed=0.001, each=0.0002, step=0.002),
+    "large model": Machine(fixed=0.01, each=0.002, step=0.03),
+    "most is fixed": Machine(fixed=0.003, each=0.00001, step=0.003),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_beside_others_a_prompt_takes_little_longer_than_alone(machine: Machine) -> None:
+    speed = ReadingSpeed()
+    for _ in range(3):
+        parts = machine.read(speed)
+    assert sum(seconds for _, seconds in parts) < 1.5 * machine.alone
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_others_wait_for_a_few_steps(machine: Machine) -> None:
+    speed = ReadingSpeed()
+    longest = max(0.03, 4 * (machine.step + machine.fixed)) + machine.step
+    for _ in range(3):
+        assert max(seconds for _, seconds in machine.read(speed)[1:]) < 1.3 * longest
+
+
+def test_a_slow_first_part_is_soon_forgotten() -> None:
+    speed = ReadingSpeed()
+    GPU.read(speed, late=0.2)
+    assert len(GPU.read(speed)) < 10
+
+
+def test_without_answers_beside_it_a_part_is_as_large_as_allowed() -> None:
+    speed = ReadingSpeed()
+    speed.add(100, 10.0, None)
+    assert speed.part(LIMIT, None) == LIMIT
+
+
+def test_a_slower_part_counts_more_than_a_faster_one() -> None:
+    def following(*seconds: float) -> int:
+        speed = ReadingSpeed()
+        for each in seconds:
+            speed.add(1000, each, 0.0)
+        return speed.part(LIMIT, 0.02)
+
+    assert following(1.0, 0.1) == 288  # 1000 + 0.3 * 9000 tokens a second, for 0.08 s
+    assert following(1.0, 0.1, 2.0) == 32
