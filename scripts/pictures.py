@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from scripts import picture_of_top
+
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 _BENCHMARKS = ROOT / "benchmarks"
@@ -36,7 +38,7 @@ def bench(file: Path) -> None:
     save(report, file)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {"bench.svg": bench}
+PICTURES: dict[str, Callable[[Path], None]] = {"bench.svg": bench, "top.svg": picture_of_top.save}
 """What makes each file of docs/images."""
 
 
