@@ -1,9 +1,6 @@
-"""Make the pictures of the page, in light and dark, from a real run with SmolLM2: docs/images.
+"""Make the pictures of the page, in light and dark, from a real run with the tiny random model.
 
-    python -m scripts.picture_of_page
-
-It needs Chromium, and takes two minutes: the plots show as much. The pictures differ from run to
-run.
+It needs Chromium, and takes two minutes: the plots show as much.
 """
 
 import json
@@ -19,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.browser import browser
-from scripts.demo_model import DEFAULT_CACHE, SMOLLM2, fetch
+from scripts.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
-_SECONDS = 100.0
-_CALLERS = 2
+_SECONDS = 75.0
+_CALLERS = 3
 _QUESTIONS = (
     "What is the capital of France?",
     "Name three rivers of Europe.",
@@ -58,7 +55,7 @@ def _ask(url: str, caller: int) -> None:
         roles = {"system": _SYSTEM, "user": question}
         body = {
             "messages": [{"role": role, "content": text} for role, text in roles.items()],
-            "max_tokens": 30 + 40 * ((caller + number) % 3),
+            "max_tokens": 200 + 400 * ((caller + number) % 3),
         }
         headers = {"content-type": "application/json"}
         asked = urllib.request.Request(
@@ -66,18 +63,16 @@ def _ask(url: str, caller: int) -> None:
         )
         with urllib.request.urlopen(asked) as reply:
             reply.read()
-        time.sleep(caller)
+        time.sleep(caller / 2)
 
 
 @contextmanager
 def _daemon() -> Iterator[tuple[str, str]]:
-    """Run a daemon with SmolLM2; give its address, and that of the page with a token."""
+    """Run a daemon with the model; give its address, and that of the page with a token."""
     with tempfile.TemporaryDirectory(prefix="mlxd") as home:
         environ = {**os.environ, "MLXD_HOME": home, "MLXD_SERVER__PORT": "0"}
-        gguf = str(fetch(DEFAULT_CACHE, SMOLLM2))
-        into = ("--into", f"{home}/models", "--name", "smollm2-135m")
-        subprocess.run([sys.executable, "-m", "mlxd.gguf", gguf, *into], check=True, cwd=ROOT)
-        command = [sys.executable, "-m", "mlxd", "--model", "smollm2-135m"]
+        make_tiny_model(Path(home) / "models" / "tiny")
+        command = [sys.executable, "-m", "mlxd", "--model", "tiny"]
         with subprocess.Popen(command, env=environ, cwd=ROOT) as daemon:
             try:
                 address = _address(environ)
@@ -95,8 +90,3 @@ def _address(environ: dict[str, str]) -> str:
             return done.stdout.strip()
         time.sleep(0.2)
     raise TimeoutError(done.stderr)
-
-
-if __name__ == "__main__":
-    (ROOT / "docs" / "images").mkdir(parents=True, exist_ok=True)
-    save(ROOT / "docs" / "images" / "page.png")
