@@ -31,7 +31,7 @@ class Sample:
 class Growth:
     """The medians of one measure in the first and the second half, in its unit.
 
-    Of the engines, which come and go, it is the largest in each half.
+    Of the engines, which come and go and need more for long prompts, it is the largest in each half.
     """
 
     name: str
@@ -48,7 +48,7 @@ _MEASURES: tuple[tuple[str, Callable[[Sample], float], _Of, float, float], ...] 
     ("descriptors", lambda each: each.descriptors, statistics.median, 0.1, 8),
     ("threads", lambda each: each.threads, statistics.median, 0, 3),
     ("processes", lambda each: each.processes, statistics.median, 0, 1),
-    ("largest engine, MB", lambda each: each.largest_engine / _MEGABYTE, max, 0.25, 40),
+    ("largest engine, MB", lambda each: each.largest_engine / _MEGABYTE, max, 0.5, 100),
     ("temporary files", lambda each: each.temporary_files, statistics.median, 0, 2),
 )
 
