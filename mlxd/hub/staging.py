@@ -3,7 +3,8 @@
     MODELS/.pulls/OWNER--NAME/
         pull.json     the pull, and its error if it failed
         HASH          a complete, verified file, named by its hash
-        HASH.part     a file that is not complete or not verified
+        HASH.part     a file that is not complete or not verified (`partial_file`)
+        HASH.ranges   which of its bytes are here
         checked/      the small files, made of links to the complete files, while they are checked
         model/        the model folder, made of such links
         replaced/     the model that it replaces
@@ -21,12 +22,12 @@ from typing import TypeVar
 import msgspec
 
 from mlxd.files import write_atomically
+from mlxd.hub.partial_file import PART, RANGES, bytes_here, remove_ranges
 from mlxd.hub.reference import Reference
 from mlxd.models.names import PULL_RECORD
 
 _FOLDER = ".pulls"
 _STATE = "pull.json"
-_PART = ".part"
 _SHA256_LENGTH = 64
 
 _Content = TypeVar("_Content", bound=msgspec.Struct)
@@ -74,33 +75,36 @@ class Staging:
 
     def part(self, file: RepoFile) -> Path:
         """Return where `file` is until it is verified."""
-        return self.folder / (file.hash + _PART)
+        return self.folder / (file.hash + PART)
 
     def complete(self, file: RepoFile) -> bool:
         """Make the part the complete file if it has the right hash, else remove it."""
         part = self.part(file)
         if not _has_hash(part, file):
+            remove_ranges(part)
             part.unlink()
             return False
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(self.complete_file(file))
+        remove_ranges(part)
         return True
 
     def present_bytes(self, file: RepoFile) -> int:
         """Return how many bytes of `file` are here."""
-        return size_of(self.complete_file(file)) or size_of(self.part(file))
+        return size_of(self.complete_file(file)) or bytes_here(self.part(file))
 
     def keep_only(self, files: Collection[RepoFile]) -> None:
         """Remove the files of other revisions."""
         kept = {file.hash for file in files}
         for path in self._files():
-            if path.name.removesuffix(_PART) not in kept:
+            if path.stem not in kept:
                 path.unlink()
 
     def size_bytes(self) -> int:
         """Return the size of what was downloaded, complete files and parts."""
-        return sum(map(size_of, self._files()))
+        files = [path for path in self._files() if path.suffix != RANGES]
+        return sum(bytes_here(file) if file.suffix == PART else size_of(file) for file in files)
 
     def _files(self) -> list[Path]:
         found = self.folder.glob("[!.]*")
