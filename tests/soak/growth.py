@@ -31,7 +31,8 @@ class Sample:
 class Growth:
     """The medians of one measure in the first and the second half, in its unit.
 
-    Of the engines, which come and go and need more for long prompts, it is the largest in each half.
+    Of the engines, which come and go, and need more while they read long prompts, it is the largest
+    in each half.
     """
 
     name: str
