@@ -61,6 +61,11 @@ class Download:
             HubUnreachable: the hub did not answer for too long; what was downloaded is kept.
             OSError: a file cannot be written; what was downloaded is kept.
         """
+        another = "another process downloads it"
+        with self._staging.held(lambda: self._meter.enter("queued", cause=another)):
+            return self._run()
+
+    def _run(self) -> PullReply:
         self._check_target()
         snapshot = self._ask()
         up_to_date = self._is_installed(snapshot)

@@ -12,10 +12,12 @@
 A model that was pulled has a `.mlxd-pull.json`, which says what it was pulled from.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +70,25 @@ class Staging:
         """Make the folder, and record the pull in it for the next daemon."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _STATE, pending)
+
+    @contextlib.contextmanager
+    def held(self, wait: Callable[[], None]) -> Iterator[None]:
+        """Keep other downloads of the repository out, those of another daemon too.
+
+        Call `wait` if there is one, and wait for its end. A file system without locks has none.
+        """
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    wait()
+                    _lock(descriptor, fcntl.LOCK_EX)
+                if _is_at(descriptor, self.folder):  # the other one did not remove it
+                    yield
+                    return
+            finally:
+                os.close(descriptor)
 
     def complete_file(self, file: RepoFile) -> Path:
         """Return where `file` is once it is verified."""
@@ -152,6 +173,23 @@ def unfinished(models_dir: Path) -> list[Pending]:
     folders = sorted((models_dir / _FOLDER).glob("*/"))
     found = (_read(folder / _STATE, Pending) for folder in folders)
     return [pending for pending in found if pending is not None]
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return True
+
+
+def _is_at(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def size_of(file: Path) -> int:
