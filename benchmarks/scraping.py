@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 
 from bench import Bench
-from client import Client
 from report import Tables
 from scenarios import Session, batches
 
@@ -31,7 +30,7 @@ def measure(bench: Bench) -> Tables:
     without: list[float] = []
     scraped: list[float] = []
     (batch,) = batches(bench.model, [_STREAMS])
-    with bench.daemons["mlxd"](bench.model) as server, Client(server.port) as client:
+    with bench.daemons["mlxd"](bench.model) as server, server.client() as client:
         session = Session(client, bench.model)
         for number in range(bench.options.rounds):
             bench.progress(f"scraping: round {number + 1} of {bench.options.rounds}")

@@ -83,6 +83,7 @@ class Status(msgspec.Struct, kw_only=True):
     models_dir: str
     adapters_dir: str
     cache_dir: str = ""
+    responses_dir: str = ""
     log: str
     network: dict[str, str] | None = None
     uptime_s: float | None = None
@@ -274,7 +275,8 @@ class PullStatus(msgspec.Struct, kw_only=True):
     """One unfinished download.
 
     `state` is queued, asking, downloading, verifying, checking, retrying or failed; `cause`
-    explains the last two. `bytes_total` is None until the hub has answered.
+    explains the last two, and queued if another daemon downloads the model. `bytes_total` is None
+    until the hub has answered.
     """
 
     model: str

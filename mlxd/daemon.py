@@ -97,13 +97,17 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._hangups: set[asyncio.Task[None]] = set()
         self._sockets = sockets
-        self._catalog = Catalog(config.models)
+        self._catalog = Catalog(config.models, config.trusts)
         self._selection = Selection(self._catalog, config)
         metrics = Metrics()
         self._pool = Pool(config, metrics=metrics)
         reach = network.variables(os.environ) | config.hub.variables()
         self._pulls = Pulls(
-            paths.models_dir(), self._pool.admission.limit, variables=reach, metrics=metrics
+            paths.models_dir(),
+            self._pool.admission.limit,
+            config.hub.connections,
+            variables=reach,
+            metrics=metrics,
         )
         ring = KeyRing(paths.keys_file(), paths.key_uses_file())
         callers = Callers(config.server.api_key, ring)
@@ -185,7 +189,7 @@ class Daemon:
             taken, _ = changed(self._config, config)
             _, restart = changed(self._started_with, config)
             self._config = config
-            self._catalog.configure(config.models)
+            self._catalog.configure(config.models, config.trusts)
             self._selection.configure(config)
             self._pool.configure(config)
             self._intake.configure(config.server.max_queue, config.server.max_queue_size)

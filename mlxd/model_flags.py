@@ -40,7 +40,7 @@ def apply(config: Config, given: Mapping[str, Any]) -> Config:
     others = replace(config.for_model(""), **for_all)
     models = {name: replace(own, **for_all) for name, own in config.model.items()}
     if only:
-        default = Catalog(config.models).default()
+        default = Catalog(config.models, config.trusts).default()
         name = default.id if default else config.models.default
         if not name:
             raise ConfigError(f"{_FLAGS[next(iter(only))]} needs a default model: give --model too")

@@ -35,11 +35,15 @@ class Tab:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._last = 0
+        self.forget()
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def forget(self) -> None:
+        """Forget what was noted so far."""
         self.faults: list[str] = []
         self.hosts: set[str] = set()
         self.received = 0
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Call a method of Chromium's DevTools protocol and return its result."""

@@ -16,6 +16,7 @@ INSTANCE = 'instance=~"$instance"'
 
 _COLUMNS = 24
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_CACHED = 'mlxd_prompt_tokens_total{cache!="none"}'
 _METRIC = re.compile(r"\b(?:mlxd|process)_[a-z0-9_]+(\{)?")
 
 
@@ -71,6 +72,11 @@ PANELS = (
     _number("Running", "short", "sum(mlxd_requests_running)"),
     _number("Waiting", "short", "sum(mlxd_requests_waiting)"),
     _number("Generated", "tok/s", f"sum({_rate('mlxd_generation_tokens_total')})"),
+    _number(
+        "Prompts from the cache",
+        "percentunit",
+        f"sum({_rate(_CACHED)}) / sum({_rate('mlxd_prompt_tokens_total')})",
+    ),
     _number("Memory", "bytes", "sum(mlxd_model_memory_bytes)"),
     _number("Up", "s", "min(mlxd_uptime_seconds)"),
     Panel("Generated tokens", "tok/s", (_per("model", "mlxd_generation_tokens_total"),)),

@@ -34,6 +34,7 @@ _ENVIRONMENT = {
 }
 _MLXCTL_ENVIRONMENT = {
     "AGAINST_API_KEY": "The API key of the server that `mlxctl bench --against` measures.",
+    "MLXD_API_KEY": "The API key that mlxctl env and launch pass on.",
     "NO_COLOR": "If not empty, output has no color.",
 }
 _MLXD_ENVIRONMENT = {

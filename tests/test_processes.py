@@ -46,6 +46,7 @@ async def test_an_engine_gets_no_secrets_and_no_files(
         engine = await EngineProcess.spawn((sys.executable, "-c", SHOW))
         output = " ".join((await engine.exited).output)
     assert "HF_HUB_OFFLINE" in output
+    assert "HF_MODULES_CACHE" in output
     for secret in ("API_KEY", "HF_TOKEN", "of the daemon"):
         assert secret not in output
 

@@ -1,6 +1,7 @@
 """The daemon while it is measured: its memory, and whether others ask it too."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ class Watch:
         self.others = 0
         self._own = 0
         self._most_own = 0  # since the last look
+        self._more = sys.maxsize  # requests than these, at the last look
         self._client = client
         self._model = model
         self._seen: list[ModelStatus] = []
@@ -67,9 +69,10 @@ class Watch:
         with contextlib.suppress(CommandFailed):  # what is measured fails too, and says why
             status = self._client.call(control_api.STATUS)
             requests = sum(model.requests for model in status.models)
-            # What has just ended here may not have ended there.
-            self.others = max(self.others, requests - self._most_own)
-            self._most_own = self._own
+            # What has just ended here may not have ended there, not even by the next look.
+            more = requests - self._most_own
+            self.others = max(self.others, min(more, self._more))
+            self._more, self._most_own = more, self._own
             self._seen += [
                 model
                 for model in status.models

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from mlxctl.api_access import api_key, api_url
+from mlxctl.api_access import KEY_VARIABLE, KEY_WANTED, api_key, api_url
 from mlxctl.arguments import model_option
 from mlxctl.client import connect, running_status
 from mlxctl.commands.service import report
@@ -45,7 +45,8 @@ def launch(program: str, arguments: tuple[str, ...], model: str | None, *, print
 
     The daemon is started if it does not run. ARGS are passed on. What the agent is told goes into
     its environment and arguments; its own files of settings stay as they are. With `--print`,
-    PROGRAM can also be aider, continue, langchain, open-webui, vscode or zed.
+    PROGRAM can also be aider, continue, langchain, open-webui, vscode or zed. If mlxd wants a key
+    of `mlxctl key`, set MLXD_API_KEY to it.
 
     \b
     Examples:
@@ -64,23 +65,37 @@ def launch(program: str, arguments: tuple[str, ...], model: str | None, *, print
         file = shutil.which(program)
         if file is None:
             raise CommandFailed(f"{agent.title} is not installed; to install it: {agent.install}")
+    key = api_key(settings.server)
+    if key is None:
+        if not printed:
+            raise CommandFailed(KEY_WANTED)
+        remark(KEY_WANTED)
     status = _running(settings, may_start=not printed)
     found = _model(status, model)
-    target = Target(
-        api_url(settings.server, status), api_key(settings.server), found.id, fitness.room(found)
-    )
+    url = api_url(settings.server, status)
+    target = Target(url, key or f"<{KEY_VARIABLE}>", found.id, fitness.room(found))
     if agent is None:
         other = OTHERS[program]
         remark(f"settings of {other.title}, {other.where}:")
         click.echo(other.settings(target))
         return
-    for doubt in fitness.check(agent, found):
-        remark(doubt)
+    _doubt(agent, found, only_printed=printed)
     words = [*agent.arguments(target), *arguments]
     if file is None:
         click.echo(shell_lines(agent.variables(target), program, words))
     else:
         _become(file, [program, *words], agent, target)
+
+
+def _doubt(agent: Agent, model: ModelDetails, *, only_printed: bool) -> None:
+    """Tell what speaks against the model; refuse one that the agent could not begin with."""
+    try:
+        for doubt in fitness.check(agent, model):
+            remark(doubt)
+    except CommandFailed as error:
+        if not only_printed:
+            raise
+        remark(error.message)
 
 
 def _running(settings: Config, *, may_start: bool) -> Status:

@@ -1,5 +1,6 @@
 """`mlxctl use`, `load`, `unload` and `ps`: the models in memory."""
 
+import re
 import textwrap
 
 import click
@@ -11,7 +12,7 @@ from mlxctl.client import connect
 from mlxctl.terminal import ProgressLine, json_option, print_result, remark
 from mlxd import control_api
 from mlxd.control_api import ModelStatus, Progress, ReplyT, StreamEndpoint
-from mlxd.units import size
+from mlxd.units import SECONDS_PATTERN, size
 
 _HEADER = ("MODEL", "STATE", "MEMORY", "LIMIT", "REQUESTS", "TOKENS/S", "UNTIL", "PID")
 _NOTE_WIDTH = 76
@@ -36,11 +37,21 @@ def use(model: str, *, wait: bool, as_json: bool) -> None:
         remark(f"{reply.overridden_by} overrides it at the next start")
 
 
+def _time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return what the daemon understands; a callback of click."""
+    if value is not None and not re.fullmatch(rf"[+-]?({SECONDS_PATTERN})", value.strip()):
+        raise click.BadParameter(
+            f'{value!r} is neither a number of seconds nor a duration such as "30m" or "1h30m".'
+        )
+    return value
+
+
 @click.command()
 @optional_model_argument
 @click.option(
     "--keep-alive",
     metavar="TIME",
+    callback=_time,
     help='Unload it after this long without requests, such as "30m"; "-1": never. Default: the '
     "configured time.",
 )

@@ -93,8 +93,8 @@ def _tell_what_it_lacks(client: Client) -> None:
 
 def _news(status: PullStatus) -> str:
     """Return a line about a problem, or else about each tenth that is done, but not the first."""
-    if status.state == "retrying":
-        return status.cause or status.state
+    if status.cause:
+        return status.cause
     if not status.bytes_total or (tenth := 10 * status.bytes_done // status.bytes_total) == 0:
         return ""
     return f"{tenth}0 % of {size(status.bytes_total)}"

@@ -5,8 +5,9 @@ import shlex
 import click
 from click.shell_completion import get_completion_class
 
-from mlxctl.api_access import api_key, api_url
+from mlxctl.api_access import KEY_WANTED, api_key, api_url
 from mlxctl.client import running_status
+from mlxctl.errors import CommandFailed
 from mlxctl.terminal import json_option, print_result
 from mlxd import config as configuration
 
@@ -23,16 +24,20 @@ from mlxd import config as configuration
 def env(shell: str, *, as_json: bool) -> None:
     """Print shell commands that set OPENAI_BASE_URL and OPENAI_API_KEY.
 
-    OpenAI clients started from that shell then use the daemon.
+    OpenAI clients started from that shell then use the daemon. If mlxd wants a key of
+    `mlxctl key`, set MLXD_API_KEY to it before.
 
     \b
     bash, zsh:  eval "$(mlxctl env)"
     fish:       mlxctl env --shell fish | source
     """
     server = configuration.load().server
+    key = api_key(server)
+    if key is None:
+        raise CommandFailed(KEY_WANTED)
     variables = {
         "OPENAI_BASE_URL": f"{api_url(server, running_status())}/v1",
-        "OPENAI_API_KEY": api_key(server),
+        "OPENAI_API_KEY": key,
     }
     lines = [
         f"set -gx {name} {_fish_quoted(value)}"

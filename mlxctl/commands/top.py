@@ -9,13 +9,13 @@ from mlxctl.top.overview import Asker
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Show it once and end, as where it is not a terminal.")
+@click.option("--once", is_flag=True, help="Show it once and end, as in a pipe.")
 @json_option("Print one JSON object and end.")
 def top(*, once: bool, as_json: bool) -> None:
     """Show what the daemon does: requests, speed, models, memory and downloads, once a second.
 
-    Bars show the last two minutes, each the most in its time. It waits for a daemon that is not
-    running. Keys: q quits, h shows the last hour.
+    The plots show the last two minutes; a bar is the highest value in its time. If mlxd is not
+    running, top waits for it. Keys: q quits, h shows the last hour.
     """
     asker = Asker()
     if as_json:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlxctl.api_access import KEY_VARIABLE
 from mlxctl.launch.target import Target, as_text
 
-KEY_VARIABLE = "MLXD_API_KEY"
 _PATIENCE_MS = 3_600_000  # a long prompt may take minutes to read, and a model to load
 
 

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlxctl.launch.agents import KEY_VARIABLE
+from mlxctl.api_access import KEY_VARIABLE
 from mlxctl.launch.target import Target
 
 

@@ -161,6 +161,9 @@ class HubConfig(Section, frozen=True):
     ca_file: Annotated[
         str, FILE, "File with the certificates to trust. Empty: SSL_CERT_FILE or the usual ones."
     ] = ""
+    connections: Annotated[
+        int, Meta(ge=1, le=64), "Maximum number of connections of a download at a time."
+    ] = 8
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that say the same, without those that are empty."""
@@ -257,6 +260,9 @@ class EngineConfig(Section, frozen=True):
     spare: Annotated[bool, "Keep an engine without a model ready, to load the next one faster."] = (
         False
     )
+    sandbox: Annotated[
+        bool, "Keep engines from the network, and from writing files other than their caches."
+    ] = True
     trust_remote_code: Annotated[bool, "Run Python code that comes with a model."] = False
 
 
@@ -351,6 +357,10 @@ class Config(Section, frozen=True):
         """
         others = self.other_models or ModelSettings(generation=self.generation)
         return self.model.get(model_id, others)
+
+    def trusts(self, model_id: str) -> bool:
+        """Whether Python code that comes with that model may run."""
+        return self.engine_for(model_id).trust_remote_code
 
     def engine_for(self, model_id: str) -> EngineConfig:
         """Return [engine] with what `[model."model_id"]` changes."""

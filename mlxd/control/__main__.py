@@ -18,7 +18,7 @@ from mlxd.pool.pool import Pool
 def main() -> None:
     """Print what is there."""
     settings = config.load()
-    models = CatalogControl(Catalog(settings.models), Pool(settings)).models()
+    models = CatalogControl(Catalog(settings.models, settings.trusts), Pool(settings)).models()
     folder = paths.models_dir()
     pulls = [
         PullStatus(

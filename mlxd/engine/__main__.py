@@ -1,5 +1,6 @@
-"""`python -m mlxd.engine`: one model, served over the socket that is this process's standard input.
+"""`python -m mlxd.engine [FOLDER…]`: one model, served over the socket that is standard input.
 
+With folders, it is confined: it has no network, and writes only there (`confinement.py`).
 The process says hello at once, then imports MLX, which takes a second, and calls `serving.serve`.
 """
 
@@ -10,11 +11,13 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from traceback import print_tb
 from types import TracebackType
 from typing import Any
 
 from mlxd.engine.channel import Channel
+from mlxd.engine.confinement import confine
 from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello
 
 _PR_SET_PDEATHSIG = 1
@@ -23,6 +26,9 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Run one engine from handshake to shutdown."""
     _end_with_the_daemon()
+    folders = [Path(name) for name in sys.argv[1:]]
+    if folders and (fault := confine(folders)):
+        sys.stderr.write(f"this engine is not confined: {fault}\n")
     faulthandler.enable(all_threads=False)  # Metal ends a process by abort(); print where
     # What is imported and loaded stays, so collecting garbage meanwhile is lost time.
     gc.disable()

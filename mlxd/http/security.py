@@ -23,6 +23,7 @@ from mlxd.http.record import record_of
 from mlxd.http.spelling import CONTROL
 from mlxd.page_api import PREFIX
 
+_ELSEWHERE = ("cross-site", "same-site")
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]+)(?:%[^\]]*)?\]|(?P<name>[^:\[\]]+))(?::\d*)?", re.IGNORECASE
 )
@@ -78,7 +79,8 @@ class Security:
                 try:
                     record.place = record.held.enter_context(self._limiter.place(caller))
                 finally:
-                    record.headers += self._limiter.headers(caller)
+                    anthropic = record.dialect == "messages"
+                    record.headers += self._limiter.headers(caller, anthropic=anthropic)
             await self._app(scope, _limited(receive, limit), send)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
@@ -103,6 +105,9 @@ class Security:
             if not separator and origin != "null":
                 raise Forbidden(f'Origin "{origin}" is not valid')
             raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
+        # What a browser sends without an Origin, such as a picture's address on another page.
+        if path.startswith(PREFIX) and headers.get("sec-fetch-site") in _ELSEWHERE:
+            raise Forbidden(f"only mlxd's own page may use {path}")
 
 
 def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) -> Forbidden:

@@ -1,4 +1,4 @@
-"""`python -m mlxd.hub OWNER/NAME REVISION --into MODELS_DIR --memory-limit BYTES`: one download.
+"""`python -m mlxd.hub OWNER/NAME REVISION …`: one download.
 
 The daemon runs it, as `download_process.py` says. It exits when its standard input ends, which is
 when the daemon does, however that died. The next download resumes with what is on disk.
@@ -27,16 +27,20 @@ def main() -> None:
     parser.add_argument("revision")
     parser.add_argument("--into", type=Path, required=True)
     parser.add_argument("--memory-limit", type=int, required=True)
+    parser.add_argument("--connections", type=int, required=True)
     options = parser.parse_args()
     threading.Thread(target=_exit_with_daemon, daemon=True).start()
     reference = Reference(options.repo, options.revision)
-    _report(_download(reference, options.into, options.memory_limit))
+    _report(_download(reference, options.into, options.memory_limit, options.connections))
 
 
-def _download(reference: Reference, models_dir: Path, memory_limit: int) -> Report:
+def _download(
+    reference: Reference, models_dir: Path, memory_limit: int, connections: int
+) -> Report:
     meter = Meter(reference, lambda status: _report(Report(progress=status)))
     try:
-        done = Download(Repository(reference), models_dir, memory_limit, meter).run()
+        repository = Repository(reference)
+        done = Download(repository, models_dir, memory_limit, meter, connections).run()
     except MlxdError as error:
         return Report.of(error)
     except OSError as error:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,26 +11,14 @@ from mlxd.control_api import PullReply
 from mlxd.errors import HubUnreachable, PullFailed
 from mlxd.hub.compatibility import check_disk, check_files, check_model, needed
 from mlxd.hub.meter import Meter
-from mlxd.hub.repository import Interrupted, Repository
+from mlxd.hub.repository import Repository
+from mlxd.hub.retry import Interrupted, RetryPolicy
 from mlxd.hub.staging import RepoFile, Snapshot, Staging, link, size_of
+from mlxd.hub.transfer import Transfer
 from mlxd.models.folder import CONFIG
 from mlxd.models.weights import is_weights
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """The first and the longest pause between tries, in seconds.
-
-    `tries` is how many tries in a row may bring nothing once a download has begun, which takes
-    about an hour; `first_tries` is the same before, when a user may be waiting.
-    """
-
-    first_pause: float = 1.0
-    longest_pause: float = 60.0
-    tries: int = 65
-    first_tries: int = 6
 
 
 _DEFAULT_POLICY = RetryPolicy()
@@ -41,7 +28,8 @@ class Download:
     """The download of `repository` into `models_dir`, where its staging folder has been made.
 
     A model that needs more than `memory_limit` bytes of memory is refused, and so is one that
-    `check`, called before the weights are downloaded, refuses as `check_files` does.
+    `check`, called before the weights are downloaded, refuses as `check_files` does. It uses up to
+    `connections` connections at the same time.
     """
 
     def __init__(
@@ -50,6 +38,7 @@ class Download:
         models_dir: Path,
         memory_limit: int,
         meter: Meter,
+        connections: int,
         policy: RetryPolicy = _DEFAULT_POLICY,
         check: Callable[[str, Sequence[RepoFile], Path], None] = check_files,
     ) -> None:
@@ -58,6 +47,7 @@ class Download:
         self._models_dir = models_dir
         self._memory_limit = memory_limit
         self._meter = meter
+        self._connections = connections
         self._policy = policy
         self._check_files = check
         self._staging = Staging(models_dir, self._repo)
@@ -71,6 +61,11 @@ class Download:
             HubUnreachable: the hub did not answer for too long; what was downloaded is kept.
             OSError: a file cannot be written; what was downloaded is kept.
         """
+        another = "another process downloads it"
+        with self._staging.held(lambda: self._meter.enter("queued", cause=another)):
+            return self._run()
+
+    def _run(self) -> PullReply:
         self._check_target()
         snapshot = self._ask()
         up_to_date = self._is_installed(snapshot)
@@ -121,22 +116,25 @@ class Download:
     def _obtain_all(self, snapshot: Snapshot) -> None:
         """Obtain the files, the weights last: the others say whether the model can run here."""
         files = snapshot.files
-        config = files[0]
-        size = sum(file.size for file in files)
+        first: dict[str, RepoFile] = {}
+        for file in files:
+            first.setdefault(file.hash, file)
+        different = list(first.values())
+        size = sum(file.size for file in different)
         self._staging.keep_only(files)
         self._reuse_installed(files)
-        self._meter.plan(sum(map(self._staging.present_bytes, files)), size)
-        self._obtain(snapshot.commit, config)
-        check_model(self._repo, files, self._staging.complete_file(config), self._memory_limit)
-        missing = size - sum(map(self._staging.present_bytes, files))
+        self._meter.plan(sum(map(self._staging.present_bytes, different)), size)
+        self._obtain(snapshot.commit, different[:1])
+        config = self._staging.complete_file(files[0])
+        check_model(self._repo, files, config, self._memory_limit)
+        missing = size - sum(map(self._staging.present_bytes, different))
         check_disk(self._repo, missing, self._models_dir)
-        small = [file for file in files if not is_weights(file.name)]
-        for file in small:
-            self._obtain(snapshot.commit, file)
+        small = [file for file in different if not is_weights(file.name)]
+        self._obtain(snapshot.commit, small)
         self._meter.enter("checking")
-        self._check_files(self._repo, files, self._staging.assemble(small, "checked"))
-        for file in files:
-            self._obtain(snapshot.commit, file)
+        shown = [file for file in files if not is_weights(file.name)]
+        self._check_files(self._repo, files, self._staging.assemble(shown, "checked"))
+        self._obtain(snapshot.commit, different)
 
     def _reuse_installed(self, files: list[RepoFile]) -> None:
         """Link the files that have not changed since the last pull; they are verified as if new."""
@@ -148,25 +146,11 @@ class Download:
             if name and not self._staging.present_bytes(file) and self._is_in_target(file, name):
                 link(self._staging.target / name, self._staging.part(file))
 
-    def _obtain(self, commit: str, file: RepoFile) -> None:
-        """Fetch and verify `file`; one with a wrong hash is fetched once more."""
-
-        def fetch() -> None:
-            self._meter.enter("downloading", file.name)
-            self._repository.fetch(commit, file, self._staging.part(file), self._meter)
-
-        for _ in range(2):
-            if self._staging.complete_file(file).exists():
-                return
-            self._retry(fetch, self._policy.tries)
-            self._meter.enter("verifying", file.name)
-            if self._staging.complete(file):
-                return
-            self._meter.discard(file.size)
-        raise PullFailed(
-            f"{file.name} of {self._repo} had a wrong hash twice: what the hub sends is "
-            f"not what it announces ({file.hash[:12]}…)"
-        )
+    def _obtain(self, commit: str, files: Sequence[RepoFile]) -> None:
+        """Fetch and verify the files that are not here."""
+        self._meter.enter("downloading", files[0].name if files else None)
+        parts = (self._staging, self._meter, self._policy, self._connections)
+        Transfer(self._repository, commit, files, *parts).run()
 
     def _retry(self, action: Callable[[], _Result], tries: int) -> _Result:
         """Call `action` until it is not interrupted, with a longer pause each time.
@@ -183,7 +167,6 @@ class Download:
                 failures = failures + 1 if self._meter.fetched == fetched else 1
                 if failures >= tries:
                     raise HubUnreachable(f"{interrupted} (tried {failures} times)") from interrupted
-                pause = min(policy.first_pause * 2.0 ** (failures - 1), policy.longest_pause)
-                pause = max(pause, min(interrupted.retry_after, 10 * policy.longest_pause))
+                pause = policy.pause(failures, interrupted)
                 self._meter.enter("retrying", cause=f"{interrupted}; next try in {pause:.0f} s")
                 time.sleep(pause)

@@ -42,6 +42,12 @@ class Meter:
         if time.monotonic() - self._reported_at >= _REPORT_SECONDS:
             self._send()
 
+    def refresh(self) -> None:
+        """Report again if nothing has come for a while, since the speed has changed."""
+        late = time.monotonic() - self._reported_at >= _REPORT_SECONDS
+        if late and self._status.state == "downloading":
+            self._send()
+
     def discard(self, count: int) -> None:
         """Take back bytes that have to be fetched again."""
         self._status.bytes_done -= count

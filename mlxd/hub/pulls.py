@@ -116,20 +116,23 @@ class Pulls:
     """The pulls into `models_dir`, at most two at a time and one of each repository.
 
     Models that need more than `memory_limit` bytes of memory are refused. `command` is the program
-    that downloads, and gets `variables` about the network, those of `mlxd.network`.
+    that downloads, with up to `connections` connections; it gets `variables` about the network,
+    those of `mlxd.network`.
     """
 
     def __init__(
         self,
         models_dir: Path,
         memory_limit: int,
+        connections: int,
         command: Sequence[str] = DOWNLOAD_COMMAND,
         variables: Mapping[str, str] = {},
         metrics: Metrics | None = None,
     ) -> None:
         self._metrics = metrics or Metrics()
         self._models_dir = models_dir
-        self._arguments = ("--into", str(models_dir), "--memory-limit", str(memory_limit))
+        limits = ("--memory-limit", str(memory_limit), "--connections", str(connections))
+        self._arguments = ("--into", str(models_dir), *limits)
         self._command = command
         self._variables = variables
         self._pulls: dict[str, Pull] = {}

@@ -4,9 +4,10 @@ Only the download process imports huggingface_hub; the daemon never does.
 """
 
 import contextlib
+import email.utils
 import re
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 from huggingface_hub import HfApi, get_hf_file_metadata, get_session, get_token, hf_hub_url
@@ -18,25 +19,23 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+from huggingface_hub.utils import (
+    build_hf_headers,
+    hf_raise_for_status,
+    parse_ratelimit_headers,
+)
 
 from mlxd.errors import PullFailed, PullRefused
-from mlxd.hub.meter import Meter
 from mlxd.hub.reference import Reference
+from mlxd.hub.retry import Interrupted, RangesRefused
 from mlxd.hub.staging import RepoFile, Snapshot
 
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 _HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _TRY_AGAIN = (408, 429)
+_NOT_SATISFIABLE = 416
 _SERVER_ERROR = 500
 _BROKE = "the connection to the hub broke"
-
-
-class Interrupted(Exception):
-    """The hub did not answer this time; it may have asked to wait `retry_after` seconds."""
-
-    def __init__(self, message: str, retry_after: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class Repository:
@@ -78,42 +77,30 @@ class Repository:
             files = [self._file(found.sha, sibling) for sibling in found.siblings or ()]
         return Snapshot(repo, revision, found.sha, files)
 
-    def fetch(self, commit: str, file: RepoFile, part: Path, meter: Meter) -> None:
-        """Append to `part` what it lacks of `file`; each byte that came is on disk, even if killed.
+    @contextlib.contextmanager
+    def open(self, commit: str, file: RepoFile, start: int, end: int) -> Iterator[Iterator[bytes]]:
+        """Yield the bytes of `file` from `start` to `end`, in blocks of at most 64 KiB or so.
 
-        huggingface_hub's own download starts each file anew in a new process and writes it ten
-        megabytes at a time (2.4.0, `_download_to_tmp_and_move`).
+        Each call asks the hub anew where the file is: the addresses of its storage expire.
 
-        Raises:
+        Raises, and the blocks do too:
             PullRefused, PullFailed: as `snapshot` does.
-            Interrupted: the connection ended before the file did.
-            OSError: `part` cannot be written.
+            RangesRefused: the hub sends only the whole file.
+            Interrupted: the connection ended before the range did.
         """
-        with part.open("ab") as out, self._errors_explained():
-            have = out.tell()
-            if have >= file.size:
-                return
-            headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-            if have:
-                headers["Range"] = f"bytes={have}-"
-            url = self._url(commit, file.name)
-            timeout = httpx2.Timeout(self._silence)
-            with get_session().stream("GET", url, headers=headers, timeout=timeout) as response:
-                hf_raise_for_status(response)
-                if have and response.status_code != httpx2.codes.PARTIAL_CONTENT:
-                    out.truncate(0)
-                    meter.discard(have)
-                    have = 0
-                for block in response.iter_raw():
-                    wanted = block[: file.size - have]
-                    out.write(wanted)
-                    out.flush()
-                    have += len(wanted)
-                    meter.add(len(wanted))
-                    if len(wanted) < len(block):  # it sends more than it announced
-                        break
-            if have < file.size:
-                raise Interrupted(_BROKE)
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+        whole = (start, end) == (0, file.size)
+        if not whole:
+            headers["Range"] = f"bytes={start}-{end - 1}"
+        url, timeout = self._url(commit, file.name), httpx2.Timeout(self._silence)
+        stream = get_session().stream("GET", url, headers=headers, timeout=timeout)
+        with self._errors_explained(), stream as response:
+            if not whole and response.status_code == _NOT_SATISFIABLE:
+                raise RangesRefused(f"the hub answered with status {_NOT_SATISFIABLE}")
+            hf_raise_for_status(response)
+            if not whole and not _is_range(response, start):
+                raise RangesRefused("the hub did not send the part that it was asked for")
+            yield _blocks(response, end - start)
 
     def _file(self, commit: str, sibling: RepoSibling) -> RepoFile:
         """Return a file's size and hash; some mirrors tell them only with the file itself."""
@@ -164,11 +151,13 @@ class Repository:
                 return PullRefused(f"{missing}, or it is private: {_login_hint()}")
             case RevisionNotFoundError():
                 return PullRefused(f"{repo} has no revision {self.reference.revision!r}")
-        status = error.response.status_code
+        response, status = error.response, error.response.status_code
         if status in _TRY_AGAIN or status >= _SERVER_ERROR:
-            after = error.response.headers.get("Retry-After", "")
-            seconds = float(after) if after.isdecimal() else 0.0  # it may also be a date
-            return Interrupted(f"the hub answered with status {status}", seconds)
+            return Interrupted(f"the hub answered with status {status}", _wait(response))
+        if response.history and "X-Error-Message" not in response.headers:
+            # The hub's storage: its addresses expire, and the next try gets a fresh one.
+            where = f"{response.url.host}, where the hub keeps the files,"
+            return Interrupted(f"{where} answered with status {status}", _wait(response))
         if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
             return PullRefused(f"access to {repo} was denied ({status}): {_login_hint()}")
         reason = (error.server_message or "").partition("\n")[0]
@@ -179,3 +168,37 @@ def _login_hint() -> str:
     if get_token() is None:
         return "log in with `hf auth login`, or set hub.token in config.toml"
     return "mlxd's token does not allow it; set another one with `hf auth login`"
+
+
+def _is_range(response: httpx2.Response, start: int) -> bool:
+    found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    partial = response.status_code == httpx2.codes.PARTIAL_CONTENT
+    return partial and found is not None and int(found[1]) == start
+
+
+def _blocks(response: httpx2.Response, size: int) -> Iterator[bytes]:
+    """Yield `size` bytes of the body.
+
+    Raises:
+        Interrupted: it has fewer.
+    """
+    for block in response.iter_raw():
+        yield block[:size]
+        if (size := size - len(block)) < 0:  # it sends more than it announced
+            return
+    if size:
+        raise Interrupted(_BROKE)
+
+
+def _wait(response: httpx2.Response) -> float:
+    """Return how many seconds the hub asks to wait, 0 if it does not say."""
+    after = response.headers.get("Retry-After", "")
+    if after.isdecimal():
+        return float(after)
+    limit = parse_ratelimit_headers(response.headers)
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    try:
+        return email.utils.parsedate_to_datetime(after).timestamp() - time.time()
+    except ValueError:
+        return 0.0

@@ -3,7 +3,8 @@
     MODELS/.pulls/OWNER--NAME/
         pull.json     the pull, and its error if it failed
         HASH          a complete, verified file, named by its hash
-        HASH.part     a file that is not complete or not verified
+        HASH.part     a file that is not complete or not verified (`partial_file`)
+        HASH.ranges   which of its bytes are here
         checked/      the small files, made of links to the complete files, while they are checked
         model/        the model folder, made of such links
         replaced/     the model that it replaces
@@ -11,22 +12,24 @@
 A model that was pulled has a `.mlxd-pull.json`, which says what it was pulled from.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from mlxd.files import write_atomically
+from mlxd.hub.partial_file import PART, RANGES, bytes_here, remove_ranges
 from mlxd.hub.reference import Reference
 from mlxd.models.names import PULL_RECORD
 
 _FOLDER = ".pulls"
 _STATE = "pull.json"
-_PART = ".part"
 _SHA256_LENGTH = 64
 
 _Content = TypeVar("_Content", bound=msgspec.Struct)
@@ -68,39 +71,61 @@ class Staging:
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.folder / _STATE, pending)
 
+    @contextlib.contextmanager
+    def held(self, wait: Callable[[], None]) -> Iterator[None]:
+        """Keep other downloads of the repository out, those of another daemon too.
+
+        Call `wait` if there is one, and wait for its end. A file system without locks has none.
+        """
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if not _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    wait()
+                    _lock(descriptor, fcntl.LOCK_EX)
+                if _is_at(descriptor, self.folder):  # the other one did not remove it
+                    yield
+                    return
+            finally:
+                os.close(descriptor)
+
     def complete_file(self, file: RepoFile) -> Path:
         """Return where `file` is once it is verified."""
         return self.folder / file.hash
 
     def part(self, file: RepoFile) -> Path:
         """Return where `file` is until it is verified."""
-        return self.folder / (file.hash + _PART)
+        return self.folder / (file.hash + PART)
 
     def complete(self, file: RepoFile) -> bool:
         """Make the part the complete file if it has the right hash, else remove it."""
         part = self.part(file)
         if not _has_hash(part, file):
+            remove_ranges(part)
             part.unlink()
             return False
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(self.complete_file(file))
+        remove_ranges(part)
         return True
 
     def present_bytes(self, file: RepoFile) -> int:
         """Return how many bytes of `file` are here."""
-        return size_of(self.complete_file(file)) or size_of(self.part(file))
+        return size_of(self.complete_file(file)) or bytes_here(self.part(file))
 
     def keep_only(self, files: Collection[RepoFile]) -> None:
         """Remove the files of other revisions."""
         kept = {file.hash for file in files}
         for path in self._files():
-            if path.name.removesuffix(_PART) not in kept:
+            if path.stem not in kept:
                 path.unlink()
 
     def size_bytes(self) -> int:
         """Return the size of what was downloaded, complete files and parts."""
-        return sum(map(size_of, self._files()))
+        files = [path for path in self._files() if path.suffix != RANGES]
+        return sum(bytes_here(file) if file.suffix == PART else size_of(file) for file in files)
 
     def _files(self) -> list[Path]:
         found = self.folder.glob("[!.]*")
@@ -148,6 +173,23 @@ def unfinished(models_dir: Path) -> list[Pending]:
     folders = sorted((models_dir / _FOLDER).glob("*/"))
     found = (_read(folder / _STATE, Pending) for folder in folders)
     return [pending for pending in found if pending is not None]
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return True
+
+
+def _is_at(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def size_of(file: Path) -> int:

@@ -3,12 +3,13 @@
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from mlxd.config import ModelsConfig
+from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.models.adapters import Adapter, adapters
 from mlxd.models.entry import BrokenEntry, CatalogEntry, Origin
@@ -34,11 +35,13 @@ class Catalog:
     """The models of the search path, as they are at each call, or at the last `refresh`.
 
     A folder is read again only if it has changed. Broken models are listed with the reason, and
-    never served.
+    never served. So are those that need Python code of their own, unless the configuration `trusts`
+    the model with that id.
     """
 
-    def __init__(self, config: ModelsConfig) -> None:
+    def __init__(self, config: ModelsConfig, trusts: Callable[[str], bool] | None = None) -> None:
         self._config = config
+        self._trusts = trusts or (lambda _model_id: False)
         self._roots = Roots(config.dirs)
         self._logged: set[tuple[Path, str]] = set()
         self._asked: dict[str, None] = {}
@@ -109,9 +112,9 @@ class Catalog:
         """Return the aliases of the model with that id, broken or not."""
         return sorted(alias for alias in self._config.aliases if self._means(alias, model_id))
 
-    def configure(self, config: ModelsConfig) -> None:
+    def configure(self, config: ModelsConfig, trusts: Callable[[str], bool]) -> None:
         """Take a changed configuration; the next `refresh` looks where it says."""
-        self._config = config
+        self._config, self._trusts = config, trusts
         self._roots.configure(config.dirs)
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
@@ -215,7 +218,7 @@ class Catalog:
         """
         if len(name) > _LONGEST_NAME:
             return []
-        view = self._roots.view()
+        view = self._view()
         if is_path(name):
             return self._at(name, view)
         if found := self._matching(name, view):
@@ -247,8 +250,29 @@ class Catalog:
         found = matches(name, list(view.models), self._config.aliases)
         return next(filter(None, map(view.read, found)), [])
 
-    def _everything(self) -> list[CatalogEntry | BrokenEntry]:
+    def _view(self) -> View:
         view = self._roots.view()
+        return View({each: self._judged(model) for each, model in view.models.items()}, view.paths)
+
+    def _judged(
+        self, model: CatalogEntry | BrokenEntry | None
+    ) -> CatalogEntry | BrokenEntry | None:
+        """Return a model as it is, or as a broken one if its code is not trusted."""
+        if not isinstance(model, CatalogEntry) or not model.own_code or self._trusts(model.id):
+            return model
+        return BrokenEntry(
+            id=model.id,
+            path=model.path,
+            created=model.created,
+            size_bytes=model.size_bytes,
+            fault=f"{model.own_code}, which runs only if you trust it: set trust_remote_code = "
+            f"true under [{dotted((PER_MODEL, model.id))}]",
+            stray=False,
+            origin=model.origin,
+        )
+
+    def _everything(self) -> list[CatalogEntry | BrokenEntry]:
+        view = self._view()
         return view.read(view.models)
 
     def _on_disk(self, name: str, view: View) -> frozenset[Path]:
@@ -270,7 +294,7 @@ class Catalog:
         return frozenset(model.path for model in found if has_revision(model, revision or ""))
 
     def _look_up(self) -> dict[str, frozenset[Path]]:
-        view = self._roots.view()
+        view = self._view()
         return {name: self._read_name(name, view) for name in list(self._asked)}
 
     def _take_lookups(self, found: dict[str, frozenset[Path]]) -> None:

@@ -32,7 +32,8 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     `created` is in Unix seconds, `context_length` in tokens, `size_bytes` that of the weights.
     `quantization` is like "4-bit", "4/8-bit" or "mxfp4"; for weights that are not quantized it is
     their type, and None if that is unknown. `cache_bytes` is about what the cache of a conversation
-    of `cached_tokens` tokens takes, 0 if the configuration does not tell.
+    of `cached_tokens` tokens takes, 0 if the configuration does not tell. `own_code` says which
+    Python code of the model's own has to run for it, if any.
     """
 
     id: str
@@ -46,6 +47,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin = Origin.MODELS_DIR
     adapter: Adapter | None = None
     sampling: OwnSampling = OwnSampling()
+    own_code: str | None = None
 
     @property
     def name(self) -> str:

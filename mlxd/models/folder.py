@@ -109,6 +109,7 @@ class FolderReader:
             cache_bytes=config.cache_bytes,
             origin=candidate.origin,
             sampling=read_own_sampling(folder),
+            own_code=_own_code(names, in_config=config.own_code),
         )
 
 
@@ -146,6 +147,15 @@ def tokenizer_fault(names: Collection[str]) -> str | None:
     if any(name.endswith(".py") for name in names):
         return None
     return "its tokenizer needs Python code of the model's own, which is not there"
+
+
+def _own_code(names: Collection[str], *, in_config: bool) -> str | None:
+    """Return which code of the model's own has to run for it, None if files are only read."""
+    if in_config:
+        return "its config.json names Python code of its own (model_file)"
+    if any(map(_TOKENIZER.fullmatch, names)):
+        return None  # what else there is, auto_map and .py files too, is left alone
+    return "its tokenizer needs Python code of its own"
 
 
 def missing(names: Collection[str]) -> str | None:

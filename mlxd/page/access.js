@@ -27,8 +27,9 @@ function ask(reason) {
     });
     const form = h("form", { method: "dialog" },
       h("h2", {}, "This daemon wants a key"),
-      h("p", { class: "muted" }, key() ? `It did not take the last one: ${reason}` :
-        "Type one that `mlxctl key create` gave, or server.api_key. On the machine itself, `mlxctl open` opens this page with all rights."),
+      h("p", { class: "muted" }, key() ? `It did not take the last one: ${reason}` : [
+        "Type one that ", h("code", {}, "mlxctl key create"), " gave, or server.api_key. On the machine itself, ",
+        h("code", {}, "mlxctl open"), " opens this page with all rights."]),
       h("label", { for: "key" }, "API key"),
       input,
       h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Use this key")));

@@ -5,10 +5,12 @@ const STEPS = 720;
 /** Columns by name, and `times`, the Unix seconds at the end of each step; the oldest first. */
 export class History {
   #steps = new Map(); // by the number of the step: its values by the name of their column
+  #now = 0; // Unix seconds, by the daemon's clock
   step = 5;
 
-  /** Take what the daemon told; steps that are known already are replaced. */
-  take({ step_s, end, ...columns }) {
+  /** Take what the daemon told `now`; steps that are known already are replaced. */
+  take({ step_s, end, ...columns }, now) {
+    this.#now = now;
     this.step = step_s;
     const length = columns.requests.length;
     const last = Math.round(end / step_s);
@@ -20,9 +22,10 @@ export class History {
     for (const number of this.#steps.keys()) if (number <= last - STEPS) this.#steps.delete(number);
   }
 
-  /** Return the last steps, so many seconds of them. */
+  /** Return the last whole steps, so many seconds of them. */
   last(seconds) {
-    const numbers = [...this.#steps.keys()].sort((a, b) => a - b).slice(-Math.ceil(seconds / this.step));
+    const whole = [...this.#steps.keys()].filter((number) => number * this.step <= this.#now);
+    const numbers = whole.sort((a, b) => a - b).slice(-Math.ceil(seconds / this.step));
     return {
       times: numbers.map((number) => number * this.step),
       column: (name) => numbers.map((number) => this.#steps.get(number)[name]),

@@ -73,6 +73,6 @@ export class Live {
     state.status = status;
     state.activity = activity;
     state.pulls = pulls.pulls;
-    state.history.take(activity.history);
+    state.history.take(activity.history, activity.now);
   }
 }

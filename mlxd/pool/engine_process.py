@@ -11,7 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from mlxd import paths
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.messages import Load
 from mlxd.pool.engine_link import STOP_GRACE, EngineLink
@@ -182,9 +184,25 @@ def _socket_pair(
     return our_end, its.enter_context(its_end)
 
 
+def engine_command(*, confined: bool) -> tuple[str, ...]:
+    """Return the command of an engine, which if `confined` writes only to caches of its own."""
+    return (*ENGINE_COMMAND, *map(str, _writable())) if confined else ENGINE_COMMAND
+
+
+def _writable() -> list[Path]:
+    modules = os.environ.get("HF_MODULES_CACHE")
+    return [paths.prompts_dir(), Path(modules) if modules else _modules_dir()]
+
+
+def _modules_dir() -> Path:
+    """Where transformers copies the code of models that are trusted."""
+    return paths.cache_dir() / "modules"
+
+
 def _environment() -> dict[str, str]:
     """An engine reads its model folder and nothing else: no hub, no telemetry, no keys."""
     return {
+        "HF_MODULES_CACHE": str(_modules_dir()),
         **allowed(os.environ),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

@@ -9,7 +9,7 @@ from mlxd.config import Config
 from mlxd.errors import LoadFailed
 from mlxd.messages import DiskCacheSettings, Load
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.engine_process import EngineProcess
+from mlxd.pool.engine_process import EngineProcess, engine_command
 
 _log = logging.getLogger("mlxd.models")
 
@@ -33,7 +33,7 @@ class EngineLauncher:
     async def launch(self, entry: CatalogEntry, report: Callable[[float], None]) -> EngineProcess:
         """Return an engine that has loaded `entry`; `report` and errors are as in its `load`."""
         spare, self.spare = self.spare, None
-        engine = spare if spare is not None and spare.link.alive else await EngineProcess.spawn()
+        engine = spare if spare is not None and spare.link.alive else await self._start()
         settings = self._config.engine_for(entry.id)
         load = Load(
             path=str(entry.path),
@@ -80,8 +80,12 @@ class EngineLauncher:
         if self.spare is not None:
             await self.spare.stop(grace=0)
 
+    async def _start(self) -> EngineProcess:
+        command = engine_command(confined=self._config.engine.sandbox)
+        return await EngineProcess.spawn(command)
+
     async def _spawn(self) -> None:
         try:
-            self.spare = await EngineProcess.spawn()
+            self.spare = await self._start()
         except LoadFailed as error:
             _log.warning("cannot start a spare engine: %s", error.message)

@@ -41,7 +41,7 @@ async def make(models: Path) -> AsyncIterator[Make]:
     def make(*reports: Report, end: str = "") -> PullsControl:
         lines = [msgspec.json.encode(report).decode() for report in reports]
         script = f"import sys\nfor line in {lines}: print(line, flush=True)\n{end}"
-        made.append(Pulls(models, 10**9, (sys.executable, "-c", script)))
+        made.append(Pulls(models, 10**9, 8, (sys.executable, "-c", script)))
         return PullsControl(made[-1])
 
     yield make

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
+from mlxd.hub.partial_file import bytes_here
+from mlxd.hub.staging import Staging
 from tests.fakes.hub import Break, FakeHub, Hold, Refuse, Wrong, fake_hub
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
@@ -49,11 +51,15 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
+def daemon_of(home: Path, hub: FakeHub, **environ: str) -> AbstractContextManager[DaemonProcess]:
+    reach = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "HF_HOME": str(home / "hf")}
+    return running_daemon(home, **reach, **environ)
+
+
 @pytest.fixture
 def run_daemon(home: Path, hub: FakeHub) -> RunDaemon:
-    """Return a function that starts a daemon with that hub and no token."""
-    environ = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "HF_HOME": str(home / "hf")}
-    return lambda: running_daemon(home, **environ)
+    """Return a function that starts a daemon with that hub, no token and one connection."""
+    return lambda: daemon_of(home, hub, MLXD_HUB__CONNECTIONS="1")
 
 
 @pytest.fixture
@@ -89,9 +95,7 @@ def wait_for_part(home: Path, size: int) -> None:
     folder = home / "models" / ".pulls" / "acme--tiny"
 
     def has_come() -> bool:
-        with suppress(FileNotFoundError):  # the part may have become a complete file
-            return any(part.stat().st_size == size for part in folder.glob("*.part"))
-        return False
+        return any(bytes_here(part) == size for part in folder.glob("*.part"))
 
     wait_until(has_come, f"{size} bytes are here")
 
@@ -260,3 +264,27 @@ def test_retries_are_shown(daemon: DaemonProcess, home: Path, hub: FakeHub, file
     assert "the connection to the hub broke; next try in 1 s" in err
     assert "the hub answered with status 503; next try in 2 s" in err
     assert dict(hub.sent) == sizes(files)
+
+
+def test_several_connections_fetch_no_byte_twice_after_the_daemon_was_killed(
+    home: Path, hub: FakeHub, files: Files
+) -> None:
+    large = {**files, PADDING: os.urandom(40_000_000)}
+    hub.repos[REPO].commit(large)
+    hub.rate = 4_000_000
+    staging = Staging(home / "models", REPO)
+    with daemon_of(home, hub) as daemon:
+        client = mlxctl(home, "pull", REPO)
+        wait_until(lambda: staging.size_bytes() > 20_000_000, "half of it is here")
+        daemon.stop(signal.SIGKILL)
+        assert finish(client)[0] == 1
+    wait_until(lambda: hub.at_once == 0, "the download process has ended")
+    assert hub.most_at_once == 8
+    here, sent = staging.size_bytes(), len(hub.served)
+
+    hub.rate = 0
+    with daemon_of(home, hub):
+        wait_until(lambda: is_there(home), "the model is there")
+    assert installed(home) == large
+    fetched = sum(end - start for _, start, end in hub.served[sent:])
+    assert fetched == sum(sizes(large).values()) - here

@@ -23,8 +23,7 @@ from tests.support.daemon_process import DaemonProcess, running_daemon, wait_unt
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 2.0
-"""The daemon's timeouts."""
+HANG_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,7 @@ def home() -> Iterator[Path]:
 def daemon(home: Path) -> Iterator[DaemonProcess]:
     environ = {
         "MLXD_MODELS__DIRS": str(home / "volume"),
-        "MLXD_ENGINE__HANG_TIMEOUT": str(SECONDS),
-        "MLXD_SERVER__READ_TIMEOUT": str(SECONDS),
-        "MLXD_SERVER__HEAD_TIMEOUT": str(SECONDS),
+        "MLXD_ENGINE__HANG_TIMEOUT": str(HANG_SECONDS),
         "PYTHONPATH": str(ROOT),
     }
     program = ("-m", "tests.fakes.hung_volume_daemon", str(home / "volume"), str(home / "gate"))
@@ -79,7 +76,7 @@ def test_models_beside_a_volume_that_hangs_from_the_start_are_served(
         assert refused.status_code == 503, refused.text
         assert f"{volume} does not answer" in refused.json()["error"]["message"]
     assert f"no answer      {volume} (models.dirs)" in mlxctl(home, "status")
-    assert f"{volume} does not answer" in log(home)
+    wait_until(lambda: f"{volume} does not answer" in log(home), "the log tells")
 
     (home / "gate").unlink()
     wait_until(lambda: ask(daemon, "far").status_code == 200, "the models on it are served")
@@ -92,7 +89,7 @@ def test_models_beside_a_volume_that_hangs_from_the_start_are_served(
 def test_a_log_folder_that_is_removed_comes_again(daemon: DaemonProcess, home: Path) -> None:
     shutil.rmtree(home / "logs")
     assert ask(daemon).status_code == 200
-    assert "POST /v1/completions 200" in log(home)
+    wait_until(lambda: "POST /v1/completions 200" in log(home), "the log has it")
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
@@ -105,12 +102,12 @@ def test_with_no_room_on_the_disk_answers_come_and_the_rest_is_said(
     body = {"model": "near", "input": "Once", "max_output_tokens": 5}
     kept = daemon.local.post("/v1/responses", json=body)
     assert kept.status_code == 200
-    assert daemon.local.get(f"/v1/responses/{kept.json()['id']}").status_code == 404
+    assert daemon.local.get(f"/v1/responses/{kept.json()['id']}").status_code == 200  # in memory
     assert "cannot be written" in mlxctl(home, "alias", "other", "near")
     resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
     kept = daemon.local.post("/v1/responses", json=body)
     assert daemon.local.get(f"/v1/responses/{kept.json()['id']}").status_code == 200
-    assert "could not be written: File too large" in log(home)
+    wait_until(lambda: "could not be written: File too large" in log(home), "the log tells")
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
@@ -146,9 +143,9 @@ def test_a_stream_goes_on_after_the_machine_was_asleep(daemon: DaemonProcess) ->
             if len(lines) == 3:
                 os.kill(pid, signal.SIGSTOP)
                 os.kill(daemon.process.pid, signal.SIGSTOP)
-                time.sleep(2 * SECONDS)
+                time.sleep(1.1 * HANG_SECONDS)
                 os.kill(daemon.process.pid, signal.SIGCONT)
-                time.sleep(SECONDS / 4)
+                time.sleep(0.5)
                 os.kill(pid, signal.SIGCONT)
                 lines.append(line)
     assert lines[-1] == "data: [DONE]"

@@ -1,5 +1,7 @@
 """Pages in a real browser: an allowed origin, one that is not, and a rebound host name."""
 
+import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mlxd.http.app import public_app
+from scripts.browser import browser
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon
+from tests.support.http_fakes import FakePool, make_dependencies
 
 CHROMIUM = shutil.which("chromium")
 KEY = "sesame-sesame"
@@ -106,4 +111,57 @@ def test_a_name_that_was_rebound_to_this_machine(daemon: DaemonProcess) -> None:
     """The browser takes it for the page's own server, so that no Origin gives it away."""
     port = urlsplit(daemon.url).port
     assert f'Host \\"evil.test:{port}\\" is not allowed' in shown(f"http://evil.test:{port}/")
-    assert "MLX language models" in shown(f"http://localhost:{port}/")
+    assert "This daemon wants a key" in shown(f"http://localhost:{port}/")
+
+
+ASK_ALL = """(async () => {
+  const got = [];
+  for (const path of PATHS) for (const method of ["GET", "HEAD", "POST", "PUT", "DELETE"]) {
+    for (const mode of ["cors", "no-cors"]) {
+      if (mode === "no-cors" && ["PUT", "DELETE"].includes(method)) continue;
+      const body = ["GET", "HEAD"].includes(method) ? undefined : '{"model": "tiny"}';
+      try {
+        const reply = await fetch("API" + path, {method, mode, body});
+        got.push([method, path, mode, reply.type, reply.status, await reply.text()]);
+      } catch { /* the browser keeps it to itself */ }
+    }
+  }
+  return got;
+})()"""
+
+
+def test_no_route_answers_a_page_from_elsewhere(site: tuple[Path, int]) -> None:
+    """Without any key, where nothing but its Host and its Origin tells a page from a program."""
+    routes = public_app(make_dependencies(FakePool())).routes
+    paths = sorted({route.path.replace("{", "").replace("}", "") for route in routes})
+    folder, port = site
+    (folder / "empty.html").write_text("<!doctype html><title>elsewhere</title>")
+    with (
+        tempfile.TemporaryDirectory(prefix="mlxd") as home,
+        running_daemon(Path(home), "--log-level", "debug") as daemon,
+    ):
+        api = urlsplit(daemon.url).port
+
+        def asked(page: str, host: str) -> list[list]:
+            tab.open(page)
+            script = ASK_ALL.replace("PATHS", json.dumps(paths))
+            return tab.run(script.replace("API", f"http://{host}:{api}"))
+
+        with browser("--host-resolver-rules=MAP evil.test 127.0.0.1") as tab:
+            # Another origin: no reply can be read, and nothing but looking is done.
+            for host in ("127.0.0.1", "evil.test"):
+                got = asked(f"http://127.0.0.1:{port}/empty.html", host)
+                assert {tuple(reply[3:]) for reply in got} <= {("opaque", 0, "")}
+            # A name that was rebound to this machine: to the browser that is the page's own host.
+            got = asked(f"http://evil.test:{api}/", "evil.test")
+            assert len(got) > 8 * len(paths) - 8
+            assert {reply[4] for reply in got} == {403}
+            assert all("is not allowed" in reply[5] for reply in got if reply[0] != "HEAD")
+            refused = daemon.log()
+            # The page itself, without which the above would show nothing.
+            got = asked(daemon.url, "127.0.0.1")
+            assert [each[4] for each in got if each[:3] == ["GET", "/ui/v1/caller", "cors"]] == [
+                200
+            ]
+    assert re.search(r": GET /ui/v1/status 403", refused)
+    assert not re.search(r": ((POST|PUT|DELETE) \S+|GET /ui/\S+) 2", refused)

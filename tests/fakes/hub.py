@@ -1,12 +1,15 @@
 """A model hub on this machine: the part of the HTTP API that a download needs, with faults.
 
 Like the real hub it knows each file's size and hashes, sends large files (`*.safetensors`) from
-another host, and supports ranges. `sent` counts the bytes of each file that were sent.
+another host, and supports ranges. `sent` counts the bytes of each file that were sent, `served`
+lists the ranges, and `most_at_once` is the most files or ranges on their way at a time.
 """
 
+import functools
 import hashlib
 import json
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,7 +63,14 @@ class NoRanges:
     """Sends the whole file, whatever range was requested."""
 
 
-Fault = Break | Hold | Wrong | Endless | Refuse | NoRanges
+@dataclass
+class Slow:
+    """Sends `rate` bytes a second."""
+
+    rate: int
+
+
+Fault = Slow | Break | Hold | Wrong | Endless | Refuse | NoRanges
 
 
 @dataclass
@@ -88,7 +98,11 @@ class Repo:
 
 @dataclass
 class FakeHub:
-    """A running hub. Each answer about a file uses up one of its `faults`."""
+    """A running hub. Each answer about a file uses up one of its `faults`.
+
+    A connection gets `rate` bytes a second, if that is not 0. Beyond `limit` files or ranges at a
+    time, the other host refuses. An address on that host can be used once.
+    """
 
     url: str
     other_host: str
@@ -98,12 +112,50 @@ class FakeHub:
     sent: Counter[str] = field(default_factory=Counter)
     asked: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)  # tokens that reached the other host
+    rate: int = 0
+    limit: int = 1000
+    without_ranges: Fault | None = None  # how every request for a range fails, if it does
+    served: list[tuple[str, int, int]] = field(default_factory=list)  # file, start, end
+    most_at_once: int = 0
+    refused: int = 0
+    addresses: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    at_once: int = 0
 
     def fails(self, file: str, *faults: Fault) -> None:
         self.faults[file].extend(faults)
 
     def fault(self, file: str) -> Fault | None:
-        return self.faults[file].popleft() if self.faults[file] else None
+        with self.lock:
+            return self.faults[file].popleft() if self.faults[file] else None
+
+    def sign(self) -> str:
+        """Return what makes an address on the other host valid, once."""
+        with self.lock:
+            self.addresses.add(signature := f"signature={len(self.asked)}-{len(self.addresses)}")
+        return signature
+
+    def is_valid(self, signature: str) -> bool:
+        with self.lock:
+            if signature not in self.addresses:
+                return False
+            self.addresses.remove(signature)
+            return True
+
+    @contextmanager
+    def serving(self) -> Iterator[bool]:
+        """Count a file or range on its way, and say whether it may be sent."""
+        with self.lock:
+            self.at_once += 1
+            allowed = self.at_once <= self.limit
+            if allowed:
+                self.most_at_once = max(self.most_at_once, self.at_once)
+            self.refused += not allowed
+        try:
+            yield allowed
+        finally:
+            with self.lock:
+                self.at_once -= 1
 
 
 @contextmanager
@@ -146,7 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _route(self) -> None:
-        path = urlsplit(self.path).path.removeprefix("/")
+        address = urlsplit(self.path)
+        path = address.path.removeprefix("/")
         self.hub.asked.append(f"{self.command} /{path}")
         if path.startswith("api/"):
             self._info(*path.removeprefix("api/").partition("/")[::2])
@@ -155,7 +208,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.leaked.append(token)
             repo, _, rest = path.removeprefix("cdn/").partition("/at/")
             commit, _, name = rest.partition("/")
-            self._file(name, self.hub.repos[repo].commits[commit][name])
+            with self.hub.serving() as allowed:
+                if not self.hub.is_valid(address.query):
+                    self._refuse(Refuse(403))
+                elif not allowed:
+                    self._refuse(Refuse(503, headers={"Retry-After": "0"}))
+                else:
+                    self._file(name, self.hub.repos[repo].commits[commit][name])
         elif "/resolve/" in path:
             repo, _, rest = path.partition("/resolve/")
             revision, _, name = rest.partition("/")
@@ -202,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif file not in repo.commits[commit]:
             self._refuse(Refuse(404, "EntryNotFound"))
         elif is_large(file):
-            location = f"{self.hub.other_host}/cdn/{name}/at/{commit}/{file}"
+            location = f"{self.hub.other_host}/cdn/{name}/at/{commit}/{file}?{self.hub.sign()}"
             content = repo.commits[commit][file]
             linked = {"X-Linked-Etag": _etag(file, content), "X-Linked-Size": str(len(content))}
             self._send(302, b"", {"Location": location, "X-Repo-Commit": commit, **linked})
@@ -211,35 +270,46 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, content: bytes) -> None:
         fault = self.hub.fault(name)
+        if "range" in self.headers:
+            fault = self.hub.without_ranges or fault
         if isinstance(fault, Refuse):
             self._refuse(fault)
             return
-        start = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        status, headers = 206, {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+        first, _, last = self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), int(last or len(content) - 1) + 1
+        status, headers = 206, {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
         if isinstance(fault, NoRanges) or "range" not in self.headers:
-            status, headers, start = 200, {}, 0
-        body = content[start:]
+            status, headers, start, end = 200, {}, 0, len(content)
+        with self.hub.lock:
+            self.hub.served.append((name, start, end))
+        rate = fault.rate if isinstance(fault, Slow) else self.hub.rate
+        body = content[start:end]
         if isinstance(fault, Wrong):
             body = body.translate(_OTHER_BYTES)  # in one go, since the client is impatient
         length = 10**12 if isinstance(fault, Endless) else len(body)
         self._head(status, length, headers | {"ETag": _etag(name, content)})
         end = fault.after if isinstance(fault, Break | Hold) else len(body)
-        self._write(name, body[:end])
+        self._write(name, body[:end], rate)
         if isinstance(fault, Hold):
             fault.go_on.wait(60)
-            self._write(name, body[end:])
+            self._write(name, body[end:], rate)
         while isinstance(fault, Endless) and not self.close_connection:
             self._write(name, bytes(_STEP))
         if isinstance(fault, Break):
             self.close_connection = True
 
-    def _write(self, name: str, body: bytes) -> None:
+    def _write(self, name: str, body: bytes, rate: int = 0) -> None:
         if self.command == "HEAD":
             return
+        began = time.monotonic()
         try:
             for at in range(0, len(body), _STEP):
-                self.wfile.write(body[at : at + _STEP])
-                self.hub.sent[name] += len(body[at : at + _STEP])
+                block = body[at : at + _STEP]
+                if rate:
+                    time.sleep(max(0.0, began + (at + len(block)) / rate - time.monotonic()))
+                self.wfile.write(block)
+                with self.hub.lock:
+                    self.hub.sent[name] += len(block)
         except ConnectionError:
             self.close_connection = True
 
@@ -264,10 +334,12 @@ def _etag(name: str, content: bytes) -> str:
     return f'"{_sha256(content) if is_large(name) else _blob_id(content)}"'
 
 
+@functools.lru_cache(maxsize=16)  # the client is impatient
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@functools.lru_cache(maxsize=16)
 def _blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 

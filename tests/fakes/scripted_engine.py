@@ -16,6 +16,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,16 @@ MEMORY, CONTEXT = 1000, 200_000
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answer; `calls` has the name and the arguments of each function that it calls."""
+    """One answer; `calls` has the name and the arguments of each function that it calls.
+
+    `pause` is how many seconds each word takes.
+    """
 
     text: str = ""
     reasoning: str = ""
     calls: list[tuple[str, dict[str, Any]]] = []
     after: str = ""
+    pause: float = 0.0
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -126,7 +131,9 @@ def events(id_: int, request: GenerateRequest, script: list[Scene]) -> Iterator[
     calls = [ToolCall(id_, name, json.dumps(arguments)) for name, arguments in answer.calls]
     whole: list[Event] = [*thoughts, *texts, *calls]
     said = whole[: request.max_tokens]
-    yield from said
+    for event in said:
+        time.sleep(answer.pause)
+        yield event
     reason = "tool_calls" if calls else "stop"
     yield Finished(
         id_,

@@ -8,10 +8,11 @@ import pytest
 from huggingface_hub import close_session
 
 from mlxd.control_api import PullReply, PullStatus
-from mlxd.hub.download import Download, RetryPolicy
+from mlxd.hub.download import Download
 from mlxd.hub.meter import Meter
 from mlxd.hub.reference import parse
 from mlxd.hub.repository import Repository
+from mlxd.hub.retry import RetryPolicy
 from mlxd.hub.staging import Pending, RepoFile, Staging
 from tests.fakes.hub import FakeHub, fake_hub
 
@@ -33,14 +34,17 @@ class Puller:
     hub: FakeHub
     models_dir: Path
     check: Callable[[str, Sequence[RepoFile], Path], None] = unchecked
+    connections: int = 8
+    silence: float = 0.3
+    policy: RetryPolicy = IMPATIENT
     reports: list[PullStatus] = field(default_factory=list)
 
     def __call__(self, name: str = "acme/tiny", memory_limit: int = 10**9) -> PullReply:
         reference = parse(name)
         self.staging(reference.repo).write(Pending(reference))  # as the daemon does
-        repository = Repository(reference, self.hub.url, silence=0.3)
+        repository = Repository(reference, self.hub.url, silence=self.silence)
         meter = Meter(reference, self.reports.append)
-        options = (memory_limit, meter, IMPATIENT, self.check)
+        options = (memory_limit, meter, self.connections, self.policy, self.check)
         return Download(repository, self.models_dir, *options).run()
 
     def staging(self, repo: str = "acme/tiny") -> Staging:

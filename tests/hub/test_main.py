@@ -34,7 +34,7 @@ def _hub_has_a_tokenizer(hub: FakeHub) -> None:
 @contextmanager
 def running(pull: Puller) -> Iterator[subprocess.Popen[bytes]]:
     pull.staging().write(Pending(parse("acme/tiny")))  # as the daemon does
-    options = ("--into", str(pull.models_dir), "--memory-limit", "1000000000")
+    options = ("--into", str(pull.models_dir), "--memory-limit", "1000000000", "--connections", "8")
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "mlxd.hub", "acme/tiny", "main", *options],
         env={**os.environ, "HF_ENDPOINT": pull.hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"},

@@ -52,7 +52,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakePulls]:
     made: list[Pulls] = []
 
     def make(script: str) -> Pulls:
-        made.append(Pulls(tmp_path, 10**9, (sys.executable, "-c", START + script)))
+        made.append(Pulls(tmp_path, 10**9, 8, (sys.executable, "-c", START + script)))
         return made[-1]
 
     yield make
@@ -86,7 +86,7 @@ async def test_pulls_and_their_bytes_are_counted(tmp_path: Path) -> None:
     lines = [progress("asking", 0), *(progress("downloading", done) for done in (500, 700, 900))]
     script = START + "; ".join([*lines, f"say('{DONE}')"])
     metrics = Metrics()
-    pulls = Pulls(tmp_path, 10**9, (sys.executable, "-c", script), metrics=metrics)
+    pulls = Pulls(tmp_path, 10**9, 8, (sys.executable, "-c", script), metrics=metrics)
     pull = pulls.start(TINY)
     assert metrics.pulls_running == 1
     await pull.result()
@@ -208,7 +208,7 @@ async def test_a_cancelled_pull_leaves_nothing(make: MakePulls, tmp_path: Path) 
 
 async def test_a_models_directory_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("no folder")
-    pulls = Pulls(tmp_path / "models", 10**9)
+    pulls = Pulls(tmp_path / "models", 10**9, 8)
     with pytest.raises(PullFailed, match="Not a directory"):
         pulls.start(TINY)
     assert pulls.pulls == []

@@ -3,12 +3,14 @@
 import errno
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, RepoFile, Snapshot, Staging, unfinished
+from tests.support.daemon_process import DEADLINE
 
 BLOB = hashlib.sha1(b"blob 2\0{}").hexdigest()
 CONFIG = RepoFile("config.json", 2, BLOB)
@@ -41,6 +43,24 @@ def test_a_part_with_a_wrong_hash_is_removed(tiny: Staging, content: bytes) -> N
     tiny.part(file).write_bytes(b"123456789")
     assert tiny.complete(file)
     assert tiny.complete_file(file).read_bytes() == b"123456789"
+
+
+def test_a_second_download_waits_for_the_first(tiny: Staging) -> None:
+    waiting, held = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with Staging(tiny.folder.parent.parent, "acme/tiny").held(waiting.set):
+            held.set()
+
+    thread = threading.Thread(target=second)
+    with tiny.held(pytest.fail):
+        thread.start()
+        assert waiting.wait(DEADLINE)
+        assert not held.is_set()
+        tiny.remove()  # as a download does at its end
+    thread.join(DEADLINE)
+    assert held.is_set()
+    assert tiny.folder.is_dir()
 
 
 def test_files_of_other_revisions_are_removed(tiny: Staging) -> None:

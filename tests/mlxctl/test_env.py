@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxctl.api_access import KEY_WANTED
 from mlxd import lock
 from tests.mlxctl.conftest import Run
 from tests.support.fake_daemon import FakeDaemon
@@ -51,3 +52,12 @@ def test_a_key_of_any_characters(mlxctl: Run) -> None:
     }
     fish = mlxctl("env", "--shell", "fish", **keyed).stdout.splitlines()
     assert fish[1] == "set -gx OPENAI_API_KEY 'it\\'s_\\\\_$a`b'"
+
+
+def test_a_key_that_only_its_owner_knows(mlxctl: Run) -> None:
+    created = mlxctl("key", "create", "laptop").stdout.strip()
+    done = mlxctl("env", MLXD_SERVER__PORT="9000")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"mlxctl: {KEY_WANTED}\n"
+    given = mlxctl("env", MLXD_SERVER__PORT="9000", MLXD_API_KEY=created)
+    assert evaluated(given.stdout)[1] == created

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlxctl.api_access import KEY_WANTED
 from mlxctl.launch.agents import AGENTS
 from mlxctl.launch.others import OTHERS
 from mlxctl.launch.target import Target
@@ -134,6 +135,9 @@ def test_a_model_that_an_agent_cannot_begin_with(
     assert (done.returncode, done.stdout) == (1, "")
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
+    printed = mlxctl("launch", "claude", "--print")
+    assert (printed.returncode, printed.stderr) == (0, done.stderr)
+    assert printed.stdout.splitlines()[-1].startswith("claude ")
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,18 @@ def test_doubts_are_told(
     done = mlxctl("launch", "codex")
     assert done.returncode == 7
     assert doubt in done.stderr
+
+
+def test_a_key_that_only_its_owner_knows(serving: FakeDaemon, programs: Path, mlxctl: Run) -> None:
+    created = mlxctl("key", "create", "laptop").stdout.strip()
+    done = mlxctl("launch", "codex")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"mlxctl: {KEY_WANTED}\n"
+    printed = mlxctl("launch", "--print", "codex")
+    assert printed.stderr == done.stderr
+    assert "export MLXD_API_KEY='<MLXD_API_KEY>'" in printed.stdout
+    told = json.loads(mlxctl("launch", "codex", MLXD_API_KEY=created).stdout)
+    assert told["environ"]["MLXD_API_KEY"] == created
 
 
 def test_a_program_that_is_not_installed(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.config import ModelsConfig
+from mlxd.config import Config, ModelsConfig, ModelSettings
 from mlxd.errors import ModelNotFound
 from mlxd.models.catalog import Catalog
 from tests.fakes.model_folder import LLAMA, add_model, add_to_cache, write_safetensors
@@ -188,7 +188,6 @@ def test_an_unknown_architecture_is_a_fault(models: Path, config: object, word: 
     [
         *(["tokenizer.json"], ["tokenizer.model"], ["tekken.json"], ["vocab.json", "merges.txt"]),
         *(["spiece.model"], ["tokenizer.model.v3"], ["vocab.txt"]),
-        pytest.param(["tiktoken.model", "tokenization_kimi.py"], id="own code"),
     ],
 )
 def test_a_tokenizer_may_be_any_of_several_files(models: Path, files: list[str]) -> None:
@@ -213,9 +212,26 @@ def test_a_model_without_a_tokenizer_is_broken(models: Path, file: str, why: str
     assert fault(Catalog(ModelsConfig())).startswith(why)
 
 
-def test_a_model_with_its_own_code_is_left_to_the_engine(models: Path) -> None:
+def test_a_model_with_its_own_code_is_served_only_if_it_is_trusted(models: Path) -> None:
     add_model(models / "a", {"model_type": "mine", "model_file": "mine.py"})
-    assert Catalog(ModelsConfig()).resolve("a").architecture == "mine"
+    (add_model(models / "b") / "tokenizer.json").rename(models / "b" / "qwen.tiktoken")
+    (models / "b" / "tokenization_qwen.py").touch()
+    configured = Config(model={"a": ModelSettings(trust_remote_code=True)})
+    assert Catalog(ModelsConfig(), configured.trusts).resolve("a").architecture == "mine"
+    broken = {each.id: each.fault for each in Catalog(ModelsConfig()).broken()}
+    how = ", which runs only if you trust it: set trust_remote_code = true under [model.{}]"
+    assert broken == {
+        "a": "its config.json names Python code of its own (model_file)" + how.format("a"),
+        "b": "its tokenizer needs Python code of its own" + how.format("b"),
+    }
+
+
+def test_code_and_pickles_that_are_left_alone_are_no_fault(models: Path) -> None:
+    """mlx_lm reads safetensors, and transformers tokenizer.json, whatever lies beside them."""
+    folder = add_model(models / "a", LLAMA | {"auto_map": {"AutoModel": "modeling_a.AutoModel"}})
+    for name in ("modeling_a.py", "pytorch_model.bin", "optimizer.pt"):
+        (folder / name).touch()
+    assert Catalog(ModelsConfig()).resolve("a").own_code is None
 
 
 @pytest.mark.parametrize(

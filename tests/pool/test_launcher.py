@@ -25,7 +25,7 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     pids: list[int] = []
     spawn = EngineProcess.spawn
 
-    async def spawn_fake() -> EngineProcess:
+    async def spawn_fake(_command: object) -> EngineProcess:
         engine = await spawn(fake_command(""))
         pids.append(engine.pid)
         return engine

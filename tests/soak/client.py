@@ -126,7 +126,7 @@ class Client:
 
     async def _turn(self, ask: Ask) -> tuple[str, str]:
         url = self._url.replace("http", "ws", 1) + ask.path
-        async with connect(url, max_size=None) as connection:
+        async with connect(url, max_size=None, open_timeout=None, ping_interval=None) as connection:
             await connection.send(json.dumps({"type": "response.create", **ask.body}))
             while True:
                 event = json.loads(await connection.recv())

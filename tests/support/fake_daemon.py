@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        self.fake.bodies.append(json.loads(body))
+        if body:
+            self.fake.bodies.append(json.loads(body))
         self.fake.asked.set()
         self._answer()
 

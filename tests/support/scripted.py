@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,9 @@ _REFUSED = re.compile(r": [A-Z]+ \S+ [45]\d\d .*")
 
 
 @contextmanager
-def running_scripted_daemon(**scripts: list[Scene]) -> Iterator[DaemonProcess]:
+def running_scripted_daemon(
+    *flags: str, environ: Mapping[str, str] = {}, **scripts: list[Scene]
+) -> Iterator[DaemonProcess]:
     """Run a daemon with a model of each name that answers by its script."""
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         for name, scenes in scripts.items():
@@ -26,7 +28,8 @@ def running_scripted_daemon(**scripts: list[Scene]) -> Iterator[DaemonProcess]:
             (model / "chat_template.jinja").write_text("{{ messages }}{{ tools }}")
             (model / "script.json").write_bytes(msgspec.json.encode(scenes))
         program = scripted_daemon.__file__
-        with running_daemon(Path(folder), "--model", next(iter(scripts)), program=[program]) as one:
+        flags = ("--model", next(iter(scripts)), *flags)
+        with running_daemon(Path(folder), *flags, program=[program], **environ) as one:
             yield one
 
 

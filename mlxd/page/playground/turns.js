@@ -1,8 +1,10 @@
 // How the turns of a conversation look.
 
 import { copy, fill, h, say } from "../dom.js";
-import { count, rate, seconds } from "../format.js";
+import { count, rate, seconds, things } from "../format.js";
 import { render } from "../markdown.js";
+
+const LEAST_SECONDS = 0.05; // for a rate that means something
 
 /** Return what a user said, or a function's result. */
 export function saidTurn(text, name = null) {
@@ -53,7 +55,7 @@ export class AnswerTurn {
     const { answer } = this;
     this.element.setAttribute("aria-busy", String(answer.running));
     this.details.hidden = !answer.thoughts;
-    say(this.summary, answer.thought === null ? "Thinking …" : `Thought for ${seconds(answer.thought)}`);
+    say(this.summary, answer.thought !== null ? `Thought for ${seconds(answer.thought)}` : answer.running ? "Thinking …" : "Thoughts");
     say(this.thoughts, answer.thoughts.trim());
     this.#showText();
     this.#showCalls();
@@ -114,9 +116,9 @@ function metaOf({ state, finish, usage, firstToken, total }) {
   if (state === "stopped") texts.push("stopped");
   if (finish === "length") texts.push("cut off at the most tokens");
   if (usage) {
-    texts.push(`${count(usage.completion_tokens)} tokens`);
+    texts.push(things(usage.completion_tokens, "token"));
     const writing = total - firstToken;
-    if (usage.completion_tokens > 1 && writing > 0) texts.push(`${rate((usage.completion_tokens - 1) / writing)} tokens/s`);
+    if (usage.completion_tokens > 1 && writing > LEAST_SECONDS) texts.push(`${rate((usage.completion_tokens - 1) / writing)} tokens/s`);
     const cached = usage.prompt_tokens_details?.cached_tokens;
     texts.push(`prompt ${count(usage.prompt_tokens)}${cached ? `, ${count(cached)} cached` : ""}`);
   }

@@ -33,7 +33,10 @@ export function playgroundView(live) {
       turns,
       h("form", { class: "composer card", onsubmit: submit }, input, h("div", { class: "buttons" }, stop, send))),
     side);
-  side.open = matchMedia("(min-width: 60rem)").matches;
+  const wide = matchMedia("(min-width: 60rem)");
+  const fold = () => { side.open = wide.matches; };
+  wide.addEventListener("change", fold);
+  fold();
   turns.addEventListener("grown", stayAtEnd);
   element.addEventListener("keydown", (event) => {
     if (event.key === "Escape") running?.stop();
@@ -58,7 +61,7 @@ export function playgroundView(live) {
       choice.value = named;
     }
     if (!live.state.models && !live.may("metrics")) await listForKeys();
-    stayAtEnd();
+    stayAtEnd(true);
     input.focus();
   }
 
@@ -169,7 +172,7 @@ export function playgroundView(live) {
       if (message.role === "user") return saidTurn(message.content);
       if (message.role === "tool") return saidTurn(message.content, names.get(message.tool_call_id) ?? "a function");
       const answer = new Answer(() => {});
-      Object.assign(answer, { text: message.content, thoughts: message.reasoning_content ?? "", thought: 0, state: "done" });
+      Object.assign(answer, { text: message.content, thoughts: message.reasoning_content ?? "", state: "done" });
       answer.calls = (message.tool_calls ?? []).map((call) => ({ id: call.id, ...call.function }));
       for (const call of answer.calls) names.set(call.id, call.name);
       return turnOf(answer).element;

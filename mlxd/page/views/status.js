@@ -52,7 +52,7 @@ function tileTexts({ status, activity, history }) {
     { name: "Running", value: count(activity.running), unit: "", note: activity.waiting ? `${count(activity.waiting)} waiting` : "none waiting" },
     { name: "First token", value: first === null ? "–" : seconds(first), unit: "", note: first === null ? "no answer yet" : "mean" },
     { name: "Memory", value: size(memory), unit: "", note: limit ? `of ${size(limit)}` : "", share: limit ? memory / limit : 0 },
-    { name: "Cache hits", value: cached + read ? percent(cached / (cached + read)) : "–", unit: "", note: `of ${count(cached + read)} prompt tokens` },
+    { name: "Cache hits", value: cached + read ? percent(cached / (cached + read)) : "–", unit: "", note: `of ${things(cached + read, "token")}` },
     { name: "Requests", value: count(activity.requests_total), unit: "", note: activity.failed_total ? `${count(activity.failed_total)} failed` : "none failed" },
   ];
 }
@@ -115,7 +115,7 @@ function makePlots() {
   const blue = { color: "--plot-1", fill: true };
   const time = { write: seconds, least: 0.01 };
   return {
-    speed: new Plot("Tokens per second", [{ label: "generated", ...blue }], { write: rate, least: 10 }),
+    speed: new Plot("Tokens per second", [{ label: "generated", ...blue }], { write: rate, axis: short, least: 10 }),
     first: new Plot("First token", [{ label: "mean", color: "--plot-2", dots: true }], time),
     queue: new Plot("Requests", [{ label: "running", ...blue }, { label: "waiting", color: "--plot-3" }], { write: count, axis: wholes, least: 4 }),
     memory: new Plot("Memory", [{ label: "engines", color: "--plot-4", fill: true }, { label: "prompt cache", color: "--plot-2" }], { write: size, least: 1e6 }),
@@ -124,6 +124,7 @@ function makePlots() {
   };
 }
 
+const short = (value) => (Number.isInteger(value) ? count(value) : value.toFixed(1));
 const wholes = (value) => (Number.isInteger(value) ? count(value) : "");
 
 function showPlots(plots, { history }, span) {

@@ -1,0 +1,311 @@
+"""A word that is in every prompt, and a key, appear nowhere but in what keeps prompts on purpose.
+
+The word goes through every dialect and every kind of error, with the most talkative log there is;
+then all that the daemon wrote, shows and hands to its processes is searched.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from websockets.sync.client import connect
+
+from scripts.tiny_model import make_tiny_model
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
+
+pytestmark = pytest.mark.slow
+
+WORD = "quetzalcoatlus"
+WRONG_KEY = "sk-archaeopteryx"
+KEEPS_PROMPTS = ("cache/prompts", "responses")
+MAX_BODY = 200_000
+ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+USER = [{"role": "user", "content": WORD}]
+TOOL = {"name": WORD, "description": WORD, "parameters": {"type": "object"}}
+SHOWN = ("/control/v1/status", "/control/v1/activity?hour=true", "/control/v1/cache", "/metrics")
+
+CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+RESPONSES, OLLAMA, OLLAMA_TEXT = "/v1/responses", "/api/chat", "/api/generate"
+ASK: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": USER, "max_tokens": 4},
+    TEXT: {"prompt": WORD, "max_tokens": 4},
+    MESSAGES: {"messages": USER, "max_tokens": 4, "model": "tiny"},
+    RESPONSES: {"input": WORD, "max_output_tokens": 4},
+    OLLAMA: {"messages": USER, "options": {"num_predict": 4}, "model": "tiny"},
+    OLLAMA_TEXT: {"prompt": WORD, "options": {"num_predict": 4}, "model": "tiny"},
+}
+BAD: dict[str, dict[str, Any]] = {
+    CHAT: {
+        "role": {"messages": [{"role": WORD, "content": WORD}]},
+        "type": {"messages": WORD},
+        "image": {"messages": [{"role": "user", "content": [{"type": WORD, "text": WORD}]}]},
+        "template that fails": {"chat_template": f"{{{{ raise_exception('{WORD}') }}}}"},
+        "template that breaks": {"chat_template": f"{{{{ {WORD}("},
+        "template of unknown names": {"chat_template": f"{{{{ {WORD}.{WORD}.{WORD} }}}}"},
+        "schema": {"response_format": {"type": "json_schema", "json_schema": WORD}},
+        "strict schema": {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "strict": True, "schema": {"not": {"const": WORD}}},
+            }
+        },
+        "impossible schema": {"guided_json": {"enum": [WORD], "type": "integer"}},
+        "grammar": {"guided_grammar": f"start: {WORD} ("},
+        "regex": {"guided_regex": f"({WORD}"},
+        "tool": {"tools": [{"type": "function", "function": {**TOOL, "parameters": WORD}}]},
+        "tool choice": {"tool_choice": {"type": "function", "function": {"name": WORD}}},
+        "calls": {"messages": [{"role": "assistant", "tool_calls": [{"id": WORD}]}]},
+        "stop": {"stop": [WORD * 100]},
+        "bias": {"logit_bias": {WORD: 1}},
+        "length": {"messages": [{"role": "user", "content": WORD * 1000}]},
+        "field": {"prediction": WORD, "n": 0, "user": WORD},
+        "half a letter": {"chat_template": "{{ raise_exception('" + WORD + "\\ud800') }}"},
+    },
+    TEXT: {"type": {"prompt": {WORD: WORD}}, "echo": {"echo": WORD}},
+    MESSAGES: {
+        "type": {"messages": [{"role": "user", "content": [{"type": WORD, WORD: WORD}]}]},
+        "tool": {"tools": [{"name": WORD, "input_schema": WORD}]},
+        "system": {"system": [{"type": WORD}]},
+    },
+    RESPONSES: {
+        "type": {"input": [{"type": WORD, "content": WORD}]},
+        "reference": {"input": [{"type": "item_reference", "id": WORD}]},
+        "before": {"previous_response_id": WORD},
+        "format": {"text": {"format": {"type": "json_schema", "name": "x", "schema": WORD}}},
+    },
+    OLLAMA: {"type": {"messages": [WORD]}, "format": {"format": WORD}},
+    OLLAMA_TEXT: {"type": {"prompt": [WORD]}, "images": {"images": [WORD]}},
+}
+
+
+@dataclass
+class World:
+    """A daemon with a key; `seen` are the command lines and variables of its processes."""
+
+    daemon: DaemonProcess
+    client: httpx.Client
+    key: str
+    seen: list[str]
+
+    def ask(self, path: str, /, **fields: Any) -> httpx.Response:
+        return self.client.post(path, content=json.dumps({**ASK[path], **fields}))
+
+    def look(self) -> None:
+        """Note what the processes show to everybody on the machine."""
+        assert self.daemon.process is not None
+        daemon = psutil.Process(self.daemon.process.pid)
+        for process in (daemon, *daemon.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.seen += [*process.cmdline(), *process.environ().values()]
+
+    @property
+    def engine(self) -> int | None:
+        return next((model["pid"] for model in self.daemon.status()["models"]), None)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
+        home = Path(folder)
+        make_tiny_model(home / "models" / "tiny", marked=True, context_length=1024)
+        (home / "tmp").mkdir()
+        (home / "config.toml").write_text(f"server.max_body = {MAX_BODY}\nlog.level = 'debug'\n")
+        rights = ("--may", "ask", "--may", "metrics")
+        key = mlxctl(home, "key", "create", "tester", *rights).splitlines()[0]
+        flags = ("--log-file", str(home / "logs" / "mlxd.log"))
+        with running_daemon(home, *flags, TMPDIR=str(home / "tmp")) as daemon:
+            headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            with httpx.Client(base_url=daemon.url, headers=headers, timeout=DEADLINE) as client:
+                yield World(daemon, client, key, [])
+
+
+def test_the_word_and_the_key_are_nowhere(world: World) -> None:
+    for send in (answered, refused, malformed, kept_out, on_a_websocket, in_the_background):
+        send(world)
+    killed_meanwhile(world, signal.SIGKILL)
+    killed_meanwhile(world, signal.SIGABRT)
+    world.look()
+    shown = {path: world.daemon.local.get(path).text for path in SHOWN}
+    assert json.loads(shown[SHOWN[0]])["models"][0]["last_crash"]
+    for command in ("report", "status", "ps", "logs", "doctor"):
+        shown[command] = mlxctl(world.daemon.home, command)
+    shown["processes"] = "\n".join(world.seen)
+    draining(world)
+    shown |= files(world.daemon.home)
+    assert len(shown["logs/mlxd.log"].splitlines()) > 60
+    for secret in forms(WORD, world.key, WRONG_KEY):
+        assert [name for name, text in shown.items() if secret in text] == [], secret
+
+
+def answered(world: World) -> None:
+    for path, body in ASK.items():
+        for stream in (False, True):
+            response = world.ask(path, stream=stream)
+            assert response.status_code == 200, response.text
+        assert body is ASK[path]
+    world.look()
+    assert world.ask(CHAT, tools=[{"type": "function", "function": TOOL}]).status_code == 200
+    schema = {"type": "object", "properties": {WORD: {"const": WORD}}}
+    assert world.ask(CHAT, guided_json=schema, max_tokens=60).status_code == 200
+    template = f"{WORD}{{{{ messages }}}}"
+    assert world.ask(CHAT, chat_template=template).status_code == 200
+    world.look()  # with the process that renders templates
+    count = world.client.post(f"{MESSAGES}/count_tokens", json=ASK[MESSAGES])
+    assert count.status_code == 200
+    stored = world.ask(RESPONSES).json()["id"]
+    assert world.ask(RESPONSES, previous_response_id=stored).status_code == 200
+    for path in (f"{RESPONSES}/{stored}", f"{RESPONSES}/{stored}/input_items", "/v1/models"):
+        assert world.client.get(path, params={"secret": WORD}).status_code == 200
+    assert world.client.post(
+        f"{RESPONSES}/compact", json={"input": WORD, "model": "tiny"}
+    ).is_success
+
+
+def refused(world: World) -> None:
+    """Send what is at fault, whole and streamed in turn; some of it is taken for what it may be."""
+    refusals = 0
+    for path, kinds in BAD.items():
+        for number, (name, fields) in enumerate(kinds.items()):
+            response = world.ask(path, **fields, stream=bool(number % 2))
+            assert response.status_code < 500, (path, name, response.text)
+            refusals += response.is_client_error
+    assert refusals > 20
+
+
+def malformed(world: World) -> None:
+    for path in ASK:
+        whole = json.dumps(ASK[path])
+        for data in (
+            whole[:-1],
+            f"{WORD}{whole}",
+            whole.encode() + b"\xff",
+            f'["{WORD}"]',
+            "[" * 999,
+        ):
+            assert world.client.post(path, content=data).status_code == 400
+        large = json.dumps({**ASK[path], "padding": WORD * MAX_BODY})
+        assert world.client.post(path, content=large).status_code == 413
+        assert world.client.put(path, content=whole).status_code == 405
+        other = {"origin": f"http://{WORD}.example"}
+        assert world.client.post(path, content=whole, headers=other).status_code == 403
+    assert world.client.post("/v1/nothing", json={"prompt": WORD}).status_code == 404
+    raw = world.client.post(CHAT, content=iter([b'{"messages": "', WORD.encode()]))
+    assert raw.status_code == 400
+
+
+def kept_out(world: World) -> None:
+    for path, body in ASK.items():
+        for headers in (
+            {"authorization": f"Bearer {WRONG_KEY}"},
+            {"authorization": f"Basic {WRONG_KEY}"},
+            {"authorization": "", "x-api-key": WRONG_KEY},
+        ):
+            assert world.client.post(path, json=body, headers=headers).status_code == 401
+    by_other_name = {"authorization": "", "x-api-key": world.key}
+    assert world.client.post(TEXT, json=ASK[TEXT], headers=by_other_name).status_code == 200
+    pull = world.client.post("/api/pull", json={"model": f"acme/{WORD[:3]}"})
+    assert pull.status_code == 403
+
+
+def on_a_websocket(world: World) -> None:
+    url = world.daemon.url.replace("http", "ws", 1) + RESPONSES
+    headers = {"authorization": f"Bearer {world.key}"}
+    with connect(url, additional_headers=headers, open_timeout=DEADLINE) as socket:
+        for fields in ({}, {"input": [WORD]}, {"previous_response_id": WORD}, {"type": WORD}):
+            socket.send(json.dumps({"type": "response.create", **ASK[RESPONSES], **fields}))
+            while json.loads(socket.recv(DEADLINE))["type"] not in ENDS:
+                pass
+        socket.send(WORD)
+        assert json.loads(socket.recv(DEADLINE))["type"] == "error"
+
+
+def in_the_background(world: World) -> None:
+    begun = world.ask(RESPONSES, background=True).json()["id"]
+    ended = ("completed", "incomplete")
+    at = f"{RESPONSES}/{begun}"
+    wait_until(lambda: world.client.get(at).json()["status"] in ended, "the response is complete")
+    endless = world.ask(RESPONSES, background=True, max_output_tokens=900).json()["id"]
+    assert world.client.post(f"{RESPONSES}/{endless}/cancel").status_code == 200
+    assert world.client.delete(f"{RESPONSES}/{endless}").status_code == 200
+
+
+def killed_meanwhile(world: World, number: signal.Signals) -> None:
+    """Kill the engine with requests running, in streams and not, and in the background."""
+    world.ask(CHAT)  # which loads the model
+    many = {"max_tokens": 900, "max_output_tokens": 900, "options": {"num_predict": 900}}
+    begun = threading.Barrier(len(ASK) + 1)
+
+    def stream(path: str) -> None:
+        body = {**ASK[path], "stream": True}
+        body |= {name: value for name, value in many.items() if name in ASK[path]}
+        with world.client.stream("POST", path, json=body) as response:
+            pieces = response.iter_bytes()
+            while b"{" not in next(pieces):  # a comment
+                pass
+            begun.wait(DEADLINE)
+            for _ in pieces:
+                pass
+
+    threads = [threading.Thread(target=stream, args=[path]) for path in ASK]
+    for thread in threads:
+        thread.start()
+    begun.wait(DEADLINE)
+    world.look()
+    assert world.engine is not None
+    os.kill(world.engine, number)
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert world.ask(CHAT).status_code == 200
+
+
+def draining(world: World) -> None:
+    """End the daemon while a stream is running, and ask it once more."""
+    assert world.daemon.process is not None
+    with world.client.stream("POST", CHAT, json={**ASK[CHAT], "stream": True}) as response:
+        response.read()
+    assert world.daemon.stop() == 0
+
+
+def mlxctl(home: Path, *arguments: str) -> str:
+    """Return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mlxctl", *arguments],
+        env={**os.environ, "MLXD_HOME": str(home)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    return (done.stdout + done.stderr).strip()
+
+
+def files(home: Path) -> dict[str, str]:
+    """Return the content of every file, but for those of what keeps prompts; names count too."""
+    found = {}
+    for file in home.rglob("*"):
+        name = str(file.relative_to(home))
+        if file.is_file() and not name.startswith(KEEPS_PROMPTS):
+            found[name] = name + file.read_bytes().decode("latin-1")
+    return found
+
+
+def forms(*secrets: str) -> list[str]:
+    """Return each secret as it may be written."""
+    return [
+        form
+        for secret in secrets
+        for form in (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode()[:-4])
+    ]
