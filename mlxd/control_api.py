@@ -83,6 +83,7 @@ class Status(msgspec.Struct, kw_only=True):
     models_dir: str
     adapters_dir: str
     cache_dir: str = ""
+    responses_dir: str = ""
     log: str
     network: dict[str, str] | None = None
     uptime_s: float | None = None

@@ -165,7 +165,13 @@ def browser(*flags: str) -> Iterator[Tab]:
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", *flags, "about:blank"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
             try:
-                with connect(_tab_of(Path(profile)), max_size=None, proxy=None) as connection:
+                with connect(
+                    _tab_of(Path(profile)),
+                    max_size=None,
+                    max_queue=None,
+                    ping_interval=None,
+                    proxy=None,
+                ) as connection:
                     yield Tab(connection)
             finally:
                 run.terminate()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from scripts import picture_of_top
+from scripts import picture_of_page, picture_of_top
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -38,7 +38,11 @@ def bench(file: Path) -> None:
     save(report, file)
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {"bench.svg": bench, "top.svg": picture_of_top.save}
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "bench.svg": bench,
+    "page.png": picture_of_page.save,
+    "top.svg": picture_of_top.save,
+}
 """What makes each file of docs/images."""
 
 

@@ -33,7 +33,7 @@ def description(mode: Mode) -> Description:
         program=("@BIN@/mlxd", "--log-file", "@LOGS@/mlxd.log"),
         environment=idle,
         host="localhost",
-        addresses=("127.0.0.1", "::1"),
+        addresses=("127.0.0.1",),  # `mlxctl install` adds ::1 where the machine has it
         port=8080,
         socket="@STATE@/run/mlxd.sock",
         stderr="@LOGS@/mlxd.stderr.log",

@@ -55,6 +55,7 @@ def _status(settings: Config, *, kept: bool) -> Status:
         models_dir=str(paths.models_dir()),
         adapters_dir=str(paths.adapters_dir()),
         cache_dir=str(paths.cache_dir()),
+        responses_dir=str(paths.responses_dir()),
         log=str(paths.log_file()),
     )
 
@@ -68,6 +69,7 @@ def _lines(status: Status, service: ServiceStatus) -> list[str]:
         ("models", status.models_dir),
         ("adapters", status.adapters_dir),
         ("cache", status.cache_dir),
+        ("responses", status.responses_dir),
         ("log", status.log),
     ]
     if status.version is None:

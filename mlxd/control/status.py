@@ -55,6 +55,7 @@ class StatusReporter:
             models_dir=str(paths.models_dir()),
             adapters_dir=str(paths.adapters_dir()),
             cache_dir=str(paths.cache_dir()),
+            responses_dir=str(paths.responses_dir()),
             log=str(paths.log_file()),
             network=self._network,
             uptime_s=round(time.monotonic() - self._started, 3),

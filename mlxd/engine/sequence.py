@@ -70,6 +70,7 @@ class Sequence:
             self.draft = Draft("", 0)  # only one model reads the prompt then, token by token
         self.completion_tokens = 0
         self.ended = False
+        self._grammar_param = request.grammar.param if request.grammar else "tools"
         self._output = output
         self._token_bytes = token_bytes
 
@@ -143,6 +144,8 @@ class Sequence:
         if constraint is None or constraint.failure is None:
             return self.finished(reason)
         message = f"the answer could not be constrained to its grammar: {constraint.failure}"
+        if constraint.too_complex:
+            return Failed(self.request_id, "invalid_request", message, self._grammar_param)
         return Failed(self.request_id, "generation_failed", message)
 
     def _logprob(self, scored: tuple[Scored, list[Scored]] | None) -> TokenLogprob | None:

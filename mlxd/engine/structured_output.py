@@ -62,7 +62,8 @@ class Thought:
 class Constraint:
     """The tokens that may come next in one answer, of which `accepted` are chosen.
 
-    `failure` says why it stopped working, `overlooked` what of the schemas it does not enforce.
+    `failure` says why it stopped working, `too_complex` that the grammar is to blame; `overlooked`
+    is what of the schemas it does not enforce.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Constraint:
         """Take a matcher that no other answer uses."""
         self.overlooked = overlooked
         self.failure: str | None = None
+        self.too_complex = False
         self.accepted = 0
         self._matcher = matcher
         self._end_bits = np.zeros(_words(tokenizer.vocab_size), np.uint32)
@@ -83,6 +85,7 @@ class Constraint:
         self._thinking = thought is not None and thought.begun
         self._thought_start = thought.start if thought and not thought.begun else None
         self._recent: list[int] = []
+        self._last = np.zeros_like(self._end_bits)
 
     def accept(self, token: int) -> None:
         """Take the token that was chosen."""
@@ -95,6 +98,8 @@ class Constraint:
         self._thought_start = None
         if not self._thinking and not self._over and not self._matcher.consume_token(token):
             self._fail()
+            # The token was allowed, so a limit of llguidance was reached.
+            self.too_complex = _is_allowed(self._last, token)
 
     def allowed(self) -> NDArray[np.uint32]:
         """Return one bit for each token of the vocabulary, the lowest bit of each word first."""
@@ -103,13 +108,15 @@ class Constraint:
         bits = np.zeros_like(self._end_bits)
         if not self._over:
             fill_next_token_bitmask(self._matcher, bits[None].view(np.int32))
-            if self._matcher.is_error():
+            if self._matcher.is_error():  # a limit of llguidance, as for the items of a row
                 self._fail()
+                self.too_complex = True
                 bits[:] = 0
         if self._over:
             bits |= self._end_bits
         if self._thought_start is not None:
             _allow(bits, [self._thought_start])
+        self._last = bits
         return bits
 
     @property
@@ -355,6 +362,11 @@ def _words(vocabulary: int) -> int:
 def _allow(bits: NDArray[np.uint32], tokens: list[int]) -> None:
     for token in tokens:
         bits[token // _BITS] |= np.uint32(1 << token % _BITS)
+
+
+def _is_allowed(bits: NDArray[np.uint32], token: int) -> bool:
+    word, bit = divmod(token, _BITS)
+    return word < bits.size and bool(bits[word] >> bit & 1)
 
 
 def _reason(error: str) -> str:

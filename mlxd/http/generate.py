@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from msgspec.structs import replace
 from starlette.responses import Response
@@ -70,6 +71,13 @@ class GenerateEndpoint:
             await Response(reply, media_type="application/json")(scope, receive, send)
 
 
+class _Counts(Protocol):
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+
+
 class Exchange:
     """One request and its answer."""
 
@@ -79,6 +87,7 @@ class Exchange:
         self._body = body
         self._record = record
         record.stream = bool(body.stream)
+        self._spent = 0
         self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
@@ -107,6 +116,8 @@ class Exchange:
         for _, event in events:
             if isinstance(event, Started):
                 self._record.not_enforced = [each.keyword for each in event.overlooked]
+        if self._request is not None:
+            self._spend(self._request.meter)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[ActiveRequest, ReplyBuilder]]:
@@ -127,8 +138,13 @@ class Exchange:
                 await request.aclose()
                 self._record.usage = builder.usage
                 # The answer may not have come to its end.
-                counts = builder.usage or request.meter
-                self._record.place.spend(counts.prompt_tokens + counts.completion_tokens)
+                self._spend(builder.usage or request.meter)
+
+    def _spend(self, counts: _Counts) -> None:
+        """Charge the tokens that have come since the last time."""
+        whole = counts.prompt_tokens + counts.completion_tokens
+        self._record.place.spend(whole - self._spent)
+        self._spent = whole
 
     async def _submit(self) -> tuple[ActiveRequest, ReplyBuilder]:
         body, selection = self._body, self._dependencies.selection

@@ -2,8 +2,8 @@
 
 The limits of the section [limits] are those of all callers together, and those of each API key for
 which `mlxctl key create` named no others. A minute's worth of requests or tokens may come at once,
-and comes back bit by bit. Tokens count when they are known: the request that exceeds the limit is
-answered, and the next ones wait until the minutes that it took are over.
+and comes back bit by bit. Tokens count as they come: the request that exceeds the limit is
+answered, and others are refused from then on, until the minutes that it took are over.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -139,8 +140,11 @@ class Limiter:
             for share in shares:
                 share.places -= 1
 
-    def headers(self, caller: Caller) -> list[Header]:
-        """Return OpenAI's headers about the limits of a caller, or those of all if it has none."""
+    def headers(self, caller: Caller, *, anthropic: bool = False) -> list[Header]:
+        """Return OpenAI's headers about the limits of a caller, or those of all if it has none.
+
+        For clients of Anthropic's API they come under its names too.
+        """
         shares = self._shares_of(caller)
         found: list[Header] = []
         for kind in ("requests", "tokens"):
@@ -150,6 +154,14 @@ class Limiter:
                 reset = _duration(bucket.seconds_until(bucket.limit))
                 for name, text in (("limit", bucket.limit), ("remaining", left), ("reset", reset)):
                     found.append((f"x-ratelimit-{name}-{kind}".encode(), str(text).encode()))
+                if not anthropic:
+                    continue
+                full = datetime.now(UTC) + timedelta(seconds=bucket.seconds_until(bucket.limit))
+                reset = full.isoformat(timespec="seconds").replace("+00:00", "Z")
+                for name, text in (("limit", bucket.limit), ("remaining", left), ("reset", reset)):
+                    found.append(
+                        (f"anthropic-ratelimit-{kind}-{name}".encode(), str(text).encode())
+                    )
         return found
 
     def _shares_of(self, caller: Caller) -> list[_Share]:

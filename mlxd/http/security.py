@@ -79,7 +79,8 @@ class Security:
                 try:
                     record.place = record.held.enter_context(self._limiter.place(caller))
                 finally:
-                    record.headers += self._limiter.headers(caller)
+                    anthropic = record.dialect == "messages"
+                    record.headers += self._limiter.headers(caller, anthropic=anthropic)
             await self._app(scope, _limited(receive, limit), send)
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:

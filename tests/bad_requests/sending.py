@@ -12,6 +12,7 @@ from tests.bad_requests.case import Case, Expected
 
 SECONDS = 90.0
 """How long a reply may take; poison waits for other poison."""
+_QUIET_SECONDS = 2.0
 _HONEST = (429, 503)
 _DEFECTS = re.compile(
     rb"internal error|engine_died|load_failed|generation_failed|Traceback|model_failed"
@@ -117,7 +118,7 @@ async def _end(writer: asyncio.StreamWriter, replies: _Replies) -> None:
     seen = -1
     while seen != replies.size:
         seen = replies.size
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(_QUIET_SECONDS)
     if not writer.is_closing():
         writer.write_eof()
 

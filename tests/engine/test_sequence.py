@@ -29,6 +29,9 @@ END = 258
 class FailedConstraint:
     failure = "too complex"
 
+    def __init__(self, too_complex: bool) -> None:
+        self.too_complex = too_complex
+
 
 @pytest.fixture
 def sequence(loaded: LoadedModel) -> Sequence:
@@ -68,10 +71,15 @@ def test_tokens_are_described_with_their_log_probabilities(sequence: Sequence) -
     assert delta == Delta(7, "x", [TokenLogprob(token, [other])])
 
 
-def test_an_answer_whose_grammar_failed_ends_with_an_error(loaded: LoadedModel) -> None:
-    sequence = make_sequence(loaded, cast(Constraint, FailedConstraint()))
+@pytest.mark.parametrize(
+    ("too_complex", "kind"), [(True, "invalid_request"), (False, "generation_failed")]
+)
+def test_an_answer_whose_grammar_failed_ends_with_an_error(
+    loaded: LoadedModel, too_complex: bool, kind: str
+) -> None:
+    sequence = make_sequence(loaded, cast(Constraint, FailedConstraint(too_complex)))
     delta, failed = sequence.advance(ord("x"), "length")
     assert delta == Delta(7, "x")
     assert isinstance(failed, Failed)
-    assert failed.kind == "generation_failed"
+    assert failed.kind == kind
     assert "too complex" in failed.message

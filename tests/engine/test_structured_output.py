@@ -262,6 +262,15 @@ def test_a_token_that_was_not_allowed_is_a_failure_and_the_answer_ends(
     assert allowed(constraint) == END_TOKENS
 
 
+def test_a_grammar_with_too_many_ways_to_go_on_is_to_blame(grammars: Grammars) -> None:
+    constraint = grammars.compile(ANSWER, [lark("start: a+\na: " + " | ".join(['"a"'] * 5000))])
+    constraint.allowed()
+    constraint.accept(ord("a"))
+    constraint.allowed()
+    assert constraint.too_complex
+    assert "max is 2000" in (constraint.failure or "")
+
+
 def test_tokens_know_their_bytes(grammars: Grammars) -> None:
     assert grammars.token_bytes(0xC3) == b"\xc3"
     assert grammars.token_bytes(THINK) == b"<think>"

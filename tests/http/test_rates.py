@@ -1,6 +1,7 @@
 """How much a key, and all clients together, may ask for."""
 
 import asyncio
+from datetime import datetime
 
 import pytest
 
@@ -94,6 +95,37 @@ async def test_tokens_per_minute_count_prompt_and_answer(pool, key_file, clock):
     assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
     clock.now += 20
     assert (await ask(client, text)).status_code == 200
+
+
+async def test_tokens_are_charged_while_an_answer_comes(pool, key_file, clock):
+    limiter = Limiter(LimitsConfig(tokens_per_minute=5), clock)
+    caller = Caller("anyone", frozenset({"ask"}))
+    client = client_of(public_app(make_dependencies(pool, ring=key_file.ring, limiter=limiter)))
+    text = key_file.add()
+    go_on = asyncio.Event()
+    pool.script = [STARTED, go_on, FINISHED]
+    long = asyncio.create_task(ask(client, text))
+    async with asyncio.timeout(20):
+        await pool.submitted.wait()
+        while limiter.headers(caller)[1] != (b"x-ratelimit-remaining-tokens", b"0"):
+            await asyncio.sleep(0.01)
+    assert (await ask(client, text)).status_code == 429
+    assert not long.done()
+    go_on.set()
+    assert (await long).status_code == 200
+
+
+async def test_anthropics_routes_have_its_headers_too(pool, key_file, clock):
+    client = serving(pool, key_file, clock, key_requests_per_minute=2)
+    text = key_file.add()
+    reply = await ask(client, text, "/v1/messages")
+    assert reply.headers["x-ratelimit-remaining-requests"] == "1"
+    assert reply.headers["anthropic-ratelimit-requests-limit"] == "2"
+    assert reply.headers["anthropic-ratelimit-requests-remaining"] == "1"
+    reset = datetime.fromisoformat(reply.headers["anthropic-ratelimit-requests-reset"])
+    assert reset.tzinfo is not None
+    other = await ask(client, text)
+    assert not any(name.startswith("anthropic") for name in other.headers)
 
 
 async def test_an_answer_that_is_cut_off_counts_too(pool, key_file, clock):

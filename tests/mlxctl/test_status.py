@@ -35,6 +35,7 @@ def test_text(daemon: FakeDaemon, mlxctl: Run) -> None:
         "models         /h/models",
         "adapters       /h/adapters",
         "cache          /h/cache",
+        "responses      /h/responses",
         "log            /h/logs/mlxd.log",
         "",
         "MODEL                     STATE   MEMORY  LIMIT  REQUESTS  TOKENS/S  UNTIL   PID",

@@ -172,9 +172,8 @@ class Disturber:
 
 
 def _fill(ballast: Path) -> None:
-    with ballast.open("wb") as file, contextlib.suppress(OSError):
+    with ballast.open("wb", buffering=0) as file:
         for size in (1_000_000, 4096, 1):
             with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(size))
-                    file.flush()
+                while file.write(bytes(size)):
+                    pass

@@ -28,7 +28,7 @@ def show(
     print("\ndisturbances")
     for what, count in sorted(disturbances.items()):
         print(f"{count:>8}  {what}")
-    print(f"\n{'medians':<22}{'first half':>12}{'second half':>13}")
+    print(f"\n{'held':<22}{'first half':>12}{'second half':>13}")
     for row in growth:
         mark = "  GROWS" if row.grown else ""
         print(f"{row.name:<22}{row.first:>12.1f}{row.second:>13.1f}{mark}")

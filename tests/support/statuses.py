@@ -13,6 +13,7 @@ RUNNING = {
     "models_dir": "/h/models",
     "adapters_dir": "/h/adapters",
     "cache_dir": "/h/cache",
+    "responses_dir": "/h/responses",
     "log": "/h/logs/mlxd.log",
     "network": {},
     "uptime_s": 192.5,

@@ -6,7 +6,7 @@ import { Plot } from "../plots.js";
 
 const MINUTE = 60;
 const HOUR = 3600;
-const SPANS = { "10 min": 600, "1 hour": HOUR };
+const SPANS = { "2 min": 120, "10 min": 600, "1 hour": HOUR };
 
 export function statusView(live) {
   const tiles = h("div", { class: "tiles" });
