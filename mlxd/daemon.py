@@ -34,6 +34,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
+from mlxd.processes import return_freed_memory
 from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -41,6 +42,7 @@ _OPEN_FILES = 8192
 _UMASK = 0o077  # what it writes, and what its processes write, is its user's
 _FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
+_LET_GO_SECONDS = 0.5
 
 _log = logging.getLogger("mlxd")
 
@@ -80,6 +82,12 @@ def _limits(server: ServerConfig) -> Limits:
         body_seconds=server.body_timeout,
         read_seconds=server.read_timeout,
     )
+
+
+def _return_memory_soon() -> None:
+    """Return the memory of large bodies to the system, once all that refers to them is gone."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(_LET_GO_SECONDS, loop.run_in_executor, None, return_freed_memory)
 
 
 class Daemon:
@@ -132,7 +140,9 @@ class Daemon:
             max_bytes=kept.max_bytes,
             max_age=kept.max_age,
         )
-        self._intake = Intake(config.server.max_queue, config.server.max_queue_size)
+        self._intake = Intake(
+            config.server.max_queue, config.server.max_queue_size, _return_memory_soon
+        )
         dependencies = Dependencies(
             config,
             self._catalog,

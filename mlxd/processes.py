@@ -1,6 +1,11 @@
-"""The daemon's child processes: what they get of its environment, and how they ended."""
+"""What processes are given, keep, and end with.
 
+The daemon's children get only a part of its environment.
+"""
+
+import ctypes
 import signal
+import sys
 from collections.abc import Mapping
 
 _NAMES = frozenset(
@@ -25,6 +30,14 @@ def allowed(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if name in _NAMES or name.startswith(_BEGINNINGS)
     }
+
+
+def return_freed_memory() -> None:
+    """Return to the system what malloc keeps of freed memory; only glibc keeps much."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)
 
 
 def ending(status: int) -> str:

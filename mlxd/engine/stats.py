@@ -9,6 +9,8 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlxd.processes import return_freed_memory
+
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RUSAGE_INFO_V0 = 0
@@ -24,12 +26,9 @@ def memory_bytes() -> int:
 
 
 def give_memory_back() -> None:
-    """Return to the system what was freed: MLX's buffers and, on Linux, what malloc keeps."""
+    """Return to the system what was freed: MLX's buffers and what malloc keeps."""
     mx.clear_cache()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+    return_freed_memory()
 
 
 def device_memory_bytes() -> int:

@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator
 
 from mlxd.errors import QueueFull
 
+_LARGE = 1_000_000
+
 
 class Intake:
     """Counts requests, at most `places`, and the bytes of their bodies, at most `size`.
 
-    A request alone may have any size, which other limits are for.
+    A request alone may have any size, which other limits are for. `relieved` is called when large
+    bodies are gone.
     """
 
-    def __init__(self, places: int, size: int) -> None:
+    def __init__(self, places: int, size: int, relieved: Callable[[], None] = lambda: None) -> None:
         self._places = places
         self._size = size
         self._taken = self._bytes = 0
+        self._relieved = relieved
+        self._laden = False
 
     def configure(self, places: int, size: int) -> None:
         """Take other limits; what is held already stays."""
@@ -46,3 +51,7 @@ class Intake:
         finally:
             self._taken -= place
             self._bytes -= held
+            self._laden = self._laden or held >= _LARGE
+            if self._laden and self._bytes < _LARGE:
+                self._laden = False
+                self._relieved()

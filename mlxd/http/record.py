@@ -67,10 +67,10 @@ class Record:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """How fast the answer was generated, None if that is not known."""
-        if self.meter is None or self.usage is None or not self.meter.decode:
+        """How fast the answer is or was generated, None if that is not known."""
+        if self.meter is None or not (seconds := self.meter.decode):
             return None
-        return round(self.usage.completion_tokens / self.meter.decode, 1)
+        return round((self.usage or self.meter).completion_tokens / seconds, 1)
 
     def served(self) -> ServedRequest:
         """Return what others are told of a request that asks a model."""

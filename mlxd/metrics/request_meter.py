@@ -107,8 +107,8 @@ class RequestMeter:
 
     @property
     def decode(self) -> float | None:
-        """Seconds from the first piece to the end; None if everything came at once."""
-        return _between(self._first, self._ended) or None
+        """Seconds from the first piece to the end, or until now; None if all came at once."""
+        return _between(self._first, self._ended or self._clock()) or None
 
     @property
     def prompt_tokens(self) -> int:

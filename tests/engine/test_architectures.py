@@ -15,7 +15,7 @@ import pytest
 from mlx_lm.generate import generate_step
 from mlx_lm.sample_utils import make_logits_processors
 
-from mlxd.engine import prefill
+from mlxd.engine import reading_speed
 from mlxd.generate_request import ChatPrompt, GenerateRequest, TextPrompt
 from mlxd.messages import Started
 from scripts.random_model import architectures
@@ -124,7 +124,7 @@ def _no_compiler() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut prompts at the same tokens however busy the machine is."""
-    monkeypatch.setattr(prefill, "_PART_SECONDS", 60.0)
+    monkeypatch.setattr(reading_speed, "_PART_SECONDS", 60.0)
 
 
 @pytest.fixture(

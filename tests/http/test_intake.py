@@ -51,6 +51,20 @@ def test_bodies_together_have_a_size() -> None:
     assert (intake._taken, intake._bytes) == (0, 0)
 
 
+def test_it_tells_when_large_bodies_are_gone() -> None:
+    relieved: list[str] = []
+    intake = Intake(9, 10**9, lambda: relieved.append("now"))
+    with intake.holding() as take:
+        take(900_000)
+    assert relieved == []
+    with intake.holding() as take:
+        take(5_000_000)
+        with intake.holding() as other:
+            other(2_000_000)
+        assert relieved == []
+    assert relieved == ["now"]
+
+
 BIASES = {str(token): 1 for token in range(10_001)}
 MANY = [{}] * (MAX_VALUES // 2 + 1)
 

@@ -68,6 +68,12 @@ def test_the_parts_of_an_answer(meter: RequestMeter, clock: Clock) -> None:
     assert (meter.queue, meter.prefill, meter.decode, meter.first_token) == (1, 2, 4, 3)
 
 
+def test_the_decode_time_of_an_answer_that_comes_goes_on(meter: RequestMeter, clock: Clock) -> None:
+    run(meter, clock, (101, STARTED), (103, PIECE))
+    clock.now = 106
+    assert meter.decode == 3
+
+
 def test_the_decode_time_of_an_answer_that_came_at_once_is_unknown(
     meter: RequestMeter, clock: Clock
 ) -> None:

@@ -44,6 +44,9 @@ class _Meter:
     queue: float = 0.001
     prefill: float = 0.2
     decode: float = 4.5
+    first_token: float = 0.201
+    running: bool = True
+    writes: bool = True
 
 
 async def _answer(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -80,6 +83,7 @@ async def work(first: int, last: int) -> None:
         scope = {
             "type": "http",
             "method": "POST",
+            "path": "/v1/chat/completions",
             "raw_path": b"/v1/chat/completions",
             "headers": [(b"x-request-id", request_id(number).encode())],
         }

@@ -335,6 +335,8 @@ def test_a_start_that_fails_says_why_at_once(machine: Mac) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for the whole machine")
 def test_a_service_of_the_whole_machine(machine: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchd, "DAEMONS", machine.root / "LaunchDaemons")
+    for name in [name for name in os.environ if name.startswith("MLXD_")]:
+        monkeypatch.delenv(name)
     for name, value in machine.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SUDO_USER", "nobody")
