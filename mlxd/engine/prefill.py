@@ -178,10 +178,9 @@ class Prefiller:
         began, active = time.perf_counter(), mx.get_active_memory()
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
-        speed = self._speed if len(turn) == 1 else self._group_speed
         if turn[0][0].top is not None:
             return parts  # which says little about the others
-        speed.add(tokens, time.perf_counter() - began, step_seconds)
+        self._speed_of(turn[0][0]).add(tokens, time.perf_counter() - began, step_seconds)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -204,19 +203,17 @@ class Prefiller:
     ) -> list[tuple[Reading, int]]:
         """Return whose turn it is, with the tokens to read of each."""
         readings = list(self._readings.values())
-        short = [each for each in readings if each.last <= SHORT and each.top is None]
+        short = list(filter(_is_short, readings))
         first = min(
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
         )
-        grouped = self.together and first in short
-        speed = self._group_speed if grouped else self._speed
-        limit = speed.part(limit, step_seconds)
+        limit = self._speed_of(first).part(limit, step_seconds)
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
         longest = turn[0][1]
-        for other in short if grouped else ():
+        for other in short if self.together and first in short else ():
             length = other.length(limit)
             if other is first or not (self._padded or length == longest):
                 continue
@@ -227,6 +224,10 @@ class Prefiller:
                 break
             turn.append((other, length))
         return turn
+
+    def _speed_of(self, reading: Reading) -> ReadingSpeed:
+        """Return how fast a prompt is read, alone or with others like it."""
+        return self._group_speed if self.together and _is_short(reading) else self._speed
 
     def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
         begin, end = reading.position, reading.position + length
@@ -275,6 +276,11 @@ class Prefiller:
         if reading.done:
             del self._readings[reading.request_id]
         return PromptPart(reading, CacheSnapshot(cache, row) if paused else None)
+
+
+def _is_short(reading: Reading) -> bool:
+    """Return whether a prompt may be read with others."""
+    return reading.last <= SHORT and reading.top is None
 
 
 class _Need:

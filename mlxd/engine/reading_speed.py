@@ -55,7 +55,7 @@ class ReadingSpeed:
         speed = tokens / max(seconds - self._fixed_seconds, seconds / 4)
         last = self._tokens_per_second or speed
         self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
-        self._most = max(2 * tokens, self._most // 2)
+        self._most = max(self._most, 2 * tokens)
 
     def _learn_fixed(self, tokens: int, seconds: float) -> None:
         """Compare a part with the one before it, if one has at least twice the tokens."""

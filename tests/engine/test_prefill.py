@@ -58,6 +58,17 @@ def test_short_prompts_are_read_together(prefill: Prefiller, read) -> None:
     assert [sorted(group) for group in ready(prefill)] == [[1, 2, 3]]
 
 
+def test_a_short_prompt_alone_says_how_fast_several_are_read(prefill: Prefiller, read) -> None:
+    for request_id in range(1, 3):
+        prefill.add(read(request_id, 48))
+    progress(prefill)
+    for request_id in range(3, 11):
+        prefill.add(read(request_id, 48))
+    turns = [len(progress(prefill, 2048, step_seconds=10.0)) for _ in range(4)]
+    assert turns == [1, 3, 4, 0]  # half at first, to tell what is fixed
+    assert len(prefill) == 0
+
+
 def test_together_they_have_no_more_tokens_than_a_part_may_have(prefill: Prefiller, read) -> None:
     for request_id in (1, 2, 3):
         prefill.add(read(request_id, 101))
