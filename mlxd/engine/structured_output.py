@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import llguidance.hf
@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
-from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
 from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
+from mlxd.engine.mask_time import TOO_SLOW, TimedMatcher, is_slow, may_be_slow, parser_limits
 from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
@@ -68,17 +68,19 @@ class Constraint:
 
     def __init__(
         self,
-        matcher: LLMatcher,
+        matcher: TimedMatcher,
         tokenizer: LLTokenizer,
         thought: Thought | None,
-        overlooked: Sequence[Overlooked] = (),
+        overlooked: Sequence[Overlooked],
+        refuse: Callable[[], None],
     ) -> None:
-        """Take a matcher that no other answer uses."""
+        """Take a matcher that no other answer uses, and what has its grammar refused."""
         self.overlooked = overlooked
+        self._refuse = refuse
         self.failure: str | None = None
         self.too_complex = False
         self.accepted = 0
-        self._matcher = matcher
+        self._timed = matcher
         self._end_bits = np.zeros(_words(tokenizer.vocab_size), np.uint32)
         _allow(self._end_bits, tokenizer.eos_tokens)
         self._thought_end = thought.end if thought else ()
@@ -96,7 +98,7 @@ class Constraint:
             return
         self._thinking = token == self._thought_start
         self._thought_start = None
-        if not self._thinking and not self._over and not self._matcher.consume_token(token):
+        if not self._thinking and not self._over and not self._timed.matcher.consume_token(token):
             self._fail()
             # The token was allowed, so a limit of llguidance was reached.
             self.too_complex = _is_allowed(self._last, token)
@@ -107,8 +109,11 @@ class Constraint:
             return ~self._end_bits
         bits = np.zeros_like(self._end_bits)
         if not self._over:
-            fill_next_token_bitmask(self._matcher, bits[None].view(np.int32))
-            if self._matcher.is_error():  # a limit of llguidance, as for the items of a row
+            if not self._timed.fill(bits):
+                self.failure, self.too_complex = TOO_SLOW, True
+                self._refuse()
+                bits[:] = 0
+            elif self._timed.matcher.is_error():  # a limit of llguidance, as for the items of a row
                 self._fail()
                 self.too_complex = True
                 bits[:] = 0
@@ -121,10 +126,10 @@ class Constraint:
 
     @property
     def _over(self) -> bool:
-        return self.failure is not None or self._matcher.is_stopped()
+        return self.failure is not None or self._timed.matcher.is_stopped()
 
     def _fail(self) -> None:
-        self.failure = _reason(self._matcher.get_error())
+        self.failure = _reason(self._timed.matcher.get_error())
 
 
 def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
@@ -149,7 +154,7 @@ class Grammars:
         self._tokenizer = tokenizer
         self._vocabulary = vocabulary
         self._sandbox = sandbox
-        self._kept: CompiledGrammars[_Compiled] = CompiledGrammars()
+        self._kept: CompiledGrammars[_Compiled | _TooSlow] = CompiledGrammars()
 
     def compile(
         self,
@@ -167,8 +172,8 @@ class Grammars:
             is_withdrawn: returns True once nobody waits for the constraint.
 
         Raises:
-            InvalidRequest: a part is not valid, too large or too deep, or has a keyword that cannot
-                be enforced.
+            InvalidRequest: a part is not valid, too large, too deep or too slow, or has a keyword
+                that cannot be enforced.
             Withdrawn: `is_withdrawn` returned True while a large grammar was tried.
         """
         parts = tuple(parts)
@@ -179,8 +184,14 @@ class Grammars:
                 raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
             compiled = self._compile(rule, parts, is_withdrawn)
             self._kept.keep(key, compiled, size)
+        if isinstance(compiled, _TooSlow):
+            compiled = self._without_schemas(rule, parts, TOO_SLOW)
         matcher, overlooked = compiled
-        return Constraint(matcher.deep_copy(), self._tokens, thought, overlooked)
+        timed = TimedMatcher(
+            matcher.deep_copy(), may_be_slow=may_be_slow([part.grammar for part in parts])
+        )
+        refuse = partial(self._kept.keep, key, _TooSlow(), 0)
+        return Constraint(timed, self._tokens, thought, overlooked, refuse)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, b"" if it is outside the vocabulary."""
@@ -205,13 +216,13 @@ class Grammars:
 
     def _compile(
         self, rule: str, parts: tuple[Part, ...], is_withdrawn: Callable[[], bool]
-    ) -> "_Compiled":
-        """Compile a grammar, and return also what of its schemas it does not enforce."""
+    ) -> "_Compiled | _TooSlow":
+        """Compile a grammar, and try its first masks."""
         _ = self._tokens  # made before the clock runs
         try:
             if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
                 _try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
-            return within(
+            compiled = within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
                 stack_bytes=_COMPILE_STACK_BYTES,
@@ -220,6 +231,13 @@ class Grammars:
             reason = f"it takes more than {_COMPILE_SECONDS:g} s"
         except SandboxFailed:
             reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
+        else:
+            words = _words(self._tokens.vocab_size)
+            return _TooSlow() if is_slow(compiled[0], words) else compiled
+        return self._without_schemas(rule, parts, reason)
+
+    def _without_schemas(self, rule: str, parts: tuple[Part, ...], reason: str) -> "_Compiled":
+        """Compile a grammar without its schemas, or raise if that is not allowed."""
         if not all(part.lenient for part in parts):
             raise _invalid(_param(parts), reason)
         held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
@@ -236,7 +254,7 @@ class Grammars:
         return matcher, overlooked
 
     def _matcher(self, source: str) -> LLMatcher:
-        return LLMatcher(self._tokens, source, log_level=0)
+        return LLMatcher(self._tokens, source, log_level=0, limits=parser_limits())
 
     def _compiled(
         self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
@@ -267,6 +285,10 @@ class Grammars:
 
 _Compiled = tuple[LLMatcher, tuple[Overlooked, ...]]
 """A grammar, and what of its schemas it does not enforce."""
+
+
+class _TooSlow:
+    """A grammar that took too long for a mask."""
 
 
 class _Untokenized(Grammars):

@@ -50,7 +50,7 @@ class Sampler:
         """Return the grammar of a schema, and what it overlooks."""
         part = Part("answer", Grammar("json_schema", json.dumps(schema), PARAM), lenient)
         constraint = self._grammars.compile(ANSWER, [part])
-        return constraint._matcher, list(constraint.overlooked)
+        return constraint._timed.matcher, list(constraint.overlooked)
 
     def answer(self, matcher: LLMatcher, seed: int) -> str:
         """Return a random text that a grammar allows, or raise UnfinishedAnswer."""

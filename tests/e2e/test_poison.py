@@ -12,6 +12,7 @@ import pytest
 
 from scripts.tiny_model import make_tiny_model
 from tests.support.daemon_process import DaemonProcess, running_daemon
+from tests.support.grammars import add_long_tokens, slow_grammar
 
 pytestmark = pytest.mark.slow
 
@@ -26,13 +27,16 @@ POISON: dict[str, dict[str, Any]] = {
     "half": {"chat_template": "{{ raise_exception('\\ud800') }}"},
     "stops": {"stop": ["x" * 1000] * 256},
     "draft": {"draft_model": "nothing"},
+    "slow": {"guided_grammar": slow_grammar(1)},
+    "slow later": {"guided_grammar": slow_grammar(20), "max_tokens": 40},
+    "slow again": {"guided_grammar": slow_grammar(20), "max_tokens": 40},
 }
 
 
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[DaemonProcess]:
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
-        make_tiny_model(Path(folder) / "models" / "tiny", context_length=16384)
+        add_long_tokens(make_tiny_model(Path(folder) / "models" / "tiny", context_length=16384))
         with running_daemon(Path(folder)) as daemon:
             yield daemon
 

@@ -21,7 +21,15 @@ from mlxd.engine.structured_output import (
 )
 from mlxd.errors import InvalidRequest
 from mlxd.generate_request import Grammar
-from tests.support.grammars import END_TOKENS, VOCABULARY, allowed, write
+from scripts.tiny_model import make_tiny_model
+from tests.support.grammars import (
+    END_TOKENS,
+    VOCABULARY,
+    add_long_tokens,
+    allowed,
+    slow_grammar,
+    write,
+)
 
 THINK, THINK_END = 259, 260
 PARAM = "response_format.json_schema.schema"
@@ -38,6 +46,14 @@ def tried(marked_model: Path, sandbox: Sandbox) -> Grammars:
     """Grammars of which large ones are tried in a process of their own first."""
     tokenizer = load_tokenizer(marked_model, eos_token_ids=[256, 258])
     return Grammars(tokenizer, VOCABULARY, sandbox)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Grammars:
+    """Grammars over a vocabulary in which one mask may take seconds."""
+    folder = make_tiny_model(tmp_path_factory.mktemp("models") / "long", marked=True)
+    add_long_tokens(folder)
+    return Grammars(load_tokenizer(folder, eos_token_ids=[256, 258]), VOCABULARY)
 
 
 def schema(**fields: Any) -> Part:
@@ -268,7 +284,59 @@ def test_a_grammar_with_too_many_ways_to_go_on_is_to_blame(grammars: Grammars) -
     constraint.accept(ord("a"))
     constraint.allowed()
     assert constraint.too_complex
-    assert "max is 2000" in (constraint.failure or "")
+    assert "Too many items" in (constraint.failure or "")
+
+
+def test_a_grammar_that_is_slow_at_once_is_refused(slow: Grammars) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidRequest, match="which tokens may come next") as caught:
+            slow.compile(ANSWER, [lark(slow_grammar(1))])
+        assert caught.value.param == "guided_grammar"
+
+
+def test_a_grammar_that_becomes_slow_fails_its_answer_and_is_refused_next(slow: Grammars) -> None:
+    part = lark(slow_grammar(8))
+    constraint = slow.compile(ANSWER, [part])
+    for _ in range(8):
+        assert constraint.allowed().any()
+        constraint.accept(ord("b"))
+    constraint.allowed()
+    assert constraint.too_complex
+    assert "which tokens may come next" in (constraint.failure or "")
+    with pytest.raises(InvalidRequest, match="which tokens may come next"):
+        slow.compile(ANSWER, [part])
+    slow.compile(ANSWER, [lark('start: "c"')])
+
+
+def test_tools_with_a_slow_schema_are_called_without_it(slow: Grammars) -> None:
+    nested = [{"type": "array", "items": {"$ref": "#"}, "maxItems": n + 1} for n in range(900)]
+    source = json.dumps({"anyOf": nested})
+    part = Part("answer", Grammar("json_schema", source, "tools"), lenient=True)
+    constraint = slow.compile(ANSWER, [part])
+    (overlooked,) = constraint.overlooked
+    assert "which tokens may come next" in overlooked.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ({"enum": [f"value {n}" for n in range(5000)]}, '"value 4999"'),
+        ({"properties": {f"p{n}": {"type": "string"} for n in range(300)}}, '{"p3": "a"}'),
+        ({"anyOf": [{"properties": {"kind": {"const": f"k{n}"}, "n": {"type": "integer"}},
+            "required": ["kind"], "additionalProperties": False} for n in range(300)]},
+            '{"kind": "k299", "n": 1}'),
+    ],
+    ids=["enum", "properties", "anyOf"],
+)  # fmt: skip
+def test_large_schemas_are_not_too_slow(
+    slow: Grammars, fields: dict[str, Any], answer: str
+) -> None:
+    constraint = slow.compile(ANSWER, [schema(**fields)])
+    for byte in answer.encode():
+        assert constraint.allowed()[byte // 32] >> byte % 32 & 1
+        constraint.accept(byte)
+    constraint.allowed()
+    assert constraint.failure is None
 
 
 def test_tokens_know_their_bytes(grammars: Grammars) -> None:
@@ -298,11 +366,11 @@ def test_patterns_that_take_minutes_leave_no_thread_behind(
 ) -> None:
     monkeypatch.setattr("mlxd.engine.structured_output._COMPILE_SECONDS", 0.3)
     patterns = [{"pattern": f"^.*a.{{{length}}}$"} for length in range(60)]
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(InvalidRequest, match="takes more than") as caught:
         tried.compile(ANSWER, [schema(type="string", allOf=patterns)])
     assert caught.value.param == PARAM
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
 
 
 def test_an_error_in_a_large_schema_is_explained(tried: Grammars) -> None:

@@ -1,0 +1,94 @@
+"""A limit for the time in which a grammar says which tokens may come next.
+
+A grammar of a few kilobytes can take seconds for that, while every other answer waits. The parser's
+own limits count items, not time, so a grammar that may be slow is asked in another thread, which is
+left alone if it takes too long: the parser's limits end it within seconds.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits
+from llguidance.numpy import fill_next_token_bitmask
+from numpy.typing import NDArray
+
+from mlxd.generate_request import Grammar
+
+MASK_SECONDS = 0.5
+"""How long a grammar may take to say which tokens may come next."""
+TOO_SLOW = f"it takes more than {MASK_SECONDS:g} s to find which tokens may come next"
+
+_SUSPICIOUS_SECONDS = 0.02
+_SHORT = {"json_schema": 8192, "regex": 1024**2}
+"""Characters of a grammar that cannot be slow at once, of each kind; a regex is one lexeme."""
+_SHORT_OTHERS = 512
+_TRIED_MASKS = 4
+_MOST_ITEMS = 10_000
+"""What a schema with 300 optional properties needs; each costs up to a millisecond."""
+
+
+def parser_limits() -> LLParserLimits:
+    """Return the limits of every grammar of a request."""
+    return LLParserLimits(step_max_items=_MOST_ITEMS)
+
+
+def may_be_slow(grammars: Sequence[Grammar]) -> bool:
+    """Return whether grammars are so large that already one mask may take long."""
+    return any(
+        len(grammar.source) > _SHORT.get(grammar.kind, _SHORT_OTHERS) for grammar in grammars
+    )
+
+
+class TimedMatcher:
+    """A matcher that gives up when a mask takes more than `MASK_SECONDS`."""
+
+    def __init__(self, matcher: LLMatcher, *, may_be_slow: bool) -> None:
+        """Take a matcher that nobody else uses."""
+        self.matcher = matcher
+        self._is_watched = may_be_slow
+
+    def fill(self, bits: NDArray[np.uint32]) -> bool:
+        """Set the bits of the tokens that may come next; False if that takes too long.
+
+        After that, the matcher must not be used any more.
+        """
+        if self._is_watched:
+            return self._fill_watched(bits)
+        began = time.perf_counter()
+        fill_next_token_bitmask(self.matcher, bits[None].view(np.int32))
+        took = time.perf_counter() - began
+        self._is_watched = took > _SUSPICIOUS_SECONDS
+        return took <= MASK_SECONDS
+
+    def _fill_watched(self, bits: NDArray[np.uint32]) -> bool:
+        found = np.zeros_like(bits)  # the thread may write to it for long
+        done = threading.Event()
+
+        def fill() -> None:
+            fill_next_token_bitmask(self.matcher, found[None].view(np.int32))
+            done.set()
+
+        threading.Thread(target=fill, name="mask", daemon=True).start()
+        if not done.wait(MASK_SECONDS):
+            return False
+        bits[:] = found
+        return True
+
+
+def is_slow(matcher: LLMatcher, words: int) -> bool:
+    """Return whether a grammar is too slow for one of its first masks, of `words` words.
+
+    The answer that is tried goes on with the first token that may come next.
+    """
+    timed = TimedMatcher(matcher.deep_copy(), may_be_slow=True)
+    bits = np.zeros(words, np.uint32)
+    for _ in range(_TRIED_MASKS):
+        if not timed.fill(bits):
+            return True
+        (tokens,) = np.unpackbits(bits.view(np.uint8), bitorder="little").nonzero()
+        if timed.matcher.is_error() or timed.matcher.is_stopped() or not tokens.size:
+            return False
+        timed.matcher.consume_token(int(tokens[0]))
+    return False
