@@ -23,6 +23,7 @@ SHORT = 256
 """Tokens up to which prompts are read together: one of them does not fill the processor."""
 _WORTH_WAITING = 64
 _FIRST_PART = 128
+_MOST_FREE_BYTES = 64_000_000
 _SCORED_PART = 64  # its logits take memory for each token
 
 
@@ -240,8 +241,9 @@ class Prefiller:
         del logits
         mx.eval([layer.state for layer in reading.cache])
         part = replace(self._advance(reading, length, reading.cache, None), scored=scored)
-        if reading.done:
+        if reading.done or mx.get_cache_memory() > _MOST_FREE_BYTES:
             mx.clear_cache()  # not after each part: on a GPU that takes longer than a small one
+        if reading.done:
             self._ready.append(Group([reading], reading.cache))
         return [part]
 
