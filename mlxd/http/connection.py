@@ -30,6 +30,8 @@ _KINDS = {
 _WESTERN = {"iso-8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
 _UNICODE = {"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii"}
 _CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]+)")
+_LINE_ENDS = {end.encode(): rb"\u%04x" % ord(end) for end in "\x85\u2028\u2029"}
+"""What ends a line for some clients' functions, as Python's splitlines, but not in a stream."""
 _STREAM_HEADERS = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 
 
@@ -148,7 +150,10 @@ class EventWriter:
         return self._started
 
     async def write(self, data: bytes) -> None:
-        """Send `data`, after the status line if that has not been sent yet."""
+        """Send `data`, lines of JSON, after the status line if that has not been sent yet."""
+        if not data.isascii():
+            for end, escaped in _LINE_ENDS.items():
+                data = data.replace(end, escaped)
         async with self._lock:
             if not self._started:
                 self._started = True

@@ -81,7 +81,7 @@ def test_it_is_answered(asked_daemon: DaemonProcess, request_: dict[str, Any]) -
 def test_it_is_answered_in_a_stream(asked_daemon: DaemonProcess, request_: dict[str, Any]) -> None:
     response = send(asked_daemon, request_, stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
-    *lines, done = [line for line in response.text.splitlines() if line.startswith("data: ")]
+    *lines, done = [line for line in response.text.split("\n") if line.startswith("data: ")]
     assert done == "data: [DONE]"
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
     missing = [

@@ -79,7 +79,7 @@ def test_without_log_probabilities_it_is_the_text(daemon: DaemonProcess) -> None
 
 def test_a_stream_begins_with_the_prompt(daemon: DaemonProcess) -> None:
     body = {"prompt": TEXT, "echo": True, "logprobs": 1, "max_tokens": 2, "stream": True}
-    lines = daemon.local.post("/v1/completions", content=json.dumps(body)).text.splitlines()
+    lines = daemon.local.post("/v1/completions", content=json.dumps(body)).text.split("\n")
     chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     found = [chunk["choices"][0] for chunk in chunks]
     (whole,) = choices(daemon, prompt=TEXT, logprobs=1, max_tokens=2)

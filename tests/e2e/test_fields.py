@@ -68,7 +68,7 @@ class Api:
         return message
 
     def chunks(self, **fields: Any) -> list[dict[str, Any]]:
-        lines = self.ask(stream=True, **fields).text.splitlines()
+        lines = self.ask(stream=True, **fields).text.split("\n")
         *data, done = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
         assert done == "[DONE]"
         return [json.loads(line) for line in data]

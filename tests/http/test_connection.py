@@ -1,11 +1,14 @@
 import asyncio
+import json
 from contextlib import AsyncExitStack
 
 import pytest
+from starlette.types import Message
 
+from mlxd.api.dialect import SSE
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.http.app import public_app
-from mlxd.http.connection import Pace
+from mlxd.http.connection import EventWriter, Pace
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies, text
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -137,3 +140,16 @@ async def test_a_client_that_leaves_aborts_its_answer(serve, pool, script):
 def test_the_usual_pace_keeps_the_design_s_promise():
     assert Pace().hold <= 10
     assert Pace().beat <= 10
+
+
+async def test_characters_that_some_clients_take_for_ends_of_lines_are_escaped() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    said = "a\x85b\u2028c\u2029dé"
+    writer = EventWriter(send, SSE, lambda: "queued", Pace())
+    await writer.write(b"data: " + json.dumps(said, ensure_ascii=False).encode() + b"\n\n")
+    line, end = sent[-1]["body"].decode().splitlines()
+    assert (json.loads(line.removeprefix("data: ")), end) == (said, "")
