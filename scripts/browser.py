@@ -127,7 +127,11 @@ class Tab:
           const {{x, y, width, height}} = found.getBoundingClientRect();
           return width ? [x + width / 2, y + height / 2] : null;
         }})()"""
-        x, y = self.wait(find)
+        place = self.wait(find)
+        time.sleep(0.05)
+        while place != (place := self.wait(find)):  # what is above it may just have come
+            time.sleep(0.05)
+        x, y = place
         for kind in ("mousePressed", "mouseReleased"):
             event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
             self.call("Input.dispatchMouseEvent", **event)
