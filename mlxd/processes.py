@@ -8,6 +8,9 @@ import signal
 import sys
 from collections.abc import Mapping
 
+ENGINE_OPEN_FILES = 4096
+"""How many files mlx_lm demands that a process may open: it sets that limit when it is imported."""
+
 _NAMES = frozenset(
     {
         *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
