@@ -34,7 +34,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
-from mlxd.processes import return_freed_memory
+from mlxd.processes import keep_little_freed_memory, return_freed_memory
 from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -59,6 +59,7 @@ def run(
     ServingFailed.
     """
     os.umask(_UMASK)
+    keep_little_freed_memory()
     _allow_many_connections()
     with listeners.opened(config, activation.take()) as sockets:
         uvloop.run(Daemon(config, sockets, default_set_by, load).live())
