@@ -26,7 +26,7 @@ import msgspec
 
 from mlxd.generate_request import GenerateRequest
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -50,7 +50,8 @@ class Load(Message, frozen=True, tag=True):
     """Load the model in the folder `path`, with the LoRA weights in the folder `adapter_path`.
 
     Without `disk_cache`, the prompt cache is in memory only. `kv_bits` is 0 for caches in full
-    precision. `wired` keeps the weights from being swapped out, on a Mac.
+    precision. `wired` keeps the weights from being swapped out, on a Mac. An engine hangs that has
+    work and is silent for `hang_timeout` seconds; 0 is never.
     """
 
     path: str
@@ -65,6 +66,7 @@ class Load(Message, frozen=True, tag=True):
     kv_bits: int = 0
     kv_group_size: int = 64
     quantized_kv_start: int = 0
+    hang_timeout: float = 0.0
 
 
 class Generate(Message, frozen=True, tag=True):

@@ -8,6 +8,9 @@ import signal
 import sys
 from collections.abc import Mapping
 
+ENGINE_OPEN_FILES = 4096
+"""How many files mlx_lm demands that a process may open: it sets that limit when it is imported."""
+
 _NAMES = frozenset(
     {
         *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
@@ -21,6 +24,8 @@ _BEGINNINGS = (
     *("LC_", "XDG_", "DYLD_", "MLX_", "METAL_", "MTL_", "OMP_", "OPENBLAS_", "VECLIB_", "RAYON_"),
     "__CF",  # the text encoding of a user of macOS
 )
+_M_MMAP_THRESHOLD = -3  # as in malloc.h
+_LARGE_BYTES = 256 * 1024
 
 
 def allowed(environ: Mapping[str, str]) -> dict[str, str]:
@@ -32,12 +37,25 @@ def allowed(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def keep_little_freed_memory() -> None:
+    """Have malloc take what is large from the system each time, and return it at once.
+
+    On Linux only: glibc would keep it in reach of what comes later, and small things in between
+    would hold it for good.
+    """
+    _call_malloc("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
 def return_freed_memory() -> None:
     """Return to the system what malloc keeps of freed memory; only glibc keeps much."""
+    _call_malloc("malloc_trim", 0)
+
+
+def _call_malloc(name: str, *arguments: int) -> None:
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
-        if trim is not None:
-            trim(0)
+        function = getattr(ctypes.CDLL(None), name, None)  # musl has none
+        if function is not None:
+            function(*arguments)
 
 
 def ending(status: int) -> str:

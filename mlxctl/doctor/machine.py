@@ -11,6 +11,7 @@ from mlxctl.doctor.finding import Finding, error, ok, warning
 from mlxctl.errors import CommandFailed
 from mlxctl.programs import run
 from mlxctl.terminal import shown
+from mlxd.processes import ENGINE_OPEN_FILES
 from mlxd.units import size
 
 _OLDEST_MACOS = 14
@@ -104,7 +105,7 @@ def memory(facts: Facts) -> Iterator[Finding]:
 
 
 def open_files(facts: Facts) -> Iterator[Finding]:
-    """Whether the daemon may open a connection for each request that it accepts.
+    """Whether an engine may start, and the daemon open a connection for each request it accepts.
 
     It raises its own limit as far as allowed. The hard limit comes from what starts it: this shell,
     or a service manager, which was told of enough.
@@ -114,7 +115,12 @@ def open_files(facts: Facts) -> Iterator[Finding]:
     _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     queue = facts.config.server.max_queue
     needed = queue + _FILES_OF_THE_DAEMON
-    if allowed != resource.RLIM_INFINITY and allowed < needed:
+    if allowed == resource.RLIM_INFINITY:
+        return
+    if allowed < ENGINE_OPEN_FILES:
+        message = f"this shell allows {allowed}, but an engine needs {ENGINE_OPEN_FILES}"
+        yield error("open files", message, "mlxctl install")
+    elif allowed < needed:
         message = f"this shell allows {allowed}, but server.max_queue = {queue} needs {needed}"
         yield warning("open files", message, "mlxctl install")
 

@@ -109,10 +109,16 @@ def _taken(facts: Facts, host: str, number: int) -> Iterator[Finding]:
         yield error("port", f"mlxd cannot listen on {where}: {fault}", fix)
     else:
         yield ok("port", f"{where} is free")
-    for each in others if facts.status else []:
-        if each not in here:
-            message = f'{each} has {each.address}: clients of "localhost" may reach that, not mlxd'
-            yield warning("port", message, f"ps -p {each.pid}  # stop it, or use {where}")
+    elsewhere = [each for each in others if each not in here]
+    if facts.status and elsewhere:
+        who, holds = (
+            str(elsewhere[0]),
+            " and ".join(dict.fromkeys(each.address for each in elsewhere)),
+        )
+        if more := len({each.pid for each in elsewhere}) - 1:
+            who = f"{who}, and {more} more,"
+        message = f'{who} has {holds}: clients of "localhost" may reach that, not mlxd'
+        yield warning("port", message, f"ps -p {elsewhere[0].pid}  # stop it, or use {where}")
 
 
 def _names(host: str, number: int) -> set[str]:

@@ -54,11 +54,13 @@ _HALF = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
     rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
+_MENDABLE = re.compile("got `float`|out of range")
 _MAX_LEVELS = 64
 MAX_VALUES = 2_000_000
-"""Values of a body, each of which takes memory; counted without care for texts that have commas."""
+"""Values of a body; counted by its commas, without care for those in texts."""
+MAX_TEXTS = 500_000
+"""Strings, lists and objects of a body, which take more memory than numbers; counted likewise."""
 _MANY_BYTES = 1_000_000
-_OF_VALUES = (b",", b"[", b"{")
 _MAX_DIGITS = 309  # of an integer that a float can be near to
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what MessagePack can write
 
@@ -82,8 +84,8 @@ def decode(data: bytes, body_type: type[T]) -> T:
             `param` is the path of the field at fault, such as `messages[0].content`.
         UnsupportedParameter: a field that is NOT_SUPPORTED asks for something.
     """
-    if len(data) > _MANY_BYTES and sum(map(data.count, _OF_VALUES)) > MAX_VALUES:
-        raise InvalidRequest(f"the body has more than {MAX_VALUES} values")
+    if len(data) > _MANY_BYTES:
+        _check_counts(data)
     try:
         data = _utf8(data)
         return _decode(data, body_type)
@@ -195,6 +197,14 @@ def _levels(value: object) -> int:
     return 1 + max(map(_levels, value), default=0) if isinstance(value, list) else 0
 
 
+def _check_counts(data: bytes) -> None:
+    if data.count(b",") > MAX_VALUES:
+        raise InvalidRequest(f"the body has more than {MAX_VALUES} values")
+    strings = (data.count(b'"') - data.count(b'\\"')) // 2
+    if strings + data.count(b"[") + data.count(b"{") > MAX_TEXTS:
+        raise InvalidRequest(f"the body has more than {MAX_TEXTS} strings, lists and objects")
+
+
 def _utf8(data: bytes) -> bytes:
     """Return JSON in UTF-8 without a byte-order mark, which some editors and shells add.
 
@@ -225,9 +235,11 @@ def _decode(data: bytes, body_type: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=body_type)
     except msgspec.DecodeError as error:
+        halves = b"\\ud" in data or b"\\uD" in data
+        if not halves and not _MENDABLE.search(str(error)):
+            raise
         try:
             # A search without halves would hold up other threads, for a second in 5 MB.
-            halves = b"\\ud" in data or b"\\uD" in data
             whole = _HALF.sub(rb"\1\\ufffd", data) if halves else data
             untyped = _with_integers(read_json(whole))
         except (ValueError, RecursionError):

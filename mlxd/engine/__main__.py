@@ -8,6 +8,7 @@ import ctypes
 import faulthandler
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 from mlxd.engine.channel import Channel
 from mlxd.engine.confinement import confine
 from mlxd.messages import PROTOCOL_VERSION, Fatal, Hello
+from mlxd.processes import ENGINE_OPEN_FILES
 
 _PR_SET_PDEATHSIG = 1
 
@@ -35,6 +37,10 @@ def main() -> None:
     channel: Channel[Any] = Channel(_take_standard_input())
     _report_crashes_to(channel)
     channel.send([Hello(protocol_version=PROTOCOL_VERSION, pid=os.getpid())])
+    _, open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files != resource.RLIM_INFINITY and open_files < ENGINE_OPEN_FILES:
+        channel.send([Fatal(_too_few(open_files))])
+        return
     # This imports MLX and transformers, for which the handshake cannot wait.
     from mlxd.engine.serving import serve
 
@@ -48,6 +54,13 @@ def _end_with_the_daemon() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _too_few(open_files: int) -> str:
+    return (
+        f"mlx_lm needs a hard limit of {ENGINE_OPEN_FILES} open files, and here it is {open_files} "
+        "(`ulimit -Hn`): start mlxd where it is higher, as a service does after `mlxctl install`"
+    )
 
 
 def _take_standard_input() -> socket.socket:

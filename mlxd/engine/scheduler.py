@@ -102,6 +102,11 @@ class Scheduler:
             for request_id, request in self._requests.items()
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is no request, not even one that is being prepared."""
+        return not self._requests
+
     def expect(self, request_id: int) -> None:
         """Announce a request that is being prepared."""
         self._requests[request_id] = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlxd.engine.alarm import Alarm, alarm_seconds
 from mlxd.engine.channel import Channel
 from mlxd.engine.disk_cache import DiskCache
 from mlxd.engine.disk_reader import DiskReader, Restored
@@ -43,6 +44,8 @@ def serve(channel: EngineMail) -> None:
     channel.send([Warm(memory_bytes())])
     if (load := _wait_for_load(channel)) is None:
         return
+    alarm = Alarm(alarm_seconds(load.hang_timeout))
+    alarm.work()
 
     def report(fraction: float) -> None:
         channel.send([LoadProgress(fraction)])
@@ -53,7 +56,7 @@ def serve(channel: EngineMail) -> None:
         channel.send([Fatal(error.message)])
     else:
         with wired_weights() if load.wired else nullcontext():
-            _serve_model(channel, model, load)
+            _serve_model(channel, model, load, alarm)
 
 
 def _wait_for_load(channel: EngineMail) -> Load | None:
@@ -64,7 +67,7 @@ def _wait_for_load(channel: EngineMail) -> Load | None:
     return message if isinstance(message, Load) else None
 
 
-def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
+def _serve_model(channel: EngineMail, model: LoadedModel, load: Load, alarm: Alarm) -> None:
     preprocessor = Preprocessor(
         model.tokenizer,
         model.vocabulary,
@@ -86,7 +89,10 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load) -> None:
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
         patience = _SECONDS_BEFORE_REST if scheduler.wants_rest and not rested else None
+        if scheduler.idle:
+            alarm.rest()
         messages = channel.receive_all(wait=not scheduler.busy, seconds=patience)
+        alarm.work()
         rested = not messages and not scheduler.busy
         if rested:
             scheduler.rest()

@@ -3,6 +3,9 @@
 The package maps the file into memory and reads only the header. A damaged file is one clear error.
 """
 
+import errno
+import os
+import stat
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from gguf import GGUFReader, ReaderTensor
+from gguf import GGUFReader, ReaderField, ReaderTensor
 
 from mlxd.errors import InvalidRequest
 
@@ -21,6 +24,8 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 _Keys = TypeVar("_Keys")
 
 _MOST_VALUES = 5_000_000  # large vocabularies need two million; each value costs 120 bytes
+_MOST_TEXT = 256 * 1024**2  # bytes; large vocabularies need 20 million
+_MOST_DIMENSIONS = 4  # as in ggml
 _LONGEST_REASON = 300
 
 
@@ -38,6 +43,7 @@ def open_gguf(path: Path) -> GGUFFile:
         InvalidRequest: it is missing, not GGUF, of another version, damaged or cut short.
     """
     try:
+        _check_kind(path)
         with np.errstate(all="raise"):
             reader = _BoundedReader(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
@@ -51,13 +57,22 @@ def open_gguf(path: Path) -> GGUFFile:
     return GGUFFile(metadata, {tensor.name: tensor for tensor in reader.tensors})
 
 
-class _BoundedReader(GGUFReader):
-    """The package's reader, with an error at the end of the file.
+def _check_kind(path: Path) -> None:
+    """Raise OSError if `path` is not a file; opening a pipe would wait for ever."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
-    Without it, an array with a false length takes all memory.
+
+class _BoundedReader(GGUFReader):
+    """The package's reader, with an error at the end of the file, and limits for what it copies.
+
+    Without them, an array with a false length or a long text takes all memory.
     """
 
-    _values = 0
+    _values = _text = 0
 
     def _get(
         self,
@@ -73,6 +88,20 @@ class _BoundedReader(GGUFReader):
         if end > self.data.size:
             raise ValueError(f"it has {self.data.size:,} bytes, but needs {end:,}")
         return np.frombuffer(self.data, dtype, int(count), int(offset))
+
+    def _get_str(self, offset: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+        length, text = super()._get_str(offset)
+        self._text += text.size
+        if self._text > _MOST_TEXT:
+            raise ValueError(f"its keys and texts have more than {_MOST_TEXT >> 20} MB")
+        return length, text
+
+    def _get_tensor_info_field(self, orig_offs: int) -> ReaderField:
+        name_length, _ = self._get_str(orig_offs)
+        (dimensions,) = self._get(orig_offs + 8 + int(name_length[0]), np.uint32)
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor has {dimensions:,} dimensions")
+        return super()._get_tensor_info_field(orig_offs)
 
 
 def read_keys(metadata: Metadata, prefix: str, kind: type[_Keys]) -> _Keys:

@@ -30,6 +30,10 @@ from mlxd.gguf.reader import Metadata, read_keys, unsupported
 
 _SPACE = "▁"
 
+_LONGEST_TOKEN = 1024  # characters
+_MOST_CHARACTERS = 16_000_000  # the largest vocabularies known have 3 million
+_MOST_MERGES = 3_000_000  # Gemma's vocabulary needs 600,000
+
 # Tokens that end a turn or a text, whichever of them the file names as its end of sequence.
 _ENDING_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
 _ENDINGS = (
@@ -144,6 +148,7 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
         raise vocabulary.refuse("token_type", f"one value for each of {count} tokens")
     if len(vocabulary.ids) != count:
         raise vocabulary.refuse("tokens", "a list without duplicates")
+    _check_size(vocabulary.tokens)
     if vocabulary.model not in _BUILDERS:
         raise vocabulary.refuse("model", " or ".join(_BUILDERS))
     if model_type == "qwen2" and _PRE_TOKENIZERS.get(vocabulary.pre) is not _QWEN2:
@@ -173,6 +178,18 @@ def build_tokenizer(metadata: Metadata, model_type: str) -> ImportedTokenizer:
         bos_id=vocabulary.bos_token_id,
         eos_ids=_eos_ids(vocabulary),
     )
+
+
+def _check_size(tokens: list[str]) -> None:
+    """Refuse tokens whose halves would take all memory: their size is the square of a length."""
+    longest, characters = max(map(len, tokens)), sum(map(len, tokens))
+    if longest > _LONGEST_TOKEN:
+        found = f"a token of {longest:,} characters; {_LONGEST_TOKEN:,}"
+    elif characters > _MOST_CHARACTERS:
+        found = f"{characters:,} characters; {_MOST_CHARACTERS:,}"
+    else:
+        return
+    raise InvalidRequest(f"tokenizer.ggml.tokens has {found} can be imported")
 
 
 def _byte_level(vocabulary: _Vocabulary) -> tuple[Tokenizer, bool]:
@@ -228,9 +245,12 @@ def _merges_of_scores(vocabulary: _Vocabulary) -> list[tuple[str, str]]:
     mergeable = vocabulary.of(TokenType.NORMAL, TokenType.USER_DEFINED)
     merges = []
     for token in sorted(mergeable, key=lambda token: -scores[ids[token]]):
-        halves = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+        halves = ((token[:cut], token[cut:]) for cut in range(1, len(token)))
         known = [(left, right) for left, right in halves if left in ids and right in ids]
         merges += sorted(known, key=lambda pair: (ids[pair[0]], ids[pair[1]]))
+        if len(merges) > _MOST_MERGES:
+            found = f"make each other in more than {_MOST_MERGES:,} ways"
+            raise InvalidRequest(f"tokenizer.ggml.tokens {found}, which cannot be imported")
     return merges
 
 

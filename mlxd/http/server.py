@@ -67,10 +67,11 @@ class HttpServer(uvicorn.Server):
         """Whether a request is being served."""
         return any(connection.busy for connection in self._connections())
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: Limits, max_message: int) -> None:
         """Take other limits for what comes."""
         if isinstance(self.config, LimitedConfig):
             self.config.limits = limits
+            self.config.ws_max_size = max_message
 
     @property
     def requests(self) -> int:

@@ -87,14 +87,12 @@ class EngineLink(asyncio.Protocol):
         self._asked_at = self._told_at = -math.inf
         self._asking: asyncio.TimerHandle | None = None
 
-    async def load(
-        self, name: str, load: messages.Load, report: Callable[[float], None], hang_timeout: float
-    ) -> None:
+    async def load(self, name: str, load: messages.Load, report: Callable[[float], None]) -> None:
         """Return when the engine has loaded a model; see `EngineProcess.load`."""
         self.name, self._report = name, report
         self.heard_at = asyncio.get_running_loop().time()
         prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
-        self._watchdog = Watchdog(self, hang_timeout, prefill)
+        self._watchdog = Watchdog(self, load.hang_timeout, prefill)
         if self.alive:
             self.state = LinkState.LOADING
             self._send(load)

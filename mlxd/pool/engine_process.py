@@ -88,18 +88,16 @@ class EngineProcess:
             undo.pop_all()
         return cls(process, link, output, abandoned)
 
-    async def load(
-        self, name: str, load: Load, report: Callable[[float], None], hang_timeout: float = 0.0
-    ) -> None:
+    async def load(self, name: str, load: Load, report: Callable[[float], None]) -> None:
         """Load a model, once. Whatever is raised, the process has ended by then.
 
         `name` is for the log and for errors, and `report` is called with the fraction that is done.
-        An engine that has work is killed when it is silent for `hang_timeout` seconds; 0 is never.
+        An engine that hangs, as `load` says, is killed.
 
         Raises LoadFailed, or EngineCrashed if the process died.
         """
         try:
-            await self.link.load(name, load, report, hang_timeout)
+            await self.link.load(name, load, report)
         except EngineDied:
             end = self.exited.result()
             if end.explained:

@@ -48,8 +48,9 @@ class EngineLauncher:
             kv_bits=settings.kv_bits,
             kv_group_size=settings.kv_group_size,
             quantized_kv_start=settings.quantized_kv_start,
+            hang_timeout=settings.hang_timeout,
         )
-        await engine.load(entry.name, load, report, settings.hang_timeout)
+        await engine.load(entry.name, load, report)
         return engine
 
     def _disk_cache(self, entry: CatalogEntry) -> DiskCacheSettings | None:

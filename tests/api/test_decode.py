@@ -1,4 +1,6 @@
+import json
 import sys
+import tracemalloc
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -95,6 +97,21 @@ def test_an_unreadable_body_is_refused_with_the_place(body, message):
     error = refusal(body)
     assert message in error.message
     assert error.param is None
+
+
+def test_what_is_refused_takes_no_memory_for_the_rest_of_the_body():
+    body = b'{"pets":[' + b'{"a":{}},' * 100_000 + b"{}]}"
+    tracemalloc.start()
+    try:
+        assert refusal(body).param == "pets[0].name"
+        assert tracemalloc.get_traced_memory()[1] < len(body) / 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_texts_do_not_count_as_what_they_quote():
+    quoted = json.dumps('"a", ' * 400_000)
+    assert decode(b'{"name":' + quoted.encode() + b"}", Pet).name.count('"') == 800_000
 
 
 @pytest.mark.parametrize("rest", [b"[" * 5000 + b"]" * 5000 + b"}", b"oops", b""])

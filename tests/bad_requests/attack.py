@@ -99,6 +99,11 @@ class Attack:
         """The Unix socket."""
         return self._daemon.socket
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        return self._daemon.process.pid
+
     def log(self) -> str:
         """Return the log so far."""
         return self._daemon.log()
@@ -185,7 +190,7 @@ class Attack:
                 self._fault(f"the log: {line}")
                 break
         if MEASURED:
-            self.summary.held.append(held(self._daemon.process.pid, self._temporary))
+            self.summary.held.append(held(self.pid, self._temporary))
 
     def _busy(self) -> bool:
         return any(model["requests"] for model in self._daemon.status()["models"])

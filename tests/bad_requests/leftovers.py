@@ -39,8 +39,8 @@ def held(daemon: int, temporary: Path) -> Held:
     engines = [pid for pid in everyone if b"mlxd.engine\0" in _command(pid)]
     settled = [daemon, *engines]
     return Held(
-        daemon=_resident(daemon),
-        engine=sum(map(_resident, engines)),
+        daemon=resident(daemon),
+        engine=sum(map(resident, engines)),
         threads=sum(len(_entries(pid, "task")) for pid in settled),
         descriptors=sum(len(_entries(pid, "fd")) for pid in settled),
         processes=len(everyone) - sum(b"sandbox_worker" in _command(pid) for pid in everyone),
@@ -87,7 +87,8 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Return the bytes of memory that a process takes."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except OSError:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from tests.bad_requests.attack import Attack, GoodStreams, attacked
 from tests.bad_requests.case import Case, load, request
 from tests.bad_requests.drawing import drawn
+from tests.bad_requests.leftovers import MEASURED, resident
 from tests.bad_requests.sending import send
+from tests.support.daemon_process import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +52,26 @@ def test_what_is_wrong_is_found_and_can_be_sent_again(
     again = load(cut.save(tmp_path, 1))
     assert again == cut
     assert asyncio.run(send(again, 1, attack.socket)).fault
+
+
+@pytest.mark.skipif(not MEASURED, reason="reads /proc")
+def test_large_bodies_leave_little_of_their_memory(attack: tuple[Attack, GoodStreams]) -> None:
+    attack, _ = attack
+    many = [item * 160_000 + b"1]}" for item in (b'{"a":{}},', b'{"role":"user"},', b"[[]],")]
+    fields = [b'{"messages":[', b'{"messages":[{"role":"user","content":"x"}],"tools":[']
+    cases = [
+        Case(kind="", name="", pieces=[request("POST", "/v1/chat/completions", field + rest)])
+        for field, rest in itertools.product(fields, many)
+    ]
+
+    async def send_all() -> list[list[int]]:
+        outcomes = await asyncio.gather(*(send(case, attack.port, None) for case in cases * 2))
+        return [outcome.statuses for outcome in outcomes]
+
+    before = resident(attack.pid)
+    for _ in range(4):
+        assert asyncio.run(send_all()) == [[400]] * len(cases) * 2
+    wait_until(lambda: resident(attack.pid) < before + 30_000_000, "memory was returned")
 
 
 def test_a_seed_gives_the_same_cases() -> None:

@@ -249,8 +249,10 @@ def test_a_refusal_is_one_line_and_leaves_no_files(
         f"{hub.url}/datasets/acme/tiny": "is a data set, not a model",
     }.items():
         status, out, err = finish(mlxctl(home, "pull", name))
-        assert (status, out, err.count("\n")) == (1, "", 1)
-        assert why in err
+        *tries, refused = err.splitlines()  # on a busy machine it may be told that it tries again
+        assert (status, out) == (1, "")
+        assert why in refused
+        assert all("next try in" in line for line in tries)
     assert pulls(daemon) == []
     assert not any((home / "models" / ".pulls").iterdir())
     whole = daemon.local.post("/control/v1/pull", json={"model": "acme/gguf"})

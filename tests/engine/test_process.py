@@ -92,6 +92,13 @@ def test_an_engine_that_waits_uses_no_processor_time() -> None:
         assert engine.wakeups() - before < 5  # it may have been on its way to sleep
 
 
+def test_with_too_few_open_files_an_engine_says_what_to_do() -> None:
+    with engine_process(open_files=256) as engine:
+        fatal = engine.receive_until(Fatal)
+        assert "needs a hard limit of 4096 open files, and here it is 256" in fatal.message
+        assert engine.process.wait(DEADLINE) == 0
+
+
 def test_shutdown_ends_an_engine_that_waits() -> None:
     with engine_process() as engine:
         engine.receive_until(Warm)

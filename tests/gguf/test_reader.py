@@ -1,5 +1,6 @@
 """Damaged GGUF files are one clear error, whatever is wrong with them."""
 
+import os
 import random
 import struct
 from pathlib import Path
@@ -103,6 +104,32 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         open_gguf(tmp_path / "absent.gguf")
     with pytest.raises(InvalidRequest, match=r"cannot read .*: Is a directory"):
         open_gguf(tmp_path)
+
+
+def test_what_is_no_file_is_refused_without_being_opened(tmp_path: Path) -> None:
+    """Opening a pipe would wait until somebody writes to it."""
+    pipe = tmp_path / "model.gguf"
+    os.mkfifo(pipe)
+
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(InvalidRequest, match=f"cannot read {path}: it is not a regular file"):
+            open_gguf(path)
+
+
+def test_texts_and_dimensions_without_end_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_MOST_TEXT", 1 << 20)
+    file = tmp_path / "model.gguf"
+    text = struct.pack("<I", STRING) + string(bytes(1 << 19))
+    file.write_bytes(file_of(string(b"a"), text, string(b"b"), text, keys=2))
+    with pytest.raises(InvalidRequest, match="its keys and texts have more than 1 MB"):
+        open_gguf(file)
+
+    tensors = struct.pack("<Q", 1)
+    file.write_bytes(file_of(A, struct.pack("<I", 1000), bytes(8100), tensors=tensors, keys=0))
+    with pytest.raises(InvalidRequest, match="a tensor has 1,000 dimensions"):
+        open_gguf(file)
 
 
 @pytest.mark.parametrize("part", [0.001, 0.02, 0.1, 0.2, 0.5, 0.99, 0.999999])

@@ -7,6 +7,7 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from mlxd.errors import InvalidRequest
+from mlxd.gguf import tokenizer
 from mlxd.gguf.importer import import_gguf
 from mlxd.gguf.tokenizer import build_tokenizer
 from tests.support.gguf_files import (
@@ -150,6 +151,29 @@ def test_a_damaged_sentence_piece_vocabulary_is_refused(
         build_tokenizer(metadata, "llama")
 
     assert error.value.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("limit", "token", "message"),
+    [
+        ({}, "x" * 5000, "tokens has a token of 5,000 characters; 1,024 can be imported"),
+        ({"_MOST_CHARACTERS": 2000}, "x" * 1000, r"tokens has [\d,]+ characters; 2,000 can be"),
+        ({"_MOST_MERGES": 50}, "xx", "tokens make each other in more than 50 ways"),
+    ],
+)
+def test_a_vocabulary_that_takes_all_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: dict[str, int], token: str, message: str
+) -> None:
+    """SentencePiece's tokens are tried in all halves."""
+    for name, value in limit.items():
+        monkeypatch.setattr(tokenizer, name, value)
+    words = vocabulary("sentence_piece")
+    metadata = sentence_piece_metadata(words, add_space_prefix=True)
+    new = {"tokens": token, "token_type": 1, "scores": 0.0}
+    metadata |= {f"tokenizer.ggml.{key}": [*words[key], value] for key, value in new.items()}
+
+    with pytest.raises(InvalidRequest, match=message):
+        build_tokenizer(metadata, "llama")
 
 
 def test_qwen2_models_have_the_pre_tokenizer_that_transformers_gives_them() -> None:

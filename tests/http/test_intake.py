@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mlxd.api.decode import MAX_VALUES
+from mlxd.api.decode import MAX_TEXTS, MAX_VALUES
 from mlxd.errors import QueueFull
 from mlxd.http.app import public_app
 from mlxd.http.intake import Intake
@@ -66,7 +66,8 @@ def test_it_tells_when_large_bodies_are_gone() -> None:
 
 
 BIASES = {str(token): 1 for token in range(10_001)}
-MANY = [{}] * (MAX_VALUES // 2 + 1)
+NUMBERS = [0] * (MAX_VALUES + 2)
+OBJECTS = [{}] * (MAX_TEXTS + 1)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,8 @@ MANY = [{}] * (MAX_VALUES // 2 + 1)
         ("/v1/chat/completions", {"logit_bias": BIASES}, "more than 10000 tokens"),
         ("/v1/chat/completions", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
         ("/api/chat", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
-        *((path, {"metadata": MANY}, f"more than {MAX_VALUES} values") for path in PATHS),
+        *((path, {"metadata": NUMBERS}, f"more than {MAX_VALUES} values") for path in PATHS),
+        *((path, {"metadata": OBJECTS}, f"more than {MAX_TEXTS} strings, l") for path in PATHS),
     ],
 )
 async def test_fields_have_a_greatest_length(

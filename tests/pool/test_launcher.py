@@ -37,21 +37,21 @@ def spawned(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 async def test_an_engine_is_told_of_the_model_and_its_adapter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loads: list[tuple[str, Load, float]] = []
+    loads: list[tuple[str, Load]] = []
 
-    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
-        loads.append((name, load, hang))
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object) -> None:
+        loads.append((name, load))
 
     monkeypatch.setattr(EngineProcess, "load", load)
     launcher = EngineLauncher(Config(engine=EngineConfig(prompt_cache=77, hang_timeout=9)))
     for entry in (A, ADAPTED):
         engine = await launcher.launch(entry, lambda _: None)
         await engine.stop(grace=0)
-    assert [(name, load.path, load.adapter_path) for name, load, _ in loads] == [
+    assert [(name, load.path, load.adapter_path) for name, load in loads] == [
         ("a", "/models/a", None),
         ("a with adapter pirate", "/models/a", "/adapters/pirate"),
     ]
-    assert {(load.prompt_cache_bytes, hang) for _, load, hang in loads} == {(77, 9)}
+    assert {(load.prompt_cache_bytes, load.hang_timeout) for _, load in loads} == {(77, 9)}
 
 
 async def test_an_engine_is_told_how_to_quantize_the_caches_of_its_model(
@@ -59,7 +59,7 @@ async def test_an_engine_is_told_how_to_quantize_the_caches_of_its_model(
 ) -> None:
     loads: list[Load] = []
 
-    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object) -> None:
         loads.append(load)
 
     monkeypatch.setattr(EngineProcess, "load", load)
@@ -82,7 +82,7 @@ async def test_an_engine_is_told_where_its_prompt_cache_is_on_disk(
 ) -> None:
     caches: list[DiskCacheSettings | None] = []
 
-    async def load(_engine: EngineProcess, name: str, load: Load, _: object, hang: float) -> None:
+    async def load(_engine: EngineProcess, name: str, load: Load, _: object) -> None:
         caches.append(load.disk_cache)
 
     monkeypatch.setattr(EngineProcess, "load", load)

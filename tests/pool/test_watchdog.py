@@ -86,7 +86,7 @@ async def test_an_engine_that_may_be_silent_lives_on(engine: Silent) -> None:
 
 async def test_a_stopped_process_is_killed_and_its_request_fails() -> None:
     engine = await EngineProcess.spawn(fake_command("endless"))
-    await engine.load("fake", Load("/m"), lambda _: None, hang_timeout=TIMEOUT)
+    await engine.load("fake", Load("/m", hang_timeout=TIMEOUT), lambda _: None)
     request = engine.link.generate(text("la"))
     await request.next_events()
     os.kill(engine.pid, signal.SIGSTOP)
@@ -97,7 +97,7 @@ async def test_a_stopped_process_is_killed_and_its_request_fails() -> None:
 
 async def test_a_process_that_reads_a_long_prompt_is_not_killed() -> None:
     engine = await EngineProcess.spawn(fake_command("mute,silent"))
-    await engine.load("fake", Load("/m"), lambda _: None, hang_timeout=TIMEOUT)
+    await engine.load("fake", Load("/m", hang_timeout=TIMEOUT), lambda _: None)
     request = engine.link.generate(text("la " * 1000))
     await request.next_events()
     ended, _ = await asyncio.wait([engine.exited], timeout=4 * TIMEOUT)

@@ -56,11 +56,12 @@ class Engine:
 
 
 @contextmanager
-def engine_process(output: socket.socket | None = None) -> Iterator[Engine]:
-    """Run an engine that prints to `output`, if that is given."""
+def engine_process(output: socket.socket | None = None, open_files: int = 0) -> Iterator[Engine]:
+    """Run an engine that prints to `output`, and may open `open_files`, if those are given."""
     ours, theirs = socket.socketpair()
     ours.settimeout(DEADLINE)
-    process = subprocess.Popen(ENGINE, stdin=theirs, stdout=output)
+    limit = ("sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh") if open_files else ()
+    process = subprocess.Popen([*limit, *ENGINE], stdin=theirs, stdout=output)
     theirs.close()
     with ours, process:
         try:

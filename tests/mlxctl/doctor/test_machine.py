@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from mlxctl.doctor import machine
+from mlxd.config import Config, ServerConfig
 from tests.mlxctl.doctor.conftest import LAUNCHD, MAC, RUNNING, STOPPED, WELL, only
 
 LINUX = replace(MAC, system="Linux")
@@ -60,10 +61,16 @@ def test_python() -> None:
     assert (state, "Rosetta" in message) == ("error", True)
 
 
-@pytest.mark.parametrize(("most", "state"), [(256, "warning"), (8192, None), (-1, None)])
-def test_open_files(monkeypatch: pytest.MonkeyPatch, most: int, state: str | None) -> None:
+@pytest.mark.parametrize(
+    ("most", "queue", "state"),
+    [(256, 9, "error"), (4096, 9000, "warning"), (8192, 9, None), (-1, 9, None)],
+)
+def test_open_files(
+    monkeypatch: pytest.MonkeyPatch, most: int, queue: int, state: str | None
+) -> None:
     monkeypatch.setattr(machine.resource, "getrlimit", lambda _: (256, most))
-    by_hand = [finding.state for finding in machine.open_files(WELL)]
+    queued = replace(WELL, config=Config(server=ServerConfig(max_queue=queue)))
+    by_hand = [finding.state for finding in machine.open_files(queued)]
     assert by_hand == ([state] if state else [])
     assert list(machine.open_files(replace(WELL, service=LAUNCHD))) == []  # which allows enough
 

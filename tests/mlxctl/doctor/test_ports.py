@@ -123,6 +123,16 @@ def test_where_localhost_is_somebody_else() -> None:
     assert f"(pid {other.pid}) has [::1]:{port}" in twice.message
 
 
+def test_a_program_of_several_processes_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = [
+        ports.Listener(pid, "python", f"{host}:8080") for pid in (7, 8) for host in ("[::1]", "*")
+    ]
+    monkeypatch.setattr(ports, "listeners", lambda port: workers)
+    _, other = ports.port(on(WELL, 8080))
+    holds = "python (pid 7), and 1 more, has [::1]:8080 and *:8080"
+    assert other.message.startswith(holds)
+
+
 def test_a_port_that_waits_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "listeners", lambda port: [])  # launchd's are root's to see
     with socket.create_server(("127.0.0.1", 0)) as listener:
