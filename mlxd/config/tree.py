@@ -226,7 +226,7 @@ class EngineConfig(Section, frozen=True):
         int, Meta(ge=1, le=1024), "Maximum number of prompts processed together."
     ] = 8
     prefill_step_size: Annotated[
-        int, Meta(ge=1, le=1_000_000), "How many prompt tokens one step processes."
+        int, Meta(ge=1, le=1_000_000), "Maximum number of prompt tokens that one step processes."
     ] = 2048
     prompt_cache: Annotated[
         int, size(minimum=0), "Memory for the prompt cache of each model. 0: none."
