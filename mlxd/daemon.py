@@ -13,7 +13,7 @@ from typing import Any
 import uvloop
 
 from mlxd import __version__, activation, listeners, network, paths
-from mlxd.config import Config, ServerConfig, changed
+from mlxd.config import Config, CurrentConfig, ServerConfig, changed, check, merged
 from mlxd.config.keys import PER_MODEL, dotted
 from mlxd.control import Control
 from mlxd.control_api import ReloadReply
@@ -101,7 +101,7 @@ class Daemon:
         default_set_by: str | None = None,
         load: Callable[[], Config] | None = None,
     ) -> None:
-        self._config = self._started_with = config
+        self._current = CurrentConfig(config)
         self._load = load
         self._reloading = asyncio.Lock()
         self._hangups: set[asyncio.Task[None]] = set()
@@ -119,7 +119,7 @@ class Daemon:
             metrics=metrics,
         )
         ring = KeyRing(paths.keys_file(), paths.key_uses_file())
-        callers = Callers(config.server.api_key, ring)
+        self._callers = callers = Callers(config.server.api_key, ring)
         control = Control(
             self._catalog,
             self._selection,
@@ -144,15 +144,16 @@ class Daemon:
         self._intake = Intake(
             config.server.max_queue, config.server.max_queue_size, _return_memory_soon
         )
+        self._limiter = Limiter(config.limits)
         dependencies = Dependencies(
-            config,
+            self._current,
             self._catalog,
             self._selection,
             self._pool,
             control,
             self._responses,
             callers,
-            Limiter(config.limits),
+            self._limiter,
             self._intake,
             metrics,
         )
@@ -164,6 +165,10 @@ class Daemon:
         limits = replace(limits, connections=None)
         self._local = HttpServer(unix_app(dependencies), limits, max_message=most)
         self._stop_asked = asyncio.Event()
+
+    @property
+    def _config(self) -> Config:
+        return self._current.now
 
     async def live(self) -> None:
         """Serve until there is a reason to stop, then drain and stop."""
@@ -196,17 +201,25 @@ class Daemon:
         async with self._reloading:
             if self._load is None:
                 raise ConfigError("this daemon cannot read its configuration again")
-            config = await asyncio.to_thread(self._load)
-            taken, _ = changed(self._config, config)
-            _, restart = changed(self._started_with, config)
-            self._config = config
+            read = await asyncio.to_thread(self._load)
+            taken, restart = changed(self._config, read)
+            config = merged(self._config, read)
+            # What was read need not go together with what needs a restart.
+            await asyncio.to_thread(check, config)
+            self._current.now = config
             self._catalog.configure(config.models, config.trusts)
             self._selection.configure(config)
             self._pool.configure(config)
             self._intake.configure(config.server.max_queue, config.server.max_queue_size)
-            limits = _limits(config.server)
-            self._public.limit(limits)
-            self._local.limit(replace(limits, connections=None))
+            self._limiter.configure(config.limits)
+            self._callers.configure(config.server.api_key)
+            kept = config.responses
+            self._responses.configure(
+                key=config.server.api_key, max_bytes=kept.max_bytes, max_age=kept.max_age
+            )
+            limits, most = _limits(config.server), config.server.max_body
+            self._public.limit(limits, most)
+            self._local.limit(replace(limits, connections=None), most)
             logging.getLogger().setLevel(config.log.level.upper())
         _log.info("the configuration was read again; changed: %s", ", ".join(taken) or "nothing")
         if restart:

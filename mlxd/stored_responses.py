@@ -52,15 +52,19 @@ class ResponseStore:
 
         What has no other owner is that key's.
         """
-        owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
         self._folder = folder
-        self._own = folder / owner.hexdigest()
-        self._max_bytes = max_bytes
-        self._max_age = max_age
+        self.configure(key=key, max_bytes=max_bytes, max_age=max_age)
         self._lock = threading.Lock()
         self._held: dict[Path, bytes] = {}
         self._size: int | None = None
         self._swept = 0.0
+
+    def configure(self, *, key: str, max_bytes: int, max_age: float) -> None:
+        """Take another key, size and age."""
+        owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
+        self._own = self._folder / owner.hexdigest()
+        self._max_bytes = max_bytes
+        self._max_age = max_age
 
     async def save(self, stored: StoredResponse, owner: str = "") -> None:
         """Keep a response, or replace it; on a full disk, in memory for the time being."""

@@ -11,6 +11,7 @@ import pytest
 
 from scripts.demo_model import DEFAULT_CACHE, GEMMA3, SMOLLM2, DemoModel, fetch
 from scripts.tiny_model import make_tiny_model
+from tests.support.clock import Clock
 from tests.support.daemon_process import DaemonProcess, shared_daemon
 from tests.support.shared import made_once, shared_folder
 from tests.support.temporary_folder import make_temporary_folder
@@ -51,6 +52,12 @@ def _any_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("MLXD_ENGINE__PROMPT_CACHE_KEEP_FREE", "0")
         yield
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test moves."""
+    return Clock()
 
 
 @pytest.fixture

@@ -3,19 +3,7 @@
 import pytest
 
 from mlxd.rate import Rate
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.support.clock import Clock
 
 
 def test_the_rate_is_the_mean_of_the_window(clock: Clock) -> None:

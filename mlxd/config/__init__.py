@@ -14,7 +14,7 @@
 
 from mlxd.config.consistency import check, check_host, is_loopback
 from mlxd.config.merge import Explained, explain, load, load_file
-from mlxd.config.reloading import changed
+from mlxd.config.reloading import CurrentConfig, changed, merged
 from mlxd.config.tree import (
     Config,
     EngineConfig,
@@ -32,6 +32,7 @@ from mlxd.config.writing import read_settings, render_default, write_settings
 
 __all__ = [
     "Config",
+    "CurrentConfig",
     "EngineConfig",
     "Explained",
     "GenerationConfig",
@@ -49,6 +50,7 @@ __all__ = [
     "is_loopback",
     "load",
     "load_file",
+    "merged",
     "read_settings",
     "render_default",
     "toml_text",

@@ -75,11 +75,11 @@ def _app(dependencies: Dependencies, routes: Sequence[BaseRoute], *, unix: bool)
         middleware=[
             Middleware(Spelling),
             Middleware(AccessLog, metrics=dependencies.metrics),
-            Middleware(Cors, config=dependencies.config.server),
+            Middleware(Cors, config=dependencies.config),
             Middleware(ErrorReplies),
             Middleware(
                 Security,
-                config=dependencies.config.server,
+                config=dependencies.config,
                 callers=dependencies.callers,
                 limiter=dependencies.limiter,
                 intake=dependencies.intake,
@@ -96,7 +96,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[BaseRoute]:
     endpoints = _Endpoints(dependencies)
     chat_endpoint = GenerateEndpoint(dependencies, chat.decode_body, pace)
     text_endpoint = GenerateEndpoint(dependencies, completions.decode_body, pace)
-    left_out = dependencies.config.server.unstable_system_lines
+    left_out = dependencies.config.now.server.unstable_system_lines
     messages = GenerateEndpoint(
         dependencies, partial(anthropic.decode_body, left_out=left_out), pace
     )

@@ -158,11 +158,15 @@ class Callers:
     """
 
     def __init__(self, api_key: str, ring: KeyRing | None) -> None:
-        self._api_key = api_key.encode()
+        self.configure(api_key)
         self._ring = ring
         self._page_token = b""
         if ring is not None and ring.fault:
             raise ConfigError(ring.fault)
+
+    def configure(self, api_key: str) -> None:
+        """Take another `server.api_key`, which counts from the next request."""
+        self._api_key = api_key.encode()
 
     def local(self) -> Caller:
         """Return who uses the Unix socket, whose file mode is the key."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mlxd.api.dialect import Body, ReplyBuilder
-from mlxd.config import Config
+from mlxd.config import CurrentConfig
 from mlxd.control import Control
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.callers import Callers
@@ -33,7 +33,7 @@ from mlxd.stored_responses import ResponseStore
 class Dependencies:
     """The parts of the daemon that endpoints use."""
 
-    config: Config
+    config: CurrentConfig
     catalog: Catalog
     selection: Selection
     pool: Pool

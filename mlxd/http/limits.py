@@ -8,9 +8,9 @@ shows that the machine was asleep, and the client as well: it gets its time agai
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -58,6 +58,7 @@ class LimitedConnection:
     config: LimitedConfig
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    connections: set[Any]
     idle_since = _unread_at = 0.0
     _unread: asyncio.TimerHandle | None = None
 
@@ -65,6 +66,26 @@ class LimitedConnection:
     def busy(self) -> bool:
         """Whether a request is being served, or comes."""
         raise NotImplementedError
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is closed, or will be."""
+        return self.transport.is_closing()
+
+    def abort(self) -> None:
+        """Close the connection, whatever it has to send."""
+        self.transport.abort()
+
+    def refuse(self, error: MlxdError) -> None:
+        """Close the connection because of `error`, and tell the client if it can be told."""
+        raise NotImplementedError
+
+    def take_place(self) -> None:
+        """Begin; the oldest connection without a request makes room if there are too many."""
+        self.idle_since = self.loop.time()
+        most = self.config.limits.connections
+        if most is not None and len(self.connections) > most:
+            self._make_room(most)
 
     def expect_reading(self) -> None:
         """Expect that the client reads, as it reads slower than it is written to."""
@@ -88,6 +109,18 @@ class LimitedConnection:
         _log.info("a client that read nothing for %g s was disconnected", seconds)
         self.transport.abort()
 
+    def _make_room(self, most: int) -> None:
+        now = time.monotonic()
+        if now > self.config.warned_at + _PAUSE_BETWEEN_WARNINGS:
+            self.config.warned_at = now
+            _log.warning("%d connections are open (server.max_connections)", most)
+        others = [each for each in self.connections if isinstance(each, LimitedConnection)]
+        idle = [e for e in others if e is not self and not e.busy and not e.closing]
+        if idle:
+            min(idle, key=lambda each: each.idle_since).abort()
+        else:
+            self.refuse(TooManyConnections(f"{most} connections are open (server.max_connections)"))
+
 
 class _Part(Enum):
     """What comes next on a connection."""
@@ -101,6 +134,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     """One connection of HTTP."""
 
     config: LimitedConfig
+    retired = False
     _part = _Part.REQUEST
     _ended = False
     _late_at = 0.0
@@ -111,6 +145,12 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def busy(self) -> bool:
         """Whether a request is being served, or its body is coming."""
         return self.cycle is not None and not self.cycle.response_complete
+
+    def retire(self) -> None:
+        """Close the connection after its current request, or after its next one."""
+        self.retired = True
+        if self.busy:
+            self.cycle.keep_alive = False
 
     def refuse(self, error: MlxdError) -> None:
         """Answer with `error` and close the connection, at once if another reply is under way."""
@@ -142,13 +182,10 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
             self._expect()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin; the oldest connection without a request makes room if there are too many."""
+        """Begin."""
         super().connection_made(transport)
-        self.idle_since = self.loop.time()
         self._expect()
-        most = self.config.limits.connections
-        if most is not None and len(self.connections) > most:
-            self._make_room(most)
+        self.take_place()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -239,23 +276,6 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
             self.transport.abort()
         elif not self.transport.is_closing():
             self.transport.close()
-
-    def _make_room(self, most: int) -> None:
-        now = time.monotonic()
-        if now > self.config.warned_at + _PAUSE_BETWEEN_WARNINGS:
-            self.config.warned_at = now
-            _log.warning("%d connections are open (server.max_connections)", most)
-        every: Iterable[object] = self.connections
-        others = [each for each in every if isinstance(each, LimitedConnection)]
-        idle = [
-            each
-            for each in others
-            if each is not self and not each.busy and not each.transport.is_closing()
-        ]
-        if idle:
-            min(idle, key=lambda each: each.idle_since).transport.abort()
-        else:
-            self.refuse(TooManyConnections(f"{most} connections are open (server.max_connections)"))
 
 
 def _head_too_large() -> HeadTooLarge:

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlxd.config import ServerConfig
+from mlxd.config import CurrentConfig
 
 _METHODS = b"GET, HEAD, POST, OPTIONS"
 _REMEMBERED_SECONDS = b"600"
@@ -21,19 +21,13 @@ _LAST_SLASHES = re.compile(r"(?<![:/])/+$")  # not those of "file://", as Electr
 _DEFAULT_PORTS = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 
 
-class Origins:
-    """The origins of `server.allowed_origins`."""
+def allows(allowed: Iterable[str], origin: str) -> bool:
+    """Whether the pages of `origin`, as a browser writes it, may use the daemon.
 
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self._patterns = [re.compile(_pattern(entry)) for entry in allowed]
-
-    def __bool__(self) -> bool:
-        return bool(self._patterns)
-
-    def allow(self, origin: str) -> bool:
-        """Whether the pages of `origin`, as a browser writes it, may use the daemon."""
-        written = _plain(origin)
-        return any(pattern.fullmatch(written) for pattern in self._patterns)
+    `allowed` are the entries of `server.allowed_origins`.
+    """
+    written = _plain(origin)
+    return any(re.fullmatch(_pattern(entry), written) for entry in allowed)
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
@@ -45,18 +39,19 @@ def is_preflight(method: str, headers: Headers) -> bool:
 class Cors:
     """Middleware that lets the pages of allowed origins read the replies."""
 
-    def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
+    def __init__(self, app: ASGIApp, config: CurrentConfig) -> None:
         self._app = app
-        self._origins = Origins(config.allowed_origins)
+        self._config = config
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if not self._origins:
+        allowed = self._config.now.server.allowed_origins
+        if not allowed:
             await self._app(scope, receive, send)
             return
         origin = Headers(scope=scope).get("origin", "")
         headers = [(b"vary", b"Origin")]
-        if origin and self._origins.allow(origin):
+        if origin and allows(allowed, origin):
             headers.append((b"access-control-allow-origin", origin.encode("latin-1")))
             headers.append((b"access-control-expose-headers", b"*"))
 

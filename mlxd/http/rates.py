@@ -109,6 +109,11 @@ class Limiter:
 
     def __init__(self, config: LimitsConfig, clock: Clock = time.monotonic) -> None:
         self._clock = clock
+        self._shares: dict[str, _Share] = {}
+        self.configure(config)
+
+    def configure(self, config: LimitsConfig) -> None:
+        """Take other limits; what a caller whose limits change has used by then is forgotten."""
         self._usual = KeyLimits(
             running=config.key_running,
             queued=config.key_queued,
@@ -121,8 +126,7 @@ class Limiter:
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
         )
-        self._overall = _Share(_EVERYONE, "", overall, clock)
-        self._shares: dict[str, _Share] = {}
+        self._overall = self._share("", _EVERYONE, "", overall)
 
     @contextlib.contextmanager
     def place(self, caller: Caller) -> Iterator[Place]:
@@ -170,11 +174,15 @@ class Limiter:
         own = msgspec.structs.asdict(caller.limits)
         named = {name: value for name, value in own.items() if value is not None}
         limits = msgspec.structs.replace(self._usual, **named)
-        share = self._shares.get(caller.salt)
+        own_share = self._share(caller.salt, f"key {caller.name!r}", "key_", limits)
+        return [own_share, self._overall]
+
+    def _share(self, salt: str, who: str, prefix: str, limits: KeyLimits) -> _Share:
+        """Return the share of the key with that salt, or of all, with these limits."""
+        share = self._shares.get(salt)
         if share is None or share.limits != limits:
-            who = f"key {caller.name!r}"
-            share = self._shares[caller.salt] = _Share(who, "key_", limits, self._clock)
-        return [share, self._overall]
+            share = self._shares[salt] = _Share(who, prefix, limits, self._clock)
+        return share
 
 
 def _bucket(limit: int | None, clock: Clock) -> _Bucket | None:

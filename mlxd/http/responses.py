@@ -85,7 +85,7 @@ class ResponsesApi:
         found = {}
         for reference in references(body.input):
             found[reference] = await self._item(reference, history)
-        store = body.store is not False and self.dependencies.config.responses.store
+        store = body.store is not False and self.dependencies.config.now.responses.store
         return ResponseTurn(body, history, found, store=store, owner=self._owner)
 
     async def stored(self, response_id: str) -> StoredResponse:

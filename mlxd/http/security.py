@@ -12,12 +12,12 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlxd.config import ServerConfig, toml_text
+from mlxd.config import CurrentConfig, ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
 from mlxd.http.callers import Caller, Callers, is_free, right_for
 from mlxd.http.compression import decompressed
 from mlxd.http.intake import Intake
-from mlxd.http.origins import Origins, is_preflight, preflight_response
+from mlxd.http.origins import allows, is_preflight, preflight_response
 from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
 from mlxd.http.spelling import CONTROL
@@ -38,7 +38,7 @@ class Security:
     def __init__(
         self,
         app: ASGIApp,
-        config: ServerConfig,
+        config: CurrentConfig,
         callers: Callers,
         limiter: Limiter,
         intake: Intake,
@@ -50,22 +50,21 @@ class Security:
         self._callers = callers
         self._limiter = limiter
         self._intake = intake
-        self._origins = Origins(config.allowed_origins)
         self._unix = unix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or raise a RequestError that says what is not allowed."""
         headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
+        hosts, server = headers.getlist("host"), self._config.now.server
         if any(hosts) or not self._unix:
-            _check_hosts(hosts, self._config, scope["http_version"])
-        self._check_origin(headers, scope["path"])
+            _check_hosts(hosts, server, scope["http_version"])
+        _check_origin(headers, scope["path"], server)
         if is_preflight(scope["method"], headers):
             await preflight_response(headers)(scope, receive, send)
             return
         record = record_of(scope)
         record.caller = caller = self._caller(scope, headers)
-        limit = self._config.max_body
+        limit = server.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise _too_large(limit)
@@ -93,21 +92,22 @@ class Security:
         caller.check(right_for(scope["path"]), scope["path"])
         return caller
 
-    def _check_origin(self, headers: Headers, path: str) -> None:
-        for origin in headers.getlist("origin"):
-            _, separator, netloc = origin.partition("://")
-            if netloc and netloc.lower() == headers.get("host", "").lower():
-                continue
-            if path.startswith(PREFIX):
-                raise Forbidden(f"only mlxd's own page may use {path}")
-            if self._origins.allow(origin):
-                continue
-            if not separator and origin != "null":
-                raise Forbidden(f'Origin "{origin}" is not valid')
-            raise _refusal("Origin", origin, "allowed_origins", origin, self._config)
-        # What a browser sends without an Origin, such as a picture's address on another page.
-        if path.startswith(PREFIX) and headers.get("sec-fetch-site") in _ELSEWHERE:
+
+def _check_origin(headers: Headers, path: str, config: ServerConfig) -> None:
+    for origin in headers.getlist("origin"):
+        _, separator, netloc = origin.partition("://")
+        if netloc and netloc.lower() == headers.get("host", "").lower():
+            continue
+        if path.startswith(PREFIX):
             raise Forbidden(f"only mlxd's own page may use {path}")
+        if allows(config.allowed_origins, origin):
+            continue
+        if not separator and origin != "null":
+            raise Forbidden(f'Origin "{origin}" is not valid')
+        raise _refusal("Origin", origin, "allowed_origins", origin, config)
+    # What a browser sends without an Origin, such as a picture's address on another page.
+    if path.startswith(PREFIX) and headers.get("sec-fetch-site") in _ELSEWHERE:
+        raise Forbidden(f"only mlxd's own page may use {path}")
 
 
 def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) -> Forbidden:

@@ -4,12 +4,14 @@ import asyncio
 import re
 import socket
 import ssl
+from typing import Any
 
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
 
 from mlxd.errors import InvalidRequest
+from mlxd.http.handshake import Handshake
 from mlxd.http.limits import LimitedConfig, LimitedProtocol, Limits
 
 _LOOK_SECONDS = 0.01
@@ -53,18 +55,23 @@ class HttpServer(uvicorn.Server):
 
     def use_tls(self, context: ssl.SSLContext) -> None:
         """Serve HTTPS instead of HTTP."""
+
+        def begin(**parts: Any) -> Handshake:
+            return Handshake(_Protocol(**parts), context)
+
         self.config.load()
-        self.config.ssl = context
+        self.config.http_protocol_class = begin  # type: ignore[assignment]
 
     @property
     def busy(self) -> bool:
         """Whether a request is being served."""
         return any(connection.busy for connection in self._connections())
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: Limits, max_message: int) -> None:
         """Take other limits for what comes."""
         if isinstance(self.config, LimitedConfig):
             self.config.limits = limits
+            self.config.ws_max_size = max_message
 
     @property
     def requests(self) -> int:
@@ -88,9 +95,9 @@ class HttpServer(uvicorn.Server):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _connections(self) -> "list[_Protocol]":
-        connections = self.server_state.connections
-        return [each for each in connections if isinstance(each, _Protocol)]
+    def _connections(self) -> "list[_Protocol | Handshake]":
+        connections: set[Any] = self.server_state.connections
+        return [each for each in connections if isinstance(each, (_Protocol, Handshake))]
 
     def stop(self, grace: float) -> None:
         """Stop accepting connections, and abort those that are open after `grace` seconds."""
@@ -98,8 +105,9 @@ class HttpServer(uvicorn.Server):
         self._stopped.set()
 
     def _abort_connections(self) -> None:
-        for connection in self.server_state.connections:
-            connection.transport.abort()
+        connections: set[Any] = self.server_state.connections
+        for connection in list(connections):
+            connection.abort()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve `sockets` until `stop`."""
@@ -117,14 +125,6 @@ class _Protocol(LimitedProtocol):
     RFC 9110, 7.8, allows a server to ignore an offered upgrade, but httptools stops at it.
     """
 
-    _retired = False
-
-    def retire(self) -> None:
-        """Close the connection after its current request, or after its next one."""
-        self._retired = True
-        if self.busy:
-            self.cycle.keep_alive = False
-
     def on_headers_complete(self) -> None:
         before = self.cycle
         self._use_origin_form()
@@ -138,7 +138,7 @@ class _Protocol(LimitedProtocol):
             cycle.chunked_encoding = False
             cycle.expected_content_length = _AnyLength()
             cycle.waiting_for_100_continue = False
-        if self._retired:
+        if self.retired:
             cycle.keep_alive = False
 
     def _use_origin_form(self) -> None:

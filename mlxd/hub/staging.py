@@ -219,7 +219,7 @@ def _has_hash(path: Path, file: RepoFile) -> bool:
 
 
 def _write(file: Path, content: msgspec.Struct) -> None:
-    write_atomically(file, msgspec.json.format(msgspec.json.encode(content)), mode=0o644)
+    write_atomically(file, msgspec.json.format(msgspec.json.encode(content)))
 
 
 def _read(file: Path, kind: type[_Content]) -> _Content | None:

@@ -16,19 +16,6 @@ from tests.http.test_callers import ASK, KeyFile, bearer
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def key_file(tmp_path) -> KeyFile:
     return KeyFile(tmp_path)

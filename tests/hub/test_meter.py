@@ -1,19 +1,14 @@
 """Progress is reported at every change of state, and else a few times a second."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from mlxd.control_api import PullStatus
 from mlxd.hub import meter
 from mlxd.hub.meter import Meter
 from mlxd.hub.reference import parse
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def make_meter() -> tuple[Meter, list[PullStatus]]:
@@ -23,7 +18,7 @@ def make_meter() -> tuple[Meter, list[PullStatus]]:
 
 def test_progress_is_reported_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(meter, "time", clock)
+    monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=clock))
     metered, reports = make_meter()
     metered.plan(100, 1000)
     metered.enter("downloading", "config.json")

@@ -14,24 +14,12 @@ from mlxd.messages import (
 )
 from mlxd.metrics.metrics import Metrics
 from mlxd.metrics.request_meter import RequestMeter
+from tests.support.clock import Clock
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 PREFILL: list[ChoiceEvent] = [(0, PrefillProgress(1, 2, 5))]
 PIECE: list[ChoiceEvent] = [(0, Delta(1, "a"))]
 END: list[ChoiceEvent] = [(0, Finished(1, "stop", Usage(5, 0, 1)))]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

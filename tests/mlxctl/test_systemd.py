@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.fakes.hub import fake_hub
 from tests.mlxctl.conftest import DEADLINE, command
 from tests.support.daemon_process import wait_until
 
@@ -22,6 +24,44 @@ pytestmark = pytest.mark.slow
 # Without this folder systemd takes the system for one that it has not booted.
 MANAGER = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec systemd --user
+"""
+
+# What a process of the service may not do, and the error that it gets instead.
+FORBIDDEN = {
+    "mount": "EPERM",
+    "new user namespace": "EPERM",
+    "packet socket": "EAFNOSUPPORT",
+    "real-time priority": "EPERM",
+    "set-user-ID file": "EPERM",
+    "set the clock": "EPERM",
+    "trace": "EPERM",
+}
+PROBE = """
+import ctypes, errno, json, os, socket, sys
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+tries = {
+    "mount": lambda: call("mount", b"none", b"/mnt", b"tmpfs", 0, None),
+    "new user namespace": lambda: call("unshare", 0x10000000),
+    "packet socket": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close(),
+    "real-time priority": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    "set-user-ID file": lambda: os.chmod(__file__, 0o4755),
+    "set the clock": lambda: call("adjtimex", bytes(256)),
+    "trace": lambda: call("ptrace", 0, 0, 0, 0),
+}
+found = {}
+for name, attempt in tries.items():
+    try:
+        attempt()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = errno.errorcode[error.errno]
+json.dump(found, open(sys.argv[1], "w"))
 """
 
 
@@ -189,6 +229,57 @@ def test_500_requests_through_restarts_and_none_refused(machine: Session) -> Non
         client.join()
     assert answers == [200] * 500
     assert len(pids) == 3
+
+
+def test_a_hardened_service_does_all_that_it_should(machine: Session, tiny_model: Path) -> None:
+    with fake_hub() as hub:
+        hub.repos["acme/tiny"].commit(
+            {each.name: each.read_bytes() for each in tiny_model.iterdir()}
+        )
+        with machine.config.open("a") as config:
+            config.write(f"hub.endpoint = '{hub.url}'\n")
+        machine.mlxctl("install")
+        pulled = machine.mlxctl("pull", "acme/tiny")
+        assert pulled.returncode == 0, pulled.stderr
+    words = ("--max-tokens", "5", "once " * 300)
+    answered = machine.mlxctl("run", "--model", "acme/tiny", *words)
+    assert (answered.returncode, len(answered.stdout)) == (0, 6), answered.stderr
+    status = machine.status()
+    engines = [model["pid"] for model in status["models"] if model["pid"]]
+    for pid in (status["pid"], *engines):
+        facts = Path(f"/proc/{pid}/status").read_text().splitlines()
+        assert {"NoNewPrivs:\t1", "Umask:\t0077", "Seccomp:\t2"} <= {*facts}
+    assert len(engines) == 1
+
+    def cached() -> int:
+        return json.loads(machine.mlxctl("cache", "show", "--json").stdout)["size_bytes"]
+
+    wait_until(cached, "the prompt is on the disk")
+    log = Path(status["log"]).read_text()
+    assert "POST /v1/chat/completions 200" in log
+    assert "is not confined" not in log  # by the daemon itself
+    assert machine.mlxctl("doctor").returncode == 0
+
+
+def test_what_a_process_of_the_service_may_not_do(machine: Session, tmp_path: Path) -> None:
+    machine.mlxctl("install")
+    ours = ("Sockets=", "Exec", "Restart", "StandardError=")
+    unit = (machine.units / "mlxd.service").read_text()
+    kept = unit.partition("[Service]\n")[2].partition("\n[Install]")[0].splitlines()
+    settings = "\n".join(line for line in kept if not line.startswith(ours))
+    (tmp_path / "probe.py").write_text(PROBE)
+    program = f"{sys.executable} {tmp_path}/probe.py {tmp_path}/found.json"
+    for name, text in (("probe", settings), ("free", "")):
+        unit = f"[Service]\nType=oneshot\nExecStart={program}\n{text}\n"
+        (machine.units / f"{name}.service").write_text(unit)
+    machine.systemctl("daemon-reload")
+    found = {}
+    for name in ("free", "probe"):
+        assert machine.systemctl("start", name).returncode == 0
+        found[name] = json.loads((tmp_path / "found.json").read_text())
+        (machine.units / f"{name}.service").unlink()
+    assert "done" in found["free"].values()  # in the same namespaces as the other
+    assert found["probe"] == FORBIDDEN
 
 
 def test_a_crash_is_started_again(machine: Session) -> None:

@@ -3,14 +3,8 @@
 import msgspec
 
 from mlxd.pool.suspects import Suspects
+from tests.support.clock import Clock
 from tests.support.pool import text
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_one_that_was_alone_is_a_strong_suspect_and_others_after_two_deaths() -> None:
@@ -47,5 +41,5 @@ def test_suspects_are_forgotten_after_a_while_and_are_not_many() -> None:
     for number in range(256):
         suspects.prove(text(str(number)))
     assert suspects.find(text("first")) is None
-    clock.now = 601.0
+    clock.now += 601.0
     assert suspects.find(text("255")) is None

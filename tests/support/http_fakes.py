@@ -8,7 +8,14 @@ from pathlib import Path
 import msgspec
 
 from mlxd import control_api, page_api
-from mlxd.config import GenerationConfig, LimitsConfig, ModelSettings, ResponsesConfig, ServerConfig
+from mlxd.config import (
+    CurrentConfig,
+    GenerationConfig,
+    LimitsConfig,
+    ModelSettings,
+    ResponsesConfig,
+    ServerConfig,
+)
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.generate_request import GenerateRequest
@@ -265,7 +272,7 @@ def make_dependencies(
     limiter = limiter or Limiter(LimitsConfig())
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
     return Dependencies(
-        settings,
+        CurrentConfig(settings),
         catalog,
         selection,
         pool,
