@@ -1,5 +1,7 @@
 """How fast prompts are read, and so how many tokens of one are read between two tokens of others.
 
+Where nobody generates, a part is as large as those who come meanwhile can wait for.
+
 A part of n tokens takes `fixed + n / speed` seconds. What is fixed can be most of it, on a GPU and
 with a large model: then smaller parts would make a prompt take many times as long, and nobody would
 wait less. It is measured with parts of half the size, which cost less than larger ones would.
@@ -11,6 +13,9 @@ _PART_SECONDS = 0.03
 _PART_STEPS = 4.0
 """A part takes as long as so many steps of the running answers, with what is fixed, if that is
 more: a long prompt beside others then takes about 1.3 times as long as alone."""
+_FIRST_PART_ALONE = 1024
+_LEAST_ALONE = 256
+_ALONE_SECONDS = 0.5
 _NEWEST = 0.3
 """The weight of the newest measurement in a running average."""
 _PARTS_BETWEEN_HALVES = 8
@@ -29,11 +34,10 @@ class ReadingSpeed:
     def part(self, limit: int, step_seconds: float | None) -> int:
         """Return how many tokens the next part has, `limit` at most.
 
-        `step_seconds` is how long a step of the running answers takes, None without any: then a
-        part may have as many as allowed.
+        `step_seconds` is how long a step of the running answers takes, None without any.
         """
         if step_seconds is None:
-            return limit
+            return min(limit, self._alone())
         if not self._tokens_per_second:
             return min(limit, self._most)
         seconds = max(_PART_SECONDS, _PART_STEPS * (step_seconds + self._fixed_seconds))
@@ -42,6 +46,13 @@ class ReadingSpeed:
         if self._until_half <= 0:
             tokens = min(tokens, max(1, self._last[0] // 2))
         return min(limit, tokens)
+
+    def _alone(self) -> int:
+        if not self._tokens_per_second:
+            return _FIRST_PART_ALONE
+        seconds = max(_ALONE_SECONDS, _PART_STEPS * self._fixed_seconds)
+        tokens = int(self._tokens_per_second * (seconds - self._fixed_seconds))
+        return max(_LEAST_ALONE, tokens - tokens % SMALLEST_PART)
 
     def add(self, tokens: int, seconds: float, step_seconds: float | None) -> None:
         """Learn from a part that took `seconds`, a step of the running answers included.

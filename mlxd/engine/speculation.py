@@ -93,22 +93,29 @@ class Speculation:
         """Return whether a model's cache can forget a wrong guess."""
         return bool(can_trim_prompt_cache(make_prompt_cache(model)))
 
-    def step(self, prefill_step_size: int) -> list[Event]:
-        """Read up to so many tokens of the prompt with each model, or else guess and check."""
-        prompt = self._sequence.prompt
-        last = len(prompt) - 1  # it starts the answer
-        if min(self.target.covered, self.draft.covered) >= last:
-            return self._advance()
-        for runner in (self.draft, self.target):
-            if part := prompt[runner.covered : min(runner.covered + prefill_step_size, last)]:
-                runner.read(part)
-        done = min(self.target.covered, self.draft.covered)
-        if done == last:
-            return []
-        return [PrefillProgress(self._sequence.request_id, done, len(prompt))]
+    @property
+    def covered(self) -> int:
+        """How many tokens of the prompt both models have read."""
+        return min(self.target.covered, self.draft.covered)
 
-    def _advance(self) -> list[Event]:
-        """Pass the next tokens to the sequence, up to its end."""
+    @property
+    def reading(self) -> bool:
+        """Whether there is still something to read: the last token starts the answer."""
+        return self.covered < len(self._sequence.prompt) - 1
+
+    def read(self, limit: int) -> list[Event]:
+        """Read up to `limit` tokens of the prompt with each model."""
+        prompt = self._sequence.prompt
+        last = len(prompt) - 1
+        for runner in (self.draft, self.target):
+            if part := prompt[runner.covered : min(runner.covered + limit, last)]:
+                runner.read(part)
+        if not self.reading:
+            return []
+        return [PrefillProgress(self._sequence.request_id, self.covered, len(prompt))]
+
+    def advance(self) -> list[Event]:
+        """Guess and check, and pass the next tokens to the sequence, up to its end."""
         sequence = self._sequence
         events: list[Event] = []
         for token, scored in self._next_tokens():

@@ -22,6 +22,7 @@ from mlxd.engine.loader import BATCH_FAULTS, LoadedModel, can_be_batched
 from mlxd.engine.memory import Memory
 from mlxd.engine.prefill import SHORT, Prefiller, Reading
 from mlxd.engine.prompt_cache import Found, PromptCache
+from mlxd.engine.reading_speed import ReadingSpeed
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.speculation import Runner, Speculation
 from mlxd.errors import LoadFailed
@@ -147,11 +148,13 @@ class BatchStrategy:
         if not self._sequences:
             return []
         events: list[Event] = []
+        # Those whose last tokens come now wait for the part that is read after them.
+        step_seconds = self._step_seconds if len(self._batch) else None
         try:
             with mx.stream(generation_stream):
                 # Generators, so that what comes before a fault is sent all the same.
                 events.extend(self._generate())
-                events.extend(self._read_part(prefill_step_size))
+                events.extend(self._read_part(prefill_step_size, step_seconds))
                 self._start_generating()
         except BATCH_FAULTS as error:
             if not self.together or len(self._sequences) < 2:
@@ -204,8 +207,7 @@ class BatchStrategy:
             self._step_seconds += _NEWEST * (time.perf_counter() - began - self._step_seconds)
         self._speed.add(count)
 
-    def _read_part(self, limit: int) -> Iterator[Event]:
-        step_seconds = self._step_seconds if len(self._batch) else None
+    def _read_part(self, limit: int, step_seconds: float | None) -> Iterator[Event]:
         workspace = self._memory.workspace if self._memory.budget else None
         for part in self._prefill.step(limit, step_seconds, workspace):
             reading = part.reading
@@ -283,6 +285,8 @@ class SpeculationStrategy:
         self._waiting: dict[Sequence, Cache | None] = {}
         self._misfits: dict[str, str] = {}
         self._speculations: dict[Sequence, Speculation] = {}
+        self._reading_speed = ReadingSpeed()
+        self._round_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._speculations) + len(self._waiting)
@@ -306,18 +310,30 @@ class SpeculationStrategy:
         )
 
     def step(self, prefill_step_size: int) -> list[Event]:
-        """Advance each sequence by a part of its prompt, or by one round of guesses.
+        """Advance each answer by one round of guesses, and read a part of one prompt.
 
         A draft model that some wait for comes nearer by a part of its weights.
         """
         events = self._load_part() if self._waiting else []
-        for sequence, speculation in list(self._speculations.items()):
-            before = sequence.completion_tokens
-            events += speculation.step(prefill_step_size)
-            if sequence.completion_tokens > before:
-                self._speed.add(sequence.completion_tokens - before)
+        reading = [each for each in self._speculations.values() if each.reading]
+        answering = [each for each in self._speculations.items() if not each[1].reading]
+        for sequence, speculation in answering:
+            began, before = time.perf_counter(), sequence.completion_tokens
+            events += speculation.advance()
+            self._round_seconds += _NEWEST * (time.perf_counter() - began - self._round_seconds)
+            self._speed.add(sequence.completion_tokens - before)
             if sequence.ended:
                 self.take_out(sequence)
+        if reading:
+            least = min(reading, key=lambda each: each.covered)
+            events += self._read_part(least, prefill_step_size, len(answering))
+        return events
+
+    def _read_part(self, speculation: Speculation, limit: int, answers: int) -> list[Event]:
+        step_seconds = answers * self._round_seconds if answers else None
+        before, began = speculation.covered, time.perf_counter()
+        events = speculation.read(self._reading_speed.part(limit, step_seconds))
+        self._reading_speed.add(speculation.covered - before, time.perf_counter() - began, None)
         return events
 
     def take_out(self, sequence: Sequence) -> None:

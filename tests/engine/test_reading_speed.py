@@ -66,10 +66,24 @@ def test_a_slow_first_part_is_soon_forgotten() -> None:
     assert len(GPU.read(speed)) < 10
 
 
-def test_without_answers_beside_it_a_part_is_as_large_as_allowed() -> None:
+@pytest.mark.parametrize(
+    ("tokens_per_second", "part"), [(100, 256), (1000, 480), (3000, 1472), (10_000, LIMIT)]
+)
+def test_without_answers_beside_it_a_part_takes_no_longer_than_newcomers_can_wait(
+    tokens_per_second: int, part: int
+) -> None:
     speed = ReadingSpeed()
-    speed.add(100, 10.0, None)
-    assert speed.part(LIMIT, None) == LIMIT
+    for _ in range(3):
+        tokens = speed.part(LIMIT, None)
+        speed.add(tokens, tokens / tokens_per_second, None)
+    assert speed.part(LIMIT, None) == part
+
+
+def test_what_is_fixed_makes_parts_larger_also_alone() -> None:
+    speed = ReadingSpeed()
+    for tokens in (256, 512) * 4:
+        speed.add(tokens, 1.0 + tokens / 500, None)
+    assert speed.part(LIMIT, None) > 1000  # it would be 256 if nothing were fixed
 
 
 def test_a_slower_part_counts_more_than_a_faster_one() -> None:

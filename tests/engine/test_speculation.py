@@ -170,6 +170,27 @@ def test_others_go_on_while_a_draft_model_is_loaded(
     assert bench.finished(2).reason == "abort"
 
 
+def test_a_part_of_one_prompt_is_read_at_a_time(
+    make_bench: MakeBench, alone: Alone, tiny_model: Path
+) -> None:
+    bench = make_bench(prefill_step_size=8)
+    requests = [ask("hi", 30), ask("l" * 200, 5), ask("m" * 50, 5)]
+    for request_id, request in enumerate(requests):
+        bench.admit(request_id, with_draft(request, tiny_model, 2))
+
+    def read() -> dict[int, int]:
+        parts = [event for each in bench.events.values() for event in each]
+        return {part.id: part.done for part in parts if isinstance(part, PrefillProgress)}
+
+    before = read()
+    while bench.scheduler.busy:
+        bench.step()
+        assert sum(read().values()) <= sum(before.values()) + 8
+        before = read()
+    for request_id, request in enumerate(requests):
+        assert bench.text(request_id) == alone(request)
+
+
 def test_one_draft_model_follows_another(
     make_bench: MakeBench, alone: Alone, tiny_model: Path, other: Path
 ) -> None:

@@ -9,13 +9,14 @@ from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.reading_speed import ReadingSpeed
 from mlxd.engine.sampling import Row
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
 from mlxd.generate_request import Draft, Sampling
 from mlxd.messages import Delta, Event, Finished, Generate, Load, PrefillProgress, Usage
 from mlxd.rate import Rate
-from tests.support.scheduler_bench import ask
+from tests.support.scheduler_bench import MakeBench, ask
 
 PROMPT = "p" * 30
 
@@ -81,3 +82,29 @@ def test_what_was_computed_of_an_answer_is_kept(
     strategy.take_out(sequence)
     assert len(strategy) == 0
     assert prompt_cache.fetch(sequence.prompt).covered == 29
+
+
+@pytest.mark.parametrize("drafts", [False, True], ids=["batch", "speculation"])
+def test_no_token_of_an_answer_not_even_the_last_waits_for_a_large_part(
+    make_bench: MakeBench, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, drafts: bool
+) -> None:
+    beside: list[bool] = []
+
+    def part(_self: ReadingSpeed, _limit: int, step_seconds: float | None) -> int:
+        beside.append(step_seconds is not None)
+        return 4
+
+    monkeypatch.setattr(ReadingSpeed, "part", part)
+    draft = Draft(str(tiny_model), 2) if drafts else None
+    bench = make_bench()
+    bench.admit(0, ask("hi", 8, draft=draft))
+    while not any(isinstance(event, Delta) for event in bench.events[0]):
+        bench.step()
+    bench.admit(1, ask("l" * 100, 1, draft=draft))
+    beside.clear()
+    while not isinstance(bench.events[0][-1], Finished):
+        bench.step()
+    assert beside
+    assert all(beside)
+    bench.run()
+    assert not beside[-1]
