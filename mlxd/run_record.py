@@ -18,6 +18,9 @@ from msgspec.structs import replace
 from mlxd.errors import ConfigError, MlxdError
 from mlxd.files import write_atomically
 
+SECRETS = frozenset({"MLXD_SERVER__API_KEY", "MLXD_HUB__TOKEN", "MLXD_HUB__PROXY"})
+"""The variables whose values stay out of files."""
+
 _VARIABLES = "MLXD_"
 
 
@@ -38,7 +41,7 @@ class RunEnd(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the daemon.
 
-    `environment` holds its `MLXD_…` variables, and nothing once it has ended: one may be a key.
+    `environment` holds its `MLXD_…` variables, of `SECRETS` only the names, in `secrets`.
     `ended` is None while it runs; `previous` is how the run before it ended, if there was one.
     """
 
@@ -46,6 +49,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float
     arguments: list[str]
     environment: dict[str, str]
+    secrets: list[str] = []
     folder: str
     ended: RunEnd | None = None
     previous: RunEnd | None = None
@@ -76,8 +80,11 @@ def recorded(file: Path) -> Iterator[None]:
         started_at=time.time(),
         arguments=sys.argv[1:],
         environment={
-            name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(_VARIABLES) and name not in SECRETS
         },
+        secrets=sorted(name for name in SECRETS if os.environ.get(name)),
         folder=_folder(),
         previous=before.end if before else None,
     )
@@ -88,9 +95,9 @@ def recorded(file: Path) -> Iterator[None]:
         how: Literal["failed", "configuration"] = "failed"
         if isinstance(error, ConfigError):
             how = "configuration"
-        _write(file, replace(record, environment={}, ended=RunEnd(how, error.message)))
+        _write(file, replace(record, ended=RunEnd(how, error.message)))
         raise
-    _write(file, replace(record, environment={}, ended=RunEnd("stopped")))
+    _write(file, replace(record, ended=RunEnd("stopped")))
 
 
 def _folder() -> str:

@@ -25,15 +25,19 @@ def test_a_running_daemon_tells_how_it_was_started(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["mlxd", "--port", "8081"])
     monkeypatch.setenv("MLXD_SERVER__API_KEY", "a-long-secret")
+    monkeypatch.setenv("MLXD_SERVER__PORT", "8082")
     with recorded(file):
         record = run_record.read(file)
         assert (record.pid, record.folder) == (os.getpid(), str(tmp_path))
         assert record.arguments == ["--port", "8081"]
-        assert record.environment == {"MLXD_SERVER__API_KEY": "a-long-secret"}
+        assert (record.environment, record.secrets) == (
+            {"MLXD_SERVER__PORT": "8082"},
+            ["MLXD_SERVER__API_KEY"],
+        )
+        assert "a-long-secret" not in file.read_text()
         assert (record.ended, record.previous) == (None, None)
         assert file.stat().st_mode & 0o777 == 0o600
     assert json.loads(file.read_bytes())["ended"] == {"how": "stopped", "message": ""}
-    assert "a-long-secret" not in file.read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from mlxd import config, network, paths
 from mlxd.addresses import LOCALHOST, loopbacks
 from mlxd.config import Config
 from mlxd.network import is_secret
+from mlxd.run_record import SECRETS
 
 ON_DEMAND_IDLE_EXIT = "10m"
 OPEN_FILES = 8192
@@ -25,7 +26,6 @@ _PLACES = (
     *("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"),
 )
-_SECRETS = ("MLXD_SERVER__API_KEY", "MLXD_HUB__TOKEN", "MLXD_HUB__PROXY")
 
 
 class Mode(StrEnum):
@@ -121,7 +121,7 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
     found |= {
         name: value
         for name, value in environ.items()
-        if name.startswith("MLXD_") and "__" in name and name not in _SECRETS
+        if name.startswith("MLXD_") and "__" in name and name not in SECRETS
     }
     reach = network.variables(environ)
     found |= {name: value for name, value in reach.items() if not is_secret(name, value)}

@@ -36,10 +36,13 @@ class ProcessManager(ServiceManager):
 
         The new daemon gets the flags and the folder of the old one, and those of its `MLXD_…`
         variables that this environment does not set.
+
+        Raises CommandFailed if one of these is a secret, which only its daemon knows.
         """
         before = None
         if (pid := self.pid()) is not None:
             before = self._record_of(pid)
+            _check_secrets(before)
             self._terminate(pid, report)
         return self._start(before)
 
@@ -91,6 +94,16 @@ class ProcessManager(ServiceManager):
             )
         finally:
             os.close(output)
+
+
+def _check_secrets(before: RunRecord | None) -> None:
+    """Refuse to go on without a key that the daemon had: it would serve everybody."""
+    missing = [name for name in before.secrets if name not in os.environ] if before else []
+    if missing:
+        raise CommandFailed(
+            f"the daemon has {' and '.join(missing)} from its environment, this shell does not: "
+            "set it and try again, or use mlxctl stop && mlxctl start"
+        )
 
 
 def _why_it_ended(code: int) -> str:

@@ -16,8 +16,8 @@ from mlx_lm.generate import GenerationBatch, StopSequences
 
 from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds
 from mlxd.engine.logprobs import RowLogprobs, row_logprobs
+from mlxd.engine.masks import mask
 from mlxd.engine.sampling import Row, RowGroups
-from mlxd.engine.structured_output import mask
 
 Logits = Any
 """An mlx array (rows, vocabulary); mlx's own stubs leave its item assignment untyped."""

@@ -29,3 +29,8 @@ def faults_explained(subject: str = "") -> Iterator[None]:
         text = " ".join(str(error).split())[:_MOST_CHARACTERS]
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         raise LoadFailed(subject + kind + text) from error
+    except Exception as error:
+        if type(error) is not Exception:  # the Rust library of tokenizers raises no other class
+            raise
+        text = " ".join(str(error).split())[:_MOST_CHARACTERS]
+        raise LoadFailed(subject + text) from error

@@ -7,13 +7,14 @@ left alone if it takes too long: the parser's limits end it within seconds.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits
 from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 
+from mlxd.engine.sandbox import Withdrawn
 from mlxd.generate_request import Grammar
 
 MASK_SECONDS = 0.5
@@ -21,6 +22,7 @@ MASK_SECONDS = 0.5
 TOO_SLOW = f"it takes more than {MASK_SECONDS:g} s to find which tokens may come next"
 
 _SUSPICIOUS_SECONDS = 0.02
+_LOOK_SECONDS = 0.05
 _SHORT = {"json_schema": 8192, "regex": 1024**2}
 """Characters of a grammar that cannot be slow at once, of each kind; a regex is one lexeme."""
 _SHORT_OTHERS = 512
@@ -49,20 +51,25 @@ class TimedMatcher:
         self.matcher = matcher
         self._is_watched = may_be_slow
 
-    def fill(self, bits: NDArray[np.uint32]) -> bool:
+    def fill(
+        self, bits: NDArray[np.uint32], is_withdrawn: Callable[[], bool] | None = None
+    ) -> bool:
         """Set the bits of the tokens that may come next; False if that takes too long.
 
-        After that, the matcher must not be used any more.
+        After that, the matcher must not be used any more. Raises Withdrawn once `is_withdrawn`
+        returns True, or what that raises.
         """
         if self._is_watched:
-            return self._fill_watched(bits)
+            return self._fill_watched(bits, is_withdrawn)
         began = time.perf_counter()
         fill_next_token_bitmask(self.matcher, bits[None].view(np.int32))
         took = time.perf_counter() - began
         self._is_watched = took > _SUSPICIOUS_SECONDS
         return took <= MASK_SECONDS
 
-    def _fill_watched(self, bits: NDArray[np.uint32]) -> bool:
+    def _fill_watched(
+        self, bits: NDArray[np.uint32], is_withdrawn: Callable[[], bool] | None
+    ) -> bool:
         found = np.zeros_like(bits)  # the thread may write to it for long
         done = threading.Event()
 
@@ -71,21 +78,27 @@ class TimedMatcher:
             done.set()
 
         threading.Thread(target=fill, name="mask", daemon=True).start()
-        if not done.wait(MASK_SECONDS):
-            return False
+        deadline = time.monotonic() + MASK_SECONDS
+        look = MASK_SECONDS if is_withdrawn is None else _LOOK_SECONDS
+        while not done.wait(look):
+            if time.monotonic() >= deadline:
+                return False
+            if is_withdrawn is not None and is_withdrawn():
+                raise Withdrawn
         bits[:] = found
         return True
 
 
-def is_slow(matcher: LLMatcher, words: int) -> bool:
+def is_slow(matcher: LLMatcher, words: int, is_withdrawn: Callable[[], bool] = bool) -> bool:
     """Return whether a grammar is too slow for one of its first masks, of `words` words.
 
-    The answer that is tried goes on with the first token that may come next.
+    The answer that is tried goes on with the first token that may come next. Raises Withdrawn once
+    `is_withdrawn` returns True, or what that raises.
     """
     timed = TimedMatcher(matcher.deep_copy(), may_be_slow=True)
     bits = np.zeros(words, np.uint32)
     for _ in range(_TRIED_MASKS):
-        if not timed.fill(bits):
+        if not timed.fill(bits, is_withdrawn):
             return True
         (tokens,) = np.unpackbits(bits.view(np.uint8), bitorder="little").nonzero()
         if timed.matcher.is_error() or timed.matcher.is_stopped() or not tokens.size:

@@ -1,12 +1,15 @@
 """Turn a request into tokens and a constraint, without delaying the sequences that run.
 
 A long text or a schema can take any time, so a thread prepares such a request, without MLX. Another
-thread prepares those with a template of their own or with a large grammar, which a `Sandbox` tries
-first. Other requests are prepared at once: those that arrive together should start together.
+thread prepares those with a template of their own, which a `Sandbox` renders, or with a grammar
+that may be slow. While others wait there, those that take long are stopped, and begun again in a
+third thread. Other requests are prepared at once: those that arrive together should start together.
 """
 
+import contextlib
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +22,10 @@ from transformers import PreTrainedTokenizerFast
 
 from mlxd.engine.fill_in_the_middle import gap_ends
 from mlxd.engine.grammar_limits import is_plain
+from mlxd.engine.mask_time import may_be_slow
 from mlxd.engine.output import stop_machine
 from mlxd.engine.prompts import PromptReader, RenderedChat, begins_in_reasoning
-from mlxd.engine.sandbox import Sandbox, Withdrawn
+from mlxd.engine.sandbox import Postponed, Sandbox, Withdrawn
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
 from mlxd.engine.templates import is_foreign
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
@@ -38,6 +42,8 @@ from mlxd.generate_request import (
 )
 from mlxd.messages import Failed, Generate
 
+_FIRST_SECONDS = 0.3
+"""How long a request with a template of its own may keep others waiting the first time."""
 _QUICK_LENGTH = 8192
 """Characters that are tokenized in a few milliseconds."""
 _QUICK_TOKENS = 65536
@@ -86,24 +92,41 @@ class _Read:
     stops: TextStateMachine | None
 
 
-@dataclass
+class _Lane:
+    """Requests that one thread prepares, one after another; `last` is what it read last.
+
+    While others wait, a request that takes long is `postponed` to another lane, if there is one.
+    """
+
+    def __init__(self, postponed: "_Lane | None" = None) -> None:
+        self.line: SimpleQueue[_Waiting] = SimpleQueue()
+        self.last: _Read | None = None
+        self.postponed = postponed
+
+
 class _Waiting:
     """A request that waits for its lane, or is being prepared there."""
 
-    message: Generate
-    withdrawn: bool = False
+    def __init__(self, message: Generate) -> None:
+        self.message = message
+        self.withdrawn = False
+        self._lane: _Lane | None = None
+        self._began = 0.0
+
+    def begin(self, lane: _Lane) -> None:
+        """Note that the request is being prepared from now on."""
+        self._lane, self._began = lane, time.monotonic()
 
     def is_withdrawn(self) -> bool:
-        """Return whether nobody waits for the request any more."""
+        """Return whether nobody waits for the request any more.
+
+        Raises Postponed if it takes long while others wait.
+        """
+        lane, took = self._lane, time.monotonic() - self._began
+        may_postpone = lane is not None and lane.postponed is not None and not lane.line.empty()
+        if may_postpone and took > _FIRST_SECONDS and not self.withdrawn:
+            raise Postponed
         return self.withdrawn
-
-
-class _Lane:
-    """Requests that one thread prepares, one after another; `last` is what it read last."""
-
-    def __init__(self) -> None:
-        self.line: SimpleQueue[_Waiting] = SimpleQueue()
-        self.last: _Read | None = None
 
 
 class Preprocessor:
@@ -128,7 +151,9 @@ class Preprocessor:
         self._context_length = context_length
         self._find_boundaries = find_boundaries
         self._reader = PromptReader(tokenizer, context_length, sandbox)
-        self._long, self._foreign = _Lane(), _Lane()
+        self._sandbox = sandbox
+        self._long, self._slow = _Lane(), _Lane()
+        self._foreign = _Lane(postponed=self._slow)
         self._waiting: dict[int, _Waiting] = {}
         # Several threads may use a tokenizer of the Rust library, if none of them changes it. Its
         # first use may change it: the settings for padding are those of the last one.
@@ -141,14 +166,22 @@ class Preprocessor:
         def work(lane: _Lane) -> None:
             while True:
                 waiting = lane.line.get()
-                prepared = self.prepare(waiting.message, lane, waiting.is_withdrawn)
+                if not waiting.withdrawn and _needs_sandbox(waiting.message.request):
+                    with contextlib.suppress(OSError):  # which preparing it tells
+                        self._sandbox.start()
+                waiting.begin(lane)
+                try:
+                    prepared = self.prepare(waiting.message, lane, waiting.is_withdrawn)
+                except Postponed:
+                    self._slow.line.put(waiting)
+                    continue
                 self._waiting.pop(waiting.message.id, None)
                 if lane.line.empty():
                     lane.last = None
                 if prepared is not None:
                     deliver(prepared)
 
-        for lane in (self._long, self._foreign):
+        for lane in (self._long, self._foreign, self._slow):
             threading.Thread(target=work, args=[lane], name="preparer", daemon=True).start()
 
     def take(self, message: Generate) -> Prepared | Failed | None:
@@ -171,11 +204,16 @@ class Preprocessor:
         lane: _Lane | None = None,
         is_withdrawn: Callable[[], bool] = bool,
     ) -> Prepared | Failed | None:
-        """Prepare one request, or return why it fails; None if it was withdrawn meanwhile."""
+        """Prepare one request, or return why it fails; None if it was withdrawn meanwhile.
+
+        Raises Postponed if `is_withdrawn` does.
+        """
         try:
             return self._prepare(message, lane or _Lane(), is_withdrawn)
         except Withdrawn:
             return None
+        except Postponed:
+            raise
         except ContextLengthExceeded as error:
             return Failed(message.id, "context_length_exceeded", error.message, error.param)
         except InvalidRequest as error:
@@ -293,16 +331,25 @@ def _go_on_unless(is_withdrawn: Callable[[], bool]) -> None:
 
 
 def _is_foreign(request: GenerateRequest) -> bool:
-    """Return whether a request has what a sandbox tries first."""
+    """Return whether a request may take seconds, because of a template or a grammar of its own."""
+    return _needs_sandbox(request) or may_be_slow(_grammars(request))
+
+
+def _needs_sandbox(request: GenerateRequest) -> bool:
+    prompt = request.prompt
+    if isinstance(prompt, ChatPrompt) and is_foreign(prompt.template):
+        return True
+    return not is_plain(_grammars(request))
+
+
+def _grammars(request: GenerateRequest) -> list[Grammar]:
+    """Return what constrains a request's answer, its tools as one schema."""
     prompt, grammars = request.prompt, [request.grammar] if request.grammar else []
-    if not isinstance(prompt, ChatPrompt):
-        return not is_plain(grammars)
-    if prompt.tools is not None and (
-        prompt.tools.choice == "required" or prompt.tools.name or grammars
-    ):
-        functions = msgspec.json.encode(prompt.tools.functions).decode()
+    tools = prompt.tools if isinstance(prompt, ChatPrompt) else None
+    if tools is not None and (tools.choice == "required" or tools.name or grammars):
+        functions = msgspec.json.encode(tools.functions).decode()
         grammars.append(Grammar("json_schema", functions, "tools"))
-    return is_foreign(prompt.template) or not is_plain(grammars)
+    return grammars
 
 
 def _is_quick(request: GenerateRequest) -> bool:

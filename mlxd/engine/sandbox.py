@@ -18,17 +18,21 @@ from typing import Any
 
 import msgspec
 
-from mlxd.engine.stats import footprint
-
 SANDBOX_BYTES = 512 * 1024**2
 """What a job may take besides what the process has at its start."""
 
 _COMMAND = (sys.executable, "-P", "-m", "mlxd.engine.sandbox_worker")
 _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR")
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # which thus starts no threads
+}
 _LENGTH_BYTES = 4
+_STOP = bytes(_LENGTH_BYTES)
 _START_SECONDS = 30.0
+_STOP_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
-_ANSWER_BYTES = 32 * 1024**2
 
 
 class SandboxFailed(Exception):
@@ -39,19 +43,32 @@ class Withdrawn(Exception):
     """Nobody waits for the job any more."""
 
 
+class Postponed(Exception):
+    """The job takes long, and others wait: it is to be tried again later."""
+
+
 def _nobody_left() -> bool:
     return False
 
 
 class Sandbox:
-    """Runs jobs one at a time, each within its time; the next one gets a new process if need be."""
+    """Runs jobs, each within its time; each thread that calls has a process for it."""
 
     def __init__(self, memory_bytes: int = SANDBOX_BYTES) -> None:
         """Take how much memory a job may take."""
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._finish: Callable[[], object] | None = None
+        self._free: list[_Worker] = []
+
+    def start(self) -> None:
+        """Have a process for the next job, which thus need not wait for its start.
+
+        It must be called, as `run`, from a thread that stays: on Linux a process ends with the
+        thread that started it. Raises OSError if that is impossible.
+        """
+        worker = self._take()
+        with self._lock:
+            self._free.append(worker)
 
     def run(
         self,
@@ -62,79 +79,134 @@ class Sandbox:
     ) -> tuple[Any, float]:
         """Return the answer of `sandbox_worker` to a job of a `kind`, and the seconds it took.
 
-        It must be called from a thread that stays: on Linux the process ends with the thread.
+        What `is_withdrawn` raises meanwhile stops the job, too.
 
         Raises:
             TimeoutError: it takes longer than `seconds`; a start of the process does not count.
-            SandboxFailed: it ended the process.
+            SandboxFailed: it crashed, or took too much memory.
             Withdrawn: `is_withdrawn` returned True meanwhile.
+            OSError: there is no process for it.
         """
         data = msgspec.msgpack.encode((kind, seconds, job))
-        with self._lock:
-            for _ in range(2):  # it may just have ended by itself
-                process = self._started(is_withdrawn)
-                try:
-                    return self._ask(process, data, seconds, is_withdrawn)
-                except BrokenPipeError:
-                    self._end()
-                except BaseException:
-                    self._end()
-                    raise
+        for _ in range(2):  # the process may just have ended by itself
+            worker = self._take()
+            try:
+                answer = worker.ask(data, seconds, is_withdrawn)
+            except (BrokenPipeError, EOFError):
+                worker.end()
+                continue
+            except BaseException:
+                if worker.stop():
+                    self._give_back(worker)
+                raise
+            self._give_back(worker)
+            return answer
         raise SandboxFailed
 
     def close(self) -> None:
-        """End the process."""
+        """End the processes that have no job."""
         with self._lock:
-            self._end()
+            workers, self._free = self._free, []
+        for worker in workers:
+            worker.end()
 
-    def _started(self, is_withdrawn: Callable[[], bool]) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end()
+    def _take(self) -> "_Worker":
+        with self._lock:
+            while self._free:
+                worker = self._free.pop()
+                if worker.lives:
+                    return worker
+                worker.end()
+        return _Worker(self._memory_bytes)
+
+    def _give_back(self, worker: "_Worker") -> None:
+        with self._lock:
+            self._free.append(worker)
+
+
+class _Worker:
+    """One process of `sandbox_worker`, which answers each job once."""
+
+    def __init__(self, memory_bytes: int) -> None:
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
-            [*_COMMAND, str(self._memory_bytes)],
+            [*_COMMAND, str(memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**environment, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+            env={**environment, **_ENVIRONMENT},
             bufsize=0,
         )
-        self._finish = weakref.finalize(self, _end, self._process)
+        self._received = bytearray()
+        self._asked = False
+        self.end = weakref.finalize(self, _end, self._process)
         try:
-            _read(self._process, _START_SECONDS, is_withdrawn, lambda: False)
-        except (SandboxFailed, TimeoutError):
-            self._end()
+            self._read(_START_SECONDS, _nobody_left)
+        except (EOFError, TimeoutError):
+            self.end()
             raise OSError("the process for templates and grammars does not start") from None
-        except BaseException:
-            self._end()
-            raise
-        return self._process
 
-    def _ask(
-        self,
-        process: subprocess.Popen[bytes],
-        data: bytes,
-        seconds: float,
-        is_withdrawn: Callable[[], bool],
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(
+        self, data: bytes, seconds: float, is_withdrawn: Callable[[], bool]
     ) -> tuple[Any, float]:
+        """Return the answer to a job, as `Sandbox.run` does; EOFError if the process ended."""
         began = time.monotonic()
-        _write(process, len(data).to_bytes(_LENGTH_BYTES, "big") + data)
-        before = footprint(process.pid)
-
-        def takes_too_much() -> bool:
-            return footprint(process.pid) - before > self._memory_bytes
-
-        answer = _read(process, seconds, is_withdrawn, takes_too_much)
+        self._asked = True
+        self._write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+        answer = self._read(seconds, is_withdrawn)
+        self._asked = False
         fits, value = msgspec.msgpack.decode(answer)
         if not fits:
             raise SandboxFailed
         return value, time.monotonic() - began
 
-    def _end(self) -> None:
-        self._process = None
-        if self._finish is not None:
-            self._finish()
+    def stop(self) -> bool:
+        """Stop the job, if it has not ended; return whether the process can take another."""
+        try:
+            if self._asked:
+                self._write(_STOP)
+                self._read(
+                    _STOP_SECONDS, _nobody_left
+                )  # what it had to say, or that it was stopped
+                self._asked = False
+        except (OSError, EOFError):
+            self.end()
+        return not self._asked
+
+    def _write(self, data: bytes) -> None:
+        if self._process.stdin is None:
+            raise BrokenPipeError
+        view = memoryview(data)
+        while view:  # the process reads all of it before it begins
+            view = view[self._process.stdin.write(view) :]
+
+    def _read(self, seconds: float, is_withdrawn: Callable[[], bool]) -> bytes:
+        """Return the next answer of the process; what has come of it stays for the next call."""
+        if self._process.stdout is None:
+            raise EOFError
+        deadline = time.monotonic() + seconds
+        received = self._received
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if is_withdrawn():
+                raise Withdrawn
+            wait = min(left, _LOOK_SECONDS)
+            if not select.select([self._process.stdout], [], [], wait)[0]:
+                continue
+            if not (data := os.read(self._process.stdout.fileno(), 1024**2)):
+                raise EOFError
+            received += data
+            size = int.from_bytes(received[:_LENGTH_BYTES], "big")
+            if len(received) >= _LENGTH_BYTES and len(received) == _LENGTH_BYTES + size:
+                answer = bytes(received[_LENGTH_BYTES:])
+                received.clear()
+                return answer
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -164,43 +236,3 @@ class Trial:
         answer, took = self._sandbox.run(kind, job, self._left, self._is_withdrawn)
         self._left = max(0.0, self._left - took)
         return answer
-
-
-def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
-    if process.stdin is None:
-        raise BrokenPipeError
-    view = memoryview(data)
-    while view:  # the process reads all of it before it begins
-        view = view[process.stdin.write(view) :]
-
-
-def _read(
-    process: subprocess.Popen[bytes],
-    seconds: float,
-    is_withdrawn: Callable[[], bool],
-    takes_too_much: Callable[[], bool],
-) -> bytes:
-    """Return the next answer of the process."""
-    if process.stdout is None:
-        raise SandboxFailed
-    deadline = time.monotonic() + seconds
-    answer = bytearray()
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if is_withdrawn():
-            raise Withdrawn
-        ready, _, _ = select.select([process.stdout], [], [], min(left, _LOOK_SECONDS))
-        if not ready:
-            if takes_too_much():
-                raise SandboxFailed
-            continue
-        if not (data := os.read(process.stdout.fileno(), 1024**2)):
-            raise SandboxFailed
-        answer += data
-        size = int.from_bytes(answer[:_LENGTH_BYTES], "big")
-        if size > _ANSWER_BYTES:
-            raise SandboxFailed
-        if len(answer) >= _LENGTH_BYTES + size:
-            return bytes(answer[_LENGTH_BYTES:])

@@ -1,51 +1,111 @@
 """`python -m mlxd.engine.sandbox_worker BYTES`: the process of a `Sandbox`.
 
-It reads jobs from standard input and writes an answer to each, True and what the job returned. The
-answer is False if the job took more than BYTES of memory.
+It reads jobs from standard input and runs each in a copy of itself, made by fork(), that ends with
+the job: to import what jobs need takes a second, a copy some milliseconds. It writes an answer to
+each, True and what the job returned, or False if that took more than BYTES of memory, wrote too
+much, crashed, or was stopped by an empty job. What is imported here starts no threads, and uses
+none of Apple's frameworks, with which a copy could not go on; only a Mac can show that it does.
 """
 
+import contextlib
 import ctypes
+import gc
 import os
 import resource
 import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
+from mlxd.engine.footprint import footprint
+
 _PR_SET_PDEATHSIG = 1
 _IDLE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 _LENGTH_BYTES = 4
+_READ_BYTES = 1024**2
+_ANSWER_BYTES = 32 * 1024**2
+_FAILURE = msgspec.msgpack.encode((False, None))
 
 Job = Callable[..., Any]
 
 
 def main(memory_bytes: int) -> None:
     """Serve until standard input ends or nothing comes for a minute."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Imported before the limit counts.
+    # Imported once, for all copies.
     from mlxd.engine.request_template import render_alone
     from mlxd.engine.structured_output import compile_alone
 
     jobs: dict[str, Job] = {"template": render_alone, "grammar": compile_alone}
-    _limit_memory(memory_bytes)
-    _answer(b"")
-    while data := _next():
+    gc.freeze()
+    _write(1, _framed(b""))
+    while (data := _next()) is not None:
+        if data:  # empty: stop a job, which has ended by itself
+            _write(1, _answer(data, jobs, memory_bytes))
+
+
+def _answer(data: bytes, jobs: dict[str, Job], memory_bytes: int) -> bytes:
+    """Run a job in a copy of this process, and return its answer."""
+    ours, theirs = os.pipe()
+    if (child := os.fork()) == 0:
+        os.close(ours)
+        _run(data, jobs, memory_bytes, theirs)
+    os.close(theirs)
+    try:
+        answer = _collect(child, ours, memory_bytes)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ours)
+    is_whole = answer[:_LENGTH_BYTES] == _framed(answer[_LENGTH_BYTES:])[:_LENGTH_BYTES]
+    return answer if is_whole else _framed(_FAILURE)
+
+
+def _collect(child: int, pipe: int, memory_bytes: int) -> bytes:
+    """Return what a job writes until it ends, is stopped or takes too much."""
+    answer = bytearray()
+    before = footprint(child)
+    while True:
+        ready, _, _ = select.select([pipe, 0], [], [], _LOOK_SECONDS)
+        if 0 in ready:
+            os.read(0, _LENGTH_BYTES)
+            return b""
+        if not ready and footprint(child) - before > memory_bytes:
+            return b""
+        if pipe in ready:
+            if not (data := os.read(pipe, _READ_BYTES)):
+                return bytes(answer)
+            answer += data
+            if len(answer) > _ANSWER_BYTES:
+                return b""
+
+
+def _run(data: bytes, jobs: dict[str, Job], memory_bytes: int, pipe: int) -> NoReturn:
+    """Run a job in this copy, which ends whatever happens."""
+    try:
+        _end_with_parent()
+        _limit_memory(memory_bytes)
         kind, seconds, job = msgspec.msgpack.decode(data)
-        _limit_processor_time(seconds)
-        try:
-            answer = msgspec.msgpack.encode((True, jobs[kind](**job)))
-        except MemoryError:
-            answer = msgspec.msgpack.encode((False, None))
-        _answer(answer)
+        # In case that nobody ends it.
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 2, resource.RLIM_INFINITY))
+        with contextlib.suppress(MemoryError):
+            _write(pipe, _framed(msgspec.msgpack.encode((True, jobs[kind](**job)))))
+    finally:
+        os._exit(0)
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Limit the address space; on a Mac, which does not, the other side of the pipe looks."""
+    """Limit the address space; on a Mac, which does not, the process that waits looks."""
     if sys.platform != "linux":
         return
     with open("/proc/self/statm") as file:
@@ -53,32 +113,32 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes,) * 2)
 
 
-def _limit_processor_time(seconds: float) -> None:
-    """End this process if a job takes much longer than its time and nobody else ends it."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    most = int(used.ru_utime + used.ru_stime + seconds) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
-
-
-def _next() -> bytes:
+def _next() -> bytes | None:
+    """Return the next job, None at the end of the input or of patience."""
     ready, _, _ = select.select([0], [], [], _IDLE_SECONDS)
-    return _take(int.from_bytes(_take(_LENGTH_BYTES), "big")) if ready else b""
+    if not ready or (length := _take(_LENGTH_BYTES)) is None:
+        return None
+    return _take(int.from_bytes(length, "big"))
 
 
-def _take(size: int) -> bytes:
-    """Return the next `size` bytes, none at the end of the input."""
+def _take(size: int) -> bytes | None:
+    """Return the next `size` bytes, None at the end of the input."""
     data = bytearray()
     while len(data) < size:
         if not (more := os.read(0, size - len(data))):
-            return b""
+            return None
         data += more
     return bytes(data)
 
 
-def _answer(data: bytes) -> None:
-    view = memoryview(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+def _framed(data: bytes) -> bytes:
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
     while view:
-        view = view[os.write(1, view) :]
+        view = view[os.write(descriptor, view) :]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The memory that an engine reports."""
 
-import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -9,11 +8,11 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlxd.engine.footprint import footprint
 from mlxd.processes import return_freed_memory
 
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_RUSAGE_INFO_V0 = 0
 
 
 def memory_bytes() -> int:
@@ -61,27 +60,3 @@ def _resident() -> int:
         return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
     except OSError:
         return 0
-
-
-class _ResourceUsage(ctypes.Structure):
-    """`struct rusage_info_v0` of <sys/resource.h>."""
-
-    _fields_ = (
-        ("uuid", ctypes.c_uint8 * 16),
-        ("before", ctypes.c_uint64 * 7),  # times, wake-ups, page-ins, wired and resident size
-        ("physical_footprint", ctypes.c_uint64),
-        ("after", ctypes.c_uint64 * 2),  # when it started and ended
-    )
-
-
-def footprint(pid: int) -> int:
-    """Return what Activity Monitor shows as a process's memory, 0 where the system does not say.
-
-    It is written from Apple's headers and can only be tested on a Mac.
-    """
-    usage = _ResourceUsage()
-    proc_pid_rusage = getattr(ctypes.CDLL(None), "proc_pid_rusage", None)
-    if proc_pid_rusage is None:
-        return 0
-    failed = proc_pid_rusage(pid, _RUSAGE_INFO_V0, ctypes.byref(usage))
-    return 0 if failed else int(usage.physical_footprint)

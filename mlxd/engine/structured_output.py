@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import llguidance.hf
-import mlx.core as mx
 import msgspec
 import numpy as np
 from llguidance import LLMatcher, LLTokenizer, regex_to_lark
@@ -132,17 +131,6 @@ class Constraint:
         self.failure = _reason(self._timed.matcher.get_error())
 
 
-def mask(constraints: Sequence[Constraint], vocabulary: int) -> mx.array:
-    """Return which tokens are allowed next, a boolean array (constraints, vocabulary)."""
-    words = np.zeros((len(constraints), _words(vocabulary)), np.uint32)
-    for row, constraint in zip(words, constraints, strict=True):
-        allowed = constraint.allowed()[: row.size]
-        row[: allowed.size] = allowed
-    # Unpacked on the device of the logits: 32 times less to transfer.
-    bits = (mx.array(words)[:, :, None] >> mx.arange(_BITS, dtype=mx.uint32)) & 1
-    return bits.reshape(len(constraints), -1)[:, :vocabulary].astype(mx.bool_)
-
-
 class Grammars:
     """Compiles grammars for one model."""
 
@@ -233,7 +221,7 @@ class Grammars:
             reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
         else:
             words = _words(self._tokens.vocab_size)
-            return _TooSlow() if is_slow(compiled[0], words) else compiled
+            return _TooSlow() if is_slow(compiled[0], words, is_withdrawn) else compiled
         return self._without_schemas(rule, parts, reason)
 
     def _without_schemas(self, rule: str, parts: tuple[Part, ...], reason: str) -> "_Compiled":

@@ -24,6 +24,7 @@ MAX_HEAD = 64 * 1024
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
+_FAREWELL_SECONDS = 2.0
 ASLEEP_SECONDS = 1.0
 
 _log = logging.getLogger("mlxd.http")
@@ -193,6 +194,13 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         self.expect_nothing()
         self._unset_keepalive_if_required()
         self.has_read()
+
+    def shutdown(self) -> None:
+        """Close the connection as the server stops, or after its current request."""
+        super().shutdown()
+        if not self.busy and self.scheme == "https":
+            # TLS would wait for the client's farewell, which comes when that next looks.
+            self.loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
 
     def on_message_begin(self) -> None:
         """Expect the rest of a head."""

@@ -75,6 +75,7 @@ class FolderReader:
         dated = stamps.get(CONFIG) or _stamp(candidate.folder)
         created = dated.changed_ns // 1_000_000_000 if dated else 0
         try:
+            _check_kinds(stamps)
             return self._model(candidate, created, stamps)
         except _Unusable as error:
             files = [stamp for stamp in stamps.values() if stamp and stat.S_ISREG(stamp.mode)]
@@ -111,6 +112,13 @@ class FolderReader:
             sampling=read_own_sampling(folder),
             own_code=_own_code(names, in_config=config.own_code),
         )
+
+
+def _check_kinds(stamps: _Stamps) -> None:
+    """Refuse a pipe or a device, which the engine would open and wait for, or read for ever."""
+    for name, stamp in stamps.items():
+        if stamp is not None and not (stat.S_ISREG(stamp.mode) or stat.S_ISDIR(stamp.mode)):
+            raise _Unusable(f"its {name} is not a regular file")
 
 
 class _Unusable(Exception):

@@ -48,7 +48,8 @@ UNBATCHED = frozenset(
 )
 # Quantization methods whose packed weights mlx_lm would read as plain ones.
 _FOREIGN_METHODS = frozenset({"bitsandbytes", "aqlm", "eetq", "hqq", "quanto", "torchao", "vptq"})
-_MAX_BYTES = 50_000_000
+_MAX_BYTES = 32_000_000
+_MAX_VALUES = 1_000_000
 _CACHED_TOKENS = 1024
 _CONTEXT = (
     "max_position_embeddings",
@@ -94,6 +95,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
+def has_too_many_values(content: bytes) -> bool:
+    """Return whether some JSON would take much memory, and stop all threads while it is decoded."""
+    return content.count(b",") > _MAX_VALUES
+
+
 class UnusableJson(Exception):
     """A file has no JSON object; the message follows its name."""
 
@@ -107,7 +113,7 @@ def load_json(file: Path) -> dict[str, Any]:
     try:
         with open_regular(file) as stream:
             content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
+        if len(content) > _MAX_BYTES or has_too_many_values(content):
             raise UnusableJson("is too large")
         return msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:

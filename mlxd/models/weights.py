@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from mlxd.files import open_regular, out_of_files
-from mlxd.models.model_config import UnusableJson, load_json
+from mlxd.models.model_config import UnusableJson, has_too_many_values, load_json
 
 INDEX = "model.safetensors.index.json"
 _LENGTH_BYTES = 8
@@ -111,6 +111,8 @@ def _read_header(file: Path) -> tuple[dict[str, TensorInfo], int]:
         raise Damaged(f"cannot be read: {error.strerror}") from error
     if len(header) < length:
         raise Damaged("is cut short")
+    if has_too_many_values(header):
+        raise Damaged("has too many tensors")
     try:
         parts = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         parts.pop("__metadata__", None)

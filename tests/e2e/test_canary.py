@@ -8,7 +8,10 @@ import base64
 import contextlib
 import json
 import os
+import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,17 +24,45 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from scripts.tiny_model import make_tiny_model
+from tests.http.test_tls import OPENSSL
+from tests.http.test_tls import make as make_certificate
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not OPENSSL, reason="needs openssl to make a certificate"),
+]
 
 WORD = "quetzalcoatlus"
 WRONG_KEY = "sk-archaeopteryx"
 KEEPS_PROMPTS = ("cache/prompts", "responses")
 MAX_BODY = 200_000
+MAX_QUEUE = 30
+CONFIG = f"""
+models.default = "tiny"
+server.max_body = {MAX_BODY}
+server.max_queue = {MAX_QUEUE}
+server.tls_cert = "{{home}}/cert.pem"
+server.tls_key = "{{home}}/key.pem"
+log.level = "debug"
+[model.quoting]
+trust_remote_code = true
+"""
+QUOTING = f"""
+from mlx_lm.models import llama
+from mlx_lm.models.llama import ModelArgs
+
+
+class Model(llama.Model):
+    def __call__(self, inputs, *arguments, **options):
+        if 8 < inputs.shape[1] < 64:  # a prompt
+            raise ValueError("{WORD[:7]}" "{WORD[7:]}")  # this file has the word nowhere
+        return super().__call__(inputs, *arguments, **options)
+"""
 ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 USER = [{"role": "user", "content": WORD}]
 TOOL = {"name": WORD, "description": WORD, "parameters": {"type": "object"}}
@@ -93,11 +124,16 @@ BAD: dict[str, dict[str, Any]] = {
 
 @dataclass
 class World:
-    """A daemon with a key; `seen` are the command lines and variables of its processes."""
+    """A daemon with two keys, over HTTPS.
+
+    `seen` are the command lines and variables of its processes.
+    """
 
     daemon: DaemonProcess
     client: httpx.Client
     key: str
+    limited: str
+    tls: ssl.SSLContext
     seen: list[str]
 
     def ask(self, path: str, /, **fields: Any) -> httpx.Response:
@@ -121,19 +157,33 @@ def world() -> Iterator[World]:
     with tempfile.TemporaryDirectory(prefix="mlxd") as folder:
         home = Path(folder)
         make_tiny_model(home / "models" / "tiny", marked=True, context_length=1024)
+        quoting = home / "models" / "quoting"
+        shutil.copytree(home / "models" / "tiny", quoting)
+        facts = json.loads((quoting / "config.json").read_text())
+        (quoting / "config.json").write_text(json.dumps(facts | {"model_file": "own.py"}))
+        (quoting / "own.py").write_text(QUOTING)
         (home / "tmp").mkdir()
-        (home / "config.toml").write_text(f"server.max_body = {MAX_BODY}\nlog.level = 'debug'\n")
+        (home / "config.toml").write_text(CONFIG.format(home=home))
+        make_certificate(home, "localhost")
         rights = ("--may", "ask", "--may", "metrics")
         key = mlxctl(home, "key", "create", "tester", *rights).splitlines()[0]
+        limited = mlxctl(home, "key", "create", "limited", "--requests-per-minute", "1")
         flags = ("--log-file", str(home / "logs" / "mlxd.log"))
         with running_daemon(home, *flags, TMPDIR=str(home / "tmp")) as daemon:
             headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-            with httpx.Client(base_url=daemon.url, headers=headers, timeout=DEADLINE) as client:
-                yield World(daemon, client, key, [])
+            tls = ssl.create_default_context(cafile=home / "cert.pem")
+            tls.check_hostname = False
+            with httpx.Client(
+                base_url=daemon.url, headers=headers, timeout=DEADLINE, verify=tls
+            ) as client:
+                yield World(daemon, client, key, limited.splitlines()[0], tls, [])
 
 
 def test_the_word_and_the_key_are_nowhere(world: World) -> None:
-    for send in (answered, refused, malformed, kept_out, on_a_websocket, in_the_background):
+    for send in (
+        *(answered, refused, malformed, torn, kept_out, too_much, failing),
+        *(on_a_websocket, in_the_background),
+    ):
         send(world)
     killed_meanwhile(world, signal.SIGKILL)
     killed_meanwhile(world, signal.SIGABRT)
@@ -146,7 +196,7 @@ def test_the_word_and_the_key_are_nowhere(world: World) -> None:
     draining(world)
     shown |= files(world.daemon.home)
     assert len(shown["logs/mlxd.log"].splitlines()) > 60
-    for secret in forms(WORD, world.key, WRONG_KEY):
+    for secret in forms(WORD, world.key, world.limited, WRONG_KEY):
         assert [name for name, text in shown.items() if secret in text] == [], secret
 
 
@@ -220,16 +270,83 @@ def kept_out(world: World) -> None:
     assert pull.status_code == 403
 
 
+def torn(world: World) -> None:
+    """Send what is no HTTP, and leave in the middle; without TLS too."""
+    where = world.daemon.url.removeprefix("https://").split(":")
+    for sent in (
+        f"{WORD}\r\n\r\n",
+        f"POST {CHAT} HTTP/1.1\r\nAuthorization: Bearer {world.key}\r\n{WORD}\r\n\r\n",
+        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
+        f"Authorization: Bearer {world.key}\r\n\r\n{WORD}",
+    ):
+        for wrap in (contextlib.nullcontext, world.tls.wrap_socket):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((where[0], int(where[1])), DEADLINE) as plain,
+                wrap(plain) as connection,
+            ):
+                connection.sendall(sent.encode())
+
+
+def too_much(world: World) -> None:
+    """Ask for more than a key may, and for more than the daemon queues."""
+    bearer = {"authorization": f"Bearer {world.limited}"}
+    for path, body in ASK.items():
+        reply = world.client.post(path, json=body, headers=bearer)
+        assert reply.status_code == (200 if path == CHAT else 429), reply.text
+    with long_stream(world) as pieces:
+        next(pieces)
+        refused = world.ask(CHAT, n=MAX_QUEUE)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
+
+
+def failing(world: World) -> None:
+    """Have errors happen that nobody expects, here and in an engine."""
+    kept = world.ask(RESPONSES).json()["id"]
+    (file,) = (world.daemon.home / "responses").rglob(f"{kept}.json")
+    file.write_text(json.dumps({"response": {WORD: WORD}, "items": [{WORD: WORD}]}))
+    for reply in (
+        world.client.get(f"{RESPONSES}/{kept}"),
+        world.ask(RESPONSES, previous_response_id=kept),
+        world.ask(RESPONSES, previous_response_id=kept, stream=True),
+    ):
+        assert reply.status_code == 500, reply.text
+    for path in ASK:
+        for stream in (False, True):
+            reply = world.ask(path, model="quoting", stream=stream)
+            assert reply.is_server_error or "error" in reply.text, reply.text
+    ended = {each["error"] for each in served(world) if each["model"] == "quoting"}
+    assert {"engine_died", "request_ends_engine"} <= ended
+
+
+def served(world: World) -> list[dict[str, Any]]:
+    """Return the last requests, as the daemon tells of them."""
+    return world.daemon.local.get("/control/v1/activity").json()["requests"]
+
+
 def on_a_websocket(world: World) -> None:
-    url = world.daemon.url.replace("http", "ws", 1) + RESPONSES
-    headers = {"authorization": f"Bearer {world.key}"}
-    with connect(url, additional_headers=headers, open_timeout=DEADLINE) as socket:
-        for fields in ({}, {"input": [WORD]}, {"previous_response_id": WORD}, {"type": WORD}):
-            socket.send(json.dumps({"type": "response.create", **ASK[RESPONSES], **fields}))
-            while json.loads(socket.recv(DEADLINE))["type"] not in ENDS:
-                pass
-        socket.send(WORD)
-        assert json.loads(socket.recv(DEADLINE))["type"] == "error"
+    kinds = ({}, {"input": [WORD]}, {"previous_response_id": WORD}, {"type": WORD})
+    for path in (RESPONSES, "/responses"):
+        with pytest.raises(InvalidStatus, match="401"):
+            opened(world, path, WRONG_KEY)
+        with opened(world, path, world.key) as connection:
+            for fields in (*kinds, {"model": "quoting"}):
+                asked = {"type": "response.create", **ASK[RESPONSES], **fields}
+                connection.send(json.dumps(asked))
+                while json.loads(connection.recv(DEADLINE))["type"] not in ENDS:
+                    pass
+            connection.send(WORD)
+            assert json.loads(connection.recv(DEADLINE))["type"] == "error"
+            connection.send(WORD.encode())
+            connection.send(WORD * MAX_BODY)
+            with pytest.raises(ConnectionClosedError, match="message too big"):
+                list(connection)
+
+
+def opened(world: World, path: str, key: str) -> ClientConnection:
+    url = world.daemon.url.replace("http", "ws", 1) + path
+    headers = {"authorization": f"Bearer {key}"}
+    return connect(url, additional_headers=headers, ssl=world.tls, open_timeout=DEADLINE)
 
 
 def in_the_background(world: World) -> None:
@@ -272,11 +389,23 @@ def killed_meanwhile(world: World, number: signal.Signals) -> None:
 
 
 def draining(world: World) -> None:
-    """End the daemon while a stream is running, and ask it once more."""
+    """End the daemon while a stream is running, and ask it everything once more."""
     assert world.daemon.process is not None
-    with world.client.stream("POST", CHAT, json={**ASK[CHAT], "stream": True}) as response:
-        response.read()
-    assert world.daemon.stop() == 0
+    with long_stream(world) as pieces:
+        next(pieces)
+        world.daemon.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: world.ask(CHAT).status_code == 503, "it drains")
+        for path in ASK:
+            assert world.ask(path).status_code == 503
+        assert b"[DONE]" in b"".join(pieces)
+    assert world.daemon.process.wait(DEADLINE) == 0
+
+
+@contextlib.contextmanager
+def long_stream(world: World) -> Iterator[Iterator[bytes]]:
+    long = {**ASK[CHAT], "stream": True, "max_tokens": 900, "ignore_eos": True}
+    with world.client.stream("POST", CHAT, json=long) as response:
+        yield response.iter_bytes()
 
 
 def mlxctl(home: Path, *arguments: str) -> str:

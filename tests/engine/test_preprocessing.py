@@ -1,11 +1,13 @@
 """What is prepared at once and what in the thread, with the tiny model's tokenizer."""
 
+import json
 import threading
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from mlxd.engine import prompts
 from mlxd.engine.loader import LoadedModel
 from mlxd.engine.preprocessing import Prepared, Preprocessor
 from mlxd.generate_request import (
@@ -22,6 +24,7 @@ from tests.support.scheduler_bench import ask
 
 SECONDS = 20
 YES = Grammar("regex", "yes", "guided_regex")
+LARGE = Grammar("json_schema", json.dumps({"const": 1, "description": "x" * 40_000}), "schema")
 
 
 @pytest.fixture
@@ -75,6 +78,25 @@ def test_a_short_prompt_does_not_wait_for_those_that_take_long(
     assert isinstance(preprocessor.take(Generate(2, ask("Hi"))), Prepared)
     released.set()
     assert delivered.get(timeout=SECONDS).message.id == 1
+
+
+def test_templates_that_take_long_are_begun_again_after_those_that_wait(
+    preprocessor: Preprocessor, delivered: SimpleQueue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template that never ends would keep each of those behind it waiting for all its time."""
+    monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1.0)
+    poison = range(4)
+    for number in poison:
+        assert preprocessor.take(Generate(number, with_template("{{ 10 ** (10 ** 9) }}"))) is None
+    assert preprocessor.take(Generate(9, with_template("{{ 1 }}"))) is None
+    assert delivered.get(timeout=SECONDS).message.id == 9
+    assert preprocessor.take(Generate(10, ask("Hi", grammar=LARGE))) is None
+    assert delivered.get(timeout=SECONDS).message.id == 10
+    for number in poison[1:]:
+        preprocessor.withdraw(number)
+    failed = delivered.get(timeout=SECONDS)
+    assert (failed.id, failed.message) == (0, "the chat template took more than 1 s")
+    assert delivered.empty()
 
 
 def test_an_aborted_request_is_not_prepared_and_a_prompt_is_read_once_for_all_choices(

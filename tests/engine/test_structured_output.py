@@ -11,13 +11,13 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 from msgspec import structs
 
+from mlxd.engine.masks import mask
 from mlxd.engine.sandbox import Sandbox
 from mlxd.engine.structured_output import (
     ANSWER,
     Grammars,
     Part,
     Thought,
-    mask,
 )
 from mlxd.errors import InvalidRequest
 from mlxd.generate_request import Grammar

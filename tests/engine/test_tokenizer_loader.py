@@ -182,3 +182,13 @@ def test_any_other_is_refused_in_one_line(folder: Path, files: dict[str, str], w
     with pytest.raises(LoadFailed, match=f"its tokenizer cannot be loaded: {why}") as caught:
         load_tokenizer(folder, {})
     assert "\n" not in caught.value.message
+
+
+def test_a_broken_tokenizer_is_one_line(folder: Path) -> None:
+    """The library of tokenizers raises nothing but `Exception`."""
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["merges"] = [["a", "b"]]
+    file.write_text(json.dumps(content))
+    with pytest.raises(LoadFailed, match=r"^its tokenizer cannot be loaded: .*`ab`"):
+        load_tokenizer(folder, {})

@@ -37,7 +37,7 @@ def run(request: pytest.FixtureRequest):
 
 @contextlib.asynccontextmanager
 async def served(
-    folder: Path, limits: Limits, pool: FakePool | None = None
+    folder: Path, limits: Limits, pool: FakePool | None = None, grace: float = 0.1
 ) -> AsyncIterator[Address]:
     make(folder, "localhost")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -47,7 +47,7 @@ async def served(
     try:
         yield listener.getsockname()
     finally:
-        server.stop(grace=0.1)
+        server.stop(grace)
         await serving
 
 
@@ -186,10 +186,12 @@ def test_clients_that_leave_or_speak_otherwise_are_no_error(run, tmp_path: Path,
 
 def test_a_server_that_stops_waits_for_none(run, tmp_path: Path) -> None:
     async def main() -> None:
-        async with served(tmp_path, Limits()) as address:
-            client = await connect(address)
-            assert await is_well(address)
-        assert await client.reader.read() == b""
-        client.writer.close()
+        async with served(tmp_path, Limits(), grace=60) as address:
+            begun = await connect(address)
+            idle = await ask(address, GET.replace(b"Connection: close\r\n", b""))
+            assert b" 200 " in await idle.answer()
+            idle.writer.transport.pause_reading()
+        for client in (begun, idle):
+            client.writer.transport.abort()
 
     run(main())

@@ -133,6 +133,19 @@ def test_a_restart_keeps_what_the_daemon_was_started_with(
     assert status(mlxctl)["default_model"] is None
 
 
+def test_a_restart_does_not_lose_a_key_of_the_environment(mlxctl: Run) -> None:
+    key = {"MLXD_SERVER__API_KEY": "a-long-secret"}
+    mlxctl("start", **key)
+    before = status(mlxctl)["pid"]
+    refused = mlxctl("restart")
+    assert refused.returncode == 1
+    assert "the daemon has MLXD_SERVER__API_KEY from its environment" in refused.stderr
+    assert status(mlxctl)["pid"] == before
+    restarted = mlxctl("restart", **key)
+    assert restarted.returncode == 0, restarted.stderr
+    assert httpx.get(f"{status(mlxctl)['url']}/v1/models").status_code == 401
+
+
 def test_a_restart_forgets_a_socket_where_this_shell_does_not_look(home: Path, mlxctl: Run) -> None:
     mlxctl("start", MLXD_SERVER__SOCKET=str(home / "other.sock"))
     restarted = mlxctl("restart")

@@ -160,11 +160,34 @@ def test_a_config_that_is_not_an_object_is_logged_once(
     assert f"{str(folder)!r} is ignored: its config.json is not a JSON object" in warning
 
 
-def test_a_config_that_is_not_a_regular_file_is_never_read(models: Path) -> None:
-    folder = add_model(models / "a")
-    (folder / "config.json").unlink()
-    os.mkfifo(folder / "config.json")
-    reason = "its config.json cannot be read: not a regular file"
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "chat_template.jinja"])
+def test_a_pipe_or_a_device_is_never_read(models: Path, name: str) -> None:
+    """The engine would wait for the one, and read the other for ever."""
+    file = add_model(models / "a") / name
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    assert fault(Catalog(ModelsConfig())) == f"its {name} is not a regular file"
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert fault(Catalog(ModelsConfig())) == f"its {name} is not a regular file"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'{"model_type": "llama", "x": [' + b"{}," * 1_000_001 + b"{}]}", b'{"x": "' + bytes(2**25)],
+    ids=["values", "bytes"],
+)
+def test_a_huge_config_is_not_decoded(models: Path, content: bytes) -> None:
+    """That would stop every thread for seconds, and take gigabytes."""
+    (add_model(models / "a") / "config.json").write_bytes(content)
+    assert fault(Catalog(ModelsConfig())) == "its config.json is too large"
+
+
+def test_a_header_with_millions_of_values_is_not_decoded(models: Path) -> None:
+    header = b'{"a":{"dtype":"F16","shape":[' + b"1," * 1_000_001 + b'1],"data_offsets":[0,2]}}'
+    content = len(header).to_bytes(8, "little") + header + bytes(2)
+    (add_model(models / "a") / "model.safetensors").write_bytes(content)
+    reason = "partial: model.safetensors has too many tensors"
     assert fault(Catalog(ModelsConfig())) == reason
 
 

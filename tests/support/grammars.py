@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from mlxd.engine.structured_output import Constraint, mask
+from mlxd.engine.masks import mask
+from mlxd.engine.structured_output import Constraint
 
 VOCABULARY = 263
 END_TOKENS = {256, 258}

@@ -1,0 +1,106 @@
+"""Jobs that take too much end alone; the process that runs them goes on."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlxd.engine.sandbox import Postponed, Sandbox, SandboxFailed, Trial, Withdrawn
+
+SECONDS = 20.0
+FOR_EVER = "{{ 10 ** (10 ** 9) }}"
+
+
+def template(source: str) -> dict[str, Any]:
+    message = {"role": "user", "content": "Hi"}
+    job: dict[str, Any] = {"source": source, "messages": [message], "tools": None}
+    return job | {"arguments": {}, "special_tokens": {}}
+
+
+def render(sandbox: Sandbox, source: str, seconds: float = SECONDS, **checks: Any) -> Any:
+    answer, _ = sandbox.run("template", template(source), seconds, **checks)
+    return answer
+
+
+def pid(sandbox: Sandbox) -> int:
+    (worker,) = sandbox._free
+    return worker._process.pid
+
+
+def test_a_job_is_answered(sandbox: Sandbox) -> None:
+    assert render(sandbox, "{{ messages[0].content }}!") == {"text": "Hi!"}
+    assert render(sandbox, "{{ raise_exception('no') }}")["message"] == "no"
+
+
+def postpone() -> bool:
+    raise Postponed
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "checks", "error"),
+    [
+        (FOR_EVER, 0.3, {}, TimeoutError),
+        (FOR_EVER, SECONDS, {"is_withdrawn": lambda: True}, Withdrawn),
+        (FOR_EVER, SECONDS, {"is_withdrawn": postpone}, Postponed),
+        ("{{ 'a' * 4000000000 }}", SECONDS, {}, SandboxFailed),
+        ("{{ 'a' * 40000000 }}", SECONDS, {}, SandboxFailed),
+    ],
+    ids=["too long", "withdrawn", "postponed", "too large", "writes too much"],
+)
+def test_only_the_job_ends(
+    sandbox: Sandbox, source: str, seconds: float, checks: Any, error: type[Exception]
+) -> None:
+    sandbox.start()
+    before = pid(sandbox)
+    with pytest.raises(error):
+        render(sandbox, source, seconds, **checks)
+    assert render(sandbox, "next") == {"text": "next"}
+    assert pid(sandbox) == before
+    if sys.platform == "linux":
+        assert Path(f"/proc/{before}/task/{before}/children").read_text() == ""
+
+
+def test_a_crash_is_the_jobs_alone(sandbox: Sandbox) -> None:
+    chain = "start: r0\n" + "".join(f"r{i}: r{i + 1}\n" for i in range(60_000)) + 'r60000: "x"\n'
+    part = {"name": "answer", "grammar": {"kind": "lark", "source": chain, "param": "grammar"}}
+    with pytest.raises(SandboxFailed):
+        sandbox.run("grammar", {"rule": "start: @answer", "parts": [part]}, SECONDS)
+    assert render(sandbox, "next") == {"text": "next"}
+
+
+def test_a_process_that_has_ended_is_replaced(sandbox: Sandbox) -> None:
+    sandbox.start()
+    before = pid(sandbox)
+    (worker,) = sandbox._free
+    worker._process.kill()
+    assert render(sandbox, "next") == {"text": "next"}
+    assert pid(sandbox) != before
+
+
+def test_a_job_does_not_wait_for_that_of_another_thread() -> None:
+    sandbox, begun, done = Sandbox(), threading.Event(), threading.Event()
+
+    def is_withdrawn() -> bool:
+        begun.set()
+        return done.is_set()
+
+    def take_long() -> None:
+        with pytest.raises(Withdrawn):
+            render(sandbox, FOR_EVER, is_withdrawn=is_withdrawn)
+
+    other = threading.Thread(target=take_long)
+    other.start()
+    assert begun.wait(SECONDS)
+    assert render(sandbox, "quick") == {"text": "quick"}
+    done.set()
+    other.join(SECONDS)
+    sandbox.close()
+
+
+def test_the_jobs_of_a_trial_share_its_time(sandbox: Sandbox) -> None:
+    trial = Trial(sandbox, 0.5)
+    loop = template("{% for a in range(90000) %}{% endfor %}")
+    with pytest.raises(TimeoutError):
+        [trial.run("template", loop) for _ in range(2000)]
