@@ -108,6 +108,8 @@ class CompactionItem(_Item, frozen=True, kw_only=True, tag="compaction"):
 class ItemReference(_Item, frozen=True, kw_only=True, tag="item_reference"):
     """An item of a stored response, by its `id`."""
 
+    id: str
+
 
 InputItem = (
     MessageItem
@@ -179,7 +181,8 @@ def _with_type(item: Any, path: str) -> Item:
         raise InvalidRequest(f"`{path}`: expected an object", param=path)
     kind = item.get("type")
     if kind is None:
-        return {**item, "type": "message" if "role" in item else "item_reference"}
+        refers = "id" in item and not item.keys() & {"role", "content"}
+        return {**item, "type": "item_reference" if refers else "message"}
     if not isinstance(kind, str):
         raise InvalidRequest(f"`{path}.type`: expected a string", param=f"{path}.type")
     return item

@@ -161,7 +161,13 @@ def _logits_processors(request: GenerateRequest) -> list[Any]:
     if penalties["repetition_penalty"] == 1:
         penalties["repetition_penalty"] = None
     processors: list[Any] = make_logits_processors(request.logit_bias, **penalties)
-    return processors
+    return [*processors, _finite] if processors else []
+
+
+def _finite(_tokens: mx.array, logits: Any) -> Any:
+    """Return logits without what an extreme penalty makes of them: infinite, or no numbers."""
+    limits = mx.finfo(logits.dtype)
+    return mx.nan_to_num(logits, posinf=limits.max, neginf=limits.min)
 
 
 def _endless(ends: set[int], length: int) -> Any:

@@ -386,6 +386,9 @@ def test_a_complete_response_can_be_streamed_again():
         ),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id"),
+        ({"input": [{"id": None}]}, "input[0].id"),
+        ({"input": [{"content": "Hi"}]}, "input[0].role"),
         (
             {"input": [{"type": "compaction", "encrypted_content": "gAAA"}]},
             "input[0].encrypted_content",

@@ -14,6 +14,7 @@ from mlxd.generate_request import (
     Draft,
     GenerateRequest,
     Grammar,
+    Penalties,
     Sampling,
     Template,
     ToolUse,
@@ -270,3 +271,21 @@ def test_a_grammar_that_fails_while_it_runs_fails_its_request_alone(
     assert isinstance(last, Failed)
     assert "too much" in last.message
     assert bench.finished(1).reason == "length"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("penalty", [1e-300, 1e-30, 1e300])
+def test_no_penalty_is_stronger_than_a_grammar(
+    bench: Bench, marked_model: Path, penalty: float, temperature: float
+) -> None:
+    request = ask(
+        "Once",
+        1000,
+        sampling=Sampling(temperature=temperature),
+        penalties=Penalties(repetition_penalty=penalty, presence_penalty=-100),
+        grammar=json_schema(),
+        seed=1,
+    )
+    bench.run_all(request, structs.replace(request, draft=Draft(str(marked_model), 2)))
+    for request_id in (0, 1):
+        assert json.loads(bench.text(request_id)).keys() == CITY["properties"].keys()
