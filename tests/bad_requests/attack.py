@@ -196,10 +196,8 @@ class Attack:
         return any(model["requests"] for model in self._daemon.status()["models"])
 
     def end(self) -> Summary:
-        """Compare what is held now with what was held after the first round."""
-        if len(self.summary.held) > 1:
-            first, *_, last = self.summary.held
-            self.summary.faults += grown(first, last, _SHARE, _MORE_BYTES)
+        """Compare what was held after the rounds of the first half with those of the second."""
+        self.summary.faults += grown(self.summary.held, _SHARE, _MORE_BYTES)
         return self.summary
 
     def _fault(self, line: str) -> None:

@@ -1,8 +1,9 @@
 """What the daemon and its processes hold: memory, threads, descriptors, files. On Linux only."""
 
+import statistics
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 _MEGABYTE = 1e6
@@ -48,8 +49,12 @@ def held(daemon: int, temporary: Path) -> Held:
     )
 
 
-def grown(first: Held, last: Held, share: float, bytes_more: int) -> list[str]:
-    """Return what has grown from one time to another, beyond what varies."""
+def grown(samples: Sequence[Held], share: float, bytes_more: int) -> list[str]:
+    """Return what is usually more in the second half of the samples, beyond what varies."""
+    half = len(samples) // 2
+    if not half:
+        return []
+    first, last = _usual(samples[:half]), _usual(samples[half:])
     found = []
     for name in ("daemon", "engine"):
         before, now = getattr(first, name), getattr(last, name)
@@ -60,6 +65,10 @@ def grown(first: Held, last: Held, share: float, bytes_more: int) -> list[str]:
         if now > before + more:
             found.append(f"{name}: {before} to {now}")
     return found
+
+
+def _usual(samples: Sequence[Held]) -> Held:
+    return Held(*map(statistics.median_low, zip(*map(astuple, samples), strict=True)))
 
 
 def _descendants(pid: int) -> Iterator[int]:
