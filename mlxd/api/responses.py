@@ -158,6 +158,7 @@ class ResponseBody(CommonFields, frozen=True, kw_only=True):
     client_metadata: Annotated[Any, _NO_EFFECT] = None
     stream_options: _StreamOptions | None = None  # type: ignore[assignment]
     n: Annotated[Any, only(1)] = None
+    n_cmpl: Annotated[Any, only(1)] = None
     conversation: Annotated[Any, only()] = None
     context_management: Annotated[Any, only()] = None
     moderation: Annotated[Any, only()] = None

@@ -423,6 +423,7 @@ def test_a_bad_field_is_named(fields, param):
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"n": 2}, "n"),
+        ({"n_cmpl": 2}, "n_cmpl"),
     ],
 )
 def test_what_only_openai_has_is_refused_by_name(fields, param):
