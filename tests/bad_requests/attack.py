@@ -1,6 +1,7 @@
 """The whole of it: a daemon with good streams, bad requests beside them, and the summary."""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,7 @@ class Attack:
         self._temporary = temporary
         self._faults = faults
         self._say = say
+        self._read_lines = 0
         self._load()
         self._times: list[tuple[float, float, str]] = []
 
@@ -185,10 +187,12 @@ class Attack:
             state, crashes = loaded["state"], loaded["crashes"]
             self._fault(f"the engine: {state}, {crashes} crashes, {loaded['last_crash']}")
         self._load()
-        for line in self._daemon.log().splitlines():
+        lines = self._daemon.log().splitlines()
+        for number, line in enumerate(lines[self._read_lines :], self._read_lines):
             if "unexpected " in line or "Traceback" in line:
-                self._fault(f"the log: {line}")
-                break
+                trace = itertools.takewhile(str.strip, lines[number:])  # its end says what
+                self._fault("\n  ".join(["the log:", *trace]))
+        self._read_lines = len(lines)
         if MEASURED:
             self.summary.held.append(held(self.pid, self._temporary))
 
