@@ -34,6 +34,7 @@ class Reading:
     All but the last token are read, from which generation starts. Reading pauses at each of
     `stops`, in ascending order. Other conversations part from this one at those in `lasting`.
     `top` asks for the log-probabilities of the tokens, and of so many others; None for nothing.
+    `speed` is that of its last parts, in tokens a second.
     """
 
     request_id: int
@@ -46,6 +47,7 @@ class Reading:
     parts: int = 0
     top: int | None = None
     salt: str = ""
+    speed: float = 0.0
 
     @property
     def last(self) -> int:
@@ -181,7 +183,9 @@ class Prefiller:
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
         if turn[0][0].top is not None:
             return parts  # which says little about the others
-        self._speed_of(turn[0][0]).add(tokens, time.perf_counter() - began, step_seconds)
+        first, seconds = turn[0][0], time.perf_counter() - began
+        speed, own = self._speed_of(first)
+        first.speed = speed.add(tokens, seconds, step_seconds, own)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -209,7 +213,8 @@ class Prefiller:
             (*readings[: self._concurrency], *short),
             key=lambda reading: (reading.service, reading.left),
         )
-        limit = self._speed_of(first).part(limit, step_seconds)
+        speed, own = self._speed_of(first)
+        limit = speed.part(limit, step_seconds, own)
         if workspace is not None:
             limit = self._need.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
@@ -226,9 +231,11 @@ class Prefiller:
             turn.append((other, length))
         return turn
 
-    def _speed_of(self, reading: Reading) -> ReadingSpeed:
-        """Return how fast a prompt is read, alone or with others like it."""
-        return self._group_speed if self.together and _is_short(reading) else self._speed
+    def _speed_of(self, reading: Reading) -> tuple[ReadingSpeed, float]:
+        """Return how fast such prompts are read, and this one; short ones are alike."""
+        if self.together and _is_short(reading):
+            return self._group_speed, self._group_speed.usual
+        return self._speed, reading.speed
 
     def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:
         begin, end = reading.position, reading.position + length

@@ -5,6 +5,9 @@ Where nobody generates, a part is as large as those who come meanwhile can wait 
 A part of n tokens takes `fixed + n / speed` seconds. What is fixed can be most of it, on a GPU and
 with a large model: then smaller parts would make a prompt take many times as long, and nobody would
 wait less. It is measured with parts of half the size, which cost less than larger ones would.
+
+The deeper in a prompt, the slower it is read. So each prompt has a speed of its own, which its last
+parts had; of a prompt that is new, little is read before that is known.
 """
 
 SMALLEST_PART = 32
@@ -28,50 +31,60 @@ class ReadingSpeed:
         self._tokens_per_second = 0.0
         self._fixed_seconds = 0.0
         self._last = (0, 0.0)  # the tokens and the seconds of the last part
+        self._last_own = 0.0  # which tells whether the next part is of the same prompt
         self._most = _FIRST_PART
         self._until_half = 1
 
-    def part(self, limit: int, step_seconds: float | None) -> int:
-        """Return how many tokens the next part has, `limit` at most.
+    @property
+    def usual(self) -> float:
+        """The speed of the last parts of any prompts, in tokens a second; 0 before the first."""
+        return self._tokens_per_second
 
-        `step_seconds` is how long a step of the running answers takes, None without any.
+    def part(self, limit: int, step_seconds: float | None, own: float) -> int:
+        """Return how many tokens the next part of a prompt has, `limit` at most.
+
+        `step_seconds` is how long a step of the running answers takes, None without any. `own` is
+        the prompt's own speed in tokens a second, 0 before its first part.
         """
+        first = _FIRST_PART_ALONE if step_seconds is None else _FIRST_PART
+        most = limit if own else min(limit, first)
+        speed = own or self._tokens_per_second
+        if not speed:
+            return most
         if step_seconds is None:
-            return min(limit, self._alone())
-        if not self._tokens_per_second:
-            return min(limit, self._most)
+            seconds = max(_ALONE_SECONDS, _PART_STEPS * self._fixed_seconds)
+            return min(most, max(_LEAST_ALONE, self._within(seconds, speed, limit)))
         seconds = max(_PART_SECONDS, _PART_STEPS * (step_seconds + self._fixed_seconds))
-        tokens = min(int(self._tokens_per_second * (seconds - self._fixed_seconds)), self._most)
-        tokens = max(SMALLEST_PART, tokens - tokens % SMALLEST_PART)
-        if self._until_half <= 0:
+        tokens = max(SMALLEST_PART, self._within(seconds, speed, self._most))
+        if self._until_half <= 0 and own == self._last_own:
             tokens = min(tokens, max(1, self._last[0] // 2))
-        return min(limit, tokens)
+        return min(most, tokens)
 
-    def _alone(self) -> int:
-        if not self._tokens_per_second:
-            return _FIRST_PART_ALONE
-        seconds = max(_ALONE_SECONDS, _PART_STEPS * self._fixed_seconds)
-        tokens = int(self._tokens_per_second * (seconds - self._fixed_seconds))
-        return max(_LEAST_ALONE, tokens - tokens % SMALLEST_PART)
+    def _within(self, seconds: float, speed: float, most: int) -> int:
+        tokens = min(int(speed * (seconds - self._fixed_seconds)), most)
+        return tokens - tokens % SMALLEST_PART
 
-    def add(self, tokens: int, seconds: float, step_seconds: float | None) -> None:
+    def add(self, tokens: int, seconds: float, step_seconds: float | None, own: float) -> float:
         """Learn from a part that took `seconds`, a step of the running answers included.
 
         A slower part counts at once and a faster one slowly: to be late is worse than to be early.
+        Returns the prompt's own speed from now on; `own` is that before.
         """
         seconds = max(seconds - (step_seconds or 0.0), seconds / 4)
-        self._learn_fixed(tokens, seconds)
+        if own == self._last_own:
+            self._learn_fixed(tokens, seconds)
+        self._last, self._last_own = (tokens, seconds), own
         if tokens < SMALLEST_PART:
-            return  # which says how much is fixed, but not how fast the rest is
+            return own  # it says how much is fixed, but not how fast the rest is
         speed = tokens / max(seconds - self._fixed_seconds, seconds / 4)
-        last = self._tokens_per_second or speed
-        self._tokens_per_second = min(speed, last + _NEWEST * (speed - last))
+        self._tokens_per_second = _average(self._tokens_per_second or speed, speed)
         self._most = max(self._most, 2 * tokens)
+        self._last_own = _average(own or speed, speed)
+        return self._last_own
 
     def _learn_fixed(self, tokens: int, seconds: float) -> None:
         """Compare a part with the one before it, if one has at least twice the tokens."""
         (few, quick), (many, slow) = sorted((self._last, (tokens, seconds)))
-        self._last = (tokens, seconds)
         self._until_half -= 1
         if not few or many < 2 * few:
             return
@@ -79,3 +92,7 @@ class ReadingSpeed:
         fixed = max(0.0, quick - few * each)
         self._fixed_seconds += (fixed - self._fixed_seconds) / 2
         self._until_half = _PARTS_BETWEEN_HALVES
+
+
+def _average(last: float, newest: float) -> float:
+    return min(newest, last + _NEWEST * (newest - last))

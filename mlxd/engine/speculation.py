@@ -80,13 +80,17 @@ class Speculation:
     def __init__(
         self, sequence: Sequence, *, target: Runner, draft: Runner, end: StopSequences.Matcher
     ) -> None:
-        """Begin with a sequence that has a draft model; `end` recognizes its last token."""
+        """Begin with a sequence that has a draft model; `end` recognizes its last token.
+
+        `reading_speed` is that of the last parts of its prompt, in tokens a second.
+        """
         self.tokens = list(sequence.prompt)
         self.target = target
         self.draft = draft
         self._sequence = sequence
         self._end = end
         self._row = sequence.row
+        self.reading_speed = 0.0
 
     @staticmethod
     def possible(model: Any) -> bool:

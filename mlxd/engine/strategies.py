@@ -331,9 +331,10 @@ class SpeculationStrategy:
 
     def _read_part(self, speculation: Speculation, limit: int, answers: int) -> list[Event]:
         step_seconds = answers * self._round_seconds if answers else None
-        before, began = speculation.covered, time.perf_counter()
-        events = speculation.read(self._reading_speed.part(limit, step_seconds))
-        self._reading_speed.add(speculation.covered - before, time.perf_counter() - began, None)
+        before, began, own = speculation.covered, time.perf_counter(), speculation.reading_speed
+        events = speculation.read(self._reading_speed.part(limit, step_seconds, own))
+        tokens, seconds = speculation.covered - before, time.perf_counter() - began
+        speculation.reading_speed = self._reading_speed.add(tokens, seconds, None, own)
         return events
 
     def take_out(self, sequence: Sequence) -> None:

@@ -90,7 +90,7 @@ def test_no_token_of_an_answer_not_even_the_last_waits_for_a_large_part(
 ) -> None:
     beside: list[bool] = []
 
-    def part(_self: ReadingSpeed, _limit: int, step_seconds: float | None) -> int:
+    def part(_: ReadingSpeed, _limit: int, step_seconds: float | None, _own: float) -> int:
         beside.append(step_seconds is not None)
         return 4
 
