@@ -165,7 +165,8 @@ def test_no_request_fails_while_the_default_model_changes(
     assert [flip.stdout.split()[0] for flip in flips] == ["other", "tiny"] * (FLIPS // 2)
     assert [answer.error for answer in answers if answer.error] == []
     assert all(answer.text for answer in answers)
-    assert {answer.model for answer in answers} == {"tiny", "other"}
+    # Whoever waits for a model to load gets the one that is the default by then.
+    assert {answer.model for answer in answers} <= {"tiny", "other"}
     assert len(answers) >= REQUESTS
     assert 'default = "tiny"' in (two_models / "settings.toml").read_text()
 

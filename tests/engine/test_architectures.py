@@ -164,9 +164,12 @@ def test_an_answer_is_the_same_alone_and_again(architecture: Architecture) -> No
     assert tokens(bench, 2) == architecture.answer(complete(SHORT))
 
 
-def test_an_answer_is_the_same_beside_others_that_come_and_go(architecture: Architecture) -> None:
-    step_size = 2048 if architecture.name in DEPENDS_ON_CUT else 64
-    bench = architecture.bench(prefill_step_size=step_size)
+def test_an_answer_is_the_same_beside_others_that_come_and_go(
+    architecture: Architecture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if architecture.name in DEPENDS_ON_CUT:
+        monkeypatch.setattr(reading_speed.ReadingSpeed, "part", lambda *_: 2048)
+    bench = architecture.bench(prefill_step_size=64)
     bench.admit(0, complete(LONG))
     bench.admit(1, complete(SHORT))
     bench.admit(2, complete(VICTIM))

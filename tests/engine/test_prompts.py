@@ -154,9 +154,8 @@ def test_a_hostile_template_is_refused(
     reason: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 0.4)
-    if "'a'" in source:
-        monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", 20)
+    seconds = 0.4 if reason.startswith("took") else 20
+    monkeypatch.setattr("mlxd.engine.prompts.TEMPLATE_SECONDS", seconds)
     with pytest.raises(InvalidRequest, match=reason) as caught:
         render(tokenizer, Template(source=source), sandbox=sandbox)
     assert caught.value.param == "chat_template"

@@ -44,7 +44,7 @@ def test_a_large_file_comes_in_ranges_over_several_connections(pull: Puller, hub
     ranges = sorted((start, end) for name, start, end in hub.served if name == WEIGHTS)
     assert [start for start, _ in ranges] == [0, *(end for _, end in ranges[:-1])]
     assert ranges[-1][1] == SIZE
-    assert hub.most_at_once == 8
+    assert 4 <= hub.most_at_once <= 8  # on a busy machine the last ones have nothing left to do
     assert hub.sent[WEIGHTS] == SIZE
     assert grows(pull)
     assert not hub.leaked
