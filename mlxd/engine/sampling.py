@@ -87,7 +87,8 @@ def choose(logits: mx.array, rows: Sequence[Row], positions: Sequence[int]) -> m
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     vocabulary = logprobs.shape[-1]
     if 0 < sampling.top_p < 1:
-        logprobs = apply_top_p(logprobs, sampling.top_p)
+        # A tiny share leaves out even the likeliest, as the sum of all is not exactly 1.
+        logprobs = mx.maximum(apply_top_p(logprobs, sampling.top_p), _likeliest(logprobs))
     if sampling.min_p > 0:
         logprobs = apply_min_p(logprobs, sampling.min_p)
     if sampling.xtc_probability > 0:
@@ -97,6 +98,10 @@ def choose(logits: mx.array, rows: Sequence[Row], positions: Sequence[int]) -> m
     keys = mx.array([_key(row.seed, p) for row, p in zip(rows, positions, strict=True)], mx.uint32)
     noise = mx.vmap(lambda key: mx.random.gumbel((vocabulary,), key=key))(keys)
     return mx.argmax(logprobs * (1 / sampling.temperature) + noise, axis=-1)
+
+
+def _likeliest(logprobs: mx.array) -> mx.array:
+    return mx.where(logprobs == logprobs.max(axis=-1, keepdims=True), logprobs, -mx.inf)
 
 
 def _apply_xtc(logprobs: mx.array, rows: Sequence[Row], positions: Sequence[int]) -> mx.array:

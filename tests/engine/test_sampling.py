@@ -37,6 +37,13 @@ def test_top_k_top_p_and_min_p_leave_out_unlikely_tokens(sampling: Sampling) -> 
     assert drawn == {1, 2}
 
 
+@pytest.mark.parametrize("top_p", [1e-300, 1e-8, 1e-4])
+def test_the_likeliest_token_always_stays(top_p: float) -> None:
+    many = mx.random.normal((1, 100_000), key=mx.random.key(1))
+    row = Row(Sampling(temperature=2.0, top_p=top_p), seed=1)
+    assert RowGroups([row]).sample(many, [0]).item() == mx.argmax(many).item()
+
+
 def test_the_draws_follow_the_probabilities() -> None:
     wide = mx.broadcast_to(LOGITS[:1], (4000, 4))
     samplers = [Row(Sampling(temperature=1.0), seed) for seed in range(4000)]
