@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tests.fakes.scripted_engine import OTHERWISE, Answer, Scene
-from tests.support.daemon_process import DaemonProcess
+from tests.support.daemon_process import DaemonProcess, wait_until
 from tests.support.scripted import refused, running_scripted_daemon
 
 pytestmark = pytest.mark.slow
@@ -80,4 +80,4 @@ def test_an_agent_that_is_off_script_is_refused(
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=complaint):
         ask(client, QUESTION, *messages, tools=tools)
-    assert refused(scripted_daemon)
+    wait_until(lambda: bool(refused(scripted_daemon)), "the log tells of it")
