@@ -102,7 +102,7 @@ def _check_secrets(before: RunRecord | None) -> None:
     if missing:
         raise CommandFailed(
             f"the daemon has {' and '.join(missing)} from its environment, this shell does not: "
-            "set it and try again, or use mlxctl stop && mlxctl start"
+            "set it and try again, or start the daemon without it by mlxctl stop && mlxctl start"
         )
 
 
