@@ -26,11 +26,13 @@ def faults_explained(subject: str = "") -> Iterator[None]:
         RuntimeError,
         ImportError,
     ) as error:
-        text = " ".join(str(error).split())[:_MOST_CHARACTERS]
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-        raise LoadFailed(subject + kind + text) from error
+        raise LoadFailed(subject + kind + _in_a_line(error)) from error
     except Exception as error:
         if type(error) is not Exception:  # the Rust library of tokenizers raises no other class
             raise
-        text = " ".join(str(error).split())[:_MOST_CHARACTERS]
-        raise LoadFailed(subject + text) from error
+        raise LoadFailed(subject + _in_a_line(error)) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:_MOST_CHARACTERS]
