@@ -17,7 +17,7 @@ from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds, merge
 from mlxd.engine.echo import ScoredToken
 from mlxd.engine.logprobs import StepLogprobs
 from mlxd.engine.prompt_cache import common_length
-from mlxd.engine.reading_speed import SMALLEST_PART, ReadingSpeed
+from mlxd.engine.reading_speed import SMALLEST_PART, PromptSpeed, ReadingSpeed
 
 SHORT = 256
 """Tokens up to which prompts are read together: one of them does not fill the processor."""
@@ -34,7 +34,6 @@ class Reading:
     All but the last token are read, from which generation starts. Reading pauses at each of
     `stops`, in ascending order. Other conversations part from this one at those in `lasting`.
     `top` asks for the log-probabilities of the tokens, and of so many others; None for nothing.
-    `speed` is that of its last parts, in tokens a second.
     """
 
     request_id: int
@@ -47,7 +46,7 @@ class Reading:
     parts: int = 0
     top: int | None = None
     salt: str = ""
-    speed: float = 0.0
+    speed: PromptSpeed = field(default_factory=PromptSpeed)
 
     @property
     def last(self) -> int:
@@ -114,6 +113,7 @@ class Prefiller:
         self._ready: list[Group] = []
         self._speed = ReadingSpeed()
         self._group_speed = ReadingSpeed()  # several are read faster than one is
+        self._each_group = PromptSpeed()
         self._need = _Need()
 
     def __len__(self) -> int:
@@ -185,7 +185,7 @@ class Prefiller:
             return parts  # which says little about the others
         first, seconds = turn[0][0], time.perf_counter() - began
         speed, own = self._speed_of(first)
-        first.speed = speed.add(tokens, seconds, step_seconds, own)
+        speed.add(tokens, seconds, step_seconds, own)
         self._need.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
@@ -231,10 +231,10 @@ class Prefiller:
             turn.append((other, length))
         return turn
 
-    def _speed_of(self, reading: Reading) -> tuple[ReadingSpeed, float]:
+    def _speed_of(self, reading: Reading) -> tuple[ReadingSpeed, PromptSpeed]:
         """Return how fast such prompts are read, and this one; short ones are alike."""
         if self.together and _is_short(reading):
-            return self._group_speed, self._group_speed.usual
+            return self._group_speed, self._each_group
         return self._speed, reading.speed
 
     def _read_one(self, reading: Reading, length: int) -> list[PromptPart]:

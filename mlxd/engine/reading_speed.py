@@ -10,6 +10,8 @@ The deeper in a prompt, the slower it is read. So each prompt has a speed of its
 parts had; of a prompt that is new, little is read before that is known.
 """
 
+from dataclasses import dataclass
+
 SMALLEST_PART = 32
 _FIRST_PART = 128
 _PART_SECONDS = 0.03
@@ -24,6 +26,13 @@ _NEWEST = 0.3
 _PARTS_BETWEEN_HALVES = 8
 
 
+@dataclass(eq=False)
+class PromptSpeed:
+    """How fast one prompt is read, in tokens a second; 0 before its first part."""
+
+    tokens_per_second: float = 0.0
+
+
 class ReadingSpeed:
     """How fast prompts are read, alone or several together."""
 
@@ -31,21 +40,16 @@ class ReadingSpeed:
         self._tokens_per_second = 0.0
         self._fixed_seconds = 0.0
         self._last = (0, 0.0)  # the tokens and the seconds of the last part
-        self._last_own = 0.0  # which tells whether the next part is of the same prompt
+        self._last_prompt: PromptSpeed | None = None
         self._most = _FIRST_PART
-        self._until_half = 1
+        self._until_half = 0
 
-    @property
-    def usual(self) -> float:
-        """The speed of the last parts of any prompts, in tokens a second; 0 before the first."""
-        return self._tokens_per_second
-
-    def part(self, limit: int, step_seconds: float | None, own: float) -> int:
+    def part(self, limit: int, step_seconds: float | None, prompt: PromptSpeed) -> int:
         """Return how many tokens the next part of a prompt has, `limit` at most.
 
-        `step_seconds` is how long a step of the running answers takes, None without any. `own` is
-        the prompt's own speed in tokens a second, 0 before its first part.
+        `step_seconds` is how long a step of the running answers takes, None without any.
         """
+        own = prompt.tokens_per_second
         first = _FIRST_PART_ALONE if step_seconds is None else _FIRST_PART
         most = limit if own else min(limit, first)
         speed = own or self._tokens_per_second
@@ -56,7 +60,7 @@ class ReadingSpeed:
             return min(most, max(_LEAST_ALONE, self._within(seconds, speed, limit)))
         seconds = max(_PART_SECONDS, _PART_STEPS * (step_seconds + self._fixed_seconds))
         tokens = max(SMALLEST_PART, self._within(seconds, speed, self._most))
-        if self._until_half <= 0 and own == self._last_own:
+        if self._until_half <= 0 and prompt is self._last_prompt:
             tokens = min(tokens, max(1, self._last[0] // 2))
         return min(most, tokens)
 
@@ -64,23 +68,23 @@ class ReadingSpeed:
         tokens = min(int(speed * (seconds - self._fixed_seconds)), most)
         return tokens - tokens % SMALLEST_PART
 
-    def add(self, tokens: int, seconds: float, step_seconds: float | None, own: float) -> float:
+    def add(
+        self, tokens: int, seconds: float, step_seconds: float | None, prompt: PromptSpeed
+    ) -> None:
         """Learn from a part that took `seconds`, a step of the running answers included.
 
         A slower part counts at once and a faster one slowly: to be late is worse than to be early.
-        Returns the prompt's own speed from now on; `own` is that before.
         """
         seconds = max(seconds - (step_seconds or 0.0), seconds / 4)
-        if own == self._last_own:
+        if prompt is self._last_prompt:
             self._learn_fixed(tokens, seconds)
-        self._last, self._last_own = (tokens, seconds), own
+        self._last, self._last_prompt = (tokens, seconds), prompt
         if tokens < SMALLEST_PART:
-            return own  # it says how much is fixed, but not how fast the rest is
+            return  # it says how much is fixed, but not how fast the rest is
         speed = tokens / max(seconds - self._fixed_seconds, seconds / 4)
         self._tokens_per_second = _average(self._tokens_per_second or speed, speed)
         self._most = max(self._most, 2 * tokens)
-        self._last_own = _average(own or speed, speed)
-        return self._last_own
+        prompt.tokens_per_second = _average(prompt.tokens_per_second or speed, speed)
 
     def _learn_fixed(self, tokens: int, seconds: float) -> None:
         """Compare a part with the one before it, if one has at least twice the tokens."""

@@ -15,6 +15,7 @@ from mlxd.engine.cache_layers import Cache, CacheSnapshot, forget, put_back
 from mlxd.engine.logprobs import Scored, StepLogprobs
 from mlxd.engine.output import FinishReason
 from mlxd.engine.prompt_cache import PromptCache
+from mlxd.engine.reading_speed import PromptSpeed
 from mlxd.engine.sampling import choose
 from mlxd.engine.sequence import Sequence
 from mlxd.messages import Event, PrefillProgress
@@ -80,17 +81,14 @@ class Speculation:
     def __init__(
         self, sequence: Sequence, *, target: Runner, draft: Runner, end: StopSequences.Matcher
     ) -> None:
-        """Begin with a sequence that has a draft model; `end` recognizes its last token.
-
-        `reading_speed` is that of the last parts of its prompt, in tokens a second.
-        """
+        """Begin with a sequence that has a draft model; `end` recognizes its last token."""
         self.tokens = list(sequence.prompt)
         self.target = target
         self.draft = draft
         self._sequence = sequence
         self._end = end
         self._row = sequence.row
-        self.reading_speed = 0.0
+        self.prompt_speed = PromptSpeed()
 
     @staticmethod
     def possible(model: Any) -> bool:

@@ -331,10 +331,11 @@ class SpeculationStrategy:
 
     def _read_part(self, speculation: Speculation, limit: int, answers: int) -> list[Event]:
         step_seconds = answers * self._round_seconds if answers else None
-        before, began, own = speculation.covered, time.perf_counter(), speculation.reading_speed
-        events = speculation.read(self._reading_speed.part(limit, step_seconds, own))
+        before, began = speculation.covered, time.perf_counter()
+        length = self._reading_speed.part(limit, step_seconds, speculation.prompt_speed)
+        events = speculation.read(length)
         tokens, seconds = speculation.covered - before, time.perf_counter() - began
-        speculation.reading_speed = self._reading_speed.add(tokens, seconds, None, own)
+        self._reading_speed.add(tokens, seconds, None, speculation.prompt_speed)
         return events
 
     def take_out(self, sequence: Sequence) -> None:

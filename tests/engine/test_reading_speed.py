@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mlxd.engine.reading_speed import ReadingSpeed
+from mlxd.engine.reading_speed import PromptSpeed, ReadingSpeed
 
 LIMIT = 2048
 PROMPT = 6000
@@ -21,11 +21,11 @@ class Machine:
     def read(self, speed: ReadingSpeed, late: float = 0.0) -> list[tuple[int, float]]:
         """Read a prompt beside others; return tokens and seconds of each part, the first `late`."""
         parts = []
-        left, own = PROMPT, 0.0
+        left, own = PROMPT, PromptSpeed()
         while left:
             tokens = min(speed.part(LIMIT, self.step, own), left)
             seconds = self.fixed + tokens * self.each + self.step + late
-            own = speed.add(tokens, seconds, self.step, own)
+            speed.add(tokens, seconds, self.step, own)
             parts.append((tokens, seconds))
             left, late = left - tokens, 0.0
         return parts
@@ -72,25 +72,25 @@ def test_a_slow_first_part_is_soon_forgotten() -> None:
 def test_without_answers_beside_it_a_part_takes_no_longer_than_newcomers_can_wait(
     tokens_per_second: int, part: int
 ) -> None:
-    speed, own = ReadingSpeed(), 0.0
+    speed, own = ReadingSpeed(), PromptSpeed()
     for _ in range(3):
         tokens = speed.part(LIMIT, None, own)
-        own = speed.add(tokens, tokens / tokens_per_second, None, own)
+        speed.add(tokens, tokens / tokens_per_second, None, own)
     assert speed.part(LIMIT, None, own) == part
 
 
 def test_what_is_fixed_makes_parts_larger_also_alone() -> None:
-    speed, own = ReadingSpeed(), 0.0
+    speed, own = ReadingSpeed(), PromptSpeed()
     for tokens in (256, 512) * 4:
-        own = speed.add(tokens, 1.0 + tokens / 500, None, own)
+        speed.add(tokens, 1.0 + tokens / 500, None, own)
     assert speed.part(LIMIT, None, own) > 1000  # it would be 256 if nothing were fixed
 
 
 def test_a_slower_part_counts_more_than_a_faster_one() -> None:
     def following(*seconds: float) -> int:
-        speed, own = ReadingSpeed(), 0.0
+        speed, own = ReadingSpeed(), PromptSpeed()
         for each in seconds:
-            own = speed.add(1000, each, 0.0, own)
+            speed.add(1000, each, 0.0, own)
         return speed.part(LIMIT, 0.02, own)
 
     assert following(1.0, 0.1) == 288  # 1000 + 0.3 * 9000 tokens a second, for 0.08 s
@@ -99,12 +99,12 @@ def test_a_slower_part_counts_more_than_a_faster_one() -> None:
 
 @pytest.mark.parametrize("step", [None, 0.003])
 def test_a_prompt_is_not_as_fast_as_others_are(step: float | None) -> None:
-    speed, own, deep = ReadingSpeed(), 0.0, 0.0
+    speed, own, deep = ReadingSpeed(), PromptSpeed(), PromptSpeed()
     for _ in range(10):
-        own = speed.add(2000, 0.1, step, own)  # the beginnings of others
+        speed.add(2000, 0.1, step, own)  # the beginnings of others
     assert speed.part(LIMIT, step, own) > 500
     assert speed.part(LIMIT, step, deep) == (128 if step else 1024)
-    deep = speed.add(128, 0.1, step, deep)
-    own = speed.add(2000, 0.1, step, own)
+    speed.add(128, 0.1, step, deep)
+    speed.add(2000, 0.1, step, own)
     assert speed.part(LIMIT, step, own) > 500
     assert speed.part(LIMIT, step, deep) == (32 if step else 640)

@@ -9,7 +9,7 @@ from mlxd.engine.memory import Memory
 from mlxd.engine.output import Output
 from mlxd.engine.preprocessing import Prepared
 from mlxd.engine.prompt_cache import PromptCache
-from mlxd.engine.reading_speed import ReadingSpeed
+from mlxd.engine.reading_speed import PromptSpeed, ReadingSpeed
 from mlxd.engine.sampling import Row
 from mlxd.engine.sequence import Sequence
 from mlxd.engine.strategies import BatchStrategy, SpeculationStrategy, Strategy
@@ -90,7 +90,7 @@ def test_no_token_of_an_answer_not_even_the_last_waits_for_a_large_part(
 ) -> None:
     beside: list[bool] = []
 
-    def part(_: ReadingSpeed, _limit: int, step_seconds: float | None, _own: float) -> int:
+    def part(_: ReadingSpeed, _limit: int, step_seconds: float | None, _prompt: PromptSpeed) -> int:
         beside.append(step_seconds is not None)
         return 4
 
