@@ -1,13 +1,13 @@
 """uvicorn's protocol with limits: what one connection may hold, and how long it may take.
 
 A head may be so large and take so long; a body, and the reading of a reply, must go on. A client
-that is too slow gets a 408, or loses the connection if its reply has begun. A timer that comes late
-shows that the machine was asleep, and the client as well: it gets its time again.
+that is too slow gets a 408, or loses the connection if its reply has begun.
 """
 
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -53,6 +53,41 @@ class LimitedConfig(uvicorn.Config):
         self.warned_at = float("-inf")
 
 
+class ClientTimer:
+    """Calls `late` if a client has not done something in time.
+
+    If the timer itself comes late, the machine was asleep: the client gets its time again.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[], None]) -> None:
+        self._loop = loop
+        self._late = late
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether something is expected."""
+        return self._timer is not None
+
+    def start(self, seconds: float) -> None:
+        """Expect something within `seconds`."""
+        self.stop()
+        self._timer = self._loop.call_later(seconds, self._fire, seconds)
+
+    def stop(self) -> None:
+        """Expect nothing: the client has done it, or may take its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self, seconds: float) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and self._loop.time() > timer.when() + ASLEEP_SECONDS:
+            self.start(seconds)
+        else:
+            self._late()
+
+
 class LimitedConnection:
     """What connections of every protocol have; `idle_since` is when the last request ended."""
 
@@ -60,8 +95,8 @@ class LimitedConnection:
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     connections: set[Any]
-    idle_since = _unread_at = 0.0
-    _unread: asyncio.TimerHandle | None = None
+    idle_since = 0.0
+    _unread: ClientTimer | None = None
 
     @property
     def busy(self) -> bool:
@@ -90,22 +125,16 @@ class LimitedConnection:
 
     def expect_reading(self) -> None:
         """Expect that the client reads, as it reads slower than it is written to."""
-        if self._unread is None:
-            seconds = self.config.limits.read_seconds
-            self._unread = self.loop.call_later(seconds, self._end_unread)
-            self._unread_at = self.loop.time() + seconds
+        self._unread = self._unread or ClientTimer(self.loop, self._end_unread)
+        if not self._unread.running:
+            self._unread.start(self.config.limits.read_seconds)
 
     def has_read(self) -> None:
         """Expect nothing: the client has read, or is gone."""
         if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+            self._unread.stop()
 
     def _end_unread(self) -> None:
-        self._unread = None
-        if self.loop.time() > self._unread_at + ASLEEP_SECONDS:
-            self.expect_reading()
-            return
         seconds = self.config.limits.read_seconds
         _log.info("a client that read nothing for %g s was disconnected", seconds)
         self.transport.abort()
@@ -138,9 +167,11 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     retired = False
     _part = _Part.REQUEST
     _ended = False
-    _late_at = 0.0
     _head_bytes = _body_bytes = _body_seen = 0
-    _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.rest = ClientTimer(self.loop, self._check_late)
 
     @property
     def busy(self) -> bool:
@@ -177,7 +208,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
                 return
         elif self._part is _Part.REQUEST and self.busy:
             return
-        if self._late is None and not (
+        if not self.rest.running and not (
             self._part is _Part.REQUEST and self.timeout_keep_alive_task is not None
         ):
             self._expect()
@@ -191,7 +222,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self.expect_nothing()
+        self.rest.stop()
         self._unset_keepalive_if_required()
         self.has_read()
 
@@ -214,7 +245,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         if size > MAX_HEAD:
             self.refuse(_head_too_large())
             raise ValueError  # which ends the parser
-        self.expect_nothing()
+        self.rest.stop()
         super().on_headers_complete()
         self._part = _Part.BODY
         self._body_bytes = self._body_seen = 0
@@ -228,7 +259,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         """Take the end of the body."""
         super().on_message_complete()
         self._part, self._ended = _Part.REQUEST, True
-        self.expect_nothing()
+        self.rest.stop()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -252,17 +283,9 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def _expect(self) -> None:
         limits = self.config.limits
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
-        self._late_at = self.loop.time() + seconds
-        self._late = self.loop.call_later(seconds, self._check_late)
-
-    def expect_nothing(self) -> None:
-        """Let the client take its time."""
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        self.rest.start(seconds)
 
     def _check_late(self) -> None:
-        self._late = None
         if self.transport.is_closing():
             return
         body = self._part is _Part.BODY
@@ -270,8 +293,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         self._body_seen = self._body_bytes
         # What the client cannot send before its last request is answered is not late.
         waits = self.flow.read_paused if body else self.busy
-        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
-        if waits or slept or (body and came >= LEAST_PIECE):
+        if waits or (body and came >= LEAST_PIECE):
             self._expect()
         elif self._part is _Part.REQUEST:
             self._close_idle()

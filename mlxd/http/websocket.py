@@ -12,7 +12,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
-from mlxd.http.limits import ASLEEP_SECONDS, LEAST_PIECE, LimitedConfig, LimitedConnection
+from mlxd.http.limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
 
 _MOST_TOGETHER = 8
@@ -27,13 +27,12 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
     """One connection. Its scope has a method too, so that the middleware can treat it like HTTP."""
 
     config: LimitedConfig
-    _late: asyncio.TimerHandle | None = None
-    _late_at = 0.0
     _seen = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.logger = _log
+        self._rest = ClientTimer(self.loop, self._check_late)
 
     @property
     def busy(self) -> bool:
@@ -50,7 +49,7 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
         """End."""
         super().connection_lost(exc)
         self.has_read()
-        self._expect_nothing()
+        self._rest.stop()
 
     def handle_connect(self, event: Request) -> None:
         """Begin to serve the connection."""
@@ -62,9 +61,9 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
         super().handle_message(event)
         if self.buffer.length == 0 or self.close_sent:
             self.idle_since = self.loop.time()
-            self._expect_nothing()
+            self._rest.stop()
             return
-        if self._late is None:
+        if not self._rest.running:
             self._seen = 0
             self._expect()
         others = (each for each in self.connections if isinstance(each, WebSocketProtocol))
@@ -90,19 +89,11 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
         self.has_read()
 
     def _expect(self) -> None:
-        seconds = self.config.limits.body_seconds
-        self._late = self.loop.call_later(seconds, self._check_late)
-        self._late_at = self.loop.time() + seconds
-
-    def _expect_nothing(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        self._rest.start(self.config.limits.body_seconds)
 
     def _check_late(self) -> None:
         came, self._seen = self.buffer.length - self._seen, self.buffer.length
-        slept = self.loop.time() > self._late_at + ASLEEP_SECONDS
-        if came >= LEAST_PIECE or self.read_paused or slept:
+        if came >= LEAST_PIECE or self.read_paused:
             self._expect()
         else:
             self._end(_TOO_SLOW, "the message did not come in time")
@@ -110,7 +101,7 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
     def _end(self, code: int, reason: str) -> None:
         """Close the connection, and forget the message."""
         self.buffer.clear()
-        self._expect_nothing()
+        self._rest.stop()
         if self.close_sent or self.transport.is_closing():
             return
         self.close_sent = True
