@@ -1,12 +1,14 @@
 """The kernel's alarm, for an engine in a call that never returns and keeps Python's lock.
 
 Such a call stops every thread, the one too that ends the engine with its daemon. Linux kills the
-engine then; on a Mac it would run on for ever, with the model's memory. So while the engine works,
-a thread keeps setting the alarm anew, and SIGALRM, which needs no thread, ends the process if it
-cannot. MLX lets go of the lock while it computes: a long step is no reason.
+engine then; on a Mac it would run on for ever, with the model's memory. So on a Mac, while the
+engine works, a thread keeps setting the alarm anew, and SIGALRM, which needs no thread, ends the
+process if it cannot. MLX lets go of the lock while it computes: a long step is no reason. Nor is
+sleep, in which a Mac's alarm stands still.
 """
 
 import signal
+import sys
 import threading
 
 _BESIDE_WATCHDOG = 60.0
@@ -15,11 +17,12 @@ _TIMES = 8  # so often it is set anew before it goes off
 
 
 def alarm_seconds(hang_timeout: float) -> float:
-    """Return after how many seconds without Python an engine ends; 0 if it may hang for ever.
+    """Return after how many seconds without Python an engine ends; 0 for an engine without alarm.
 
     The daemon's watchdog, if there is a daemon, comes first, as `engine.hang_timeout` says.
     """
-    return max(hang_timeout, _LONGEST_LOAD) + _BESIDE_WATCHDOG if hang_timeout else 0.0
+    longest = max(hang_timeout, _LONGEST_LOAD) + _BESIDE_WATCHDOG if hang_timeout else 0.0
+    return longest if sys.platform == "darwin" else 0.0
 
 
 class Alarm:
