@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -36,6 +37,8 @@ _RANDOM_BYTES = 32
 _USE_SECONDS = 60.0
 _MOST_BYTES = 4_000_000
 _Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+_log = logging.getLogger("mlxd.keys")
 
 
 class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -157,7 +160,8 @@ def last_uses(file: Path) -> dict[str, float]:
 class KeyRing:
     """The keys as they are now, for the daemon: a change of `file` counts at the next request.
 
-    `fault` says why the file cannot be read, in which case the keys stay as they were.
+    `fault` says why the file cannot be read, in which case the keys stay as they were, the log
+    tells of it, and the next request tries again.
     """
 
     def __init__(self, file: Path, uses_file: Path) -> None:
@@ -169,7 +173,7 @@ class KeyRing:
         self._writing = threading.Lock()
         self._needed = False
         self.fault: str | None = None
-        self.refresh()
+        self._look()
 
     @property
     def needed(self) -> bool:
@@ -178,6 +182,12 @@ class KeyRing:
 
     def refresh(self) -> None:
         """Read the file again if it has changed."""
+        before = self.fault
+        self._look()
+        if self.fault not in (None, before):
+            _log.warning("%s; the keys before stay", self.fault)
+
+    def _look(self) -> None:
         try:
             found = self._file.stat()
         except FileNotFoundError:
@@ -189,12 +199,14 @@ class KeyRing:
         self._needed = True
         seen = found.st_mtime_ns, found.st_ino, found.st_size
         if seen == self._seen:
+            self.fault = None
             return
-        self._seen = seen
         try:
             self._keys, self.fault = read(self._file) or [], None
         except ConfigError as error:
             self.fault = error.message
+        else:
+            self._seen = seen
 
     def find(self, text: bytes) -> ApiKey | None:
         """Return the key with that text, expired or not, in a time that does not depend on it."""

@@ -129,7 +129,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[BaseRoute]:
     ]
 
 
-def _exposition() -> Callable[[Metrics, Status, str], tuple[bytes, str]]:
+def _exposition() -> Callable[[Metrics, Status, str, Callable[[str], bool]], tuple[bytes, str]]:
     from mlxd.metrics.exposition import exposition  # tenths of a second that few daemons need
 
     return exposition
@@ -180,5 +180,6 @@ class _Endpoints:
     async def metrics(self, request: Request) -> Response:
         exposition = await asyncio.to_thread(_exposition)
         status = await self._status.read()
-        text, content_type = exposition(self._metrics, status, request.headers.get("accept", ""))
+        accept, shows = request.headers.get("accept", ""), caller_of(request.scope).may_use
+        text, content_type = exposition(self._metrics, status, accept, shows)
         return Response(text, headers={"content-type": content_type})

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
@@ -79,36 +80,58 @@ class Caller:
     limited: bool = False
     limits: KeyLimits = _NO_LIMITS
 
+    @property
+    def may_keep(self) -> bool:
+        """Whether they may say how long a model stays in memory."""
+        return not self.limited or "manage" in self.rights
+
     def may_use(self, model: str) -> bool:
         """Whether they may use the model with that id."""
-        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        plain = (each.replace("[", "[[]").replace("?", "[?]") for each in self.models)
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in plain)
 
-    def check_model(self, model: str) -> None:
-        """Raise ModelForbidden if they may not use the model with that id."""
+    def check_model(self, model: str, name: str | None, param: str = "model") -> None:
+        """Raise ModelForbidden if they may not use the model with that id.
+
+        The error has its `name` in the request, that of `param`, and not the id, which they need
+        not know; None is for the default model.
+        """
         if not self.may_use(model):
-            known = ", ".join(self.models)
-            raise ModelForbidden(
-                f"this key may not use {model!r}; it may use {known}", param="model"
-            )
+            shown = repr(name) if name else "the default model"
+            allowed = ", ".join(self.models)
+            raise ModelForbidden(f"this key may not use {shown}; it may use {allowed}", param=param)
 
-    def own(self, resolve: Callable[[str | None], EntryT], name: str | None) -> EntryT:
-        """Return what `resolve` finds as the model `name`.
+    def check_all_models(self, what: str) -> None:
+        """Raise ModelForbidden if they may not use every model; `what` tells of all of them."""
+        if self.models:
+            raise ModelForbidden(f"{what} is about all models; {self._allowed}")
+
+    def own(
+        self, resolve: Callable[[str | None], EntryT], name: str | None, param: str = "model"
+    ) -> EntryT:
+        """Return what `resolve` finds as the model `name`, which is that of `param`.
 
         Raises ModelForbidden if they may not use it, or ModelNotFound.
         """
         try:
             entry = resolve(name)
         except ModelNotFound as error:
-            raise self.not_found(error, name) from None
-        self.check_model(entry.id)
+            raise self.not_found(error, name, param) from None
+        self.check_model(entry.id, name, param)
         return entry
 
-    def not_found(self, error: ModelNotFound, name: str | None) -> ModelNotFound:
+    def not_found(
+        self, error: ModelNotFound, name: str | None, param: str = "model"
+    ) -> ModelNotFound:
         """Return `error`, without the models that they may not use."""
-        if not self.models:
+        if not self.models or (error.found is not None and self.may_use(error.found)):
             return error
-        known = ", ".join(self.models)
-        return ModelNotFound(f"no model {name!r}; this key may use {known}", param="model")
+        missing = f"no model {name!r}" if name else "the request names no model"
+        return ModelNotFound(f"{missing}; {self._allowed}", param=param)
+
+    @property
+    def _allowed(self) -> str:
+        return f"this key may use {', '.join(self.models)}"
 
     def check(self, right: Right, what: str) -> None:
         """Raise Forbidden if they do not have `right`, which `what` needs."""
@@ -198,6 +221,17 @@ class Callers:
             if self._ring is not None and (key := self._ring.find(given)):
                 return self._holder(self._ring, key)
         raise Unauthorized("a valid API key is required: `Authorization: Bearer KEY`")
+
+    def again(self, caller: Caller, scope: Scope) -> Caller:
+        """Return who sends one more message on the connection that `caller` opened on TCP.
+
+        Raises Unauthorized or Forbidden, if keys have changed since.
+        """
+        if caller is _LOCAL:
+            return caller
+        found = self.identify(Headers(scope=scope))
+        found.check(right_for(scope["path"]), scope["path"])
+        return found
 
     def _holder(self, ring: KeyRing, key: ApiKey) -> Caller:
         if key.expired:

@@ -145,15 +145,16 @@ class Limiter:
                 share.places -= 1
 
     def headers(self, caller: Caller, *, anthropic: bool = False) -> list[Header]:
-        """Return OpenAI's headers about the limits of a caller, or those of all if it has none.
+        """Return OpenAI's headers about what limits a caller, its own or all callers' limits.
 
-        For clients of Anthropic's API they come under its names too.
+        Of both, the one that leaves less counts. For clients of Anthropic's API they come under its
+        names too.
         """
         shares = self._shares_of(caller)
         found: list[Header] = []
         for kind in ("requests", "tokens"):
             buckets: Iterator[_Bucket | None] = (getattr(share, kind) for share in shares)
-            if bucket := next(filter(None, buckets), None):
+            if bucket := min(filter(None, buckets), key=lambda each: each.level, default=None):
                 left = max(0, math.floor(bucket.level))
                 reset = _duration(bucket.seconds_until(bucket.limit))
                 for name, text in (("limit", bucket.limit), ("remaining", left), ("reset", reset)):

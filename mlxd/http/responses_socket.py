@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
@@ -146,8 +145,7 @@ class _Connection:
         try:
             if asked.refusal is not None:
                 raise asked.refusal
-            if record.caller.limited:  # the key may have been revoked since the last turn
-                record.caller = parts.callers.identify(Headers(scope=self._scope))
+            record.caller = parts.callers.again(record.caller, self._scope)
             with parts.limiter.place(record.caller) as record.place:
                 await self._turn(asked.data, record)
         except MlxdError as error:

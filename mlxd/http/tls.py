@@ -15,8 +15,8 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class Certificate:
     """A certificate (with those between it and its issuer) and its key, as files in PEM.
 
-    A renewed pair counts from the next connection. One that cannot be read is logged, and the one
-    before stays.
+    A renewed pair counts from the next connection. One that cannot be read is logged, the one
+    before stays, and the next connection tries again.
 
     Raises:
         ConfigError: the pair cannot be read.
@@ -26,6 +26,7 @@ class Certificate:
         self._cert = cert
         self._key = key
         self._stamp = self._stamp_now()
+        self._fault = ""
         self.context = self._newest = self._load()
         # It is called in each handshake, whether or not the client names a host.
         self.context.sni_callback = self._choose
@@ -34,13 +35,16 @@ class Certificate:
         self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext
     ) -> None:
         stamp = self._stamp_now()
-        if stamp and stamp != self._stamp:
-            self._stamp = stamp
+        if stamp != self._stamp:
             try:
                 self._newest = self._load()
-                _log.info("the certificate was read again: %s", self._cert)
             except ConfigError as error:
-                _log.warning("%s; the certificate before stays", error.message)
+                if error.message != self._fault:
+                    _log.warning("%s; the certificate before stays", error.message)
+                self._fault = error.message
+            else:
+                self._stamp, self._fault = stamp, ""
+                _log.info("the certificate was read again: %s", self._cert)
         connection.context = self._newest
 
     def _load(self) -> ssl.SSLContext:
@@ -60,7 +64,7 @@ class Certificate:
         return context
 
     def _stamp_now(self) -> _Stamp:
-        """Return what changes when a file does; nothing while one is being replaced."""
+        """Return what changes when a file does; nothing if one is missing or hidden."""
         with contextlib.suppress(OSError):
             found = [os.stat(file) for file in (self._cert, self._key)]
             return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)

@@ -231,3 +231,15 @@ async def test_a_key_s_limits_and_its_end_count_for_each_turn(pool, tmp_path):
             assert await refused(ws) == (429, "rate_limit_exceeded")
             keys.revoke(key_file.file, "key")
             assert await refused(ws) == (401, "invalid_api_key")
+
+
+async def test_a_connection_from_before_the_first_key_needs_one_from_then_on(pool, tmp_path):
+    key_file = KeyFile(tmp_path)
+    app = public_app(make_dependencies(pool, ring=key_file.ring, responses=tmp_path / "responses"))
+    async with (
+        serving(HttpServer(app)) as port,
+        connect(f"ws://127.0.0.1:{port}/v1/responses") as ws,
+    ):
+        await complete(ws)
+        key_file.add()
+        assert await refused(ws) == (401, "invalid_api_key")
