@@ -57,9 +57,9 @@ Structured output:
     schema_keywords, schema_values, schema_references   its keywords, its values, its references
     schema_context        what the conversion of all its parts shares
     schema_repair         finds keywords that llguidance cannot compile together
-    schema_meeting        finds parts that no finite value can match
+    schema_satisfiability        finds parts that no finite value can match
     schema_overlap        whether two schemas have a value in common
-    held_schema           what is enforced of a schema, and what is not
+    enforced_schema       what is enforced of a schema, and what is not
     ecma_regex            regular expressions as JSON Schema writes them
 
 The prompt cache:

@@ -347,7 +347,7 @@ class Keywords:
             converted.setdefault("additionalProperties", False)
 
     def _count_properties(self, converted: Schema) -> None:
-        """Leave out counts of properties that llguidance cannot hold."""
+        """Leave out counts of properties that llguidance cannot enforce."""
         least, most = converted.get("minProperties", 0), converted.get("maxProperties")
         required = set(converted.get("required", ()))
         names = converted.get("properties", {})

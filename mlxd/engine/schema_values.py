@@ -1,4 +1,4 @@
-"""The numbers, values and formats of a JSON schema that a grammar can hold."""
+"""The numbers, values and formats of a JSON schema that a grammar can enforce."""
 
 import math
 from typing import Any

@@ -15,8 +15,8 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from mlxd.engine.enforced_schema import ANY_OBJECT, EnforcedSchema, enforce
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
-from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
 from mlxd.engine.mask_time import TOO_SLOW, TimedMatcher, is_slow, may_be_slow, parser_limits
 from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
 from mlxd.engine.schema_context import Schema
@@ -38,7 +38,7 @@ _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces
 class Part:
     """A grammar that a rule refers to as `@name`.
 
-    A `lenient` schema never refuses a request: what cannot be held of it is overlooked.
+    A `lenient` schema never refuses a request: what cannot be enforced of it is overlooked.
     """
 
     name: str
@@ -228,15 +228,17 @@ class Grammars:
         """Compile a grammar without its schemas, or raise if that is not allowed."""
         if not all(part.lenient for part in parts):
             raise _invalid(_param(parts), reason)
-        held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
-        return self._compiled(rule, parts, held)
+        enforced = [
+            EnforcedSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts
+        ]
+        return self._compiled(rule, parts, enforced)
 
     def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> "_Compiled":
-        held = [self._hold(part) for part in parts]
-        matcher, overlooked = self._compiled(rule, parts, held)
+        enforced = [self._enforced(part) for part in parts]
+        matcher, overlooked = self._compiled(rule, parts, enforced)
         if matcher.is_error():
-            held = [self._hold(part, checked=True) for part in parts]
-            matcher, overlooked = self._compiled(rule, parts, held)
+            enforced = [self._enforced(part, checked=True) for part in parts]
+            matcher, overlooked = self._compiled(rule, parts, enforced)
         if matcher.is_error():
             raise _invalid(_param(parts), _reason(matcher.get_error()))
         return matcher, overlooked
@@ -245,27 +247,27 @@ class Grammars:
         return LLMatcher(self._tokens, source, log_level=0, limits=parser_limits())
 
     def _compiled(
-        self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
+        self, rule: str, parts: tuple[Part, ...], enforced: Sequence[EnforcedSchema | None]
     ) -> "_Compiled":
-        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, held)]
-        overlooked = [found for each in held if each for found in each.overlooked]
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, enforced)]
+        overlooked = [found for each in enforced if each for found in each.overlooked]
         source = json.dumps({"grammars": grammars})
         return self._matcher(source), tuple(overlooked)
 
-    def _hold(self, part: Part, *, checked: bool = False) -> HeldSchema | None:
-        """Return what a grammar can hold of a part's schema, None for a part without one.
+    def _enforced(self, part: Part, *, checked: bool = False) -> EnforcedSchema | None:
+        """Return what a grammar can enforce of a part's schema, None for a part without one.
 
         Raises InvalidRequest if that is not enough or, with `checked`, if the part is not valid.
         """
 
         def error_of(schema: Schema | None) -> str | None:
-            held = None if schema is None else HeldSchema(schema, [])
-            grammar = json.dumps({"grammars": [_grammar(part, held)]})
+            enforced = None if schema is None else EnforcedSchema(schema, [])
+            grammar = json.dumps({"grammars": [_grammar(part, enforced)]})
             is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
             return _reason(messages[0]) if is_error else None
 
         if part.grammar.kind == "json_schema":
-            return hold(part.grammar, error_of, lenient=part.lenient, checked=checked)
+            return enforce(part.grammar, error_of, lenient=part.lenient, checked=checked)
         if checked and (error := error_of(None)) is not None:
             raise _invalid(part.grammar.param, error)
         return None
@@ -340,12 +342,12 @@ def _param(parts: tuple[Part, ...]) -> str:
     return parts[0].grammar.param if len(parts) == 1 else "tools"
 
 
-def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
+def _grammar(part: Part, enforced: EnforcedSchema | None) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
-    if held is not None:
+    if enforced is not None:
         options = {"whitespace_pattern": _SPACE}
-        return {"name": part.name, "json_schema": {**held.schema, "x-guidance": options}}
+        return {"name": part.name, "json_schema": {**enforced.schema, "x-guidance": options}}
     if part.grammar.kind == "regex":
         source = f"start: /{regex_to_lark(source)}/"
     elif part.grammar.kind == "gbnf":
