@@ -1,6 +1,5 @@
 """Prompts to tokens: conversations, plain text, token ids."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,7 @@ from mlxd.engine.control_tokens import ControlTokens
 from mlxd.engine.conversation import Demands, find_demands, fitted, with_objects, words_of
 from mlxd.engine.fill_in_the_middle import fill_in_the_middle
 from mlxd.engine.prompt_cache import common_length
-from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
+from mlxd.engine.sandbox import SANDBOX_BYTES, Check, Sandbox, SandboxFailed, Trial, unchecked
 from mlxd.engine.templates import (
     LONGEST_TEMPLATE,
     REFUSALS,
@@ -96,18 +95,15 @@ class PromptReader:
         tools: list[dict[str, Any]] | None = None,
         *,
         describe: bool = False,
-        is_withdrawn: Callable[[], bool] = bool,
+        check: Check = unchecked,
     ) -> RenderedChat:
         """Return a conversation with its tokens; raises what `read` raises.
 
-        `tools` go to the template, or with `describe` into the conversation, as text.
-        `is_withdrawn` returns True once nobody waits for the tokens any more.
-
-        Raises:
-            Withdrawn: `is_withdrawn` returned True while a template of the request was rendered.
+        `tools` go to the template, or with `describe` into the conversation, as text. `check` is
+        called while a template of the request is rendered, and ends that by raising.
         """
         check_arguments(prompt.template.arguments)
-        trial = self._trial(prompt.template, is_withdrawn)
+        trial = self._trial(prompt.template, check)
         facts = self._facts(prompt.template)
         messages, template, controls = with_objects(prompt.messages), prompt.template, None
         documents = template.arguments.get("documents")
@@ -132,14 +128,14 @@ class PromptReader:
         tokens = self._checked(self._encode(text, controls, special=special), "messages")
         return RenderedChat(messages, tools, template, text, tokens, controls, trial)
 
-    def _trial(self, template: Template, is_withdrawn: Callable[[], bool]) -> Trial | None:
+    def _trial(self, template: Template, check: Check) -> Trial | None:
         """Return where the template of a request is rendered, None for others."""
         if not is_foreign(template):
             return None
         if len(template.source or "") > LONGEST_TEMPLATE:
             reason = f"`chat_template`: longer than {LONGEST_TEMPLATE} characters"
             raise InvalidRequest(reason, param="chat_template")
-        return Trial(self._sandbox, TEMPLATE_SECONDS, is_withdrawn)
+        return Trial(self._sandbox, TEMPLATE_SECONDS, check)
 
     def boundaries(self, chat: RenderedChat) -> tuple[int, ...]:
         """Return after how many of its tokens another conversation may part from this one.

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from mlxd.engine.enforced_schema import ANY_OBJECT, EnforcedSchema, enforce
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
 from mlxd.engine.mask_time import TOO_SLOW, TimedMatcher, is_slow, may_be_slow, parser_limits
-from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
+from mlxd.engine.sandbox import SANDBOX_BYTES, Check, Sandbox, SandboxFailed, Trial, unchecked
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
@@ -149,7 +149,7 @@ class Grammars:
         rule: str,
         parts: Sequence[Part],
         thought: Thought | None = None,
-        is_withdrawn: Callable[[], bool] = bool,
+        check: Check = unchecked,
     ) -> Constraint:
         """Return the constraint of one answer.
 
@@ -157,12 +157,11 @@ class Grammars:
             rule: a Lark grammar that refers to the parts.
             parts: the grammars it refers to.
             thought: how the model may think first, None if it does not.
-            is_withdrawn: returns True once nobody waits for the constraint.
+            check: is called while a large grammar is tried, and ends that by raising.
 
         Raises:
             InvalidRequest: a part is not valid, too large, too deep or too slow, or has a keyword
                 that cannot be enforced.
-            Withdrawn: `is_withdrawn` returned True while a large grammar was tried.
         """
         parts = tuple(parts)
         key = hashlib.sha256(repr((rule, parts)).encode(errors="surrogatepass")).digest()
@@ -170,7 +169,7 @@ class Grammars:
             size = len(rule) + sum(len(part.grammar.source) for part in parts)
             if size > LONGEST_GRAMMAR:
                 raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
-            compiled = self._compile(rule, parts, is_withdrawn)
+            compiled = self._compile(rule, parts, check)
             self._kept.keep(key, compiled, size)
         if isinstance(compiled, _TooSlow):
             compiled = self._without_schemas(rule, parts, TOO_SLOW)
@@ -202,14 +201,12 @@ class Grammars:
             raise InvalidRequest(reason, param="model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
-    def _compile(
-        self, rule: str, parts: tuple[Part, ...], is_withdrawn: Callable[[], bool]
-    ) -> "_Compiled | _TooSlow":
+    def _compile(self, rule: str, parts: tuple[Part, ...], check: Check) -> "_Compiled | _TooSlow":
         """Compile a grammar, and try its first masks."""
         _ = self._tokens  # made before the clock runs
         try:
             if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
-                _try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
+                _try(Trial(self._sandbox, _COMPILE_SECONDS, check), rule, parts)
             compiled = within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
@@ -221,7 +218,7 @@ class Grammars:
             reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
         else:
             words = _words(self._tokens.vocab_size)
-            return _TooSlow() if is_slow(compiled[0], words, is_withdrawn) else compiled
+            return _TooSlow() if is_slow(compiled[0], words, check) else compiled
         return self._without_schemas(rule, parts, reason)
 
     def _without_schemas(self, rule: str, parts: tuple[Part, ...], reason: str) -> "_Compiled":
