@@ -62,7 +62,7 @@ def _own(handler: Handler, endpoint: Endpoint[Any], caller: Caller, catalog: Cat
             if endpoint in _OF_THE_HUB:
                 caller.check_model(name.partition("@")[0])
             else:
-                caller.own(catalog.resolve, name)
+                caller.resolve(catalog.resolve, name)
         reply = handler(*body, **parameters)
         return _seen_later(reply, caller) if inspect.isawaitable(reply) else _seen(reply, caller)
 
