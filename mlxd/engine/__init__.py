@@ -12,7 +12,7 @@ Its life:
     tokenizer_loader      loads a tokenizer with its chat template
     load_faults           what loading raises, as one line for the user
     memory, stats         what its memory is used for; what it reports of that
-    footprint             what a process takes of a Mac's memory
+    footprint             the memory of a process on a Mac
 
 From a request to tokens:
 

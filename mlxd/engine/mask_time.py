@@ -1,8 +1,9 @@
-"""A limit for the time in which a grammar says which tokens may come next.
+"""A time limit for masks: for finding which tokens a grammar allows next.
 
-A grammar of a few kilobytes can take seconds for that, while every other answer waits. The parser's
-own limits count items, not time, so a grammar that may be slow is asked in another thread, which is
-left alone if it takes too long: the parser's limits end it within seconds.
+A grammar of a few kilobytes can take seconds for one mask, while every other answer waits. The
+parser's own limits count items, not time. So a grammar that may be slow computes its masks in
+another thread. If that takes too long, the answer fails, and the thread ends by itself within
+seconds, because of the parser's limits.
 """
 
 import threading
@@ -18,13 +19,13 @@ from mlxd.engine.sandbox import Check, unchecked
 from mlxd.generate_request import Grammar
 
 MASK_SECONDS = 0.5
-"""How long a grammar may take to say which tokens may come next."""
+"""How long one mask may take."""
 TOO_SLOW = f"it takes more than {MASK_SECONDS:g} s to find which tokens may come next"
 
 _SUSPICIOUS_SECONDS = 0.02
 _LOOK_SECONDS = 0.05
 _SHORT = {"json_schema": 8192, "regex": 1024**2}
-"""Characters of a grammar that cannot be slow at once, of each kind; a regex is one lexeme."""
+"""Characters, by kind, up to which a grammar's first mask is fast; a regex is one lexeme."""
 _SHORT_OTHERS = 512
 _TRIED_MASKS = 4
 _MOST_ITEMS = 10_000
@@ -37,7 +38,7 @@ def parser_limits() -> LLParserLimits:
 
 
 def may_be_slow(grammars: Sequence[Grammar]) -> bool:
-    """Return whether grammars are so large that already one mask may take long."""
+    """Return whether one of the grammars is so large that even its first mask may take long."""
     return any(
         len(grammar.source) > _SHORT.get(grammar.kind, _SHORT_OTHERS) for grammar in grammars
     )
@@ -47,7 +48,7 @@ class TimedMatcher:
     """A matcher that gives up when a mask takes more than `MASK_SECONDS`."""
 
     def __init__(self, matcher: LLMatcher, *, may_be_slow: bool) -> None:
-        """Take a matcher that nobody else uses."""
+        """Take a matcher that nobody else uses; `may_be_slow` starts with a thread at once."""
         self.matcher = matcher
         self._is_watched = may_be_slow
 
