@@ -209,7 +209,7 @@ def _other(url: str, name: str | None, own: str) -> "tuple[ServerAddress, str]":
 
 
 def _last(name: str) -> str:
-    """The model in OWNER/MODEL, or in the path of a folder."""
+    """Return the last part of OWNER/MODEL or of a folder's path."""
     return name.rstrip("/").rpartition("/")[2].lower()
 
 
@@ -248,7 +248,7 @@ def _measure(
 
 
 def _load(client: Client, details: ModelDetails, keep_alive: float | None) -> float:
-    """Load the model; return how many seconds that took, next to none if it was in memory."""
+    """Load the model if it is not in memory; return how many seconds that took."""
     began = time.monotonic()
     line = ProgressLine()
     request = control_api.LoadRequest(model=details.id, keep_alive=keep_alive, stream=True)
@@ -262,7 +262,7 @@ def _load(client: Client, details: ModelDetails, keep_alive: float | None) -> fl
 def _reload(
     client: Client, details: ModelDetails, before: ModelStatus | None, load_seconds: float
 ) -> "Reload | None":
-    """How to empty the prompt cache in memory; None if there is none on disk."""
+    """Return how to empty the prompt cache in memory; None if there is none on disk."""
     from mlxctl.bench.measure import Reload
 
     if not client.call(control_api.SHOW_CACHE).limit_bytes:
