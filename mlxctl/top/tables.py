@@ -64,7 +64,7 @@ def _with_cause(line: Text, model: ModelStatus) -> list[Text]:
 
 
 def _at_most(entries: Sequence[list[Text]], rows: int) -> list[Text]:
-    """Return the entries that fit into so many rows, and how many more there are."""
+    """Return the entries that fit into `rows` rows, and how many more there are."""
     if sum(map(len, entries)) <= rows:
         return [line for entry in entries for line in entry]
     shown: list[Text] = []
