@@ -214,7 +214,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-class Trial:
+class SandboxSession:
     """The jobs of one request in a sandbox, which together may take `seconds`."""
 
     def __init__(self, sandbox: Sandbox, seconds: float, check: Check = unchecked) -> None:

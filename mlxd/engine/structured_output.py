@@ -18,7 +18,14 @@ from transformers import PreTrainedTokenizerFast
 from mlxd.engine.enforced_schema import ANY_OBJECT, EnforcedSchema, enforce
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
 from mlxd.engine.mask_time import TOO_SLOW, TimedMatcher, is_slow, may_be_slow, parser_limits
-from mlxd.engine.sandbox import SANDBOX_BYTES, Check, Sandbox, SandboxFailed, Trial, unchecked
+from mlxd.engine.sandbox import (
+    SANDBOX_BYTES,
+    Check,
+    Sandbox,
+    SandboxFailed,
+    SandboxSession,
+    unchecked,
+)
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
@@ -206,7 +213,7 @@ class Grammars:
         _ = self._tokens  # made before the clock runs
         try:
             if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
-                _try(Trial(self._sandbox, _COMPILE_SECONDS, check), rule, parts)
+                _try(SandboxSession(self._sandbox, _COMPILE_SECONDS, check), rule, parts)
             compiled = within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
@@ -325,12 +332,12 @@ def compile_alone(rule: str, parts: list[Any]) -> dict[str, Any] | None:
     return None
 
 
-def _try(trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
+def _try(session: SandboxSession, rule: str, parts: tuple[Part, ...]) -> None:
     """Compile a grammar where that harms nobody.
 
-    Raises InvalidRequest if it cannot be compiled, and what `Trial.run` raises.
+    Raises InvalidRequest if it cannot be compiled, and what `SandboxSession.run` raises.
     """
-    refused = trial.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
+    refused = session.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
     if refused is not None:
         raise InvalidRequest(refused["message"], param=refused["param"])
 

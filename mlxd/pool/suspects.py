@@ -5,11 +5,13 @@ alone when the engine died, or if two engines died with it, it runs alone and is
 is sent again. If the engine then dies once more, the request is refused from then on.
 """
 
+import asyncio
 import hashlib
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -91,3 +93,30 @@ class Suspects:
         plain = msgspec.structs.replace(requests[0], seed=None)
         encoded = msgspec.msgpack.encode((len(requests), plain))
         return hashlib.blake2b(encoded, digest_size=16, key=self._salt).digest()
+
+
+class Trials:
+    """Lets the requests of a model that run again after their engine died run one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[None]:
+        """Wait for the trials that began earlier, then hold the only one."""
+        self._count += 1
+        self._none.clear()
+        try:
+            async with self._lock:
+                yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._none.set()
+
+    async def over(self) -> None:
+        """Wait until there are no trials."""
+        await self._none.wait()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlxd.engine.sandbox import Check, Sandbox, SandboxFailed, Trial, unchecked
+from mlxd.engine.sandbox import Check, Sandbox, SandboxFailed, SandboxSession, unchecked
 
 SECONDS = 20.0
 FOR_EVER = "{{ 10 ** (10 ** 9) }}"
@@ -105,8 +105,8 @@ def test_a_job_does_not_wait_for_that_of_another_thread() -> None:
     sandbox.close()
 
 
-def test_the_jobs_of_a_trial_share_its_time(sandbox: Sandbox) -> None:
-    trial = Trial(sandbox, 0.5)
+def test_the_jobs_of_a_session_share_its_time(sandbox: Sandbox) -> None:
+    session = SandboxSession(sandbox, 0.5)
     loop = template("{% for a in range(90000) %}{% endfor %}")
     with pytest.raises(TimeoutError):
-        [trial.run("template", loop) for _ in range(2000)]
+        [session.run("template", loop) for _ in range(2000)]
