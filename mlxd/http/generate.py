@@ -46,7 +46,7 @@ class Dependencies:
 
 
 class GenerateEndpoint:
-    """The endpoint of one dialect, as a raw ASGI application."""
+    """The endpoint of one dialect, as an ASGI application."""
 
     def __init__(
         self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace

@@ -25,7 +25,7 @@ from mlxd.http.background_responses import to_store
 from mlxd.http.connection import ClientGone, decoded
 from mlxd.http.generate import Exchange
 from mlxd.http.record import Record, record_of
-from mlxd.http.responses import Blamed, ResponsesApi
+from mlxd.http.responses import ResponsesApi, naming_input
 from mlxd.stored_responses import StoredResponse
 
 TURNS = "turns"
@@ -169,7 +169,7 @@ class _Connection:
         turn.warms_up = not generate
         exchange = Exchange(self._api.dependencies, turn, record)
         try:
-            with Blamed():
+            with naming_input():
                 async with exchange.running() as (request, _):
                     builder = turn.built
                     async for events in request:
