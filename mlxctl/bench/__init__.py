@@ -9,6 +9,7 @@ session   one server that is measured
 
 The rest is of `mlxctl bench` alone:
 
+benchmark loads a model, has it measured, and puts the figures together
 measure   the order of the measurements
 forecast  how long one will take, and what is left of the time
 watch     the daemon's memory meanwhile, and the requests of others
