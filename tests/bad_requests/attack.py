@@ -17,7 +17,7 @@ import msgspec
 from scripts.tiny_model import make_tiny_model
 from tests.bad_requests.case import Case
 from tests.bad_requests.good_streams import Report
-from tests.bad_requests.leftovers import MEASURED, Held, grown, held
+from tests.bad_requests.leftovers import Held, grown, held
 from tests.bad_requests.sending import Outcome, send, shown
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
 
@@ -192,8 +192,7 @@ class Attack:
                 trace = itertools.takewhile(str.strip, lines[number:])  # its end says what
                 self._fault("\n  ".join(["the log:", *trace]))
         self._read_lines = len(lines)
-        if MEASURED:
-            self.summary.held.append(held(self.pid, self._temporary))
+        self.summary.held.append(held(self.pid, self._temporary))
 
     def _busy(self) -> bool:
         return any(model["requests"] for model in self._daemon.status()["models"])
