@@ -50,7 +50,7 @@ async def check(engine: _Engine) -> None:
         raise EngineDied(f"the engine of {engine.name} does not answer") from None
 
 
-class Prefill:
+class PendingPrompts:
     """The prompts an engine has still to process, and how long that may take.
 
     One step processes at most `step_tokens` of their tokens.
@@ -85,13 +85,13 @@ class Prefill:
 class Watchdog:
     """Kills an engine that has work and is silent for `timeout` seconds; 0 means never.
 
-    `prefill` knows how much longer it may be silent.
+    `prompts` tells how much longer it may be silent.
     """
 
-    def __init__(self, engine: _Engine, timeout: float, prefill: Prefill) -> None:
+    def __init__(self, engine: _Engine, timeout: float, prompts: PendingPrompts) -> None:
         self._engine = engine
         self._timeout = timeout
-        self.prefill = prefill
+        self.prompts = prompts
         self._watching: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
@@ -128,4 +128,4 @@ class Watchdog:
     def _allowed(self) -> float:
         if self._engine.loading:
             return max(self._timeout, _LONGEST_LOAD_SILENCE)
-        return self._timeout + self.prefill.step_seconds()
+        return self._timeout + self.prompts.step_seconds()
