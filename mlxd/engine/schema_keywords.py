@@ -11,7 +11,7 @@ from mlxd.engine.schema_values import (
     FORMATS,
     GRAMMAR_FORMATS,
     TYPES,
-    hold_bound,
+    enforceable_bound,
     is_exact,
     is_number,
     read_bounds,
@@ -136,10 +136,10 @@ class Keywords:
             return {}
         if not is_number(value):
             return self._refuse(keyword, "it is not a number")
-        held, right = hold_bound(keyword, value)
-        if not right:
+        bound, same = enforceable_bound(keyword, value)
+        if not same:
             self._drop(keyword, "a grammar cannot hold numbers so large")
-        return {} if held is None else {keyword: held}
+        return {} if bound is None else {keyword: bound}
 
     def _multiple(self, keyword: str, value: Any) -> Schema:
         if not is_number(value) or not value > 0:

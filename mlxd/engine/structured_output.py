@@ -66,10 +66,10 @@ class Thought:
 
 
 class Constraint:
-    """The tokens that may come next in one answer, of which `accepted` are chosen.
+    """The tokens that may come next in one answer, after `accepted` tokens.
 
-    `failure` says why it stopped working, `too_complex` that the grammar is to blame; `overlooked`
-    is what of the schemas it does not enforce.
+    `failure` says why it stopped working, and `too_complex` that this is because of the grammar.
+    `overlooked` lists what it does not enforce of the schemas.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Constraint:
         overlooked: Sequence[Overlooked],
         refuse: Callable[[], None],
     ) -> None:
-        """Take a matcher that no other answer uses, and what has its grammar refused."""
+        """Take a matcher that no other answer uses, and `refuse`, which bans its grammar."""
         self.overlooked = overlooked
         self._refuse = refuse
         self.failure: str | None = None
