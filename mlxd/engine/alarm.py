@@ -2,12 +2,14 @@
 
 A call into C that never returns and keeps Python's global lock stops every thread, even the one
 that ends the engine with its daemon. On Linux the kernel does that too; on a Mac the engine would
-run on for ever, with the model's memory. So while the engine works, a thread resets the alarm again
-and again; when it no longer can, the alarm goes off. MLX releases the lock while it computes, so a
-long step does not set it off.
+run on for ever, with the model's memory. So on a Mac, while the engine works, a thread resets the
+alarm again and again; when it no longer can, the alarm goes off. MLX releases the lock while it
+computes, and the alarm stands still while the machine sleeps, so neither a long step nor sleep sets
+it off.
 """
 
 import signal
+import sys
 import threading
 
 _BESIDE_WATCHDOG = 60.0
@@ -16,11 +18,12 @@ _RESETS = 8  # in the time after which it goes off
 
 
 def alarm_seconds(hang_timeout: float) -> float:
-    """Return after how many seconds without Python an engine ends; 0 means never.
+    """Return after how many seconds without Python an engine ends; 0 means no alarm.
 
     The daemon's watchdog acts earlier, after `hang_timeout`, if the daemon is still there.
     """
-    return max(hang_timeout, _LONGEST_LOAD) + _BESIDE_WATCHDOG if hang_timeout else 0.0
+    longest = max(hang_timeout, _LONGEST_LOAD) + _BESIDE_WATCHDOG if hang_timeout else 0.0
+    return longest if sys.platform == "darwin" else 0.0
 
 
 class Alarm:

@@ -13,6 +13,7 @@ from mlxd.generate_request import ChatPrompt, Draft, TextPrompt
 from mlxd.http.app import public_app, unix_app
 from mlxd.messages import Overlooked
 from tests.support.http_fakes import HELLO, STARTED, make_dependencies
+from tests.support.pool import until
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
@@ -69,7 +70,7 @@ async def test_what_of_a_schema_is_not_enforced_is_told_once_and_logged(
         assert [chunk.get("warnings") for chunk in chunks] == [warnings] + [None] * 3
     else:
         assert reply.json()["warnings"] == warnings
-    assert "not_enforced=pattern" in caplog.text
+    await until(lambda: "not_enforced=pattern" in caplog.text)
 
 
 async def test_a_body_in_chunks_of_no_announced_length(serve, pool):

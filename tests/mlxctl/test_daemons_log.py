@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.mlxctl.conftest import DEADLINE, Run, command
+from tests.support.daemon_process import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,7 @@ def ask(home: Path, request_id: str) -> None:
 
 def test_the_entry_of_a_request_has_its_times_but_no_text(started: Path, mlxctl: Run) -> None:
     ask(started, "r-1")
+    wait_until(lambda: "r-1" in (started / "logs" / "mlxd.log").read_text(), "it is logged")
     (line,) = mlxctl("logs", "--json", "--request", "r-1").stdout.splitlines()
     entry = json.loads(line)
     assert (entry["status"], entry["model"], entry["completion_tokens"]) == (200, "tiny", 20)
