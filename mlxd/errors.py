@@ -139,7 +139,7 @@ class QueueFull(Unavailable, status=429, code="queue_full"):
 
 
 class RateLimited(Unavailable, status=429, code="rate_limit_exceeded"):
-    """A limit of the section [limits], or of the API key, is reached for so many seconds."""
+    """A limit of the section [limits], or of the API key, is reached; `seconds` until that ends."""
 
     type = "rate_limit_error"
 

@@ -1,10 +1,10 @@
-"""The API keys that `mlxctl key` gives out, as a file that mlxctl writes and the daemon reads.
+"""The API keys that `mlxctl key` gives out, in files that mlxctl and the daemon share.
 
-    keys.json      each key with what it may do; of its text only the hash
-    key_uses.json  when each was last used, which only the daemon writes
+    keys.json      each key's hash and what it may do; mlxctl writes it
+    key_uses.json  when each key was last used; the daemon writes it
 
-Where keys.json exists, TCP clients need a key, even if it has none left. A key has 256 random bits,
-so that a plain hash of it gives nothing away.
+Where keys.json exists, TCP clients need a key, even if it lists none. A key has 256 random bits, so
+nobody can guess it from a plain hash.
 """
 
 import contextlib
@@ -42,10 +42,7 @@ _log = logging.getLogger("mlxd.keys")
 
 
 class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one key may use; None is what the section [limits] says.
-
-    0 is no limit, except for `queued`.
-    """
+    """What one key may use. None: as [limits] says; 0: no limit, except for `queued`."""
 
     running: _Count | None = None
     queued: _Count | None = None
@@ -74,7 +71,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def salt(self) -> str:
-        """A text that no other key has, and that tells nothing of the key's."""
+        """A text that differs for each key, and from which the key cannot be found out."""
         return hashlib.sha256(b"salt " + self.digest.encode()).hexdigest()[:32]
 
 
@@ -108,7 +105,7 @@ def create(
     expires: float | None,
     limits: KeyLimits,
 ) -> str:
-    """Add a key to `file`, and return its text, which is kept nowhere.
+    """Add a key to `file`, and return its text, which is not saved; `expires` is in Unix seconds.
 
     Raises:
         ConfigError: there is one of that name, there are too many, or the file is at fault.
@@ -158,10 +155,10 @@ def last_uses(file: Path) -> dict[str, float]:
 
 
 class KeyRing:
-    """The keys as they are now, for the daemon: a change of `file` counts at the next request.
+    """The keys as they are now, for the daemon: `refresh` takes in a change of `file`.
 
-    `fault` says why the file cannot be read, in which case the keys stay as they were, the log
-    tells of it, and the next request tries again.
+    `fault` says why the file cannot be read; the keys then stay as they were, the log says so, and
+    the next request tries again.
     """
 
     def __init__(self, file: Path, uses_file: Path) -> None:
@@ -177,7 +174,7 @@ class KeyRing:
 
     @property
     def needed(self) -> bool:
-        """Whether there is, or was since the start, a file of keys, so that clients need one."""
+        """Whether clients need a key: `file` exists, or has existed since the start."""
         return self._needed
 
     def refresh(self) -> None:
@@ -218,7 +215,7 @@ class KeyRing:
         return found
 
     def use(self, key: ApiKey) -> bool:
-        """Note that a key is used now; return whether `save_uses` should be called for that."""
+        """Note that a key is used now; return whether it is time to call `save_uses`."""
         now = time.time()
         due = not 0 <= now - self._uses.get(key.digest, -_USE_SECONDS) < _USE_SECONDS
         if due:
@@ -226,7 +223,7 @@ class KeyRing:
         return due
 
     def save_uses(self) -> None:
-        """Write when each key was last used; callable from any thread. A full disk is no fault."""
+        """Write when each key was last used, unless the disk is full; callable from any thread."""
         known = {key.digest for key in list(self._keys)}
         uses = {digest: used for digest, used in list(self._uses.items()) if digest in known}
         with contextlib.suppress(OSError), self._writing:

@@ -167,7 +167,7 @@ class _Endpoints:
     async def model(self, request: Request) -> Response:
         caller = caller_of(request.scope)
         await self._catalog.refresh(request.path_params["id"])
-        entry = caller.own(self._catalog.resolve, request.path_params["id"])
+        entry = caller.resolve(self._catalog.resolve, request.path_params["id"])
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))

@@ -18,9 +18,9 @@ from starlette.types import Scope
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
 
-FREE = ("/", "/health")
+_FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
-_PAGE_FILES = "/page/"  # the files of the page, which are the same everywhere
+_PAGE_FILES = "/page/"  # which are the same for every daemon
 _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/metrics", "metrics"),
     ("/api/pull", "pull"),
@@ -50,9 +50,7 @@ _DIALECTS = {
     "/api/chat": "ollama",
     "/api/generate": "ollama",
 }
-"""The dialect of each path, after one of the prefixes or none, that asks a model."""
-
-
+"""The dialect of each path that asks a model, without its prefix."""
 _NO_LIMITS = KeyLimits()
 _TOKEN_BYTES = 32
 
@@ -67,10 +65,10 @@ EntryT = TypeVar("EntryT", bound=_Entry)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request: `name` is of a key, or says where the request comes from.
+    """Who sends a request: `name` is that of their key, or says where the request comes from.
 
-    `models` are patterns of the models they may use, none for all. What those of one `salt` ask
-    is not told to those of another. `limited` is whether the limits of a key apply to them.
+    `models` are patterns of the models they may use; without any they may use all. Callers with
+    different `salt` share no prompt cache. `limited` says that the limits of a key apply to them.
     """
 
     name: str
@@ -106,12 +104,14 @@ class Caller:
         if self.models:
             raise ModelForbidden(f"{what} is about all models; {self._allowed}")
 
-    def own(
+    def resolve(
         self, resolve: Callable[[str | None], EntryT], name: str | None, param: str = "model"
     ) -> EntryT:
-        """Return what `resolve` finds as the model `name`, which is that of `param`.
+        """Return the model that `resolve` finds for `name`, which is that of `param`.
 
-        Raises ModelForbidden if they may not use it, or ModelNotFound.
+        Raises:
+            ModelForbidden: they may not use it.
+            ModelNotFound: there is none; the message names only models that they may use.
         """
         try:
             entry = resolve(name)
@@ -123,7 +123,7 @@ class Caller:
     def not_found(
         self, error: ModelNotFound, name: str | None, param: str = "model"
     ) -> ModelNotFound:
-        """Return `error`, without the models that they may not use."""
+        """Return `error`, or one that does not list the models that they may not use."""
         if not self.models or (error.found is not None and self.may_use(error.found)):
             return error
         missing = f"no model {name!r}" if name else "the request names no model"
@@ -146,7 +146,8 @@ class Caller:
         raise Forbidden(f"{what} needs the right {right!r}, and this key has only: {held}")
 
 
-_LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
+LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
+"""Who uses the Unix socket, whose file mode is the key."""
 ANYONE = Caller("anyone", frozenset({"ask", "metrics"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
@@ -155,7 +156,7 @@ _PAGE = Caller("mlxctl open", frozenset(RIGHTS))
 
 def is_free(method: str, path: str) -> bool:
     """Whether a request needs no key, because its reply tells nothing about this daemon."""
-    return method in ("GET", "HEAD") and (path in FREE or path.startswith(_PAGE_FILES))
+    return method in ("GET", "HEAD") and (path in _FREE or path.startswith(_PAGE_FILES))
 
 
 def right_for(path: str) -> Right:
@@ -191,14 +192,6 @@ class Callers:
         """Take another `server.api_key`, which counts from the next request."""
         self._api_key = api_key.encode()
 
-    def local(self) -> Caller:
-        """Return who uses the Unix socket, whose file mode is the key."""
-        return _LOCAL
-
-    def free(self) -> Caller:
-        """Return anyone, for what needs no key."""
-        return ANYONE
-
     def page_token(self) -> str:
         """Return the key that `mlxctl open` gives the page; it ends with the daemon."""
         if not self._page_token:
@@ -210,12 +203,12 @@ class Callers:
         if self._ring is not None:
             self._ring.refresh()
         if self._page_token and any(
-            hmac.compare_digest(given, self._page_token) for given in _given(headers)
+            hmac.compare_digest(given, self._page_token) for given in _given_keys(headers)
         ):
             return _PAGE
         if not self._api_key and not (self._ring and self._ring.needed):
             return ANYONE
-        for given in _given(headers):
+        for given in _given_keys(headers):
             if self._api_key and hmac.compare_digest(given, self._api_key):
                 return _OWNER
             if self._ring is not None and (key := self._ring.find(given)):
@@ -227,7 +220,7 @@ class Callers:
 
         Raises Unauthorized or Forbidden, if keys have changed since.
         """
-        if caller is _LOCAL:
+        if caller is LOCAL:
             return caller
         found = self.identify(Headers(scope=scope))
         found.check(right_for(scope["path"]), scope["path"])
@@ -243,11 +236,11 @@ class Callers:
         return Caller(key.name, rights, tuple(key.models), key.salt, True, key.limits)
 
 
-def _given(headers: Headers) -> Iterator[bytes]:
-    """Yield what the headers may mean as a key: the bytes, as Starlette decodes them.
+def _given_keys(headers: Headers) -> Iterator[bytes]:
+    """Yield the keys in the headers, as bytes; Starlette decodes headers as Latin-1.
 
-    OpenAI's and Ollama's clients send a bearer token, Anthropic's x-api-key, Azure's api-key, and
-    what finds the key in a URL (http://:KEY@HOST) sends it as a password.
+    OpenAI's and Ollama's clients send a bearer token, Anthropic's `x-api-key`, and Azure's
+    `api-key`. A client with a URL such as http://:KEY@HOST sends the key as a password.
     """
     scheme, _, rest = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -46,7 +46,7 @@ class Dependencies:
 
 
 class GenerateEndpoint:
-    """The endpoint of one dialect, as a raw ASGI application."""
+    """The endpoint of one dialect, as an ASGI application."""
 
     def __init__(
         self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace
@@ -181,5 +181,5 @@ class Exchange:
         if body.draft_model not in (None, *DEFAULT_NAMES):
             await catalog.refresh(body.draft_model)
             if caller.models:
-                caller.own(catalog.resolve, body.draft_model, "draft_model")
+                caller.resolve(catalog.resolve, body.draft_model, "draft_model")
         return entry

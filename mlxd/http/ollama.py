@@ -193,7 +193,7 @@ class _Endpoints:
     async def show(self, request: Request) -> Response:
         name = (await _body(request, NamedModel)).wanted
         await self._catalog.refresh(name)
-        entry = caller_of(request.scope).own(self._catalog.resolve, name)
+        entry = caller_of(request.scope).resolve(self._catalog.resolve, name)
         shown = await self._control.catalog.show(entry.id)
         support = shown.template
         # Models whose template has no tools get instructions for them.
@@ -230,7 +230,7 @@ class _Endpoints:
         body = await _body(request, Copy)
         await self._catalog.refresh(body.source)
         caller = caller_of(request.scope)
-        caller.own(self._catalog.resolve, body.source)
+        caller.resolve(self._catalog.resolve, body.source)
         self._check_alias(caller, body.destination)
         self._control.aliases.set(body.destination, body.source)
         return Response()
@@ -241,7 +241,7 @@ class _Endpoints:
             self._control.aliases.remove(name)
             return Response()
         await self._catalog.refresh(name)
-        entry = caller.own(self._catalog.resolve, name)
+        entry = caller.resolve(self._catalog.resolve, name)
         await self._control.loading.unload(entry.id).result()
         await self._control.catalog.remove(entry.id, dry_run=False)
         return Response()

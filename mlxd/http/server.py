@@ -183,7 +183,7 @@ class _Protocol(LimitedProtocol):
         """Hand the connection over to the protocol of WebSockets."""
         from mlxd.http.websocket import WebSocketProtocol  # few daemons ever need it
 
-        self.rest.stop()  # that protocol has its own limits
+        self.rest_timer.stop()  # that protocol has its own limits
         self.ws_protocol_class = WebSocketProtocol
         super().handle_websocket_upgrade()
 

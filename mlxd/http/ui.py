@@ -64,7 +64,7 @@ def _own(
                 repo = dependencies.control.pulls.repo(name)
                 caller.check_model(repo, repo)
             else:
-                caller.own(dependencies.catalog.resolve, name)
+                caller.resolve(dependencies.catalog.resolve, name)
         elif endpoint is page_api.READ_LOG:
             caller.check_all_models("the log")
         reply = handler(*body, **parameters)

@@ -181,7 +181,7 @@ async def test_an_expired_key_says_so(client, key_file):
     assert "this API key expired on 20" in reply.json()["error"]["message"]
 
 
-async def test_a_damaged_file_changes_nothing_while_running_and_stops_a_start(client, key_file):
+async def test_a_damaged_key_file_changes_no_keys_and_prevents_a_start(client, key_file):
     text = key_file.add()
     assert (await client.get("/v1/models", headers=bearer(text))).status_code == 200
     key_file.file.write_text("{")
@@ -265,7 +265,7 @@ def test_only_a_star_stands_for_other_text_and_a_broken_model_of_one_s_own_is_ex
     )
 
 
-async def test_what_keys_ask_is_salted_apart(client, key_file, pool):
+async def test_each_key_has_a_prompt_cache_of_its_own(client, key_file, pool):
     one, two = key_file.add("one"), key_file.add("two")
     for text in (one, two, one):
         await client.post("/v1/chat/completions", json=ASK, headers=bearer(text))

@@ -54,7 +54,7 @@ def test_what_a_key_may_do_is_listed(home: Path, mlxctl: Run) -> None:
     assert "digest" not in listed
 
 
-def test_a_revoked_key_is_gone_and_the_last_one_does_not_open_the_door(
+def test_a_revoked_key_is_refused_and_so_are_clients_without_a_key_after_the_last_one(
     home: Path, mlxctl: Run
 ) -> None:
     for name in ("one", "two"):
