@@ -19,11 +19,11 @@ from mlxd.control import Control
 from mlxd.control_api import ReloadReply
 from mlxd.errors import ConfigError, LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
+from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.limits import Limits
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls

@@ -3,7 +3,7 @@
 Connections:
 
     server              uvicorn as the daemon uses it, and how it stops
-    limits              what a connection may hold, and how long it may take
+    connection_limits   what a connection may hold, and how long it may take
     handshake, tls      connections that are to speak TLS; its certificate
     websocket           connections of WebSockets
 
@@ -16,7 +16,7 @@ What a request passes, from the outside in:
     origins             which web pages may use the daemon (CORS)
     security            checks Host, Origin, key and size of a request
     callers             who sends it, and what they may do
-    rates               how much each caller may ask for
+    caller_limits       how much each caller may ask for
     intake              how many requests there may be, and how large together
     compression         compressed bodies
     connection          the client: JSON from and to it, streams, and its disconnection

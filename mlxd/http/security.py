@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import CurrentConfig, ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import ANYONE, LOCAL, Caller, Callers, is_free, right_for
 from mlxd.http.compression import decompressed
 from mlxd.http.intake import Intake
 from mlxd.http.origins import allows, is_preflight, preflight_response
-from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
 from mlxd.http.spelling import CONTROL
 from mlxd.page_api import PREFIX

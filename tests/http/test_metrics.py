@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from mlxd.config import LimitsConfig
 from mlxd.errors import EngineDied, QueueFull
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.generate import Dependencies
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.metrics.metrics import Metrics
 from tests.http.conftest import client_of

@@ -19,10 +19,10 @@ from mlxd.config import (
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.generate_request import GenerateRequest
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.rates import Limiter
 from mlxd.hub import reference
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage

@@ -8,8 +8,8 @@ import pytest
 from mlxd.config import LimitsConfig
 from mlxd.errors import RateLimited
 from mlxd.http.app import public_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Caller
-from mlxd.http.rates import Limiter
 from mlxd.keys import KeyLimits
 from mlxd.messages import Finished, Usage
 from tests.http.conftest import client_of
