@@ -11,7 +11,8 @@ from starlette.routing import WebSocketRoute
 from mlxd import keys
 from mlxd.errors import ConfigError, ModelNotFound
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.callers import Caller, Callers, is_free, right_for
+from mlxd.http.callers import Caller, Callers
+from mlxd.http.rights import is_free, right_for
 from mlxd.keys import KeyLimits, KeyRing
 from tests.http.conftest import client_of
 from tests.support.http_fakes import FakePool, make_dependencies
