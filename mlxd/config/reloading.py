@@ -46,7 +46,7 @@ def changed(old: Config, new: Config) -> tuple[list[str], list[str]]:
 
     Keys of `engine` apply to a model when it is next loaded.
     """
-    models = {*old.model, *new.model}
+    models = dict.fromkeys([*old.model, *new.model])
     # A model without settings of its own has those of all models.
     whole = [
         replace(each, model={name: each.for_model(name) for name in models}) for each in (old, new)
