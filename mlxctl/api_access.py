@@ -31,7 +31,7 @@ def api_url(server: ServerConfig, status: Status | None) -> str:
     host, port = listening.hostname or server.host, listening.port or server.port
     if not port:
         raise NotRunning
-    scheme = "https" if server.tls_cert else "http"
+    scheme = listening.scheme or ("https" if server.tls_cert else "http")
     return f"{scheme}://{address(_TO_CONNECT.get(host, primary(host)), port)}"
 
 

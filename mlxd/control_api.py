@@ -151,7 +151,7 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     the memory for a conversation of `cached_tokens` tokens; `cache_bytes` of it are the
     conversation's, and each more token takes `token_bytes`. `context_fits` is how many tokens of
     context, at most the model's, fit in memory beside the weights: as measured, or for a model that
-    is not in memory, about so many if it is alone there. `batched` and `kv_bits` are as in
+    is not in memory, estimated as if it were alone there. `batched` and `kv_bits` are as in
     `ModelStatus`. `template` is None for a model without a chat template. `sampling` is what
     requests get that do not say how to sample, `own_sampling` what the model asks for.
     """
@@ -324,7 +324,7 @@ class CachedPrompts(msgspec.Struct, kw_only=True):
     """What one model, run in one way, has in the prompt cache on disk.
 
     `fingerprint` stands for the model's files, the adapter's, and how they are run: after a change
-    a model begins anew under another one. `model` is None if it cannot be told. `last_used` is in
+    a model starts again under another one. `model` is None if it is unknown. `last_used` is in
     Unix seconds.
     """
 

@@ -19,11 +19,11 @@ from mlxd.control import Control
 from mlxd.control_api import ReloadReply
 from mlxd.errors import ConfigError, LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
+from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.limits import Limits
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
@@ -39,7 +39,7 @@ from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OPEN_FILES = 8192
-_UMASK = 0o077  # what it writes, and what its processes write, is its user's
+_UMASK = 0o077  # files of the daemon and its processes are for their user only
 _FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
 _LET_GO_SECONDS = 0.5
@@ -55,8 +55,7 @@ def run(
     """Serve until a signal, or until the daemon is idle; the caller holds the lock of this home.
 
     `default_set_by` names the variable or flag that sets the default model, if one does. `load`
-    returns the configuration as it is then, for a reload. Raises StartupError, ConfigError or
-    ServingFailed.
+    reads the configuration again, for a reload. Raises StartupError, ConfigError or ServingFailed.
     """
     os.umask(_UMASK)
     keep_little_freed_memory()
@@ -74,7 +73,7 @@ def _allow_many_connections() -> None:
 
 
 def _limits(server: ServerConfig) -> Limits:
-    """Return the limits of connections; on TCP, that leaves files for everything else."""
+    """Return the limits of connections, which leave enough open files for everything else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = soft - _FILES_BESIDE_TCP if soft != resource.RLIM_INFINITY else server.max_connections
     return Limits(
@@ -83,6 +82,16 @@ def _limits(server: ServerConfig) -> Limits:
         body_seconds=server.body_timeout,
         read_seconds=server.read_timeout,
     )
+
+
+def _servers(server: ServerConfig, dependencies: Dependencies) -> tuple[HttpServer, HttpServer]:
+    """Return the server for TCP and the one for the Unix socket."""
+    limits, most = _limits(server), server.max_body
+    public = HttpServer(public_app(dependencies), limits, max_message=most)
+    if server.tls_cert:
+        public.use_tls(Certificate(server.tls_cert, server.tls_key).context)
+    limits = replace(limits, connections=None)
+    return public, HttpServer(unix_app(dependencies), limits, max_message=most)
 
 
 def _return_memory_soon() -> None:
@@ -157,13 +166,7 @@ class Daemon:
             self._intake,
             metrics,
         )
-        limits, most = _limits(config.server), config.server.max_body
-        self._public = HttpServer(public_app(dependencies), limits, max_message=most)
-        if config.server.tls_cert:
-            certificate = Certificate(config.server.tls_cert, config.server.tls_key)
-            self._public.use_tls(certificate.context)
-        limits = replace(limits, connections=None)
-        self._local = HttpServer(unix_app(dependencies), limits, max_message=most)
+        self._public, self._local = _servers(config.server, dependencies)
         self._stop_asked = asyncio.Event()
 
     @property
@@ -194,9 +197,9 @@ class Daemon:
         await self._stop(serving)
 
     async def reload(self) -> ReloadReply:
-        """Read the configuration again and take what needs no restart.
+        """Read the configuration again, and apply the keys that need no restart.
 
-        Raises ConfigError, after which nothing has changed.
+        Raises ConfigError, without any change.
         """
         async with self._reloading:
             if self._load is None:
@@ -204,7 +207,7 @@ class Daemon:
             read = await asyncio.to_thread(self._load)
             taken, restart = changed(self._config, read)
             config = merged(self._config, read)
-            # What was read need not go together with what needs a restart.
+            # The keys that were applied may not go together with those that need a restart.
             await asyncio.to_thread(check, config)
             self._current.now = config
             self._catalog.configure(config.models, config.trusts)

@@ -87,7 +87,11 @@ class NotRemovable(RequestError, status=403, code="not_removable"):
 
 
 class ModelNotFound(RequestError, status=404, code="model_not_found"):
-    """There is no such model."""
+    """There is no such model, or the one with the id `found` cannot be served."""
+
+    def __init__(self, message: str, *, param: str | None = None, found: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.found = found
 
 
 class ResponseNotFound(RequestError, status=404, code="response_not_found"):
@@ -135,7 +139,7 @@ class QueueFull(Unavailable, status=429, code="queue_full"):
 
 
 class RateLimited(Unavailable, status=429, code="rate_limit_exceeded"):
-    """A limit of the section [limits], or of the API key, is reached for so many seconds."""
+    """A limit of the section [limits], or of the API key, is reached; `seconds` until that ends."""
 
     type = "rate_limit_error"
 

@@ -1,4 +1,4 @@
-"""Files as others may have left them: written in one step, and read only if they are files."""
+"""Safe files: written in one step, and read only if they are regular files."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 def open_regular(file: Path) -> BinaryIO:
-    """Open a file for reading; a pipe or a device in its place would keep the reader for ever.
+    """Open a file for reading, unless it is a pipe or device, which could block for ever.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
@@ -26,7 +26,7 @@ def out_of_files(error: OSError) -> bool:
 
 
 def write_atomically(file: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace `file`, which need not exist, by one with `content`; its folder must exist.
+    """Write `content` to `file` in one step; its folder must exist.
 
     Raises:
         OSError: nothing was changed.

@@ -1,16 +1,17 @@
-"""The API keys that `mlxctl key` gives out, as a file that mlxctl writes and the daemon reads.
+"""The API keys that `mlxctl key` gives out, in files that mlxctl and the daemon share.
 
-    keys.json      each key with what it may do; of its text only the hash
-    key_uses.json  when each was last used, which only the daemon writes
+    keys.json      each key's hash and what it may do; mlxctl writes it
+    key_uses.json  when each key was last used; the daemon writes it
 
-Where keys.json exists, TCP clients need a key, even if it has none left. A key has 256 random bits,
-so that a plain hash of it gives nothing away.
+Where keys.json exists, TCP clients need a key, even if it lists none. A key has 256 random bits, so
+nobody can guess it from a plain hash.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -37,12 +38,11 @@ _USE_SECONDS = 60.0
 _MOST_BYTES = 4_000_000
 _Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
+_log = logging.getLogger("mlxd.keys")
+
 
 class KeyLimits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one key may use; None is what the section [limits] says.
-
-    0 is no limit, except for `queued`.
-    """
+    """What one key may use. None: as [limits] says; 0: no limit, except for `queued`."""
 
     running: _Count | None = None
     queued: _Count | None = None
@@ -71,7 +71,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def salt(self) -> str:
-        """A text that no other key has, and that tells nothing of the key's."""
+        """A text that differs for each key, and from which the key cannot be found out."""
         return hashlib.sha256(b"salt " + self.digest.encode()).hexdigest()[:32]
 
 
@@ -105,7 +105,7 @@ def create(
     expires: float | None,
     limits: KeyLimits,
 ) -> str:
-    """Add a key to `file`, and return its text, which is kept nowhere.
+    """Add a key to `file`, and return its text, which is not saved; `expires` is in Unix seconds.
 
     Raises:
         ConfigError: there is one of that name, there are too many, or the file is at fault.
@@ -155,9 +155,10 @@ def last_uses(file: Path) -> dict[str, float]:
 
 
 class KeyRing:
-    """The keys as they are now, for the daemon: a change of `file` counts at the next request.
+    """The keys as they are now, for the daemon: `refresh` takes in a change of `file`.
 
-    `fault` says why the file cannot be read, in which case the keys stay as they were.
+    `fault` says why the file cannot be read; the keys then stay as they were, the log says so, and
+    the next request tries again.
     """
 
     def __init__(self, file: Path, uses_file: Path) -> None:
@@ -169,15 +170,21 @@ class KeyRing:
         self._writing = threading.Lock()
         self._needed = False
         self.fault: str | None = None
-        self.refresh()
+        self._look()
 
     @property
     def needed(self) -> bool:
-        """Whether there is, or was since the start, a file of keys, so that clients need one."""
+        """Whether clients need a key: `file` exists, or has existed since the start."""
         return self._needed
 
     def refresh(self) -> None:
         """Read the file again if it has changed."""
+        before = self.fault
+        self._look()
+        if self.fault not in (None, before):
+            _log.warning("%s; the keys before stay", self.fault)
+
+    def _look(self) -> None:
         try:
             found = self._file.stat()
         except FileNotFoundError:
@@ -189,12 +196,14 @@ class KeyRing:
         self._needed = True
         seen = found.st_mtime_ns, found.st_ino, found.st_size
         if seen == self._seen:
+            self.fault = None
             return
-        self._seen = seen
         try:
             self._keys, self.fault = read(self._file) or [], None
         except ConfigError as error:
             self.fault = error.message
+        else:
+            self._seen = seen
 
     def find(self, text: bytes) -> ApiKey | None:
         """Return the key with that text, expired or not, in a time that does not depend on it."""
@@ -206,7 +215,7 @@ class KeyRing:
         return found
 
     def use(self, key: ApiKey) -> bool:
-        """Note that a key is used now; return whether `save_uses` should be called for that."""
+        """Note that a key is used now; return whether it is time to call `save_uses`."""
         now = time.time()
         due = not 0 <= now - self._uses.get(key.digest, -_USE_SECONDS) < _USE_SECONDS
         if due:
@@ -214,7 +223,7 @@ class KeyRing:
         return due
 
     def save_uses(self) -> None:
-        """Write when each key was last used; callable from any thread. A full disk is no fault."""
+        """Write when each key was last used, unless the disk is full; callable from any thread."""
         known = {key.digest for key in list(self._keys)}
         uses = {digest: used for digest, used in list(self._uses.items()) if digest in known}
         with contextlib.suppress(OSError), self._writing:

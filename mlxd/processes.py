@@ -1,7 +1,4 @@
-"""What processes are given, keep, and end with.
-
-The daemon's children get only a part of its environment.
-"""
+"""Processes: the environment of the daemon's children, memory that was freed, and exit statuses."""
 
 import ctypes
 import signal
@@ -9,12 +6,12 @@ import sys
 from collections.abc import Mapping
 
 ENGINE_OPEN_FILES = 4096
-"""How many files mlx_lm demands that a process may open: it sets that limit when it is imported."""
+"""How many open files mlx_lm needs to be allowed: it sets that limit when it is imported."""
 
 _NAMES = frozenset(
     {
         *("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"),
-        # With LD_PRELOAD people choose the library that computes.
+        # LD_PRELOAD chooses the library that computes.
         *("LD_LIBRARY_PATH", "LD_PRELOAD"),
         *("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "PYTHONHASHSEED"),
         *("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_MODULES_CACHE"),
@@ -29,7 +26,7 @@ _LARGE_BYTES = 256 * 1024
 
 
 def allowed(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a program needs to run and to compute: no keys, no tokens."""
+    """Return the variables that a child needs to run and to compute: no keys, no tokens."""
     return {
         name: value
         for name, value in environ.items()
@@ -38,16 +35,16 @@ def allowed(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def keep_little_freed_memory() -> None:
-    """Have malloc take what is large from the system each time, and return it at once.
+    """Make malloc take large blocks from the system each time, and return them at once.
 
-    On Linux only: glibc would keep it in reach of what comes later, and small things in between
-    would hold it for good.
+    On Linux only: glibc would otherwise keep them in its heap, where a later small block can keep
+    all memory below it from being returned.
     """
     _call_malloc("mallopt", _M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def return_freed_memory() -> None:
-    """Return to the system what malloc keeps of freed memory; only glibc keeps much."""
+    """Return to the system the freed memory that malloc keeps; only glibc keeps much."""
     _call_malloc("malloc_trim", 0)
 
 
@@ -59,7 +56,7 @@ def _call_malloc(name: str, *arguments: int) -> None:
 
 
 def ending(status: int) -> str:
-    """Return how a process ended, as the end of a sentence; `status` is that of `subprocess`."""
+    """Return how a process ended, such as "was killed by SIGKILL", from `subprocess`'s status."""
     if status >= 0:
         return f"exited with status {status}"
     try:

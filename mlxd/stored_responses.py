@@ -4,9 +4,9 @@
       OWNER/             those of one API key: a hash of it
         resp_ID.json     a `StoredResponse`
 
-A file has everything its response was made of, and depends on no other. One that is older than
-`responses.max_age` is gone; if all together are too large, the oldest go first. While the disk is
-full, the last ones are in memory, and are written once there is room.
+A file has everything that its response was made of, and depends on no other file. Files older than
+`responses.max_age` are removed; if all together are too large, the oldest go first. While the disk
+is full, the last responses stay in memory, and are written once there is room.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from mlxd.files import write_atomically
 
 _ID = re.compile(r"resp_[0-9a-f]{48}")
 _KEPT_SHARE = 0.9
-"""What is left of the allowed size after the oldest files went."""
+"""The share of the allowed size that is left after the oldest files were removed."""
 _SWEEP_SECONDS = 3600.0
 _ABANDONED_SECONDS = 60.0
 _HELD_BYTES = 16_000_000
@@ -42,15 +42,15 @@ class StoredResponse(msgspec.Struct, frozen=True):
 
 
 class ResponseStore:
-    """The files of all API keys; each finds its own, by the salt that stands for it as `owner`.
+    """The files of all API keys; each finds only its own: `owner` is the salt of the key.
 
     Every method but `sweep` works in a thread.
     """
 
     def __init__(self, folder: Path, *, key: str, max_bytes: int, max_age: float) -> None:
-        """Take the folder, which need not exist, a key, the largest size, and an age in seconds.
+        """Take the folder, which need not exist, and the limits on size and age in seconds.
 
-        What has no other owner is that key's.
+        Responses without an owner belong to `key`, which is `server.api_key`.
         """
         self._folder = folder
         self.configure(key=key, max_bytes=max_bytes, max_age=max_age)
@@ -60,7 +60,7 @@ class ResponseStore:
         self._swept = 0.0
 
     def configure(self, *, key: str, max_bytes: int, max_age: float) -> None:
-        """Take another key, size and age."""
+        """Take another key and other limits."""
         owner = hashlib.blake2b(key.encode(), digest_size=16, person=b"mlxd responses")
         self._own = self._folder / owner.hexdigest()
         self._max_bytes = max_bytes
@@ -79,7 +79,7 @@ class ResponseStore:
         return await asyncio.to_thread(self._delete, response_id, owner)
 
     def sweep(self) -> None:
-        """Delete what is too old, or more than may be kept, and what was never finished."""
+        """Delete responses that are too old or too many, and files that were never finished."""
         with self._lock:
             self._sweep()
 

@@ -138,7 +138,7 @@ def test_both_sockets_are_used_and_left_where_they_are(home: Path) -> None:
     assert path.is_socket()
 
 
-def test_a_request_at_the_moment_it_goes_is_answered_by_the_next(
+def test_a_request_while_an_idle_daemon_exits_is_answered_by_the_next(
     home: Path, tcp: socket.socket, begun: list["subprocess.Popen[bytes]"]
 ) -> None:
     keeper = SocketKeeper()
@@ -286,7 +286,9 @@ def test_launchd_does_not_start_a_broken_configuration_again(
     assert done.stderr.startswith("mlxd: environment variable MLXD_SERVER__PORT")
 
 
-def test_a_broken_configuration_turns_away_who_waits(home: Path, tcp: socket.socket) -> None:
+def test_a_broken_configuration_disconnects_clients_that_wait(
+    home: Path, tcp: socket.socket
+) -> None:
     keeper = SocketKeeper()
     keeper.keep("http", tcp)
     with socket.create_connection(tcp.getsockname()) as client:

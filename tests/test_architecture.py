@@ -1,6 +1,7 @@
-"""The shape of the house: who may import whom, no circles, and one meaning for each class name."""
+"""The shape of the code: who may import whom, no circles, and one meaning for each class name."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -12,6 +13,7 @@ LEAVES = {
     "mlxd",
     "mlxd.activity",
     "mlxd.addresses",
+    "mlxd.certificate",
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",
@@ -143,3 +145,14 @@ def test_no_module_is_too_long() -> None:
         if (lines := len(file.read_text().splitlines())) > 400
     }
     assert not long
+
+
+def test_a_package_lists_its_modules() -> None:
+    missing = []
+    for package in {module.rpartition(".")[0] for module in MODULES} - {"", "mlxd", "mlxctl"}:
+        listed = set(re.findall(r"\w+", ast.get_docstring(MODULES[package]) or ""))
+        for module in MODULES:
+            parent, _, name = module.rpartition(".")
+            if parent == package and name not in (*listed, "__main__"):
+                missing.append(module)
+    assert not missing

@@ -1,4 +1,4 @@
-"""Where a measured server listens, and what it asks of those who come."""
+"""Where a measured server listens, and the headers that it needs."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ class ServerAddress:
 
     @property
     def url(self) -> str:
-        """What to call it; of a Unix socket, its path."""
+        """Its URL, or `unix://` and the path of its socket."""
         if self.family == socket.AF_UNIX:
             return f"unix://{self.where}"
         return f"{'http' if self.tls is None else 'https'}://{self.host}{self.prefix}"

@@ -1,4 +1,4 @@
-"""How long a measurement will take, from those before it: so that a benchmark keeps its time."""
+"""How long a measurement will take, judging by earlier ones, so that a benchmark ends in time."""
 
 import time
 from collections.abc import Callable
@@ -28,9 +28,9 @@ class Deadline:
 class Forecast:
     """What is known of one server's speed.
 
-    A prompt is taken to be read as slowly as the longest one that was seen and is no longer. Until
-    a number of streams has been seen, it is taken to generate no more tokens a second than fewer
-    streams do. So a forecast is rather too long than too short.
+    It assumes that a prompt is read as slowly as the longest known one that is not longer, and that
+    a number of streams that was not measured yet generates no more tokens a second than fewer
+    streams. So a forecast is more often too long than too short.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The course of a benchmark: what is asked in which order, and what is left out for time."""
+"""The course of a benchmark: what is measured, in which order, and what there is no time for."""
 
 import itertools
 from collections import defaultdict
@@ -24,8 +24,8 @@ COLD, WARM, DISK = "cold", "warm", "disk"
 class Plan:
     """What to measure: lengths of prompts and numbers of streams, `rounds` times in `seconds`.
 
-    `tokens` is the length of the answers, None for what the time allows. A prompt with its answer
-    must fit into `context` tokens, None if that is not known.
+    `tokens` is the length of the answers; None lets the time decide. A prompt with its answer must
+    fit into `context` tokens; None if the context is not known.
     """
 
     prompts: Sequence[int]
@@ -66,9 +66,9 @@ class Reload:
 class Measurement:
     """Measures servers side by side; the first of `sessions` is the daemon that `watch` watches.
 
-    Every server gets the same prompts. The servers take turns at every step, and the first one of a
-    round is the last one of the next. `show` is told what is being done, how many steps are
-    behind, and how many there are in all.
+    Every server gets the same prompts. The servers take turns at every step, in the reverse order
+    every other round. `show` is called with what is being done, how many steps are done, and how
+    many there are in all.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Measurement:
         self._faults: dict[tuple[int, int], str] = {}
 
     def run(self, reload: Reload | None) -> Samples:
-        """Measure all that the time allows; the disk only if there is a `reload`.
+        """Measure all that the time allows; the prompt cache on disk only with a `reload`.
 
         Raises:
             BenchmarkError: a server does not answer as OpenAI's would, or nothing was measured.
@@ -114,7 +114,7 @@ class Measurement:
         return self.samples
 
     def _try_out(self) -> None:
-        """Load what is not loaded, and learn how fast each server is and how long its tokens."""
+        """Ask every server once, to load its model and to learn its speed and length of tokens."""
         text = f"Hello. {self._prompts.words(_SAMPLE_CHARACTERS)}"
         with self._watch.expecting(1):
             runs = try_out_all(self._sessions, text, _TRIED_TOKENS, self._deadline.left)
@@ -126,14 +126,14 @@ class Measurement:
         self.samples.tokens = self._plan.tokens or self._tokens_for_the_time(list(runs.values()))
 
     def _tokens_for_the_time(self, tried: Sequence[Run]) -> int:
-        """How long answers may be, so that a round leaves time for prompts and for more rounds."""
+        """Return how long answers may be to leave time for prompts and for more rounds."""
         steps = len(self._plan.prompts) * len(self._plan.streams)
         for_one_token = sum(1 / (run.stream_rate or run.rate) for run in tried)
         tokens = int(self._plan.seconds * _SHARE_OF_ANSWERS / (steps * for_one_token))
         return max(_FEWEST_TOKENS, min(_MOST_TOKENS, tokens // _TOKEN_STEP * _TOKEN_STEP))
 
     def _steps(self) -> list[tuple[int, int]]:
-        """The prompt lengths and numbers of streams, those that read least first.
+        """Return the prompt lengths and numbers of streams, those with the fewest tokens first.
 
         Raises:
             BenchmarkError: no prompt fits into the context.
@@ -153,7 +153,7 @@ class Measurement:
         return sorted(steps, key=lambda step: (step[0] * step[1], step[1]))
 
     def _step(self, number: int, prompt: int, streams: int, reserve: float) -> None:
-        """Measure one step of a round with every server, unless there is no time for it."""
+        """Measure one step of round `number` with every server, if there is time for it."""
         needed = sum(
             forecast.seconds(prompt, streams, self.samples.tokens)
             for forecast in self._forecasts.values()
@@ -183,7 +183,7 @@ class Measurement:
             self._follow_up(session, number, prompt, texts[0], WARM)
 
     def _follow_up(self, session: Session, number: int, prompt: int, text: str, state: str) -> None:
-        """Ask for more after a prompt that the server has read before."""
+        """Measure a prompt that continues one that the server has read before."""
         text = f"{text} {self._prompts.words(_FOLLOW_UP_CHARACTERS)}"
         run = self._run(session, [text], _FOLLOW_UP_TOKENS)
         self.samples.reuse[session.name, prompt, state][number] = run
@@ -195,7 +195,7 @@ class Measurement:
             return session.run(texts, tokens, seconds)
 
     def _from_disk(self, reload: Reload) -> None:
-        """Follow each prompt up once more, after the model was unloaded and loaded."""
+        """Unload and load the model, and measure continuations of the first prompts again."""
         own = self._sessions[0]
         if reload.seconds > self._deadline.left:
             self.samples.left_out.append("the prompt cache on disk: no time for it")

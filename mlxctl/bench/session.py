@@ -1,4 +1,4 @@
-"""One server that is measured: its model, and the way in which it is asked."""
+"""One server that is measured: its model, and the form of the requests to it."""
 
 from collections.abc import Sequence
 
@@ -47,7 +47,7 @@ class Session:
             raise
 
     def try_out(self, path: str, text: str, tokens: int, seconds: float) -> Run:
-        """Run one stream at `path`, and keep to what the server takes.
+        """Run one stream at `path`, and learn whether the server supports `ignore_eos`.
 
         Raises:
             BenchmarkError: as `run` does.

@@ -1,4 +1,4 @@
-"""One streamed answer: what arrives of it and when, and how it is read once it has ended."""
+"""One streamed answer: what arrives and when, parsed once it has ended."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from mlxctl.errors import BenchmarkError, BenchmarkRefused
 
 _TEXT_KEYS = ("text", "content", "reasoning", "reasoning_content")
 _SHOWN_CHARACTERS = 300
-_NOTHING, _OK = 0, 200  # the parser's status before there is one, and the only good one
+_NOTHING, _OK = 0, 200  # the parser's status before the first line, and the only good one
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _said(body: bytes) -> str:
-    """What a refusal says: the message in it, or else its beginning."""
+    """Return the message in the body of an error, or else its beginning."""
     text = body.decode(errors="replace")
     with contextlib.suppress(ValueError, TypeError, LookupError):
         text = str(json.loads(text)["error"]["message"])

@@ -64,7 +64,7 @@ def short_answers(samples: Samples) -> Iterator[str]:
 def _pairs(
     samples: Samples, mine: tuple[str, int, int], theirs: tuple[str, int, int]
 ) -> list[tuple[Run, Run]]:
-    """The runs of two servers that were made one after the other."""
+    """Return the runs of two servers that belong to the same round."""
     others = samples.runs.get(theirs, {})
     own = samples.runs[mine]
     return [(run, others[number]) for number, run in own.items() if number in others]

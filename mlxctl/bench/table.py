@@ -87,7 +87,7 @@ def _throughput(rows: Iterable[Throughput], *, several: bool) -> Table:
 
 
 def _bars(report: BenchReport, *, several: bool) -> Table:
-    """The tokens a second as bars, one for each row of the first table."""
+    """Return the tokens a second as bars, one for each row of the first table."""
     most = max(row.tokens_per_second for row in report.throughput)
     colors = dict(zip((server.name for server in report.servers), _COLORS, strict=False))
     table = _table("PROMPT", "STREAMS", *(["SERVER"] if several else []))

@@ -1,4 +1,4 @@
-"""The daemon while it is measured: its memory, and whether others ask it too."""
+"""The daemon while it is measured: its memory, and the requests of others."""
 
 import contextlib
 import sys
@@ -24,7 +24,7 @@ class Watch:
         self.others = 0
         self._own = 0
         self._most_own = 0  # since the last look
-        self._more = sys.maxsize  # requests than these, at the last look
+        self._more = sys.maxsize  # requests of others at the last look
         self._client = client
         self._model = model
         self._seen: list[ModelStatus] = []
@@ -55,7 +55,7 @@ class Watch:
 
     @contextlib.contextmanager
     def expecting(self, requests: int) -> Iterator[None]:
-        """Take `requests` requests for this benchmark's own while the block runs."""
+        """Count `requests` requests as this benchmark's own while the block runs."""
         self._own = requests
         self._most_own = max(self._most_own, requests)
         try:
@@ -66,10 +66,10 @@ class Watch:
     def look(self) -> Status | None:
         """Ask now; return the status, None if the daemon does not answer."""
         status = None
-        with contextlib.suppress(CommandFailed):  # what is measured fails too, and says why
+        with contextlib.suppress(CommandFailed):  # the measurement fails too, and says why
             status = self._client.call(control_api.STATUS)
             requests = sum(model.requests for model in status.models)
-            # What has just ended here may not have ended there, not even by the next look.
+            # A request that has ended here may still run there, even at the next look.
             more = requests - self._most_own
             self.others = max(self.others, min(more, self._more))
             self._more, self._most_own = more, self._own

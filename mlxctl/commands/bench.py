@@ -1,10 +1,6 @@
 """`mlxctl bench`: how fast a model is on this machine, also beside another server."""
 
-import dataclasses
 import os
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,21 +10,15 @@ import click
 from mlxctl.arguments import optional_model_argument
 from mlxctl.client import Client, connect
 from mlxctl.errors import CommandFailed
-from mlxctl.terminal import ProgressLine, json_option, print_json, remark
+from mlxctl.terminal import json_option, print_json
 from mlxd import control_api
-from mlxd.control_api import ModelDetails, ModelStatus, Status
+from mlxd.control_api import ModelDetails, Status
 
 if TYPE_CHECKING:
     from mlxctl.bench.address import ServerAddress
-    from mlxctl.bench.figures import BenchReport
-    from mlxctl.bench.measure import Plan, Reload, Samples
-    from mlxctl.bench.session import Session
-    from mlxctl.bench.watch import Watch
 
 _KEY = "AGAINST_API_KEY"
 _ENDINGS = (".png", ".svg")
-_LOAD_SECONDS, _LOADED_BYTES_PER_SECOND = 3.0, 1e9  # a guess, where no load was measured
-_FOREVER = -1
 _SHOWN_MODELS = 5
 
 
@@ -152,11 +142,13 @@ def bench(
       mlxctl bench qwen3-8b --prompts 512,8192 --streams 1,16 --time 300
       mlxctl bench --against http://127.0.0.1:8000 --plot bench.svg
     """
-    from mlxctl.bench.measure import Plan
-
     if against is None and against_model is not None:
         raise click.UsageError("--against-model needs --against.")
     client = connect()
+    from mlxctl.bench.benchmark import benchmark
+    from mlxctl.bench.measure import Plan
+    from mlxctl.bench.table import tables
+
     status = client.call(control_api.STATUS)
     details = _details(client, status, model)
     other = None if against is None else _other(against, against_model, details.id)
@@ -168,12 +160,10 @@ def bench(
         seconds=seconds,
         context=details.context_fits or details.context_length,
     )
-    report = _measure(client, status, details, other, plan)
+    report = benchmark(client, status, details, other, plan)
     if as_json:
         print_json(report)
     else:
-        from mlxctl.bench.table import tables
-
         click.echo(tables(report))
     if plot is not None:
         from mlxctl.bench.plot import save
@@ -209,110 +199,5 @@ def _other(url: str, name: str | None, own: str) -> "tuple[ServerAddress, str]":
 
 
 def _last(name: str) -> str:
-    """The model in OWNER/MODEL, or in the path of a folder."""
+    """Return the last part of OWNER/MODEL or of a folder's path."""
     return name.rstrip("/").rpartition("/")[2].lower()
-
-
-def _measure(
-    client: Client,
-    status: Status,
-    details: ModelDetails,
-    other: "tuple[ServerAddress, str] | None",
-    plan: "Plan",
-) -> "BenchReport":
-    from mlxctl.bench.address import ServerAddress
-    from mlxctl.bench.measure import Measurement
-    from mlxctl.bench.progress import ProgressBar
-    from mlxctl.bench.session import Session
-    from mlxctl.bench.watch import Watch
-
-    before = next((each for each in status.models if each.id == details.id), None)
-    load_seconds = _load(client, details, keep_alive=None)
-    most = max(plan.seconds - load_seconds, plan.seconds / 2)
-    plan = dataclasses.replace(plan, seconds=most)
-    began, at = time.monotonic(), time.time()
-    with ExitStack() as stack:
-        watch = stack.enter_context(Watch(client, details.id))
-        if watch.others:
-            remark("the daemon has other requests, which slow down what is measured")
-        own = ServerAddress.of_socket(client.socket_file)
-        sessions = [stack.enter_context(Session("mlxd", own, details.id))]
-        if other is not None:
-            address, name = other
-            sessions.append(stack.enter_context(Session(address.host, address, name)))
-        progress = stack.enter_context(ProgressBar())
-        measurement = Measurement(sessions, plan, watch, progress.show)
-        reload = _reload(client, details, before, load_seconds)
-        samples = measurement.run(reload)
-    return _report(sessions, samples, watch, status.version, at, time.monotonic() - began)
-
-
-def _load(client: Client, details: ModelDetails, keep_alive: float | None) -> float:
-    """Load the model; return how many seconds that took, next to none if it was in memory."""
-    began = time.monotonic()
-    line = ProgressLine()
-    request = control_api.LoadRequest(model=details.id, keep_alive=keep_alive, stream=True)
-    try:
-        client.follow(control_api.LOAD, request, lambda _: line.show(f"loading {details.id}"))
-    finally:
-        line.erase()
-    return time.monotonic() - began
-
-
-def _reload(
-    client: Client, details: ModelDetails, before: ModelStatus | None, load_seconds: float
-) -> "Reload | None":
-    """How to empty the prompt cache in memory; None if there is none on disk."""
-    from mlxctl.bench.measure import Reload
-
-    if not client.call(control_api.SHOW_CACHE).limit_bytes:
-        return None
-    # A model that was to stay in memory for ever does so again afterwards.
-    stays = before is not None and before.state == "ready" and before.expires_in_s is None
-    keep_alive = _FOREVER if stays and before is not None and not before.requests else None
-
-    def run() -> None:
-        request = control_api.UnloadRequest(model=details.id, stream=True)
-        client.follow(control_api.UNLOAD, request, lambda _: None)
-        _load(client, details, keep_alive)
-
-    guess = _LOAD_SECONDS + details.size_bytes / _LOADED_BYTES_PER_SECOND
-    return Reload(run, max(load_seconds, guess))
-
-
-def _report(
-    sessions: "Sequence[Session]",
-    samples: "Samples",
-    watch: "Watch",
-    version: str | None,
-    at: float,
-    seconds: float,
-) -> "BenchReport":
-    from mlxctl.bench import summary
-    from mlxctl.bench.figures import BenchReport, MeasuredServer
-    from mlxctl.bench.machine import describe_machine
-
-    names = [session.name for session in sessions]
-    for name in summary.short_answers(samples):
-        remark(f"{name} ended answers before they had {samples.tokens} tokens")
-    if watch.others:
-        remark(f"up to {watch.others} requests of others ran at the same time")
-    return BenchReport(
-        at=at,
-        seconds=round(seconds, 1),
-        machine=describe_machine(),
-        version=version,
-        model=sessions[0].model,
-        api=samples.api,
-        answer_tokens=samples.tokens,
-        servers=[
-            MeasuredServer(name=session.name, url=session.url, model=session.model)
-            for session in sessions
-        ],
-        throughput=summary.throughput(samples, names),
-        prompt_cache=summary.prompt_cache(samples, names),
-        against=summary.comparisons(samples, names),
-        memory=watch.memory,
-        other_requests=watch.others,
-        left_out=samples.left_out,
-    )

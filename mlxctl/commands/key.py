@@ -2,18 +2,21 @@
 
 import re
 import time
+from collections.abc import Iterator, Sequence
 
 import click
 import msgspec
 
 from mlxctl import terminal
 from mlxctl.arguments import model_names
+from mlxctl.client import connect, is_running
 from mlxctl.terminal import json_option, print_result, remark, shown
-from mlxd import keys, paths
+from mlxd import control_api, keys, paths
+from mlxd.errors import MlxdError
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, Right
 from mlxd.units import parse_seconds
 
-_HEADER = ("NAME", "MAY", "MODELS", "CREATED", "EXPIRES", "USED")
+_HEADER = ("NAME", "MAY", "MODELS", "LIMITS", "CREATED", "EXPIRES", "USED")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _DAYS = re.compile(r"([0-9]{1,5})d")
 _DAY = 86400.0
@@ -129,8 +132,8 @@ def create(
 ) -> None:
     """Create a key and print it, this once: mlxd keeps only its hash.
 
-    Limits that are not given are those of the section [limits] of the configuration, and 0 is no
-    limit.
+    Limits that are not given are those of the section [limits] of the configuration. 0 is no limit,
+    but with --queued it is none that may wait.
 
     \b
     mlxctl key create laptop
@@ -147,6 +150,8 @@ def create(
         expires=end,
         limits=KeyLimits(**limits),
     )
+    for unknown in _not_installed(models):
+        remark(f"no model has the ID {unknown!r} now; mlxctl list shows the IDs")
     new = NewKey(name=name, key=text, rights=held, models=list(models), expires=end)
     if not as_json:
         remark("keep this key; it is not shown again.")
@@ -180,6 +185,19 @@ def revoke(name: str, *, as_json: bool) -> None:
     print_result(RevokedKey(name=name, left=len(left)), text, as_json=as_json)
 
 
+def _not_installed(models: Sequence[str]) -> list[str]:
+    """Return those of `models` that name one model, and none that a running daemon has."""
+    named = [model for model in models if "*" not in model]
+    try:
+        if not named or not is_running():
+            return []
+        listed = connect().call(control_api.LIST_MODELS)
+    except MlxdError:  # the key is made all the same
+        return []
+    ids = {model.id for model in listed.models} | {model.id for model in listed.broken}
+    return [model for model in named if model not in ids]
+
+
 def _none_left() -> str:
     file = shown(paths.keys_file())
     return (
@@ -208,7 +226,20 @@ def _row(key: ListedKey) -> tuple[str, ...]:
         key.name,
         ", ".join(key.rights),
         ", ".join(key.models) or "all",
+        ", ".join(_limits(key.limits)) or "usual",
         f"{terminal.duration(max(0.0, now - key.created))} ago",
         "expired" if key.expired else expires,
         f"{terminal.duration(max(0.0, now - key.last_used))} ago" if key.last_used else "never",
     )
+
+
+def _limits(limits: KeyLimits) -> Iterator[str]:
+    """Yield the limits of a key's own."""
+    for limit, words in (
+        (limits.running, "running"),
+        (limits.queued, "queued"),
+        (limits.requests_per_minute, "requests/min"),
+        (limits.tokens_per_minute, "tokens/min"),
+    ):
+        if limit is not None:
+            yield f"{limit} {words}"

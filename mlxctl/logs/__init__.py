@@ -1,1 +1,1 @@
-"""Reading the daemon's log, across its rotated files."""
+"""Reading the daemon's log, across its rotated files: `files` finds them, `entry` reads a line."""

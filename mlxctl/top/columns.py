@@ -16,9 +16,10 @@ RowT = TypeVar("RowT")
 class Column(Generic[RowT]):
     """A column of at least `width` characters.
 
-    `text` is what it says of a row, `style` how. Of the columns that do not fit, the one with the
-    highest `rank` is left out first. One that `grows` is as wide as its longest text, if there is
-    room; a name OWNER/NAME loses its owner before it is cut. Numbers are at the `right`.
+    `text` and `style` return what it shows of a row, and in which style. If the columns do not fit,
+    the one with the highest `rank` is left out first. A column that `grows` is as wide as its
+    longest text, if there is room; a name OWNER/NAME loses its owner before it is cut. Numbers are
+    aligned to the `right`.
     """
 
     title: str

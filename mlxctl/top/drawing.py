@@ -41,7 +41,7 @@ def draw(overview: Overview, width: int, height: int, *, hour: bool = False) -> 
 
 
 def draw_once(overview: Overview, width: int) -> list[Text]:
-    """Return as many lines as there is to say, with the last requests."""
+    """Return all plots, models and downloads, and the last requests, in as many lines as needed."""
     everything = len(overview.status.models) * 2 + len(overview.pulls)
     return [
         _header(overview.status, _PERIODS[False], width),
@@ -55,7 +55,7 @@ def draw_once(overview: Overview, width: int) -> list[Text]:
 
 
 def draw_fault(message: str, width: int, height: int) -> list[Text]:
-    """Return `height` lines that say why there is nothing to see, and the keys."""
+    """Return `height` lines that say why there is nothing to show, and the keys."""
     lines = [Text(line, "yellow") for line in textwrap.wrap(one_line(message), width)]
     body = [*lines, *[Text()] * height][: height - 1]
     return [*body, _at_both_ends([], Text("q quit", "dim"), width)]
@@ -123,7 +123,7 @@ def _requests(overview: Overview, width: int, rows: int) -> list[Text]:
 
 
 def _at_both_ends(left: Sequence[Text], right: Text, width: int) -> Text:
-    """Return a line with `right` at its end, without what does not fit of `left`."""
+    """Return a line with `right` at its end, after the parts of `left` that fit."""
     parts = list(left)
     while parts and _joined([*parts, right]).cell_len > width:
         parts.pop()

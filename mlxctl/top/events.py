@@ -45,7 +45,7 @@ class Events:
         self._undo.close()
 
     def wait(self, seconds: float) -> list[Event]:
-        """Return what comes first within so many seconds; the end of the input is the key "q"."""
+        """Return the next events, none after `seconds`; the end of the input is the key "q"."""
         sources = [self._signals.fileno()]
         if self._keyboard is not None:
             sources.append(self._keyboard)

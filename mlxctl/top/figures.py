@@ -1,4 +1,4 @@
-"""Figures in few columns; what is not known is "-"."""
+"""Numbers in few characters; an unknown one is "-"."""
 
 from mlxctl.terminal import CONTROLS
 
@@ -36,5 +36,5 @@ def share(part: float, whole: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text of others in one line, its control characters only shown."""
+    """Return text from elsewhere in one line, with its control characters made visible."""
     return " ".join(text.split()).translate(CONTROLS)

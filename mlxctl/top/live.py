@@ -1,4 +1,4 @@
-"""The view while it is alive: asked and drawn once a second, and after each key and new size."""
+"""The live view: it asks the daemon once a second, and draws then and after each key or resize."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ _INTERVAL_SECONDS = 1.0
 
 
 class LiveView:
-    """Shows what the daemon does on a terminal, which it leaves as it was."""
+    """Shows what the daemon does on a terminal, and restores the terminal afterwards."""
 
     def __init__(self, console: Console, asker: Asker) -> None:
         self._console = console
@@ -28,13 +28,13 @@ class LiveView:
         self._seen: Overview | str = ""
 
     def run(self) -> None:
-        """Show it until "q" is pressed; stop and go on with the shell's Ctrl-Z and `fg`.
+        """Show it until "q" is pressed; Ctrl-Z and `fg` suspend and resume it.
 
         Raises:
             SystemExit: the process is to terminate.
             KeyboardInterrupt: Ctrl-C.
         """
-        gc.enable()  # short commands of mlxctl end before they need it
+        gc.enable()  # mlxctl turns it off, as its other commands end soon
         while True:
             with Events() as events, self._console.screen():
                 event = self._watch(events)
@@ -45,7 +45,7 @@ class LiveView:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     def _watch(self, events: Events) -> str | signal.Signals:
-        """Show it until an event ends or stops that, and return which."""
+        """Show it until an event ends or suspends it; return that event."""
         due = time.monotonic()
         while True:
             if time.monotonic() >= due:
@@ -68,7 +68,7 @@ class LiveView:
             self._seen = error.message
 
     def _draw(self) -> None:
-        # Not the console's size, which is for ever that of COLUMNS and LINES if they are set.
+        # Not the console's own size: if COLUMNS and LINES are set, that never changes.
         width, height = os.get_terminal_size(self._console.file.fileno())
         self._console.size = ConsoleDimensions(width, height)
         if isinstance(self._seen, Overview):

@@ -8,7 +8,7 @@ from mlxd import config
 from mlxd.activity import Activity
 from mlxd.control_api import ACTIVITY, LIST_PULLS, STATUS, PullStatus, Status
 
-_PATIENCE_SECONDS = 2.0  # keys wait as long
+_PATIENCE_SECONDS = 2.0  # for which keys are not looked at
 
 
 class Overview(msgspec.Struct, kw_only=True):
@@ -20,7 +20,7 @@ class Overview(msgspec.Struct, kw_only=True):
 
 
 class Asker:
-    """Asks the daemon of this home, which may stop and come back, with another socket even."""
+    """Asks the daemon of this home, which may stop and come back, even with another socket."""
 
     def __init__(self) -> None:
         self._client: Client | None = None
@@ -28,11 +28,11 @@ class Asker:
     def ask(self, *, hour: bool = False) -> Overview:
         """Return what happens, with the history of the last two minutes or of the last `hour`.
 
-        A daemon that launchd or systemd would start for a connection is not woken.
+        If launchd or systemd would start the daemon for a connection, this does not connect.
 
         Raises:
             NotRunning: no daemon runs.
-            MlxdError: it does not answer, or the configuration does not say where.
+            MlxdError: it does not answer, or the configuration is not valid.
         """
         if not is_running():
             self._client = None

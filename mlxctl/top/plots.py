@@ -40,7 +40,7 @@ class Plot:
 
 
 def _level(value: float | None, full: float, levels: int) -> int:
-    """Return the height of a bar in eighths of a line: 1 for nothing, and more for a little."""
+    """Return the height of a bar in eighths of a line: 1 for a value of 0, 2 or more otherwise."""
     if value is None:
         return 0
     return max(min(round(value / full * levels), levels), 2 if value else 1)
@@ -49,7 +49,7 @@ def _level(value: float | None, full: float, levels: int) -> int:
 def fitted(values: Values, columns: int) -> list[float | None]:
     """Return `columns` values: each repeated if there are few, or else the largest of each group.
 
-    What is missing at the left is None.
+    If they are too few for that, the left is filled with None.
     """
     if len(values) > columns > 0:
         edges = [index * len(values) // columns for index in range(columns + 1)]
@@ -102,7 +102,7 @@ def plots(overview: Overview) -> list[Plot]:
 
 
 def _per_second(counts: Sequence[int], step: float, now: float) -> list[float]:
-    """Return speeds; that of the last step, which goes on, is the one of `now`."""
+    """Return counts per second; the last step has not ended, so its speed is that of `now`."""
     return [*(each / step for each in counts[:-1]), now]
 
 

@@ -44,7 +44,7 @@ def pull_lines(pulls: Sequence[PullStatus], width: int, rows: int) -> list[Text]
 def request_lines(requests: Sequence[ServedRequest], width: int, rows: int) -> list[Text]:
     """Return the table of the first requests in at most `rows` rows.
 
-    Whose they are is told only if they are of several callers, and errors only if there are some.
+    Callers are shown only if there are several of them, and errors only if there are any.
     """
     shown = requests[:rows]
     columns = list(_REQUESTS)
@@ -64,7 +64,7 @@ def _with_cause(line: Text, model: ModelStatus) -> list[Text]:
 
 
 def _at_most(entries: Sequence[list[Text]], rows: int) -> list[Text]:
-    """Return the entries that fit into so many rows, and how many more there are."""
+    """Return the entries that fit into `rows` rows, and how many more there are."""
     if sum(map(len, entries)) <= rows:
         return [line for entry in entries for line in entry]
     shown: list[Text] = []
@@ -86,7 +86,7 @@ def _model_state(model: ModelStatus) -> str:
 
 
 def _name(row: ModelStatus | ServedRequest) -> str:
-    """Return the model's name; the adapter, if any, is what tells it from others."""
+    """Return the model's name, with its adapter if it has one."""
     model = row.id if isinstance(row, ModelStatus) else row.model or UNKNOWN
     return one_line(f"{model}+{row.adapter}" if row.adapter else model)
 
@@ -106,7 +106,7 @@ def _size(count: int | None) -> str:
 
 
 def _progress(pull: PullStatus) -> str:
-    """Return a bar, or the state of what is not downloading, with its cause."""
+    """Return a bar, or the cause or state of a pull that is not downloading."""
     if pull.state != "downloading" or not pull.bytes_total:
         return one_line(pull.cause or pull.state)
     done = round(min(pull.bytes_done / pull.bytes_total, 1.0) * _BAR_WIDTH)

@@ -106,7 +106,7 @@ class MessageBuilder:
         )
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Add `events` to the reply. A second `Started` begins it anew."""
+        """Add `events` to the reply. A second `Started` begins it again."""
         for _, event in events:
             if isinstance(event, Started):
                 self._restart()

@@ -52,7 +52,7 @@ class ReplyBuilder(Protocol):
         """Return the pieces that `events` make, the end included after the last `Finished`."""
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Add `events` to the reply. A second `Started` begins a choice anew."""
+        """Add `events` to the reply. A second `Started` begins the choice again."""
 
     def reply(self) -> bytes:
         """Return the whole reply as JSON, once every choice has finished."""

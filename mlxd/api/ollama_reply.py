@@ -202,7 +202,7 @@ class OllamaBuilder:
         return b"".join(self._line(event) for _, event in events)
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Add `events` to the reply. A second `Started` begins it anew."""
+        """Add `events` to the reply. A second `Started` begins it again."""
         for _, event in events:
             if isinstance(event, Started):
                 self._restart()

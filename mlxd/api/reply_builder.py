@@ -122,7 +122,7 @@ class OpenAIReplyBuilder:
         return b"".join(pieces)
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Add `events` to the reply. A second `Started` begins a choice anew."""
+        """Add `events` to the reply. A second `Started` begins the choice again."""
         for index, event in events:
             if isinstance(event, Started):
                 self._choices[index] = self._choice(index)

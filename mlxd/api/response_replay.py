@@ -1,4 +1,4 @@
-"""The events of a response that is already complete, for who asks for it as a stream."""
+"""The events of a response that is already complete, for clients that ask for it as a stream."""
 
 from typing import Any
 

@@ -114,7 +114,7 @@ class ResponseReplyBuilder:
         return b"".join([*pieces, DONE] if self.ended else pieces)
 
     def collect(self, events: list[ChoiceEvent]) -> None:
-        """Add `events` to the response. A second `Started` begins it anew."""
+        """Add `events` to the response. A second `Started` begins it again."""
         for event in events:
             if isinstance(event[1], Started):
                 self._output, self._open, self._calls = [], None, 0

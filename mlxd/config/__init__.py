@@ -6,7 +6,7 @@
     sources.py      where settings come from: files, environment, command line
     merge.py        from the sources to the tree: load, explain
     consistency.py  which values do not go together: check
-    reloading.py    what a running daemon can take anew
+    reloading.py    which keys a reload applies, and which need a restart
     writing.py      the files that mlxd writes: a commented config.toml, and settings.toml
 
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.

@@ -1,4 +1,4 @@
-"""Which keys a running daemon can take anew, and which need a restart."""
+"""Which keys of the configuration a reload applies, and which need a restart."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +9,16 @@ from msgspec.structs import asdict, replace
 from mlxd.config.keys import KeyPath, dotted
 from mlxd.config.tree import Config
 
-_TAKEN_SECTIONS = (
-    *("models", "generation", "engine", "model", "other_models"),
-    *("limits", "responses"),
+_APPLIED_SECTIONS = (
+    "models",
+    "generation",
+    "engine",
+    "model",
+    "other_models",
+    "limits",
+    "responses",
 )
-_TAKEN_KEYS = {
+_APPLIED_KEYS = {
     ("log", "level"),
     ("server", "allowed_hosts"),
     ("server", "allowed_origins"),
@@ -30,35 +35,41 @@ _TAKEN_KEYS = {
 
 
 class CurrentConfig:
-    """The configuration that counts now, for those who look at it with each request."""
+    """The configuration as it is `now`, after the last reload."""
 
     def __init__(self, config: Config) -> None:
         self.now = config
 
 
 def changed(old: Config, new: Config) -> tuple[list[str], list[str]]:
-    """Return the keys that differ: those that are taken at once, and those that need a restart.
+    """Return the keys that differ: those that a reload applies, and those that need a restart.
 
-    Of `engine`, a model takes what differs when it is next loaded.
+    Keys of `engine` apply to a model when it is next loaded.
     """
-    before, after = (dict(_leaves((), msgspec.to_builtins(each))) for each in (old, new))
+    models = dict.fromkeys([*old.model, *new.model])
+    # A model without settings of its own has those of all models.
+    whole = [
+        replace(each, model={name: each.for_model(name) for name in models}) for each in (old, new)
+    ]
+    before, after = (dict(_leaves((), msgspec.to_builtins(each))) for each in whole)
     names = [path for path in {**before, **after} if before.get(path) != after.get(path)]
-    taken = [dotted(path) for path in names if _is_taken(path)]
-    return taken, [dotted(path) for path in names if not _is_taken(path)]
+    applied = [dotted(path) for path in names if _is_applied(path)]
+    return applied, [dotted(path) for path in names if not _is_applied(path)]
 
 
 def merged(old: Config, new: Config) -> Config:
-    """Return what counts after `new` was read: `new`, and what needs a restart as in `old`."""
+    """Return the configuration after a reload: `new`, but keys that need a restart as in `old`."""
     sections = {}
     for name, section in asdict(new).items():
-        if name not in _TAKEN_SECTIONS:
-            taken = {key: value for key, value in asdict(section).items() if _is_taken((name, key))}
-            sections[name] = replace(getattr(old, name), **taken)
+        if name not in _APPLIED_SECTIONS:
+            values = asdict(section).items()
+            applied = {key: value for key, value in values if _is_applied((name, key))}
+            sections[name] = replace(getattr(old, name), **applied)
     return replace(new, **sections)
 
 
-def _is_taken(path: KeyPath) -> bool:
-    return path[0] in _TAKEN_SECTIONS or path[:2] in _TAKEN_KEYS
+def _is_applied(path: KeyPath) -> bool:
+    return path[0] in _APPLIED_SECTIONS or path[:2] in _APPLIED_KEYS
 
 
 def _leaves(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:

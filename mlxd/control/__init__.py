@@ -10,6 +10,7 @@ loading.py       the models in memory, and the default model
 log.py           the end of the log
 pulls.py         downloads from the hub
 prompt_cache.py  the prompt cache on disk
+background.py    tasks that go on when their client disconnects
 """
 
 import contextlib

@@ -16,6 +16,14 @@ class PullsControl:
         self._pulls = pulls
         self._running: set[asyncio.Task[Any]] = set()
 
+    def repo(self, name: str) -> str:
+        """Return the repository that `name` means, by which its model is called.
+
+        Raises:
+            InvalidRequest: `name` is not the name of a repository.
+        """
+        return reference.parse(name).repo
+
     def pull(self, name: str) -> BackgroundTask[control_api.PullReply]:
         """Download a model, or watch its running download.
 
@@ -38,5 +46,5 @@ class PullsControl:
         Raises:
             InvalidRequest: there is no download of that name.
         """
-        repo = reference.parse(name).repo
+        repo = self.repo(name)
         return control_api.CancelPullReply(model=repo, bytes_removed=await self._pulls.cancel(repo))

@@ -71,7 +71,7 @@ class StatusReporter:
 
 
 def model_status(model: Model, waiting: int = 0) -> control_api.ModelStatus:
-    """Return what a model is doing; so many requests are `waiting` for room for it."""
+    """Return what a model is doing; `waiting` is how many requests wait for memory for it."""
     last = model.crashes.last
     status = control_api.ModelStatus(
         id=model.entry.id,

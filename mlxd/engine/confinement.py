@@ -1,12 +1,11 @@
-"""Takes from an engine what it never needs: the network, and files other than its own caches.
+"""Confine an engine: no network, and no writing of files other than its own caches.
 
-It computes, and reads a model's folder. What somebody may plant in a model's files, or finds in the
-libraries that read them, thus reaches neither the network nor the user's files. On Linux that is
-Landlock, whose network is TCP, from kernel 6.7 on. On a Mac it is a sandbox profile, which only a
-Mac can try: no test here does. What an engine needs of Metal goes through Mach messages and IOKit,
-which the profile leaves alone, and into the caches of the user, to which it may write.
+An engine computes and reads a model's folder. If somebody hides an attack in a model's files, or
+exploits a library that reads them, it then reaches neither the network nor the user's files.
 
-https://docs.kernel.org/userspace-api/landlock.html
+On Linux this is Landlock (https://docs.kernel.org/userspace-api/landlock.html), which covers TCP
+from kernel 6.7 on. On a Mac it is a sandbox profile, which no test has tried yet. Metal needs Mach
+messages and IOKit, which the profile allows, and the user's caches, to which an engine may write.
 """
 
 import contextlib
@@ -30,10 +29,10 @@ _TCP = 3
 
 
 def confine(folders: Iterable[Path]) -> str | None:
-    """Confine this process, which must have one thread, and its children, to write in `folders`.
+    """Forbid this process the network, and writing files outside `folders`, for good.
 
-    Temporary files and devices may be written, too. Return why that is impossible, None if it is
-    done; then it cannot be undone.
+    Temporary files and devices may still be written. The process must have one thread; children
+    inherit the limits. Return why that is impossible, None if it is done.
     """
     writable = [*folders, Path(tempfile.gettempdir())]
     if sys.platform == "darwin":
@@ -42,7 +41,7 @@ def confine(folders: Iterable[Path]) -> str | None:
 
 
 def profile(folders: Iterable[Path]) -> str:
-    """Return the profile for a Mac, in its sandbox's language."""
+    """Return the sandbox profile for a Mac that allows writing in `folders`."""
     places = "".join(f"\n  (subpath {_quoted(str(folder))})" for folder in folders)
     return f"""(version 1)
 (allow default)
@@ -56,7 +55,6 @@ def profile(folders: Iterable[Path]) -> str:
 
 
 def _by_profile(folders: list[Path]) -> str | None:
-    # Only a Mac can run these lines; no test here does.
     for name in (_CACHE_OF_USER, _TEMPORARY_OF_USER):  # where Metal keeps compiled shaders
         with contextlib.suppress(ValueError, OSError):
             if found := os.confstr(name):
@@ -93,7 +91,7 @@ def _by_landlock(folders: list[Path]) -> str | None:
 
 
 def _allow(library: ctypes.CDLL, ruleset: int, folder: Path, writes: int) -> None:
-    """Let files below `folder` be written; one that cannot be opened stays closed."""
+    """Allow writing below `folder`, unless it cannot be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_PATH | os.O_CLOEXEC)
         beneath = writes.to_bytes(8, sys.byteorder) + descriptor.to_bytes(4, sys.byteorder)
@@ -102,7 +100,7 @@ def _allow(library: ctypes.CDLL, ruleset: int, folder: Path, writes: int) -> Non
 
 
 def _real(folders: Iterable[Path]) -> list[Path]:
-    """Return where `folders` really are, as both systems want them; they are made if missing."""
+    """Return the paths of `folders` without symbolic links, each made if it is missing."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""The nodes of the prompt cache on disk: written behind, found again by whoever comes later.
+"""The nodes of the prompt cache on disk: written in the background, and read by later engines.
 
 A thread writes, so that a step never waits for the disk. A file appears whole or not at all, and is
-checked when it is read; one that is not as it was written is dropped, with a line in the log. Other
-processes write to the same disk, and may remove any file at any time: what cannot be read or
-written is a node less, never an error. There is no MLX in here.
+checked when it is read; a damaged one is removed, with a line in the log. Other processes write to
+the same disk, and may remove any file at any time, so a node that cannot be read or written is
+simply missing, never an error. This module does not use MLX.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ what others write, so three of them stay within `max_bytes`."""
 
 
 class DiskCache:
-    """What one model, run in one way, has in `root/FINGERPRINT`.
+    """The nodes of one model, run in one way, in the folder `root/FINGERPRINT`.
 
-    Opening it reads the names of the files, but no file. The methods are for any thread; whatever
-    the disk does, they raise nothing. `max_bytes` is for all folders in `root` together;
-    `keep_free` bytes of the disk stay free, or a twentieth of a small one. `queue_bytes` bounds
-    what waits to be written.
+    Opening it reads the names of the files, but no file. Any thread may call the methods, which
+    never raise because of the disk. `max_bytes` is for all folders in `root` together; `keep_free`
+    bytes of the disk stay free, or a twentieth of a small one. `queue_bytes` limits what waits to
+    be written.
     """
 
     def __init__(

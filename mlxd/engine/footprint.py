@@ -1,4 +1,4 @@
-"""What a process takes of a Mac's memory, written from Apple's headers and only tested on a Mac."""
+"""The memory of a process on a Mac, from proc_pid_rusage(); only a Mac can test it."""
 
 import ctypes
 
@@ -17,7 +17,7 @@ class _ResourceUsage(ctypes.Structure):
 
 
 def footprint(pid: int) -> int:
-    """Return what Activity Monitor shows as a process's memory, 0 where the system does not say."""
+    """Return a process's memory in bytes, as Activity Monitor shows it; 0 on other systems."""
     usage = _ResourceUsage()
     proc_pid_rusage = getattr(ctypes.CDLL(None), "proc_pid_rusage", None)
     if proc_pid_rusage is None:

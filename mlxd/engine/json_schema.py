@@ -1,8 +1,8 @@
-"""Any JSON schema as one that a grammar can hold, and what that one leaves out.
+"""Any JSON schema as one that a grammar can enforce, and what that one leaves out.
 
-Drafts 4 to 2020-12 and OpenAPI 3.0 become the part of 2020-12 that llguidance compiles. Where the
-whole schema cannot be held, single keywords are left out, and the rest is held. Objects are closed
-to properties that the schema does not name, unless it says otherwise or combines schemas.
+Drafts 4 to 2020-12 and OpenAPI 3.0 become the part of 2020-12 that llguidance compiles. Keywords
+that cannot be enforced are left out one by one. Objects are closed to properties that the schema
+does not name, unless it says otherwise or combines schemas.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from typing import Any
 
 from mlxd.engine.schema_context import REFERRING, Schema, SchemaFinding
 from mlxd.engine.schema_keywords import Keywords
-from mlxd.engine.schema_meeting import remove_impossible
 from mlxd.engine.schema_overlap import Overlap
 from mlxd.engine.schema_references import References
+from mlxd.engine.schema_satisfiability import remove_impossible
 
 MAX_PARTS = 50_000
 """As many schemas in one as llguidance compiles."""
@@ -26,9 +26,9 @@ Places = dict[int, tuple[str, Schema]]
 def convert(
     schema: Schema, pattern_error: Callable[[str], str | None]
 ) -> tuple[Schema, list[SchemaFinding], Places]:
-    """Return a schema that a grammar can hold, what it leaves out, and where its parts come from.
+    """Return a schema that a grammar can enforce, what it lacks, and where its parts come from.
 
-    llguidance may still refuse keywords of it, whose combination it cannot hold.
+    llguidance may still refuse keywords of it whose combination it cannot compile.
 
     Args:
         schema: any JSON schema.
@@ -133,7 +133,7 @@ class _Conversion:
         return found
 
     def drop(self, path: str, keyword: str, reason: str) -> None:
-        """Note a keyword that is not held."""
+        """Note a keyword that is not enforced."""
         self.findings.append(SchemaFinding(path, keyword, reason))
 
     def refuse(self, path: str, keyword: str, reason: str) -> None:

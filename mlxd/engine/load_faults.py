@@ -1,4 +1,4 @@
-"""What mlx_lm, MLX and transformers raise about the files of a model, as one line for its user."""
+"""Errors of mlx_lm, MLX and transformers about the files of a model, as one line for the user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _MOST_CHARACTERS = 500
 
 @contextmanager
 def faults_explained(subject: str = "") -> Iterator[None]:
-    """Raise LoadFailed for what they raise, prefixed by `subject`."""
+    """Turn errors of the block into LoadFailed; its message begins with `subject`."""
     try:
         yield
     except SystemExit as error:  # mlx_lm's module for OLMo ends the process without `hf_olmo`

@@ -61,14 +61,14 @@ class LoadedModel:
     folder: Path = Path()
 
     def new_cache(self, tokens: int = 0) -> Cache:
-        """Return an empty cache for a prompt of so many tokens."""
+        """Return an empty cache for a prompt of `tokens` tokens."""
         if self.quantization is not None:
             return self.quantization.new_cache(tokens)
         cache: Cache = make_prompt_cache(self.model)
         return cache
 
     def convert(self, blocks: Blocks, tokens: int) -> Blocks:
-        """Return keys and values in the form that `new_cache` has for so many tokens."""
+        """Return keys and values in the form of `new_cache(tokens)`."""
         return self.quantization.convert(blocks, tokens) if self.quantization else blocks
 
 

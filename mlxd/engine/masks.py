@@ -1,4 +1,7 @@
-"""What constraints allow, as a mask over the logits; apart, so that they need no MLX themselves."""
+"""The tokens that constraints allow, as a mask over the logits.
+
+It is apart from `structured_output`, which runs in the sandbox too and must not import MLX.
+"""
 
 from collections.abc import Sequence
 

@@ -23,12 +23,12 @@ from mlxd.engine.stats import give_memory_back, memory_bytes
 from mlxd.units import size
 
 _ROUNDED = KVCache.step
-"""mlx-lm's caches grow by so many tokens."""
+"""How many tokens mlx-lm's caches grow by."""
 _SMALLEST_WORKSPACE, _LARGEST_WORKSPACE = 8_000_000, 2_000_000_000
 _SHORTEST_CONTEXT = 1024
 _LEAST_PADDING = 32_000_000
 _SHARE_OF_WORKSPACE = 4
-"""One part in so many is left for what a step needs for a moment."""
+"""A step may use one part in this many as temporary memory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CacheSize:
         return cls(tuple(layers), fixed)
 
     def of_tokens(self, tokens: int) -> int:
-        """Return the bytes of a cache of so many tokens."""
+        """Return the bytes of a cache of `tokens` tokens."""
         held: int = -(-tokens // _ROUNDED) * _ROUNDED
         return self.fixed + sum(
             each * (held if most is None else min(held, most)) for each, most in self.layers
@@ -105,7 +105,7 @@ class Memory:
         cache_size: CacheSize,
         measure: Callable[[], int] | None = None,
     ) -> None:
-        """Take what is known, and a function that measures `base` anew."""
+        """Take what is known, and a function that measures `base` again."""
         self.budget = budget
         self.base = base
         self.cache_size = cache_size
@@ -147,12 +147,12 @@ class Memory:
 
     @property
     def workspace(self) -> int:
-        """How many bytes a step may take for a moment."""
+        """How many bytes of temporary memory a step may take."""
         share = self.room // _SHARE_OF_WORKSPACE
         return min(max(_SMALLEST_WORKSPACE, share), _LARGEST_WORKSPACE)
 
     def fits(self, lengths: Iterable[int]) -> bool:
-        """Return whether sequences of so many tokens can run together."""
+        """Return whether sequences of these `lengths` in tokens can run together."""
         if not self.budget:
             return True
         return self.cache_size.of_changing_batch(lengths) + self.workspace <= self.room
@@ -171,7 +171,7 @@ class Memory:
         return max(0, min(most, self.room - used))
 
     def why_not(self, tokens: int) -> str:
-        """Return why a prompt of so many tokens can never run."""
+        """Return why a prompt of `tokens` tokens can never run."""
         need = self.cache_size.of_tokens(tokens)
         return (
             f"the prompt has {tokens} tokens, whose cache takes {size(need)}; models.memory_limit "

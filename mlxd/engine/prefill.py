@@ -1,8 +1,9 @@
 """The prompts that are being read: whose turn it is, and how much of one is read between tokens.
 
-A long prompt is read in parts. While nobody generates a part may be large; otherwise it takes about
-as long as the running answers can wait, whatever the model and the machine. Prompts take turns, so
-that a huge one neither keeps small ones waiting nor is kept waiting by them.
+A long prompt is read in parts, between the steps of the running answers. While nobody generates, a
+part may be large; otherwise it takes about as long as the answers can wait, whatever the model and
+the machine. Prompts take turns, so that a huge one neither delays small ones nor waits for all of
+them.
 """
 
 import time
@@ -31,9 +32,11 @@ _SCORED_PART = 64  # its logits take memory for each token
 class Reading:
     """A prompt that is being read: its first `position` tokens are in `cache`.
 
-    All but the last token are read, from which generation starts. Reading pauses at each of
+    All tokens but the last are read; generation starts with that one. Reading pauses at each of
     `stops`, in ascending order. Other conversations part from this one at those in `lasting`.
-    `top` asks for the log-probabilities of the tokens, and of so many others; None for nothing.
+    The prompt with the least `service` has the next turn: how many tokens of it were read, beyond
+    the least of the others when it arrived. `top` asks for the log-probabilities of the tokens and
+    of so many alternatives, None for none.
     """
 
     request_id: int
@@ -102,8 +105,8 @@ class Prefiller:
     def __init__(self, model: Any, *, concurrency: int, together: bool, padded: bool) -> None:
         """Take a model, and whether it can read several prompts `together`.
 
-        If they may not be `padded`, only parts of the same length are read together: mlx-lm's
-        recurrent layers take padding for tokens.
+        Unless they may be `padded`, only parts of the same length are read together: mlx-lm's
+        recurrent layers would take padding for tokens.
         """
         self.together = together
         self._padded = padded
@@ -114,7 +117,7 @@ class Prefiller:
         self._speed = ReadingSpeed()
         self._group_speed = ReadingSpeed()  # several are read faster than one is
         self._each_group = PromptSpeed()
-        self._need = _Need()
+        self._workspace = _Workspace()
 
     def __len__(self) -> int:
         return len(self._readings)
@@ -171,7 +174,7 @@ class Prefiller:
         Args:
             limit: the most tokens a part may have.
             step_seconds: how long a step of the running answers takes, None without any.
-            workspace: how many bytes a part may take for a moment, None for any number.
+            workspace: how many bytes of temporary memory a part may take, None for any number.
         """
         if not self._readings:
             return []
@@ -182,11 +185,11 @@ class Prefiller:
         mx.reset_peak_memory()
         parts = self._read_one(*turn[0]) if len(turn) == 1 else self._read_several(turn)
         if turn[0][0].top is not None:
-            return parts  # which says little about the others
+            return parts  # their speed and memory say little about other parts
         first, seconds = turn[0][0], time.perf_counter() - began
         speed, own = self._speed_of(first)
         speed.add(tokens, seconds, step_seconds, own)
-        self._need.add(tokens, context, mx.get_peak_memory() - active)
+        self._workspace.add(tokens, context, mx.get_peak_memory() - active)
         return parts
 
     def take_ready(self) -> list[Group]:
@@ -206,7 +209,7 @@ class Prefiller:
     def _next_turn(
         self, limit: int, step_seconds: float | None, workspace: int | None
     ) -> list[tuple[Reading, int]]:
-        """Return whose turn it is, with the tokens to read of each."""
+        """Return whose turn it is, and how many tokens of each to read."""
         readings = list(self._readings.values())
         short = list(filter(_is_short, readings))
         first = min(
@@ -216,7 +219,7 @@ class Prefiller:
         speed, own = self._speed_of(first)
         limit = speed.part(limit, step_seconds, own)
         if workspace is not None:
-            limit = self._need.part(limit, first.position, workspace)
+            limit = self._workspace.part(limit, first.position, workspace)
         turn = [(first, first.length(limit))]
         longest = turn[0][1]
         for other in short if self.together and first in short else ():
@@ -232,7 +235,7 @@ class Prefiller:
         return turn
 
     def _speed_of(self, reading: Reading) -> tuple[ReadingSpeed, PromptSpeed]:
-        """Return how fast such prompts are read, and this one; short ones are alike."""
+        """Return how fast prompts like this one are read, and this one; short ones share both."""
         if self.together and _is_short(reading):
             return self._group_speed, self._each_group
         return self._speed, reading.speed
@@ -292,8 +295,8 @@ def _is_short(reading: Reading) -> bool:
     return reading.last <= SHORT and reading.top is None
 
 
-class _Need:
-    """How many tokens a part may have, from what memory earlier parts took for a moment."""
+class _Workspace:
+    """How many tokens a part may have, from the temporary memory that earlier parts took."""
 
     def __init__(self) -> None:
         self._bytes_per_token = 0.0
@@ -303,12 +306,12 @@ class _Need:
         """Return the tokens of a part that begins at `position` and may take `workspace` bytes."""
         if not self._bytes_per_token:
             return min(limit, _FIRST_PART)
-        # Where attention is not computed in one piece, a token takes the more the longer the text.
+        # Unless attention is fused, a token takes more the further into the text it is.
         longer = max(1.0, (position + _FIRST_PART) / self._context)
         tokens = int(workspace / (self._bytes_per_token * longer))
         return min(limit, max(SMALLEST_PART, tokens - tokens % SMALLEST_PART))
 
     def add(self, tokens: int, context: int, taken: int) -> None:
-        """Learn from a part of a text of `context` tokens that took so many bytes for a moment."""
+        """Learn from a part that ended after `context` tokens and took `taken` bytes."""
         if tokens >= SMALLEST_PART:
             self._bytes_per_token, self._context = taken / tokens, context

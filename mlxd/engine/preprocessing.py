@@ -1,9 +1,9 @@
 """Turn a request into tokens and a constraint, without delaying the sequences that run.
 
-A long text or a schema can take any time, so a thread prepares such a request, without MLX. Another
-thread prepares those with a template of their own, which a `Sandbox` renders, or with a grammar
-that may be slow. While others wait there, those that take long are stopped, and begun again in a
-third thread. Other requests are prepared at once: those that arrive together should start together.
+Short requests are prepared at once: those that arrive together should start together. A long text
+or a schema can take any time, so a thread prepares such requests. A second thread prepares those
+that come with a template or with a grammar that may be slow; a `Sandbox` does the risky part. While
+others wait for it, a request that takes long is stopped, and begun again in a third thread.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from mlxd.engine.grammar_limits import is_plain
 from mlxd.engine.mask_time import may_be_slow
 from mlxd.engine.output import stop_machine
 from mlxd.engine.prompts import PromptReader, RenderedChat, begins_in_reasoning
-from mlxd.engine.sandbox import Postponed, Sandbox, Withdrawn
+from mlxd.engine.sandbox import Check, Sandbox, unchecked
 from mlxd.engine.structured_output import ANSWER, Constraint, Grammars, Part, Thought
 from mlxd.engine.templates import is_foreign
 from mlxd.engine.tools import AllowedCalls, past_ids, supports_tools, tool_format
@@ -43,7 +43,7 @@ from mlxd.generate_request import (
 from mlxd.messages import Failed, Generate
 
 _FIRST_SECONDS = 0.3
-"""How long a request with a template of its own may keep others waiting the first time."""
+"""How long a request may keep others waiting before it is postponed."""
 _QUICK_LENGTH = 8192
 """Characters that are tokenized in a few milliseconds."""
 _QUICK_TOKENS = 65536
@@ -104,6 +104,14 @@ class _Lane:
         self.postponed = postponed
 
 
+class _Withdrawn(Exception):
+    """Nobody waits for the request any more."""
+
+
+class _Postponed(Exception):
+    """The request takes long while others wait: it is to be prepared later."""
+
+
 class _Waiting:
     """A request that waits for its lane, or is being prepared there."""
 
@@ -117,16 +125,14 @@ class _Waiting:
         """Note that the request is being prepared from now on."""
         self._lane, self._began = lane, time.monotonic()
 
-    def is_withdrawn(self) -> bool:
-        """Return whether nobody waits for the request any more.
-
-        Raises Postponed if it takes long while others wait.
-        """
+    def check(self) -> None:
+        """Raise _Withdrawn or _Postponed if preparing the request is to end now."""
+        if self.withdrawn:
+            raise _Withdrawn
         lane, took = self._lane, time.monotonic() - self._began
         may_postpone = lane is not None and lane.postponed is not None and not lane.line.empty()
-        if may_postpone and took > _FIRST_SECONDS and not self.withdrawn:
-            raise Postponed
-        return self.withdrawn
+        if may_postpone and took > _FIRST_SECONDS:
+            raise _Postponed
 
 
 class Preprocessor:
@@ -171,8 +177,8 @@ class Preprocessor:
                         self._sandbox.start()
                 waiting.begin(lane)
                 try:
-                    prepared = self.prepare(waiting.message, lane, waiting.is_withdrawn)
-                except Postponed:
+                    prepared = self.prepare(waiting.message, lane, waiting.check)
+                except _Postponed:
                     self._slow.line.put(waiting)
                     continue
                 self._waiting.pop(waiting.message.id, None)
@@ -199,20 +205,14 @@ class Preprocessor:
             waiting.withdrawn = True
 
     def prepare(
-        self,
-        message: Generate,
-        lane: _Lane | None = None,
-        is_withdrawn: Callable[[], bool] = bool,
+        self, message: Generate, lane: _Lane | None = None, check: Check = unchecked
     ) -> Prepared | Failed | None:
-        """Prepare one request, or return why it fails; None if it was withdrawn meanwhile.
-
-        Raises Postponed if `is_withdrawn` does.
-        """
+        """Prepare one request, or return why it fails; None if `check` says it was withdrawn."""
         try:
-            return self._prepare(message, lane or _Lane(), is_withdrawn)
-        except Withdrawn:
+            return self._prepare(message, lane or _Lane(), check)
+        except _Withdrawn:
             return None
-        except Postponed:
+        except _Postponed:
             raise
         except ContextLengthExceeded as error:
             return Failed(message.id, "context_length_exceeded", error.message, error.param)
@@ -224,11 +224,9 @@ class Preprocessor:
             reason = f"the request could not be prepared: {type(error).__name__}"
             return Failed(message.id, "generation_failed", reason)
 
-    def _prepare(
-        self, message: Generate, lane: _Lane, is_withdrawn: Callable[[], bool]
-    ) -> Prepared:
+    def _prepare(self, message: Generate, lane: _Lane, check: Check) -> Prepared:
         request = message.request
-        _go_on_unless(is_withdrawn)
+        check()
         self._check_bias(request.logit_bias)
         if request.logprobs is not None or request.echo:
             self.grammars.token_bytes(0)  # slow the first time, so not in the thread that steps
@@ -236,17 +234,17 @@ class Preprocessor:
         calls = self._calls(request)
         read = lane.last
         if read is None or (read.prompt, read.stop) != (prompt, request.stop):
-            read = lane.last = self._read(request, calls, is_withdrawn)
-        _go_on_unless(is_withdrawn)
+            read = lane.last = self._read(request, calls, check)
+        check()
         tokens, boundaries, stops = list(read.tokens), read.boundaries, read.stops
         if not isinstance(prompt, ChatPrompt):
             fills = isinstance(prompt, TextPrompt) and prompt.suffix
             ends = gap_ends(tokenizer) if fills else ()
-            constraint = self._constraint(request, is_withdrawn)
+            constraint = self._constraint(request, check)
             return Prepared(message, tokens, constraint=constraint, end_tokens=ends, stops=stops)
         in_reasoning = begins_in_reasoning(tokenizer, tokens)
         thought = self._thought(prompt.template, in_reasoning)
-        constraint = self._constraint(request, is_withdrawn, calls, thought)
+        constraint = self._constraint(request, check, calls, thought)
         return Prepared(message, tokens, boundaries, in_reasoning, calls, constraint, stops=stops)
 
     def _calls(self, request: GenerateRequest) -> AllowedCalls | None:
@@ -258,12 +256,7 @@ class Preprocessor:
         bare, taken = request.grammar is None, past_ids(prompt.messages)
         return AllowedCalls(form, prompt.tools, bare=bare, taken=taken)
 
-    def _read(
-        self,
-        request: GenerateRequest,
-        calls: AllowedCalls | None,
-        is_withdrawn: Callable[[], bool],
-    ) -> _Read:
+    def _read(self, request: GenerateRequest, calls: AllowedCalls | None, check: Check) -> _Read:
         """Return a prompt's tokens and, where they are needed, a conversation's boundaries."""
         prompt = request.prompt
         boundaries: tuple[int, ...] = ()
@@ -274,24 +267,22 @@ class Preprocessor:
         functions = prompt.tools.functions if prompt.tools else None
 
         def read(prompt: ChatPrompt) -> RenderedChat:
-            _go_on_unless(is_withdrawn)
-            return self._reader.read_chat(
-                prompt, functions, describe=not native, is_withdrawn=is_withdrawn
-            )
+            check()
+            return self._reader.read_chat(prompt, functions, describe=not native, check=check)
 
         if prompt.truncate and self._context_length:
             chat = read_shortened(prompt, read, self._context_length, request.max_tokens)
         else:
             chat = read(prompt)
         if self._find_boundaries:
-            _go_on_unless(is_withdrawn)
+            check()
             boundaries = self._reader.boundaries(chat)
         return _Read(prompt, request.stop, chat.tokens, boundaries, stops)
 
     def _constraint(
         self,
         request: GenerateRequest,
-        is_withdrawn: Callable[[], bool],
+        check: Check,
         calls: AllowedCalls | None = None,
         thought: Thought | None = None,
     ) -> Constraint | None:
@@ -304,7 +295,7 @@ class Preprocessor:
         elif calls and parts:
             call_rule, arguments = calls.rule(self._encode)
             rule, parts = f"{ANSWER} | calls\n{call_rule}", parts + arguments
-        return self.grammars.compile(rule, parts, thought, is_withdrawn) if parts else None
+        return self.grammars.compile(rule, parts, thought, check) if parts else None
 
     def _thought(self, template: Template, in_reasoning: bool) -> Thought | None:
         """Return how the model may think before it answers."""
@@ -323,11 +314,6 @@ class Preprocessor:
             if not 0 <= token < self._vocabulary:
                 reason = f"token ID {token} is outside the vocabulary of {self._vocabulary}"
                 raise InvalidRequest(reason, param=f"logit_bias.{token}")
-
-
-def _go_on_unless(is_withdrawn: Callable[[], bool]) -> None:
-    if is_withdrawn():
-        raise Withdrawn
 
 
 def _is_foreign(request: GenerateRequest) -> bool:

@@ -82,10 +82,10 @@ class PromptCache:
         convert: Callable[[Blocks, int], Blocks] | None = None,
         disk: DiskCache | None = None,
     ) -> None:
-        """Take the limit, what makes caches, and where to write what is kept as well.
+        """Take the limit in bytes, what makes caches, and the prompt cache on disk, if any.
 
-        `new_cache` returns an empty cache for a prompt of so many tokens, and `convert` returns
-        what another prompt's cache holds in the form that this one has.
+        `new_cache` returns an empty cache for a prompt of a number of tokens, and `convert` returns
+        blocks of another prompt's cache in the form of that cache.
         """
         self.enabled = max_bytes > 0
         self.needs_checkpoints = self.enabled and not can_be_cut(new_cache(0))

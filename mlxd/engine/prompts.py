@@ -1,6 +1,5 @@
 """Prompts to tokens: conversations, plain text, token ids."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,14 @@ from mlxd.engine.control_tokens import ControlTokens
 from mlxd.engine.conversation import Demands, find_demands, fitted, with_objects, words_of
 from mlxd.engine.fill_in_the_middle import fill_in_the_middle
 from mlxd.engine.prompt_cache import common_length
-from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
+from mlxd.engine.sandbox import (
+    SANDBOX_BYTES,
+    Check,
+    Sandbox,
+    SandboxFailed,
+    SandboxSession,
+    unchecked,
+)
 from mlxd.engine.templates import (
     LONGEST_TEMPLATE,
     REFUSALS,
@@ -41,8 +47,8 @@ _SHRINKING = 4
 class RenderedChat:
     """A conversation as its template took it, its text, and its tokens.
 
-    `controls` reads the marks in its text, None if there are none. `trial` renders a template that
-    the request brought.
+    `controls` reads the marks in its text, None if there are none. `session` renders a template
+    that came with the request.
     """
 
     messages: Chat
@@ -51,7 +57,7 @@ class RenderedChat:
     text: str
     tokens: list[int]
     controls: ControlTokens | None
-    trial: Trial | None = None
+    session: SandboxSession | None = None
 
 
 class PromptReader:
@@ -96,18 +102,15 @@ class PromptReader:
         tools: list[dict[str, Any]] | None = None,
         *,
         describe: bool = False,
-        is_withdrawn: Callable[[], bool] = bool,
+        check: Check = unchecked,
     ) -> RenderedChat:
         """Return a conversation with its tokens; raises what `read` raises.
 
-        `tools` go to the template, or with `describe` into the conversation, as text.
-        `is_withdrawn` returns True once nobody waits for the tokens any more.
-
-        Raises:
-            Withdrawn: `is_withdrawn` returned True while a template of the request was rendered.
+        `tools` go to the template, or with `describe` into the conversation, as text. `check` is
+        called while a template of the request is rendered, and ends that by raising.
         """
         check_arguments(prompt.template.arguments)
-        trial = self._trial(prompt.template, is_withdrawn)
+        session = self._session(prompt.template, check)
         facts = self._facts(prompt.template)
         messages, template, controls = with_objects(prompt.messages), prompt.template, None
         documents = template.arguments.get("documents")
@@ -125,21 +128,21 @@ class PromptReader:
                 template = structs.replace(template, arguments=arguments)
         if describe:
             messages, tools = describe_tools(messages, tools or []), None
-        messages, text = _render(self._tokenizer, template, messages, tools, trial, facts)
+        messages, text = _render(self._tokenizer, template, messages, tools, session, facts)
         self._check_text(text, "messages")
         # A template adds special tokens itself; with role prefixes the tokenizer does.
         special = not uses_template(self._tokenizer, template)
         tokens = self._checked(self._encode(text, controls, special=special), "messages")
-        return RenderedChat(messages, tools, template, text, tokens, controls, trial)
+        return RenderedChat(messages, tools, template, text, tokens, controls, session)
 
-    def _trial(self, template: Template, is_withdrawn: Callable[[], bool]) -> Trial | None:
+    def _session(self, template: Template, check: Check) -> SandboxSession | None:
         """Return where the template of a request is rendered, None for others."""
         if not is_foreign(template):
             return None
         if len(template.source or "") > LONGEST_TEMPLATE:
             reason = f"`chat_template`: longer than {LONGEST_TEMPLATE} characters"
             raise InvalidRequest(reason, param="chat_template")
-        return Trial(self._sandbox, TEMPLATE_SECONDS, is_withdrawn)
+        return SandboxSession(self._sandbox, TEMPLATE_SECONDS, check)
 
     def boundaries(self, chat: RenderedChat) -> tuple[int, ...]:
         """Return after how many of its tokens another conversation may part from this one.
@@ -168,7 +171,7 @@ class PromptReader:
         arguments = {**chat.template.arguments, "add_generation_prompt": False}
         template = structs.replace(chat.template, arguments=arguments)
         try:
-            beginning = _render(self._tokenizer, template, messages, chat.tools, chat.trial)[1]
+            beginning = _render(self._tokenizer, template, messages, chat.tools, chat.session)[1]
         except InvalidRequest:  # some templates want more than one empty message
             return 0
         return common_length(chat.text, beginning)
@@ -238,7 +241,7 @@ class _TemplateFacts:
         own = template_sources(self._tokenizer, Template())
         return ControlTokens(self._tokenizer, own + self.sources)
 
-    def demands(self, template: Template, trial: Trial | None) -> Demands:
+    def demands(self, template: Template, session: SandboxSession | None) -> Demands:
         """Return what the template demands; its arguments are those of the first who asks."""
         if self._demands is None:
             arguments = {**template.arguments, "continue_final_message": False}
@@ -246,7 +249,7 @@ class _TemplateFacts:
 
             def takes(messages: Chat) -> bool:
                 try:
-                    text = render(self._tokenizer, asked, messages, None, trial)
+                    text = render(self._tokenizer, asked, messages, None, session)
                 except REFUSALS:
                     return False
                 return all(word in text for word in words_of(messages))
@@ -275,7 +278,7 @@ def _render(
     template: Template,
     messages: Chat,
     tools: list[dict[str, Any]] | None,
-    trial: Trial | None = None,
+    session: SandboxSession | None = None,
     facts: _TemplateFacts | None = None,
 ) -> tuple[Chat, str]:
     """Return a conversation's text, and its messages as the template took them.
@@ -287,7 +290,7 @@ def _render(
     def work() -> tuple[Chat, str]:
         refusal, text = None, ""
         try:
-            text = render(tokenizer, template, messages, tools, trial)
+            text = render(tokenizer, template, messages, tools, session)
             if facts is None or not _leaves_out(messages, text):
                 return messages, text
         except (TemplateSyntaxError, SecurityError):
@@ -296,9 +299,9 @@ def _render(
             if facts is None:
                 raise
             refusal = error
-        for changed in fitted(messages, facts.demands(template, trial)):
+        for changed in fitted(messages, facts.demands(template, session)):
             try:
-                fitting = render(tokenizer, template, changed, tools, trial)
+                fitting = render(tokenizer, template, changed, tools, session)
             except REFUSALS:
                 continue
             if refusal or not _leaves_out(messages, fitting):

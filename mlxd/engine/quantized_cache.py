@@ -289,7 +289,7 @@ class CacheQuantization:
         self.start = start
 
     def new_cache(self, tokens: int = 0) -> Cache:
-        """Return an empty cache for a sequence that has so many tokens already."""
+        """Return an empty cache for a sequence that already has `tokens` tokens."""
         plain = self._new_plain()
         return self.quantize(plain) if tokens >= self.start else plain
 
@@ -298,7 +298,7 @@ class CacheQuantization:
         return list(_quantized(cache, iter(self.formats)))
 
     def convert(self, blocks: Blocks, tokens: int) -> Blocks:
-        """Return keys and values in the form in which a sequence of so many tokens holds them.
+        """Return keys and values in the form that a sequence of `tokens` tokens has.
 
         What another sequence kept of the same tokens may have the other form.
         """

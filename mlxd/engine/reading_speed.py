@@ -1,13 +1,13 @@
-"""How fast prompts are read, and so how many tokens of one are read between two tokens of others.
+"""How fast prompts are read, and thus how many tokens to read between two tokens of others.
 
-Where nobody generates, a part is as large as those who come meanwhile can wait for.
+While nobody generates, a part is as large as a request that arrives meanwhile can wait for.
 
-A part of n tokens takes `fixed + n / speed` seconds. What is fixed can be most of it, on a GPU and
-with a large model: then smaller parts would make a prompt take many times as long, and nobody would
-wait less. It is measured with parts of half the size, which cost less than larger ones would.
+A part of n tokens takes `fixed + n / speed` seconds. On a GPU and with a large model, most of that
+can be `fixed`: then smaller parts would make a prompt take many times as long, and others would
+hardly wait less. It is measured by reading a part of half the size now and then.
 
-The deeper in a prompt, the slower it is read. So each prompt has a speed of its own, which its last
-parts had; of a prompt that is new, little is read before that is known.
+The further into a prompt, the slower it is read. So the speed of each prompt is measured by itself,
+and the first part of a new prompt is small.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ SMALLEST_PART = 32
 _FIRST_PART = 128
 _PART_SECONDS = 0.03
 _PART_STEPS = 4.0
-"""A part takes as long as so many steps of the running answers, with what is fixed, if that is
-more: a long prompt beside others then takes about 1.3 times as long as alone."""
+"""A part may take as long as this many steps of the running answers, if that is more than
+_PART_SECONDS: a long prompt beside others then takes about 1.3 times as long as alone."""
 _FIRST_PART_ALONE = 1024
 _LEAST_ALONE = 256
 _ALONE_SECONDS = 0.5
@@ -71,16 +71,17 @@ class ReadingSpeed:
     def add(
         self, tokens: int, seconds: float, step_seconds: float | None, prompt: PromptSpeed
     ) -> None:
-        """Learn from a part that took `seconds`, a step of the running answers included.
+        """Learn from a part of `tokens` that took `seconds`, including a step of running answers.
 
-        A slower part counts at once and a faster one slowly: to be late is worse than to be early.
+        A slower part counts at once and a faster one slowly: too large a part is worse than too
+        small a one.
         """
         seconds = max(seconds - (step_seconds or 0.0), seconds / 4)
         if prompt is self._last_prompt:
             self._learn_fixed(tokens, seconds)
         self._last, self._last_prompt = (tokens, seconds), prompt
         if tokens < SMALLEST_PART:
-            return  # it says how much is fixed, but not how fast the rest is
+            return  # too few to tell the speed
         speed = tokens / max(seconds - self._fixed_seconds, seconds / 4)
         self._tokens_per_second = _average(self._tokens_per_second or speed, speed)
         self._most = max(self._most, 2 * tokens)

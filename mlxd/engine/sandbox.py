@@ -1,8 +1,8 @@
-"""A process of its own for what a request brought and nobody checked: templates and large grammars.
+"""A process of its own for what comes with a request and may do harm: templates and large grammars.
 
 A template may compute for ever in one call into C, and a grammar may overflow the stack of the
-library that compiles it. There neither time nor memory nor a crash reaches other requests. The
-process is started when it is first needed, and ends when it has had nothing to do for a minute.
+library that compiles it. In a process of its own, neither delays other requests, takes their memory
+or ends the engine. The process starts when it is first needed, and ends after an idle minute.
 """
 
 import contextlib
@@ -18,15 +18,18 @@ from typing import Any
 
 import msgspec
 
+Check = Callable[[], None]
+"""Called several times a second during long work; whatever it raises ends the work."""
+
 SANDBOX_BYTES = 512 * 1024**2
-"""What a job may take besides what the process has at its start."""
+"""Memory that a job may take, beyond what the process has at its start."""
 
 _COMMAND = (sys.executable, "-P", "-m", "mlxd.engine.sandbox_worker")
 _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR")
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
-    "OPENBLAS_NUM_THREADS": "1",  # which thus starts no threads
+    "OPENBLAS_NUM_THREADS": "1",  # it would start threads, which fork() does not copy
 }
 _LENGTH_BYTES = 4
 _STOP = bytes(_LENGTH_BYTES)
@@ -36,23 +39,15 @@ _LOOK_SECONDS = 0.05
 
 
 class SandboxFailed(Exception):
-    """A job ended its process: it crashed, or took more memory than it may."""
+    """A job crashed, or took more memory than it may."""
 
 
-class Withdrawn(Exception):
-    """Nobody waits for the job any more."""
-
-
-class Postponed(Exception):
-    """The job takes long, and others wait: it is to be tried again later."""
-
-
-def _nobody_left() -> bool:
-    return False
+def unchecked() -> None:
+    """Let the work go on: the `Check` of work that nobody ends early."""
 
 
 class Sandbox:
-    """Runs jobs, each within its time; each thread that calls has a process for it."""
+    """Runs jobs, each with a time limit; several threads may call it at the same time."""
 
     def __init__(self, memory_bytes: int = SANDBOX_BYTES) -> None:
         """Take how much memory a job may take."""
@@ -61,10 +56,13 @@ class Sandbox:
         self._free: list[_Worker] = []
 
     def start(self) -> None:
-        """Have a process for the next job, which thus need not wait for its start.
+        """Start a process for the next job, unless there is one, so that the job need not wait.
 
-        It must be called, as `run`, from a thread that stays: on Linux a process ends with the
-        thread that started it. Raises OSError if that is impossible.
+        Call this and `run` from a thread that lives on: on Linux, a process ends with the thread
+        that started it.
+
+        Raises:
+            OSError: no process can be started.
         """
         worker = self._take()
         with self._lock:
@@ -75,23 +73,26 @@ class Sandbox:
         kind: str,
         job: dict[str, Any],
         seconds: float,
-        is_withdrawn: Callable[[], bool] = _nobody_left,
+        check: Check = unchecked,
     ) -> tuple[Any, float]:
-        """Return the answer of `sandbox_worker` to a job of a `kind`, and the seconds it took.
+        """Run a job, and return its result and how many seconds it took.
 
-        What `is_withdrawn` raises meanwhile stops the job, too.
+        Args:
+            kind: which of the functions in `sandbox_worker` to call.
+            job: the arguments of that function.
+            seconds: how long it may take; starting the process does not count.
+            check: is called meanwhile; whatever it raises stops the job, and is raised here.
 
         Raises:
-            TimeoutError: it takes longer than `seconds`; a start of the process does not count.
+            TimeoutError: the job takes longer than `seconds`.
             SandboxFailed: it crashed, or took too much memory.
-            Withdrawn: `is_withdrawn` returned True meanwhile.
-            OSError: there is no process for it.
+            OSError: no process can be started.
         """
         data = msgspec.msgpack.encode((kind, seconds, job))
         for _ in range(2):  # the process may just have ended by itself
             worker = self._take()
             try:
-                answer = worker.ask(data, seconds, is_withdrawn)
+                answer = worker.ask(data, seconds, check)
             except (BrokenPipeError, EOFError):
                 worker.end()
                 continue
@@ -104,7 +105,7 @@ class Sandbox:
         raise SandboxFailed
 
     def close(self) -> None:
-        """End the processes that have no job."""
+        """End the processes that are not running a job."""
         with self._lock:
             workers, self._free = self._free, []
         for worker in workers:
@@ -114,7 +115,7 @@ class Sandbox:
         with self._lock:
             while self._free:
                 worker = self._free.pop()
-                if worker.lives:
+                if worker.is_alive:
                     return worker
                 worker.end()
         return _Worker(self._memory_bytes)
@@ -125,7 +126,7 @@ class Sandbox:
 
 
 class _Worker:
-    """One process of `sandbox_worker`, which answers each job once."""
+    """One process of `sandbox_worker`, which runs one job after another."""
 
     def __init__(self, memory_bytes: int) -> None:
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
@@ -141,37 +142,33 @@ class _Worker:
         self._asked = False
         self.end = weakref.finalize(self, _end, self._process)
         try:
-            self._read(_START_SECONDS, _nobody_left)
+            self._read(_START_SECONDS, unchecked)
         except (EOFError, TimeoutError):
             self.end()
             raise OSError("the process for templates and grammars does not start") from None
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(
-        self, data: bytes, seconds: float, is_withdrawn: Callable[[], bool]
-    ) -> tuple[Any, float]:
-        """Return the answer to a job, as `Sandbox.run` does; EOFError if the process ended."""
+    def ask(self, data: bytes, seconds: float, check: Check) -> tuple[Any, float]:
+        """Do what `Sandbox.run` does; raise EOFError or BrokenPipeError if the process ended."""
         began = time.monotonic()
         self._asked = True
         self._write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
-        answer = self._read(seconds, is_withdrawn)
+        answer = self._read(seconds, check)
         self._asked = False
-        fits, value = msgspec.msgpack.decode(answer)
-        if not fits:
+        succeeded, value = msgspec.msgpack.decode(answer)
+        if not succeeded:
             raise SandboxFailed
         return value, time.monotonic() - began
 
     def stop(self) -> bool:
-        """Stop the job, if it has not ended; return whether the process can take another."""
+        """Stop the job, if it has not ended; return whether the process can run another one."""
         try:
             if self._asked:
                 self._write(_STOP)
-                self._read(
-                    _STOP_SECONDS, _nobody_left
-                )  # what it had to say, or that it was stopped
+                self._read(_STOP_SECONDS, unchecked)  # the result, or that it was stopped
                 self._asked = False
         except (OSError, EOFError):
             self.end()
@@ -184,8 +181,8 @@ class _Worker:
         while view:  # the process reads all of it before it begins
             view = view[self._process.stdin.write(view) :]
 
-    def _read(self, seconds: float, is_withdrawn: Callable[[], bool]) -> bytes:
-        """Return the next answer of the process; what has come of it stays for the next call."""
+    def _read(self, seconds: float, check: Check) -> bytes:
+        """Return the next answer; if this raises, the next call goes on with what has arrived."""
         if self._process.stdout is None:
             raise EOFError
         deadline = time.monotonic() + seconds
@@ -194,8 +191,7 @@ class _Worker:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if is_withdrawn():
-                raise Withdrawn
+            check()
             wait = min(left, _LOOK_SECONDS)
             if not select.select([self._process.stdout], [], [], wait)[0]:
                 continue
@@ -218,21 +214,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-class Trial:
-    """What one request may do in a sandbox: any number of jobs, within `seconds` together."""
+class SandboxSession:
+    """The jobs of one request in a sandbox, which together may take `seconds`."""
 
-    def __init__(
-        self,
-        sandbox: Sandbox,
-        seconds: float,
-        is_withdrawn: Callable[[], bool] = _nobody_left,
-    ) -> None:
+    def __init__(self, sandbox: Sandbox, seconds: float, check: Check = unchecked) -> None:
         self._sandbox = sandbox
         self._left = seconds
-        self._is_withdrawn = is_withdrawn
+        self._check = check
 
     def run(self, kind: str, job: dict[str, Any]) -> Any:
         """Return the answer to a job; raises what `Sandbox.run` raises."""
-        answer, took = self._sandbox.run(kind, job, self._left, self._is_withdrawn)
+        answer, took = self._sandbox.run(kind, job, self._left, self._check)
         self._left = max(0.0, self._left - took)
         return answer

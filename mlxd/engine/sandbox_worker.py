@@ -1,10 +1,12 @@
 """`python -m mlxd.engine.sandbox_worker BYTES`: the process of a `Sandbox`.
 
 It reads jobs from standard input and runs each in a copy of itself, made by fork(), that ends with
-the job: to import what jobs need takes a second, a copy some milliseconds. It writes an answer to
-each, True and what the job returned, or False if that took more than BYTES of memory, wrote too
-much, crashed, or was stopped by an empty job. What is imported here starts no threads, and uses
-none of Apple's frameworks, with which a copy could not go on; only a Mac can show that it does.
+the job: importing what jobs need takes a second, a copy some milliseconds. It answers each job with
+True and what the job returned, or with False if the job took more than BYTES of memory, wrote too
+much, crashed, or was stopped by an empty job.
+
+Nothing that is imported here may start threads or use Apple's frameworks, because a copy could not
+run then. On a Mac, that has not been tried yet.
 """
 
 import contextlib
@@ -34,7 +36,7 @@ Job = Callable[..., Any]
 
 
 def main(memory_bytes: int) -> None:
-    """Serve until standard input ends or nothing comes for a minute."""
+    """Run jobs until standard input ends or none arrives for a minute."""
     _end_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Imported once, for all copies.
@@ -44,8 +46,8 @@ def main(memory_bytes: int) -> None:
     jobs: dict[str, Job] = {"template": render_alone, "grammar": compile_alone}
     gc.freeze()
     _write(1, _framed(b""))
-    while (data := _next()) is not None:
-        if data:  # empty: stop a job, which has ended by itself
+    while (data := _next_job()) is not None:
+        if data:  # an empty one stops a job, which has ended by itself
             _write(1, _answer(data, jobs, memory_bytes))
 
 
@@ -62,7 +64,7 @@ def _answer(data: bytes, jobs: dict[str, Job], memory_bytes: int) -> bytes:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(ours)
-    is_whole = answer[:_LENGTH_BYTES] == _framed(answer[_LENGTH_BYTES:])[:_LENGTH_BYTES]
+    is_whole = answer == _framed(answer[_LENGTH_BYTES:])
     return answer if is_whole else _framed(_FAILURE)
 
 
@@ -86,12 +88,12 @@ def _collect(child: int, pipe: int, memory_bytes: int) -> bytes:
 
 
 def _run(data: bytes, jobs: dict[str, Job], memory_bytes: int, pipe: int) -> NoReturn:
-    """Run a job in this copy, which ends whatever happens."""
+    """Run a job in this copy of the process, and end it."""
     try:
         _end_with_parent()
         _limit_memory(memory_bytes)
         kind, seconds, job = msgspec.msgpack.decode(data)
-        # In case that nobody ends it.
+        # A second limit, should this process outlive the one that waits for it.
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 2, resource.RLIM_INFINITY))
         with contextlib.suppress(MemoryError):
             _write(pipe, _framed(msgspec.msgpack.encode((True, jobs[kind](**job)))))
@@ -105,7 +107,7 @@ def _end_with_parent() -> None:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Limit the address space; on a Mac, which does not, the process that waits looks."""
+    """Limit the address space; macOS has no such limit, so there `_collect` measures instead."""
     if sys.platform != "linux":
         return
     with open("/proc/self/statm") as file:
@@ -113,8 +115,8 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (taken + memory_bytes,) * 2)
 
 
-def _next() -> bytes | None:
-    """Return the next job, None at the end of the input or of patience."""
+def _next_job() -> bytes | None:
+    """Return the next job, None at the end of the input or after an idle minute."""
     ready, _, _ = select.select([0], [], [], _IDLE_SECONDS)
     if not ready or (length := _take(_LENGTH_BYTES)) is None:
         return None

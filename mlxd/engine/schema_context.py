@@ -11,7 +11,7 @@ REFERRING = ("$ref", "$dynamicRef", "$recursiveRef")
 
 @dataclass(frozen=True)
 class SchemaFinding:
-    """A keyword of the schema at `path` that is not held, and why.
+    """A keyword of the schema at `path` that is not enforced, and why.
 
     `invalid` says that the schema has no meaning there, or that no value meets it.
     """
@@ -40,7 +40,7 @@ class Context(Protocol):
         """Return why the grammar's engine cannot have a pattern, None if it can."""
 
     def drop(self, path: str, keyword: str, reason: str) -> None:
-        """Note a keyword that is not held."""
+        """Note a keyword that is not enforced."""
 
     def refuse(self, path: str, keyword: str, reason: str) -> None:
         """Note a keyword that makes the schema invalid."""

@@ -11,7 +11,7 @@ from mlxd.engine.schema_values import (
     FORMATS,
     GRAMMAR_FORMATS,
     TYPES,
-    hold_bound,
+    enforceable_bound,
     is_exact,
     is_number,
     read_bounds,
@@ -136,10 +136,10 @@ class Keywords:
             return {}
         if not is_number(value):
             return self._refuse(keyword, "it is not a number")
-        held, right = hold_bound(keyword, value)
-        if not right:
+        bound, same = enforceable_bound(keyword, value)
+        if not same:
             self._drop(keyword, "a grammar cannot hold numbers so large")
-        return {} if held is None else {keyword: held}
+        return {} if bound is None else {keyword: bound}
 
     def _multiple(self, keyword: str, value: Any) -> Schema:
         if not is_number(value) or not value > 0:
@@ -347,7 +347,7 @@ class Keywords:
             converted.setdefault("additionalProperties", False)
 
     def _count_properties(self, converted: Schema) -> None:
-        """Leave out counts of properties that llguidance cannot hold."""
+        """Leave out counts of properties that llguidance cannot enforce."""
         least, most = converted.get("minProperties", 0), converted.get("maxProperties")
         required = set(converted.get("required", ()))
         names = converted.get("properties", {})

@@ -1,4 +1,4 @@
-"""The numbers, values and formats of a JSON schema that a grammar can hold."""
+"""The numbers, values and formats of a JSON schema that a grammar can enforce."""
 
 import math
 from typing import Any
@@ -83,11 +83,11 @@ def read_bounds(schema: dict[str, Any]) -> dict[str, Any]:
     return bounds
 
 
-def hold_bound(keyword: str, value: float) -> tuple[float | None, bool]:
-    """Return the bound that a grammar can have instead, None for none, and whether that is right.
+def enforceable_bound(keyword: str, value: float) -> tuple[float | None, bool]:
+    """Return the bound that a grammar can enforce instead, if any, and whether it does the same.
 
-    A bound that numbers of 64 bits always meet is left out, rightly. An integer that no float has
-    becomes the next one inside.
+    A bound that every 64-bit number meets is left out, which does the same. An integer that is not
+    exact as a float becomes the next one inside the bound.
     """
     sign = -1 if keyword in _LOWER else 1
     distance = value * sign  # outwards

@@ -1,7 +1,8 @@
 """Speculative decoding: a draft model guesses tokens ahead, the target model checks them at once.
 
 The answer is the one that the target alone would give: each token is chosen from its logits, with
-the noise, penalties and grammar of that position. A guess that equals it saves a pass.
+the noise, penalties and grammar of that position. Each guess that equals the token saves a pass of
+the target.
 """
 
 from typing import Any
@@ -25,12 +26,12 @@ Token = tuple[int, tuple[Scored, list[Scored]] | None]
 
 
 class Runner:
-    """One model and its cache, which covers the first `covered` tokens of a sequence."""
+    """The target or the draft model, with a cache of the first `covered` tokens of a sequence."""
 
     def __init__(
         self, model: Any, cache: Cache | None, covered: int, prompt_cache: PromptCache
     ) -> None:
-        """Take a model, its prompt cache, and what that cache has of the sequence."""
+        """Take a model, what its `prompt_cache` has of the sequence, and that prompt cache."""
         self.cache = cache or make_prompt_cache(model)
         self.covered = covered
         self._mark: tuple[int, Cache] | None = None
@@ -50,16 +51,16 @@ class Runner:
         return logits
 
     def mark(self) -> None:
-        """Remember what is computed now, before tokens are processed one by one.
+        """Remember the cache as it is, before tokens are processed one by one.
 
-        Each of them then replaces one in a window that is full.
+        In a full sliding window, each of them replaces an older one, which could not be put back.
         """
         self._mark = self.covered, CacheSnapshot(self.cache).checkpoint()
 
     def go_back_to(self, covered: int) -> None:
         """Forget the tokens after the first `covered`, or, if that is impossible, after the mark.
 
-        Without a mark, they were processed together with the one before them.
+        Without a mark, they must have been processed together with the token before them.
         """
         if covered >= self.covered:
             return
@@ -71,7 +72,7 @@ class Runner:
         self.covered = covered
 
     def keep(self, tokens: list[int], salt: str = "") -> None:
-        """Keep what is computed of a sequence in the prompt cache."""
+        """Put the cache of a sequence into the prompt cache."""
         self._prompt_cache.keep(tokens[: self.covered], CacheSnapshot(self.cache), salt=salt)
 
 
@@ -175,7 +176,7 @@ class Speculation:
         return self._with_logprobs(logits, tokens[: right + 1])
 
     def _check_one_by_one(self, logits: mx.array, guessed: list[int]) -> list[Token]:
-        """Do as `_check` where the logits depend on the tokens chosen before."""
+        """Do the same as `_check` where logits depend on the tokens chosen before them."""
         chosen: list[Token] = []
         known = list(self.tokens)
         for place in range(len(guessed) + 1):

@@ -30,7 +30,7 @@ from mlxd.messages import Event, Failed, Load, PrefillProgress
 from mlxd.rate import Rate
 
 _LASTING = 2
-"""So many of a sequence's boundaries are those at which other conversations part from it."""
+"""How many of a sequence's boundaries are those at which other conversations part from it."""
 _NEWEST = 0.2
 """The weight of the newest measurement in a running average."""
 

@@ -15,10 +15,17 @@ from llguidance.gbnf_to_lark import GbnfToLarkError, any_to_lark
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from mlxd.engine.enforced_schema import ANY_OBJECT, EnforcedSchema, enforce
 from mlxd.engine.grammar_limits import LONGEST_GRAMMAR, CompiledGrammars, is_plain
-from mlxd.engine.held_schema import ANY_OBJECT, HeldSchema, hold
 from mlxd.engine.mask_time import TOO_SLOW, TimedMatcher, is_slow, may_be_slow, parser_limits
-from mlxd.engine.sandbox import SANDBOX_BYTES, Sandbox, SandboxFailed, Trial
+from mlxd.engine.sandbox import (
+    SANDBOX_BYTES,
+    Check,
+    Sandbox,
+    SandboxFailed,
+    SandboxSession,
+    unchecked,
+)
 from mlxd.engine.schema_context import Schema
 from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
@@ -38,7 +45,7 @@ _SPACE = r"(\x20|\x0A[\x20\x09]{0,24})"  # unbounded, a weak model writes spaces
 class Part:
     """A grammar that a rule refers to as `@name`.
 
-    A `lenient` schema never refuses a request: what cannot be held of it is overlooked.
+    A `lenient` schema never refuses a request: what cannot be enforced of it is overlooked.
     """
 
     name: str
@@ -59,10 +66,10 @@ class Thought:
 
 
 class Constraint:
-    """The tokens that may come next in one answer, of which `accepted` are chosen.
+    """The tokens that may come next in one answer, after `accepted` tokens.
 
-    `failure` says why it stopped working, `too_complex` that the grammar is to blame; `overlooked`
-    is what of the schemas it does not enforce.
+    `failure` says why it stopped working, and `too_complex` that this is because of the grammar.
+    `overlooked` lists what it does not enforce of the schemas.
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class Constraint:
         overlooked: Sequence[Overlooked],
         refuse: Callable[[], None],
     ) -> None:
-        """Take a matcher that no other answer uses, and what has its grammar refused."""
+        """Take a matcher that no other answer uses, and `refuse`, which bans its grammar."""
         self.overlooked = overlooked
         self._refuse = refuse
         self.failure: str | None = None
@@ -149,7 +156,7 @@ class Grammars:
         rule: str,
         parts: Sequence[Part],
         thought: Thought | None = None,
-        is_withdrawn: Callable[[], bool] = bool,
+        check: Check = unchecked,
     ) -> Constraint:
         """Return the constraint of one answer.
 
@@ -157,12 +164,11 @@ class Grammars:
             rule: a Lark grammar that refers to the parts.
             parts: the grammars it refers to.
             thought: how the model may think first, None if it does not.
-            is_withdrawn: returns True once nobody waits for the constraint.
+            check: is called while a large grammar is tried, and ends that by raising.
 
         Raises:
             InvalidRequest: a part is not valid, too large, too deep or too slow, or has a keyword
                 that cannot be enforced.
-            Withdrawn: `is_withdrawn` returned True while a large grammar was tried.
         """
         parts = tuple(parts)
         key = hashlib.sha256(repr((rule, parts)).encode(errors="surrogatepass")).digest()
@@ -170,7 +176,7 @@ class Grammars:
             size = len(rule) + sum(len(part.grammar.source) for part in parts)
             if size > LONGEST_GRAMMAR:
                 raise _invalid(_param(parts), f"it has more than {LONGEST_GRAMMAR} characters")
-            compiled = self._compile(rule, parts, is_withdrawn)
+            compiled = self._compile(rule, parts, check)
             self._kept.keep(key, compiled, size)
         if isinstance(compiled, _TooSlow):
             compiled = self._without_schemas(rule, parts, TOO_SLOW)
@@ -202,14 +208,12 @@ class Grammars:
             raise InvalidRequest(reason, param="model")
         return llguidance.hf.from_tokenizer(self._fast, n_vocab=size, eos_token=ends)
 
-    def _compile(
-        self, rule: str, parts: tuple[Part, ...], is_withdrawn: Callable[[], bool]
-    ) -> "_Compiled | _TooSlow":
+    def _compile(self, rule: str, parts: tuple[Part, ...], check: Check) -> "_Compiled | _TooSlow":
         """Compile a grammar, and try its first masks."""
         _ = self._tokens  # made before the clock runs
         try:
             if self._sandbox is not None and not is_plain([part.grammar for part in parts]):
-                _try(Trial(self._sandbox, _COMPILE_SECONDS, is_withdrawn), rule, parts)
+                _try(SandboxSession(self._sandbox, _COMPILE_SECONDS, check), rule, parts)
             compiled = within(
                 _COMPILE_SECONDS,
                 lambda: self._compile_parts(rule, parts),
@@ -221,22 +225,24 @@ class Grammars:
             reason = f"it refers too deeply, or takes more than {SANDBOX_BYTES >> 20} MB"
         else:
             words = _words(self._tokens.vocab_size)
-            return _TooSlow() if is_slow(compiled[0], words, is_withdrawn) else compiled
+            return _TooSlow() if is_slow(compiled[0], words, check) else compiled
         return self._without_schemas(rule, parts, reason)
 
     def _without_schemas(self, rule: str, parts: tuple[Part, ...], reason: str) -> "_Compiled":
         """Compile a grammar without its schemas, or raise if that is not allowed."""
         if not all(part.lenient for part in parts):
             raise _invalid(_param(parts), reason)
-        held = [HeldSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts]
-        return self._compiled(rule, parts, held)
+        enforced = [
+            EnforcedSchema(ANY_OBJECT, [Overlooked(p.grammar.param, "", reason)]) for p in parts
+        ]
+        return self._compiled(rule, parts, enforced)
 
     def _compile_parts(self, rule: str, parts: tuple[Part, ...]) -> "_Compiled":
-        held = [self._hold(part) for part in parts]
-        matcher, overlooked = self._compiled(rule, parts, held)
+        enforced = [self._enforced(part) for part in parts]
+        matcher, overlooked = self._compiled(rule, parts, enforced)
         if matcher.is_error():
-            held = [self._hold(part, checked=True) for part in parts]
-            matcher, overlooked = self._compiled(rule, parts, held)
+            enforced = [self._enforced(part, checked=True) for part in parts]
+            matcher, overlooked = self._compiled(rule, parts, enforced)
         if matcher.is_error():
             raise _invalid(_param(parts), _reason(matcher.get_error()))
         return matcher, overlooked
@@ -245,27 +251,27 @@ class Grammars:
         return LLMatcher(self._tokens, source, log_level=0, limits=parser_limits())
 
     def _compiled(
-        self, rule: str, parts: tuple[Part, ...], held: Sequence[HeldSchema | None]
+        self, rule: str, parts: tuple[Part, ...], enforced: Sequence[EnforcedSchema | None]
     ) -> "_Compiled":
-        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, held)]
-        overlooked = [found for each in held if each for found in each.overlooked]
+        grammars = [{"name": "rule", "lark_grammar": rule}, *map(_grammar, parts, enforced)]
+        overlooked = [found for each in enforced if each for found in each.overlooked]
         source = json.dumps({"grammars": grammars})
         return self._matcher(source), tuple(overlooked)
 
-    def _hold(self, part: Part, *, checked: bool = False) -> HeldSchema | None:
-        """Return what a grammar can hold of a part's schema, None for a part without one.
+    def _enforced(self, part: Part, *, checked: bool = False) -> EnforcedSchema | None:
+        """Return what a grammar can enforce of a part's schema, None for a part without one.
 
         Raises InvalidRequest if that is not enough or, with `checked`, if the part is not valid.
         """
 
         def error_of(schema: Schema | None) -> str | None:
-            held = None if schema is None else HeldSchema(schema, [])
-            grammar = json.dumps({"grammars": [_grammar(part, held)]})
+            enforced = None if schema is None else EnforcedSchema(schema, [])
+            grammar = json.dumps({"grammars": [_grammar(part, enforced)]})
             is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, self._tokens)
             return _reason(messages[0]) if is_error else None
 
         if part.grammar.kind == "json_schema":
-            return hold(part.grammar, error_of, lenient=part.lenient, checked=checked)
+            return enforce(part.grammar, error_of, lenient=part.lenient, checked=checked)
         if checked and (error := error_of(None)) is not None:
             raise _invalid(part.grammar.param, error)
         return None
@@ -326,12 +332,12 @@ def compile_alone(rule: str, parts: list[Any]) -> dict[str, Any] | None:
     return None
 
 
-def _try(trial: Trial, rule: str, parts: tuple[Part, ...]) -> None:
+def _try(session: SandboxSession, rule: str, parts: tuple[Part, ...]) -> None:
     """Compile a grammar where that harms nobody.
 
-    Raises InvalidRequest if it cannot be compiled, and what `Trial.run` raises.
+    Raises InvalidRequest if it cannot be compiled, and what `SandboxSession.run` raises.
     """
-    refused = trial.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
+    refused = session.run("grammar", {"rule": rule, "parts": msgspec.to_builtins(parts)})
     if refused is not None:
         raise InvalidRequest(refused["message"], param=refused["param"])
 
@@ -340,12 +346,12 @@ def _param(parts: tuple[Part, ...]) -> str:
     return parts[0].grammar.param if len(parts) == 1 else "tools"
 
 
-def _grammar(part: Part, held: HeldSchema | None) -> dict[str, Any]:
+def _grammar(part: Part, enforced: EnforcedSchema | None) -> dict[str, Any]:
     """Return a part in llguidance's form."""
     source = part.grammar.source
-    if held is not None:
+    if enforced is not None:
         options = {"whitespace_pattern": _SPACE}
-        return {"name": part.name, "json_schema": {**held.schema, "x-guidance": options}}
+        return {"name": part.name, "json_schema": {**enforced.schema, "x-guidance": options}}
     if part.grammar.kind == "regex":
         source = f"start: /{regex_to_lark(source)}/"
     elif part.grammar.kind == "gbnf":

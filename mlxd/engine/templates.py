@@ -8,7 +8,7 @@ from mlx_lm.server import convert_chat
 from transformers import PreTrainedTokenizerBase
 
 from mlxd.engine.request_template import CONTENT_ERRORS, refusal_of
-from mlxd.engine.sandbox import Trial
+from mlxd.engine.sandbox import SandboxSession
 from mlxd.errors import InvalidRequest
 from mlxd.generate_request import Template
 
@@ -67,11 +67,11 @@ def render(
     template: Template,
     messages: Chat,
     tools: list[dict[str, Any]] | None,
-    trial: Trial | None = None,
+    session: SandboxSession | None = None,
 ) -> str:
     """Return the text of a conversation; raises one of REFUSALS where the template refuses it.
 
-    A template that a request brought needs a `trial`, and raises what its `run` raises.
+    A template that a request brought needs a `session`, and raises what its `run` raises.
     """
     if not uses_template(tokenizer, template):
         return str(convert_chat(messages, template.role_mapping))
@@ -81,7 +81,7 @@ def render(
     renderer = tokenizer
     if template.source or not tokenizer.has_chat_template:
         arguments.setdefault("enable_thinking", tokenizer.has_thinking)
-        if trial is not None and is_foreign(template):
+        if session is not None and is_foreign(template):
             special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
             job = {
                 "source": template.source,
@@ -90,7 +90,7 @@ def render(
                 "arguments": arguments,
                 "special_tokens": special,
             }
-            answer = trial.run("template", job)
+            answer = session.run("template", job)
             if (refusal := refusal_of(answer)) is not None:
                 raise refusal
             return str(answer["text"])

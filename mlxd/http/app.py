@@ -129,7 +129,7 @@ def _public_routes(dependencies: Dependencies, pace: Pace) -> list[BaseRoute]:
     ]
 
 
-def _exposition() -> Callable[[Metrics, Status, str], tuple[bytes, str]]:
+def _exposition() -> Callable[[Metrics, Status, str, Callable[[str], bool]], tuple[bytes, str]]:
     from mlxd.metrics.exposition import exposition  # tenths of a second that few daemons need
 
     return exposition
@@ -167,7 +167,7 @@ class _Endpoints:
     async def model(self, request: Request) -> Response:
         caller = caller_of(request.scope)
         await self._catalog.refresh(request.path_params["id"])
-        entry = caller.own(self._catalog.resolve, request.path_params["id"])
+        entry = caller.resolve(self._catalog.resolve, request.path_params["id"])
         if _ANTHROPIC_HEADER in request.headers:
             return json_response(describe_model(entry.id, entry.created))
         return json_response(ModelCard(entry.id, entry.created))
@@ -180,5 +180,6 @@ class _Endpoints:
     async def metrics(self, request: Request) -> Response:
         exposition = await asyncio.to_thread(_exposition)
         status = await self._status.read()
-        text, content_type = exposition(self._metrics, status, request.headers.get("accept", ""))
+        accept, shows = request.headers.get("accept", ""), caller_of(request.scope).may_use
+        text, content_type = exposition(self._metrics, status, accept, shows)
         return Response(text, headers={"content-type": content_type})

@@ -1,4 +1,4 @@
-"""Responses that are generated while nobody may be waiting for them."""
+"""Responses that are generated in the background: no client needs to wait for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -40,7 +40,7 @@ class BackgroundResponse:
         return self._turn.builder
 
     async def accepted(self) -> bytes:
-        """Return the response as it begins; raises the MlxdError of a request that is refused."""
+        """Return the response as it begins; raise an MlxdError if the request is refused."""
         return await asyncio.shield(self._accepted)
 
     async def follow(self, after: int = -1) -> AsyncIterator[bytes]:
@@ -58,7 +58,7 @@ class BackgroundResponse:
         yield DONE
 
     async def cancel(self) -> None:
-        """End the response; what there is of it is stored."""
+        """End the response, and store what there is of it."""
         self.task.cancel()
         await asyncio.wait([self.task])
 
@@ -95,7 +95,7 @@ class BackgroundResponse:
                 await self._keep()
 
     async def _add(self, events: Sequence[StreamEvent]) -> None:
-        """Show events to who follows; what the last one says is on the disk before."""
+        """Pass events to those who follow, the last one only once the response is on disk."""
         self._events += map(as_sse, events)
         if self._turn.built.ended:
             await self._keep()

@@ -1,4 +1,4 @@
-"""Who a request comes from, what they may do, and the right that each route needs."""
+"""Who a request comes from, and what they may do."""
 
 import asyncio
 import base64
@@ -13,44 +13,11 @@ from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
+from mlxd.http.rights import is_free, right_for
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
-
-FREE = ("/", "/health")
-"""What needs no key, since the reply says no more than that mlxd runs."""
-_PAGE_FILES = "/page/"  # the files of the page, which are the same everywhere
-_OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
-    ("/metrics", "metrics"),
-    ("/api/pull", "pull"),
-    ("/api/copy", "manage"),
-    ("/api/delete", "manage"),
-    ("/ui/v1/pulls", "metrics"),
-    ("/ui/v1/pull", "pull"),
-    ("/ui/v1/load", "manage"),
-    ("/ui/v1/unload", "manage"),
-    ("/ui/v1/use", "manage"),
-    ("/ui/v1/log", "manage"),
-    ("/ui/v1/caller", "ask"),
-    ("/ui/v1/", "metrics"),
-)
-"""The routes, by the beginning of their paths, that need another right than to ask.
-
-The control API has none, since only the Unix socket has it, with all rights."""
-_PREFIXES = ("/v1", "/api/v0")
-_DIALECTS = {
-    "/chat/completions": "chat",
-    "/completions": "completions",
-    "/messages": "messages",
-    "/messages/count_tokens": "messages",
-    "/responses": "responses",
-    "/responses/compact": "responses",
-    "/responses/input_tokens": "responses",
-    "/api/chat": "ollama",
-    "/api/generate": "ollama",
-}
-"""The dialect of each path, after one of the prefixes or none, that asks a model."""
-
 
 _NO_LIMITS = KeyLimits()
 _TOKEN_BYTES = 32
@@ -66,10 +33,10 @@ EntryT = TypeVar("EntryT", bound=_Entry)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends a request: `name` is of a key, or says where the request comes from.
+    """Who sends a request: `name` is that of their key, or says where the request comes from.
 
-    `models` are patterns of the models they may use, none for all. What those of one `salt` ask
-    is not told to those of another. `limited` is whether the limits of a key apply to them.
+    `models` are patterns of the models they may use; without any they may use all. Callers with
+    different `salt` share no prompt cache. `limited` says that the limits of a key apply to them.
     """
 
     name: str
@@ -79,36 +46,60 @@ class Caller:
     limited: bool = False
     limits: KeyLimits = _NO_LIMITS
 
+    @property
+    def may_keep(self) -> bool:
+        """Whether they may say how long a model stays in memory."""
+        return not self.limited or "manage" in self.rights
+
     def may_use(self, model: str) -> bool:
         """Whether they may use the model with that id."""
-        return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        plain = (each.replace("[", "[[]").replace("?", "[?]") for each in self.models)
+        return not self.models or any(fnmatchcase(model, pattern) for pattern in plain)
 
-    def check_model(self, model: str) -> None:
-        """Raise ModelForbidden if they may not use the model with that id."""
+    def check_model(self, model: str, name: str | None, param: str = "model") -> None:
+        """Raise ModelForbidden if they may not use the model with that id.
+
+        The error has its `name` in the request, that of `param`, and not the id, which they need
+        not know; None is for the default model.
+        """
         if not self.may_use(model):
-            known = ", ".join(self.models)
-            raise ModelForbidden(
-                f"this key may not use {model!r}; it may use {known}", param="model"
-            )
+            shown = repr(name) if name else "the default model"
+            allowed = ", ".join(self.models)
+            raise ModelForbidden(f"this key may not use {shown}; it may use {allowed}", param=param)
 
-    def own(self, resolve: Callable[[str | None], EntryT], name: str | None) -> EntryT:
-        """Return what `resolve` finds as the model `name`.
+    def check_all_models(self, what: str) -> None:
+        """Raise ModelForbidden if they may not use every model; `what` tells of all of them."""
+        if self.models:
+            raise ModelForbidden(f"{what} is about all models; {self._allowed}")
 
-        Raises ModelForbidden if they may not use it, or ModelNotFound.
+    def resolve(
+        self, resolve: Callable[[str | None], EntryT], name: str | None, param: str = "model"
+    ) -> EntryT:
+        """Return the model that `resolve` finds for `name`, which is that of `param`.
+
+        Raises:
+            ModelForbidden: they may not use it.
+            ModelNotFound: there is none; the message names only models that they may use.
         """
         try:
             entry = resolve(name)
         except ModelNotFound as error:
-            raise self.not_found(error, name) from None
-        self.check_model(entry.id)
+            raise self.not_found(error, name, param) from None
+        self.check_model(entry.id, name, param)
         return entry
 
-    def not_found(self, error: ModelNotFound, name: str | None) -> ModelNotFound:
-        """Return `error`, without the models that they may not use."""
-        if not self.models:
+    def not_found(
+        self, error: ModelNotFound, name: str | None, param: str = "model"
+    ) -> ModelNotFound:
+        """Return `error`, or one that does not list the models that they may not use."""
+        if not self.models or (error.found is not None and self.may_use(error.found)):
             return error
-        known = ", ".join(self.models)
-        return ModelNotFound(f"no model {name!r}; this key may use {known}", param="model")
+        missing = f"no model {name!r}" if name else "the request names no model"
+        return ModelNotFound(f"{missing}; {self._allowed}", param=param)
+
+    @property
+    def _allowed(self) -> str:
+        return f"this key may use {', '.join(self.models)}"
 
     def check(self, right: Right, what: str) -> None:
         """Raise Forbidden if they do not have `right`, which `what` needs."""
@@ -123,31 +114,12 @@ class Caller:
         raise Forbidden(f"{what} needs the right {right!r}, and this key has only: {held}")
 
 
-_LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
+LOCAL = Caller("the Unix socket", frozenset(RIGHTS))
+"""Who uses the Unix socket, whose file mode is the key."""
 ANYONE = Caller("anyone", frozenset({"ask", "metrics"}))
 """Who sends no key where none is needed."""
 _OWNER = Caller("server.api_key", frozenset(RIGHTS))
 _PAGE = Caller("mlxctl open", frozenset(RIGHTS))
-
-
-def is_free(method: str, path: str) -> bool:
-    """Whether a request needs no key, because its reply tells nothing about this daemon."""
-    return method in ("GET", "HEAD") and (path in FREE or path.startswith(_PAGE_FILES))
-
-
-def right_for(path: str) -> Right:
-    """Return the right that a path needs, unless it is free."""
-    found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
-    return next(found, "ask")
-
-
-def dialect_of(method: str, path: str) -> str | None:
-    """Return the dialect of a request that makes a model compute, so that limits apply to it."""
-    if method != "POST":
-        return None
-    for prefix in _PREFIXES:
-        path = path.removeprefix(prefix)
-    return _DIALECTS.get(path)
 
 
 class Callers:
@@ -168,31 +140,32 @@ class Callers:
         """Take another `server.api_key`, which counts from the next request."""
         self._api_key = api_key.encode()
 
-    def local(self) -> Caller:
-        """Return who uses the Unix socket, whose file mode is the key."""
-        return _LOCAL
-
-    def free(self) -> Caller:
-        """Return anyone, for what needs no key."""
-        return ANYONE
-
     def page_token(self) -> str:
         """Return the key that `mlxctl open` gives the page; it ends with the daemon."""
         if not self._page_token:
             self._page_token = secrets.token_urlsafe(_TOKEN_BYTES).encode()
         return self._page_token.decode()
 
-    def identify(self, headers: Headers) -> Caller:
+    def authorize(self, scope: Scope) -> Caller:
+        """Return who sends a request on TCP; raise Unauthorized or Forbidden if they may not."""
+        path = scope["path"]
+        if is_free(scope["method"], path):
+            return ANYONE
+        caller = self._identify(Headers(scope=scope))
+        caller.check(right_for(path), path)
+        return caller
+
+    def _identify(self, headers: Headers) -> Caller:
         """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
         if self._ring is not None:
             self._ring.refresh()
         if self._page_token and any(
-            hmac.compare_digest(given, self._page_token) for given in _given(headers)
+            hmac.compare_digest(given, self._page_token) for given in _given_keys(headers)
         ):
             return _PAGE
         if not self._api_key and not (self._ring and self._ring.needed):
             return ANYONE
-        for given in _given(headers):
+        for given in _given_keys(headers):
             if self._api_key and hmac.compare_digest(given, self._api_key):
                 return _OWNER
             if self._ring is not None and (key := self._ring.find(given)):
@@ -209,11 +182,11 @@ class Callers:
         return Caller(key.name, rights, tuple(key.models), key.salt, True, key.limits)
 
 
-def _given(headers: Headers) -> Iterator[bytes]:
-    """Yield what the headers may mean as a key: the bytes, as Starlette decodes them.
+def _given_keys(headers: Headers) -> Iterator[bytes]:
+    """Yield the keys in the headers, as bytes; Starlette decodes headers as Latin-1.
 
-    OpenAI's and Ollama's clients send a bearer token, Anthropic's x-api-key, Azure's api-key, and
-    what finds the key in a URL (http://:KEY@HOST) sends it as a password.
+    OpenAI's and Ollama's clients send a bearer token, Anthropic's `x-api-key`, and Azure's
+    `api-key`. A client with a URL such as http://:KEY@HOST sends the key as a password.
     """
     scheme, _, rest = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

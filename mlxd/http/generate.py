@@ -15,10 +15,10 @@ from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import CurrentConfig
 from mlxd.control import Control
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
-from mlxd.http.rates import Limiter
 from mlxd.http.record import Record, record_of
 from mlxd.messages import ChoiceEvent, Started
 from mlxd.metrics.metrics import Metrics
@@ -46,7 +46,7 @@ class Dependencies:
 
 
 class GenerateEndpoint:
-    """The endpoint of one dialect, as a raw ASGI application."""
+    """The endpoint of one dialect, as an ASGI application."""
 
     def __init__(
         self, dependencies: Dependencies, decode_body: Callable[[bytes], Body], pace: Pace
@@ -88,6 +88,7 @@ class Exchange:
         self._record = record
         record.stream = bool(body.stream)
         self._spent = 0
+        self._counts = False
         self._entry: CatalogEntry
         self._request: ActiveRequest | None = None
 
@@ -141,7 +142,9 @@ class Exchange:
                 self._spend(builder.usage or request.meter)
 
     def _spend(self, counts: _Counts) -> None:
-        """Charge the tokens that have come since the last time."""
+        """Charge the tokens that have come since the last time; to count them costs none."""
+        if self._counts:
+            return
         whole = counts.prompt_tokens + counts.completion_tokens
         self._record.place.spend(whole - self._spent)
         self._spent = whole
@@ -155,12 +158,13 @@ class Exchange:
         requests = body.to_requests(selection.settings(entry), draft)
         if salt := self._record.caller.salt:
             requests = [replace(request, salt=salt) for request in requests]
+        self._counts = all(request.count_only for request in requests)
         builder = body.reply_builder(entry.id, int(time.time()))
         request = self._request = self._dependencies.pool.submit(
             entry,
             requests,
             stream=bool(body.stream),
-            keep_alive=body.kept_alive,
+            keep_alive=body.kept_alive if self._record.caller.may_keep else None,
             arrived=self._record.arrived,
         )
         self._record.meter = request.meter
@@ -168,13 +172,14 @@ class Exchange:
 
     async def _model(self) -> CatalogEntry:
         """Return the model, if the caller may use it, and the draft model that is named."""
-        body, caller = self._body, self._record.caller
+        body, caller, catalog = self._body, self._record.caller, self._dependencies.catalog
         try:
             entry = await self._dependencies.selection.settled_model(body.model, body.adapters)
         except ModelNotFound as error:
             raise caller.not_found(error, body.model) from None
-        caller.check_model(entry.id)
+        caller.check_model(entry.id, body.model)
         if body.draft_model not in (None, *DEFAULT_NAMES):
-            caller.check_model(body.draft_model)
-            await self._dependencies.catalog.refresh(body.draft_model)
+            await catalog.refresh(body.draft_model)
+            if caller.models:
+                caller.resolve(catalog.resolve, body.draft_model, "draft_model")
         return entry

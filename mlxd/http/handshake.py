@@ -1,4 +1,4 @@
-"""TCP connections that are to speak TLS: they count as any other, and are through in time."""
+"""TLS handshakes, with the limits of all connections: on their number, and on their time."""
 
 import asyncio
 import ssl
@@ -6,13 +6,14 @@ from socket import socket
 from typing import Any
 
 from mlxd.errors import MlxdError
-from mlxd.http.limits import LimitedConnection, LimitedProtocol
+from mlxd.http.connection_limits import LimitedConnection, LimitedProtocol
 
 
-class Handshake(asyncio.Protocol, LimitedConnection):
-    """One connection until it speaks TLS, and `protocol` goes on.
+class Handshake(LimitedConnection):
+    """One connection until its TLS handshake is done, when `protocol` takes over.
 
-    A server of asyncio can do that as well, but tells of no connection before.
+    asyncio's own server can do the handshake too, but would not tell us of it, so nobody could
+    count it.
     """
 
     busy = closing = False
@@ -26,7 +27,7 @@ class Handshake(asyncio.Protocol, LimitedConnection):
         self._context = context
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin with a TCP connection, and end with the same one once it speaks TLS."""
+        """Start the handshake of a TCP connection, or hand over a connection that speaks TLS."""
         if transport.get_extra_info("sslcontext") is None:
             self._begin(transport)
         else:
@@ -42,7 +43,7 @@ class Handshake(asyncio.Protocol, LimitedConnection):
     shutdown = abort
 
     def refuse(self, error: MlxdError) -> None:
-        """Leave that to `protocol`, which can tell the client why."""
+        """Do nothing: `protocol` will refuse it, and can tell the client why."""
 
     def retire(self) -> None:
         """Close the connection after its first request."""

@@ -1,4 +1,7 @@
-"""What requests hold from before their body is read to their end: places, and bytes."""
+"""How many requests there may be at a time, and how large their bodies may be together.
+
+A request counts from before its body is read until its end.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,8 +14,8 @@ _LARGE = 1_000_000
 class Intake:
     """Counts requests, at most `places`, and the bytes of their bodies, at most `size`.
 
-    A request alone may have any size, which other limits are for. `relieved` is called when large
-    bodies are gone.
+    `size` does not apply to a body that is alone: `server.max_body` does. `relieved` is called when
+    large bodies are gone.
     """
 
     def __init__(self, places: int, size: int, relieved: Callable[[], None] = lambda: None) -> None:
@@ -23,12 +26,12 @@ class Intake:
         self._laden = False
 
     def configure(self, places: int, size: int) -> None:
-        """Take other limits; what is held already stays."""
+        """Take other limits, which apply to what arrives from now on."""
         self._places, self._size = places, size
 
     @contextlib.contextmanager
     def holding(self, *, place: bool = True) -> Iterator[Callable[[int], None]]:
-        """Hold a place, if one is wanted, and yield what takes the bytes that come.
+        """Hold a place, if `place`, and yield a function to call with the number of bytes received.
 
         Both raise QueueFull.
         """

@@ -63,7 +63,7 @@ class _Endpoints:
         return json_response(StudioModels([_describe(e, resident.get(e.id)) for e in entries]))
 
     async def model(self, request: Request) -> Response:
-        entry = caller_of(request.scope).own(self._catalog.resolve, request.path_params["id"])
+        entry = caller_of(request.scope).resolve(self._catalog.resolve, request.path_params["id"])
         resident = await self._resident()
         return json_response(_describe(entry, resident.get(entry.id)))
 

@@ -19,8 +19,9 @@ from mlxd.api import ollama
 from mlxd.api.decode import decode
 from mlxd.api.dialect import Body
 from mlxd.control.background import BackgroundTask
-from mlxd.errors import InvalidRequest
+from mlxd.errors import InvalidRequest, ModelNotFound
 from mlxd.files import open_regular
+from mlxd.http.callers import Caller
 from mlxd.http.connection import Pace, decoded, json_response, read_json
 from mlxd.http.generate import Dependencies, GenerateEndpoint
 from mlxd.http.record import caller_of
@@ -145,10 +146,13 @@ class _OllamaEndpoint(GenerateEndpoint):
             return
         control = self.dependencies.control
         caller = caller_of(scope)
-        if caller.limited:  # others could always unload what they use
+        if not caller.may_keep:
             caller.check("manage", "to unload a model")
-        entry = await self.dependencies.selection.settled_model(body.model)
-        caller.check_model(entry.id)
+        try:
+            entry = await self.dependencies.selection.settled_model(body.model)
+        except ModelNotFound as error:
+            raise caller.not_found(error, body.model) from None
+        caller.check_model(entry.id, body.model)
         await control.loading.unload(entry.id).result()
         line = body.form(body.model or entry.id).line(done_reason="unload")
         await Response(line, media_type="application/json")(scope, receive, send)
@@ -189,7 +193,7 @@ class _Endpoints:
     async def show(self, request: Request) -> Response:
         name = (await _body(request, NamedModel)).wanted
         await self._catalog.refresh(name)
-        entry = caller_of(request.scope).own(self._catalog.resolve, name)
+        entry = caller_of(request.scope).resolve(self._catalog.resolve, name)
         shown = await self._control.catalog.show(entry.id)
         support = shown.template
         # Models whose template has no tools get instructions for them.
@@ -214,7 +218,8 @@ class _Endpoints:
 
     async def pull(self, request: Request) -> Response:
         body = await _body(request, NamedModel)
-        caller_of(request.scope).check_model(body.wanted.partition("@")[0])
+        repo = self._control.pulls.repo(body.wanted)
+        caller_of(request.scope).check_model(repo, repo)
         task = self._control.pulls.pull(body.wanted)
         if body.stream is False:
             await task.result()
@@ -224,21 +229,32 @@ class _Endpoints:
     async def copy(self, request: Request) -> Response:
         body = await _body(request, Copy)
         await self._catalog.refresh(body.source)
-        caller_of(request.scope).own(self._catalog.resolve, body.source)
+        caller = caller_of(request.scope)
+        caller.resolve(self._catalog.resolve, body.source)
+        self._check_alias(caller, body.destination)
         self._control.aliases.set(body.destination, body.source)
         return Response()
 
     async def delete(self, request: Request) -> Response:
-        name = (await _body(request, NamedModel)).wanted
-        aliases = {alias.name for alias in self._control.aliases.list().aliases}
-        if name in aliases:
+        name, caller = (await _body(request, NamedModel)).wanted, caller_of(request.scope)
+        if self._check_alias(caller, name):
             self._control.aliases.remove(name)
             return Response()
         await self._catalog.refresh(name)
-        entry = caller_of(request.scope).own(self._catalog.resolve, name)
+        entry = caller.resolve(self._catalog.resolve, name)
         await self._control.loading.unload(entry.id).result()
         await self._control.catalog.remove(entry.id, dry_run=False)
         return Response()
+
+    def _check_alias(self, caller: Caller, name: str) -> bool:
+        """Return whether there is an alias `name`.
+
+        Raises ModelForbidden if the caller may not use its model.
+        """
+        aliases = {alias.name: alias.model for alias in self._control.aliases.list().aliases}
+        if name in aliases:
+            caller.check_model(aliases[name], name)
+        return name in aliases
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:

@@ -1,7 +1,7 @@
 """Which web pages may use the daemon, and what their browsers are told (CORS).
 
-A page may read a reply only if the reply names the page's origin, and the browser asks before it
-sends more than a form could: https://fetch.spec.whatwg.org/#http-cors-protocol
+A page may read a reply only if the reply names the page's origin. Before a browser sends more than
+a form could, it asks (a preflight): https://fetch.spec.whatwg.org/#http-cors-protocol
 """
 
 import re
@@ -31,7 +31,7 @@ def allows(allowed: Iterable[str], origin: str) -> bool:
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
-    """Whether a browser asks what the pages of another origin may send."""
+    """Whether a request is a browser's question what the pages of another origin may send."""
     asks = "origin" in headers and "access-control-request-method" in headers
     return method == "OPTIONS" and asks
 
@@ -64,7 +64,7 @@ class Cors:
 
 
 def preflight_response(headers: Headers) -> Response:
-    """Return what lets a page of an allowed origin send what it asks for."""
+    """Return the reply that lets a page of an allowed origin send what it asks for."""
     response = Response(status_code=204)
     response.raw_headers += [
         (b"access-control-allow-methods", _METHODS),

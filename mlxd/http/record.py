@@ -1,4 +1,4 @@
-"""The facts about one request, which the layers that it passes fill in."""
+"""The facts about one request, filled in by the layers that it passes."""
 
 import contextlib
 import time
@@ -8,8 +8,8 @@ from starlette.types import Scope
 
 from mlxd.activity import ServedRequest
 from mlxd.errors import MlxdError
+from mlxd.http.caller_limits import Place
 from mlxd.http.callers import ANYONE, Caller
-from mlxd.http.rates import Place
 from mlxd.messages import Usage
 from mlxd.metrics.request_meter import RequestMeter
 
@@ -20,7 +20,7 @@ _KEY = "mlxd.record"
 
 @dataclass(slots=True)
 class Record:
-    """One request: of HTTP, or one turn over a WebSocket, or what goes on in the background.
+    """One request: over HTTP, one turn over a WebSocket, or a response in the background.
 
     `at` is its arrival in Unix seconds, `arrived` and `ended` are times of `time.monotonic`.
     `dialect` is None if it asks no model. `headers` go into the reply.
@@ -48,7 +48,7 @@ class Record:
     ended: float | None = None
 
     def successor(self, dialect: str | None) -> "Record":
-        """Return the record of what goes on for the same caller after its reply has begun."""
+        """Return the record of work that goes on for the same caller after this request's reply."""
         return Record(self.request_id, dialect, status=_OK, caller=self.caller, place=self.place)
 
     def fail(self, error: MlxdError) -> None:
@@ -73,7 +73,7 @@ class Record:
         return round((self.usage or self.meter).completion_tokens / seconds, 1)
 
     def served(self) -> ServedRequest:
-        """Return what others are told of a request that asks a model."""
+        """Return what `mlxctl top` and the page show of a request that asks a model."""
         meter = self.meter
         counts = self.usage or (meter if meter is not None and meter.running else None)
         return ServedRequest(

@@ -1,7 +1,8 @@
 """The routes of the Responses API: answers, and what is stored of them."""
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -71,15 +72,15 @@ class ResponsesApi:
         self._owner = ""
 
     def of(self, scope: Scope) -> "ResponsesApi":
-        """Return the same for the caller of a request, with what is stored of theirs."""
+        """Return the same for the caller of a request, with only their stored responses."""
         own = copy.copy(self)
         own._owner = caller_of(scope).salt
         return own
 
     async def turn(self, body: ResponseBody, last: StoredResponse | None = None) -> ResponseTurn:
-        """Return a request with the conversation that it goes on with.
+        """Return a request with the conversation that it continues.
 
-        `last` is a response that need not be stored.
+        `last` is a response from which it may continue even if that is not stored.
         """
         history = await self._history(body, last)
         found = {}
@@ -89,14 +90,14 @@ class ResponsesApi:
         return ResponseTurn(body, history, found, store=store, owner=self._owner)
 
     async def stored(self, response_id: str) -> StoredResponse:
-        """Return a stored response; raises ResponseNotFound."""
+        """Return a stored response; raise ResponseNotFound if there is none."""
         stored = await self.store.load(response_id, self._owner)
         if stored is None:
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return stored
 
     async def current(self, response_id: str) -> StoredResponse:
-        """Return a stored response as it is now; raises ResponseNotFound."""
+        """Return a stored response as it is now; raise ResponseNotFound if there is none."""
         stored = await self.stored(response_id)
         running = self.background.find(response_id)
         if running is not None and running.builder is not None:
@@ -126,7 +127,7 @@ class ResponsesApi:
 
     async def answer(self, exchange: Exchange, turn: ResponseTurn) -> ResponseReplyBuilder:
         """Return the whole answer to a turn."""
-        with Blamed():
+        with naming_input():
             async with exchange.running() as (request, builder):
                 async for events in request:
                     builder.collect(events)
@@ -191,7 +192,7 @@ class ResponsesApi:
 
 
 class _Endpoint:
-    """POST /v1/responses, as a raw ASGI application."""
+    """POST /v1/responses, as an ASGI application."""
 
     def __init__(self, api: ResponsesApi) -> None:
         self._api = api
@@ -233,7 +234,7 @@ class _Endpoint:
 
     async def _stream(self, exchange: Exchange, turn: ResponseTurn, writer: EventWriter) -> None:
         try:
-            with Blamed():
+            with naming_input():
                 async with exchange.running() as (request, builder):
                     async for events in request:
                         data = builder.stream(events)
@@ -251,7 +252,7 @@ class _Endpoint:
 
 
 class _Stored:
-    """GET /v1/responses/{id}, as a raw ASGI application: it may be a stream."""
+    """GET /v1/responses/{id}, as an ASGI application: it may be a stream."""
 
     def __init__(self, api: ResponsesApi) -> None:
         self._api = api
@@ -281,7 +282,7 @@ class _Stored:
 async def _follow(
     running: BackgroundResponse, after: int, pace: Pace, receive: Receive, send: Send
 ) -> None:
-    """Write the events of a response as they come; who disconnects may come back."""
+    """Write the events of a response as they come; the client may disconnect and come back."""
     writer = EventWriter(send, SSE, running.progress, pace)
 
     async def work() -> None:
@@ -321,13 +322,12 @@ def _number(request: Request, name: str, usual: int, least: int, most: int) -> i
     return int(text)
 
 
-class Blamed:
-    """A block whose errors name the fields of this API."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        """Name `input` where the engine names the messages that it became."""
-        if isinstance(error, RequestError) and error.param == "messages":
+@contextlib.contextmanager
+def naming_input() -> Iterator[None]:
+    """Make errors of the block that name `messages` name `input`, the field of this API."""
+    try:
+        yield
+    except RequestError as error:
+        if error.param == "messages":
             error.param = "input"
+        raise

@@ -1,7 +1,7 @@
-"""The Responses API over a WebSocket: turns one after another, with the events of a stream.
+"""The Responses API over a WebSocket: one turn after another, with the events of a stream.
 
-A client sends `response.create` with the fields of a request. A response that is not to be stored
-can be gone on from on the same connection, as long as it is the last one.
+A client sends `response.create` with the fields of a request. A conversation can go on from the
+last response of the same connection even if that is not stored.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
@@ -22,10 +21,11 @@ from mlxd.api.responses_reply import encode
 from mlxd.errors import InvalidRequest, MlxdError, QueueFull
 from mlxd.http.access_log import begin, end
 from mlxd.http.background_responses import to_store
+from mlxd.http.callers import LOCAL
 from mlxd.http.connection import ClientGone, decoded
 from mlxd.http.generate import Exchange
 from mlxd.http.record import Record, record_of
-from mlxd.http.responses import Blamed, ResponsesApi
+from mlxd.http.responses import ResponsesApi, naming_input
 from mlxd.stored_responses import StoredResponse
 
 TURNS = "turns"
@@ -53,7 +53,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Asked:
-    """A message that waits for its turn, or why it is refused; `held` is what it holds."""
+    """A message that waits for its turn, or why it is refused; `held` counts it in the intake."""
 
     data: bytes = b""
     refusal: QueueFull | None = None
@@ -66,7 +66,7 @@ def routes(api: ResponsesApi) -> list[WebSocketRoute]:
 
 
 class _Endpoint:
-    """The endpoint, as a raw ASGI application."""
+    """The endpoint as an ASGI application."""
 
     def __init__(self, api: ResponsesApi) -> None:
         self._api = api
@@ -79,7 +79,7 @@ class _Endpoint:
 
 
 class _Connection:
-    """One connection, and what its last turn left to go on from."""
+    """One connection, and the response of its last turn, from which the next may go on."""
 
     def __init__(self, api: ResponsesApi, scope: Scope, send: Send) -> None:
         self._api = api
@@ -89,7 +89,7 @@ class _Connection:
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(_MOST_WAITING)
 
     async def serve(self, receive: Receive) -> None:
-        """Serve turns until the client disconnects, which ends the current one."""
+        """Serve turns until the client disconnects, which aborts the current one."""
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(self._read(receive)), loop.create_task(self._work())]
         try:
@@ -129,7 +129,7 @@ class _Connection:
         return asked
 
     def _count(self, turns: int) -> None:
-        """Tell the connection how many turns there are: one with none makes room for others."""
+        """Count turns for the connection: without any, it may be closed to make room for others."""
         state = self._scope["state"]
         state[TURNS] = state.get(TURNS, 0) + turns
 
@@ -146,8 +146,8 @@ class _Connection:
         try:
             if asked.refusal is not None:
                 raise asked.refusal
-            if record.caller.limited:  # the key may have been revoked since the last turn
-                record.caller = parts.callers.identify(Headers(scope=self._scope))
+            if record.caller is not LOCAL:  # the key may have changed since the last turn
+                record.caller = parts.callers.authorize(self._scope)
             with parts.limiter.place(record.caller) as record.place:
                 await self._turn(asked.data, record)
         except MlxdError as error:
@@ -164,12 +164,12 @@ class _Connection:
         body, generate = await decoded(_decoded, data)
         last = self._last
         if body.previous_response_id:
-            self._last = None  # nor can it be gone on from again if this turn fails
+            self._last = None  # even if this turn fails
         turn = await self._api.turn(body, last)
         turn.warms_up = not generate
         exchange = Exchange(self._api.dependencies, turn, record)
         try:
-            with Blamed():
+            with naming_input():
                 async with exchange.running() as (request, _):
                     builder = turn.built
                     async for events in request:
@@ -197,15 +197,15 @@ class _Connection:
     async def _show(self, text: bytes) -> None:
         try:
             await self._send({"type": "websocket.send", "text": text.decode()})
-        except OSError:  # as ASGI says that the client is gone
+        except OSError:  # which is how ASGI says that the client is gone
             raise ClientGone from None
 
 
 def _decoded(data: bytes) -> tuple[ResponseBody, bool]:
-    """Return the request in a message, and whether it is to be answered.
+    """Return the request in a message, and whether it is to be answered, not only prepared.
 
     Raises:
-        InvalidRequest: the message is none, or its request is not valid.
+        InvalidRequest: it is no `response.create`, or its request is not valid.
     """
     body: Any = decode_body(data)
     message = decode(data, _Message)

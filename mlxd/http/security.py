@@ -1,8 +1,9 @@
 """Who may use the daemon, and how large a body may be.
 
-A web page must not reach the models. It can make a browser send requests to this machine, under a
-host name of its own that resolves to it (refused by the Host header) or across origins (refused by
-the Origin header, unless `server.allowed_origins` has it).
+Web pages must not reach the models. A page can make a browser send requests to this machine in two
+ways: under a host name that the page's owner lets resolve to this machine (refused by the Host
+header), or across origins (refused by the Origin header, unless `server.allowed_origins` allows
+it).
 """
 
 import ipaddress
@@ -14,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import CurrentConfig, ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
-from mlxd.http.callers import Caller, Callers, is_free, right_for
+from mlxd.http.caller_limits import Limiter
+from mlxd.http.callers import LOCAL, Callers
 from mlxd.http.compression import decompressed
 from mlxd.http.intake import Intake
 from mlxd.http.origins import allows, is_preflight, preflight_response
-from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
 from mlxd.http.spelling import CONTROL
 from mlxd.page_api import PREFIX
@@ -32,7 +33,7 @@ _HOST = re.compile(
 class Security:
     """Middleware that checks Host, Origin, API key, its rights and limits, and the body's size.
 
-    On the Unix socket (`unix`) the file mode is the key, and the Host may be missing.
+    On the Unix socket (`unix`), no key is needed and the Host may be missing.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Security:
             await preflight_response(headers)(scope, receive, send)
             return
         record = record_of(scope)
-        record.caller = caller = self._caller(scope, headers)
+        record.caller = caller = LOCAL if self._unix else self._callers.authorize(scope)
         limit = server.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -73,7 +74,7 @@ class Security:
             asks = record.dialect is not None
             if not scope["path"].startswith(CONTROL):  # mlxctl must reach a daemon that is full
                 take = record.held.enter_context(self._intake.holding(place=asks))
-                receive = _taken(receive, take)
+                receive = _counted(receive, take)
             if asks:
                 try:
                     record.place = record.held.enter_context(self._limiter.place(caller))
@@ -81,16 +82,6 @@ class Security:
                     anthropic = record.dialect == "messages"
                     record.headers += self._limiter.headers(caller, anthropic=anthropic)
             await self._app(scope, _limited(receive, limit), send)
-
-    def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        """Return who sends a request; raise Unauthorized, or Forbidden if they may not."""
-        if self._unix:
-            return self._callers.local()
-        if is_free(scope["method"], scope["path"]):
-            return self._callers.free()
-        caller = self._callers.identify(headers)
-        caller.check(right_for(scope["path"]), scope["path"])
-        return caller
 
 
 def _check_origin(headers: Headers, path: str, config: ServerConfig) -> None:
@@ -105,7 +96,7 @@ def _check_origin(headers: Headers, path: str, config: ServerConfig) -> None:
         if not separator and origin != "null":
             raise Forbidden(f'Origin "{origin}" is not valid')
         raise _refusal("Origin", origin, "allowed_origins", origin, config)
-    # What a browser sends without an Origin, such as a picture's address on another page.
+    # A browser sends some requests without an Origin, such as one for a picture on another page.
     if path.startswith(PREFIX) and headers.get("sec-fetch-site") in _ELSEWHERE:
         raise Forbidden(f"only mlxd's own page may use {path}")
 
@@ -118,7 +109,7 @@ def _refusal(header: str, got: str, key: str, entry: str, config: ServerConfig) 
 
 
 def _check_hosts(hosts: list[str], config: ServerConfig, http_version: str) -> None:
-    if not hosts and http_version != "1.0":  # which has no Host; a browser always sends one
+    if not hosts and http_version != "1.0":  # HTTP/1.0 has no Host; a browser always sends one
         raise InvalidRequest("the request has no Host header")
     for host in hosts:
         name = _host_name(host)
@@ -160,13 +151,13 @@ def _is_this_machine(name: str) -> bool:
     return _is_loopback(name) or (_is_address(name) and ipaddress.ip_address(name).is_unspecified)
 
 
-def _taken(receive: Receive, take: Callable[[int], None]) -> Receive:
-    async def receive_taken() -> Message:
+def _counted(receive: Receive, take: Callable[[int], None]) -> Receive:
+    async def receive_counted() -> Message:
         message = await receive()
         take(len(message.get("body", b"")))
         return message
 
-    return receive_taken
+    return receive_counted
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

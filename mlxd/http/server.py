@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlxd.errors import InvalidRequest
+from mlxd.http.connection_limits import LimitedConfig, LimitedProtocol, Limits
 from mlxd.http.handshake import Handshake
-from mlxd.http.limits import LimitedConfig, LimitedProtocol, Limits
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5
@@ -183,7 +183,7 @@ class _Protocol(LimitedProtocol):
         """Hand the connection over to the protocol of WebSockets."""
         from mlxd.http.websocket import WebSocketProtocol  # few daemons ever need it
 
-        self.rest.stop()  # that protocol has its own limits
+        self.rest_timer.stop()  # that protocol has its own limits
         self.ws_protocol_class = WebSocketProtocol
         super().handle_websocket_upgrade()
 

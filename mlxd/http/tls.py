@@ -5,6 +5,7 @@ import logging
 import os
 import ssl
 
+from mlxd.certificate import read_certificate
 from mlxd.errors import ConfigError
 
 _log = logging.getLogger("mlxd.http")
@@ -15,8 +16,8 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class Certificate:
     """A certificate (with those between it and its issuer) and its key, as files in PEM.
 
-    A renewed pair counts from the next connection. One that cannot be read is logged, and the one
-    before stays.
+    A renewed pair counts from the next connection. One that cannot be read is logged, the one
+    before stays, and the next connection tries again.
 
     Raises:
         ConfigError: the pair cannot be read.
@@ -26,7 +27,8 @@ class Certificate:
         self._cert = cert
         self._key = key
         self._stamp = self._stamp_now()
-        self.context = self._newest = self._load()
+        self._fault = ""
+        self.context = self._newest = read_certificate(self._cert, self._key)
         # It is called in each handshake, whether or not the client names a host.
         self.context.sni_callback = self._choose
 
@@ -34,33 +36,20 @@ class Certificate:
         self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _: ssl.SSLContext
     ) -> None:
         stamp = self._stamp_now()
-        if stamp and stamp != self._stamp:
-            self._stamp = stamp
+        if stamp != self._stamp:
             try:
-                self._newest = self._load()
-                _log.info("the certificate was read again: %s", self._cert)
+                self._newest = read_certificate(self._cert, self._key)
             except ConfigError as error:
-                _log.warning("%s; the certificate before stays", error.message)
+                if error.message != self._fault:
+                    _log.warning("%s; the certificate before stays", error.message)
+                self._fault = error.message
+            else:
+                self._stamp, self._fault = stamp, ""
+                _log.info("the certificate was read again: %s", self._cert)
         connection.context = self._newest
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.set_alpn_protocols(["http/1.1"])
-        try:
-            # Without the password, OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(self._cert, self._key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            if isinstance(error, ssl.SSLError):
-                reason = f"not a certificate and its key, in PEM without a password ({reason})"
-            raise ConfigError(
-                f"server.tls_cert, server.tls_key: {self._cert} and {self._key} cannot be used: "
-                f"{reason}"
-            ) from error
-        return context
-
     def _stamp_now(self) -> _Stamp:
-        """Return what changes when a file does; nothing while one is being replaced."""
+        """Return what changes when a file does; nothing if one is missing or hidden."""
         with contextlib.suppress(OSError):
             found = [os.stat(file) for file in (self._cert, self._key)]
             return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)

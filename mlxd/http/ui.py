@@ -22,7 +22,6 @@ from mlxd.http.control import Handler, handlers, path_of, serving
 from mlxd.http.generate import Dependencies
 from mlxd.http.record import caller_of
 from mlxd.keys import RIGHTS
-from mlxd.models.catalog import Catalog
 
 _OF_THE_HUB = (control_api.PULL, control_api.CANCEL_PULL)
 
@@ -45,13 +44,15 @@ async def _show_caller(request: Request) -> Response:
 def _route(dependencies: Dependencies, endpoint: Endpoint[Any], handler: Handler) -> Route:
     async def serve(request: Request) -> Response:
         caller = caller_of(request.scope)
-        own = _own(handler, endpoint, caller, dependencies.catalog) if caller.models else handler
+        own = _own(handler, endpoint, caller, dependencies) if caller.models else handler
         return await serving(dependencies.control, endpoint, own)(request)
 
     return Route(path_of(page_api.path_on_tcp(endpoint)), serve, methods=[endpoint.method])
 
 
-def _own(handler: Handler, endpoint: Endpoint[Any], caller: Caller, catalog: Catalog) -> Handler:
+def _own(
+    handler: Handler, endpoint: Endpoint[Any], caller: Caller, dependencies: Dependencies
+) -> Handler:
     """Return `handler` for a caller who may use some models only."""
 
     def serve(*body: Any, **parameters: Any) -> Any:
@@ -60,9 +61,12 @@ def _own(handler: Handler, endpoint: Endpoint[Any], caller: Caller, catalog: Cat
             if name is None:
                 raise ModelForbidden("this key may not use all models: name one", param="model")
             if endpoint in _OF_THE_HUB:
-                caller.check_model(name.partition("@")[0])
+                repo = dependencies.control.pulls.repo(name)
+                caller.check_model(repo, repo)
             else:
-                caller.own(catalog.resolve, name)
+                caller.resolve(dependencies.catalog.resolve, name)
+        elif endpoint is page_api.READ_LOG:
+            caller.check_all_models("the log")
         reply = handler(*body, **parameters)
         return _seen_later(reply, caller) if inspect.isawaitable(reply) else _seen(reply, caller)
 

@@ -1,6 +1,6 @@
-"""WebSockets, as the daemon uses uvicorn's; imported with the first connection that wants one.
+"""uvicorn's WebSockets with limits; imported with the first connection that wants one.
 
-Messages have the limits of bodies, and the client must read what it is sent.
+A message has the same limits as the body of a request, and the client must read what it is sent.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
-from mlxd.http.limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
+from mlxd.http.connection_limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
 
 _MOST_TOGETHER = 8
-"""How many times the largest message all messages that come may have together."""
+"""The limit on all messages that are arriving, as a multiple of the largest message."""
 _TOO_SLOW, _TRY_AGAIN = 1008, 1013
 
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.WARNING)  # the access log has the rest
 
 
-class WebSocketProtocol(WSProtocol, LimitedConnection):
+class WebSocketProtocol(LimitedConnection, WSProtocol):
     """One connection. Its scope has a method too, so that the middleware can treat it like HTTP."""
 
     config: LimitedConfig
@@ -32,11 +32,11 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.logger = _log
-        self._rest = ClientTimer(self.loop, self._check_late)
+        self._rest_timer = ClientTimer(self.loop, self._check_late)
 
     @property
     def busy(self) -> bool:
-        """Whether a turn waits or runs, or a message comes."""
+        """Whether a turn waits or runs, or a message is arriving."""
         scope = getattr(self, "scope", None)
         return self.buffer.length > 0 or bool(scope and scope["state"].get(TURNS))
 
@@ -48,8 +48,7 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self.has_read()
-        self._rest.stop()
+        self._rest_timer.stop()
 
     def handle_connect(self, event: Request) -> None:
         """Begin to serve the connection."""
@@ -61,9 +60,9 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
         super().handle_message(event)
         if self.buffer.length == 0 or self.close_sent:
             self.idle_since = self.loop.time()
-            self._rest.stop()
+            self._rest_timer.stop()
             return
-        if not self._rest.running:
+        if not self._rest_timer.running:
             self._seen = 0
             self._expect()
         others = (each for each in self.connections if isinstance(each, WebSocketProtocol))
@@ -72,24 +71,14 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
             self._end(_TRY_AGAIN, "too many large messages are coming")
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send what the application says. Raises ClientDisconnected once the end was sent."""
+        """Send what the application says; raise ClientDisconnected once the close was sent."""
         await self.writable.wait()
         if self.close_sent or self.transport.is_closing():
             raise ClientDisconnected
         await super().send(message)
 
-    def pause_writing(self) -> None:
-        """Wait for a client that reads slower than it is written to."""
-        super().pause_writing()
-        self.expect_reading()
-
-    def resume_writing(self) -> None:
-        """Go on: the client has read."""
-        super().resume_writing()
-        self.has_read()
-
     def _expect(self) -> None:
-        self._rest.start(self.config.limits.body_seconds)
+        self._rest_timer.start(self.config.limits.body_seconds)
 
     def _check_late(self) -> None:
         came, self._seen = self.buffer.length - self._seen, self.buffer.length
@@ -99,9 +88,9 @@ class WebSocketProtocol(WSProtocol, LimitedConnection):
             self._end(_TOO_SLOW, "the message did not come in time")
 
     def _end(self, code: int, reason: str) -> None:
-        """Close the connection, and forget the message."""
+        """Close the connection, and drop the message that was arriving."""
         self.buffer.clear()
-        self._rest.stop()
+        self._rest_timer.stop()
         if self.close_sent or self.transport.is_closing():
             return
         self.close_sent = True

@@ -81,7 +81,7 @@ class Repository:
     def open(self, commit: str, file: RepoFile, start: int, end: int) -> Iterator[Iterator[bytes]]:
         """Yield the bytes of `file` from `start` to `end`, in blocks of at most 64 KiB or so.
 
-        Each call asks the hub anew where the file is: the addresses of its storage expire.
+        Each call asks the hub again where the file is, because the addresses of its storage expire.
 
         Raises, and the blocks do too:
             PullRefused, PullFailed: as `snapshot` does.

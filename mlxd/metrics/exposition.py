@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -14,17 +14,19 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from mlxd.control_api import Status
-from mlxd.metrics.families import CountFamily, Family, HistogramFamily
+from mlxd.metrics.families import CountFamily, Family, HistogramFamily, Labels
 from mlxd.metrics.metrics import Metrics
 
 
-def exposition(metrics: Metrics, status: Status, accept: str = "") -> tuple[bytes, str]:
+def exposition(
+    metrics: Metrics, status: Status, accept: str = "", shows: Callable[[str], bool] | None = None
+) -> tuple[bytes, str]:
     """Return all metrics and their content type, in the format that `accept` prefers.
 
-    `status` has what the models do now.
+    `status` has what the models do now. Of each model, only what `shows` allows is named.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(metrics, status))
+    registry.register(_Collector(metrics, status, shows or (lambda _model: True)))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
@@ -32,12 +34,13 @@ def exposition(metrics: Metrics, status: Status, accept: str = "") -> tuple[byte
 class _Collector(Collector):
     """Yields every family once, with what is counted now."""
 
-    def __init__(self, metrics: Metrics, status: Status) -> None:
+    def __init__(self, metrics: Metrics, status: Status, shows: Callable[[str], bool]) -> None:
         self._metrics = metrics
         self._status = status
+        self._shows = shows
 
     def collect(self) -> Iterator[Metric]:
-        yield from map(_of, self._metrics.families())
+        yield from map(self._of, self._metrics.families())
         yield from self._now()
         yield from self._models()
 
@@ -71,7 +74,7 @@ class _Collector(Collector):
         states: Counter[str] = Counter()
         for model in self._status.models:
             states[model.state] += 1
-            if model.memory_bytes is None:
+            if model.memory_bytes is None or not self._shows(model.id):
                 continue
             label = self._metrics.label(model.id)
             caches, prompts = model.cache_bytes or 0, model.prompt_cache_bytes or 0
@@ -101,24 +104,29 @@ class _Collector(Collector):
             counted.add_metric([state], value)
         yield counted
 
+    def _of(self, family: Family) -> Metric:
+        if isinstance(family, HistogramFamily):
+            return self._histogram(family)
+        metric = CounterMetricFamily(family.name, family.meaning, labels=family.labels)
+        if isinstance(family, CountFamily):
+            for values, count in family.counts.items():
+                if self._is_shown(family, values):
+                    metric.add_metric(values, count)
+        return metric
 
-def _of(family: Family) -> Metric:
-    if isinstance(family, HistogramFamily):
-        return _histogram(family)
-    metric = CounterMetricFamily(family.name, family.meaning, labels=family.labels)
-    if isinstance(family, CountFamily):
-        for values, count in family.counts.items():
-            metric.add_metric(values, count)
-    return metric
+    def _histogram(self, family: HistogramFamily) -> Metric:
+        metric = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
+        bounds = [*map(str, family.bounds), "+Inf"]
+        for values, observed in family.observed.items():
+            if not self._is_shown(family, values):
+                continue
+            buckets, total = [], 0
+            for bound, count in zip(bounds, observed.counts, strict=True):
+                total += count
+                buckets.append((bound, total))
+            metric.add_metric(values, buckets, observed.sum)
+        return metric
 
-
-def _histogram(family: HistogramFamily) -> Metric:
-    metric = HistogramMetricFamily(family.name, family.meaning, labels=family.labels)
-    bounds = [*map(str, family.bounds), "+Inf"]
-    for values, observed in family.observed.items():
-        buckets, total = [], 0
-        for bound, count in zip(bounds, observed.counts, strict=True):
-            total += count
-            buckets.append((bound, total))
-        metric.add_metric(values, buckets, observed.sum)
-    return metric
+    def _is_shown(self, family: Family, values: Labels) -> bool:
+        of = dict(zip(family.labels, values, strict=True)).get("model")
+        return of is None or self._shows(of)

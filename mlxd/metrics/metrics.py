@@ -132,7 +132,7 @@ class Metrics:
         self.timeline.add("generated_tokens", tokens)
 
     def taken(self, model: str, seconds: float) -> None:
-        """Note that an engine took a request so long after its arrival."""
+        """Note that an engine took a request `seconds` after its arrival."""
         self._queue.observe(seconds, self.label(model))
         self.requests.changed()
 
@@ -161,12 +161,12 @@ class Metrics:
             self._decode_speed.observe(served.tokens_per_second, self.label(served.model))
 
     def loaded(self, model: str, seconds: float) -> None:
-        """Note that a model is ready after a load of so many seconds."""
+        """Note that a model has loaded in `seconds`."""
         self._loads.add(self.label(model), "ready")
         self._load_seconds.observe(seconds, self.label(model))
 
     def not_loaded(self, model: str, outcome: _LoadOutcome) -> None:
-        """Count a load that led to nothing."""
+        """Count a load that failed or was cancelled."""
         self._loads.add(self.label(model), outcome)
 
     def evicted(self, model: str) -> None:

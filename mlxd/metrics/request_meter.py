@@ -9,12 +9,12 @@ from mlxd.messages import ChoiceEvent, Echo, Finished, PrefillProgress, Queued, 
 from mlxd.metrics.metrics import Metrics
 
 _ENOUGH_TOKENS = 64
-"""How many are read in one go at least, to tell how fast."""
+"""The fewest tokens of a prompt that tell how fast it is read."""
 
 
 @dataclass(slots=True)
 class _Choice:
-    """One answer: tokens of its prompt, those of them that were read or cached, and its own."""
+    """The tokens of one choice: of its prompt, of it cached and read, and written."""
 
     prompt: int = 0
     cached: int = 0
@@ -24,10 +24,10 @@ class _Choice:
 
 
 class RequestMeter:
-    """Measures a request that arrived at a time of `clock`, with an engine; the last of two tries.
+    """Measures one request, which arrived at `arrived` on `clock`; if it is retried, the last try.
 
-    What it reads and writes counts at once, for all of the daemon. Each piece of an answer is about
-    a token: the exact number is known at the end.
+    Its tokens are added to the daemon's counts as they come. Each piece of an answer counts as a
+    token, until the end tells the exact number.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RequestMeter:
         self._metrics.requests.changed()
 
     def note(self, events: Sequence[ChoiceEvent]) -> None:
-        """Take events at the time that they come."""
+        """Take in events that have come now."""
         now = self._clock()
         written: defaultdict[int, int] = defaultdict(int)
         for number, event in events:

@@ -29,9 +29,9 @@ _GAUGES: tuple[Gauge, ...] = ("running", "waiting", "memory_bytes", "prompt_cach
 class Timeline:
     """What happened in each step; `clock` gives Unix seconds.
 
-    A step is begun when something happens in it, or when somebody reads. Those that have passed
-    meanwhile get no events, and the gauges as they were. If the clock was set back, the steps until
-    then count as the last ones before now.
+    There is no timer: steps that have passed are filled in when something happens or is read, with
+    no events, and with the gauges as they were. If the clock was set back, the steps so far stay
+    the last ones before now.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -50,7 +50,7 @@ class Timeline:
         self._sums[name][self._place] += amount
 
     def observe(self, name: Mean, seconds: float, count: int = 1) -> None:
-        """Add `count` times, of so many seconds together, to a mean."""
+        """Add `count` values, which make `seconds` together, to a mean."""
         self._advance()
         self._seconds[name][self._place] += seconds
         self._counts[name][self._place] += count
@@ -63,7 +63,7 @@ class Timeline:
         column[self._place] = max(column[self._place], level)
 
     def read(self, steps: int = STEPS) -> History:
-        """Return the last `steps` steps, of which the last one goes on."""
+        """Return the last `steps` steps; the last of them has not ended yet."""
         self._advance()
         first = self._place + 1 - steps
         places = [place % STEPS for place in range(first, self._place + 1)]
@@ -77,7 +77,7 @@ class Timeline:
         return History(step_s=STEP_SECONDS, end=(self._step + 1) * STEP_SECONDS, **columns)
 
     def _advance(self) -> None:
-        """Begin the steps that have passed, at most all that there are."""
+        """Fill in the steps that have passed since the last call."""
         step = self._current_step()
         if step == self._step:
             return

@@ -34,7 +34,7 @@ _WINDOW = (
 )
 _LAYER_TYPES = ("layer_types", "layers_block_type", "block_types", "hybrid_override_pattern")
 _CHUNKS_PATTERN = 4
-"""Of the layers of Llama 4, one in so many keeps all tokens."""
+"""In Llama 4, one layer in this many keeps all tokens."""
 # These models compress keys and values, but cache them expanded.
 _EXPANDED = ("deepseek_v2", "minicpm3", "youtu_llm")
 _MAX_LAYERS = 10_000
@@ -70,7 +70,7 @@ class CacheLayout(msgspec.Struct, frozen=True):
     head_dim: int = 0
 
     def of_tokens(self, tokens: int) -> int:
-        """Return the bytes of a cache of so many tokens."""
+        """Return the bytes of a cache of `tokens` tokens."""
         windows = self.window_bytes * min(tokens, self.window)
         return self.fixed_bytes + windows + self.token_bytes * tokens
 

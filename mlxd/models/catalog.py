@@ -150,7 +150,8 @@ class Catalog:
             return self._default(self._config.default)
         model = self.find(name)
         if isinstance(model, BrokenEntry):
-            raise ModelNotFound(f"model {model.id!r} is broken: {model.fault}", param="model")
+            fault = f"model {model.id!r} is broken: {model.fault}"
+            raise ModelNotFound(fault, param="model", found=model.id)
         return model
 
     def find(self, name: str) -> CatalogEntry | BrokenEntry:
@@ -235,6 +236,7 @@ class Catalog:
                 f"{found[0].id} is not at revision {revision!r}; to replace it by that one: "
                 f"mlxctl pull {repo}@{revision}",
                 param="model",
+                found=found[0].id,
             )
         return right
 

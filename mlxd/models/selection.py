@@ -119,7 +119,7 @@ class Selection:
         try:
             draft = self._catalog.resolve(name)
         except ModelNotFound as error:
-            raise ModelNotFound(error.message, param="draft_model") from None
+            raise ModelNotFound(error.message, param="draft_model", found=error.found) from None
         if draft.id == entry.id:
             fault = f"{name!r} is the model itself; name a smaller one with the same tokens"
             raise InvalidRequest(fault, param="draft_model")

@@ -8,4 +8,6 @@ launcher        starts engines for models, and a spare one
 engine_process  the process of an engine: how it starts, what it prints, how it ends
 engine_link     the messages to and from an engine, and its requests in flight
 watchdog        detects engines that hang
+crashes         how often a model crashed, and how long it is then left alone
+suspects        the requests that may have ended an engine, and how they run again
 """

@@ -1,9 +1,6 @@
-"""The crashes of a model, and the requests that may have caused one."""
+"""How often a model crashed lately, and how long it is left alone for that."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from mlxd.pool.engine_process import EngineExit
 
@@ -65,30 +62,3 @@ class Crashes:
         """For how long the model is left alone: twice as long after each further crash."""
         doublings = min(max(0, self._rests - 1), 10)
         return min(_FIRST_REST_SECONDS * float(1 << doublings), _LONGEST_REST_SECONDS)
-
-
-class Trials:
-    """The requests of a model that run again after their engine died, one at a time."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._count = 0
-        self._none = asyncio.Event()
-        self._none.set()
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[None]:
-        """Wait for the trials that were begun before, then hold the only one."""
-        self._count += 1
-        self._none.clear()
-        try:
-            async with self._lock:
-                yield
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._none.set()
-
-    async def over(self) -> None:
-        """Wait until there are no trials."""
-        await self._none.wait()

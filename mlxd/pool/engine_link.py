@@ -26,7 +26,7 @@ from mlxd.frames import (
 )
 from mlxd.generate_request import GenerateRequest
 from mlxd.messages import ChoiceEvent, Event
-from mlxd.pool.watchdog import Prefill, Watchdog
+from mlxd.pool.watchdog import PendingPrompts, Watchdog
 
 STOP_GRACE = 5.0
 _REFRESH_SECONDS = 1.0
@@ -80,7 +80,7 @@ class EngineLink(asyncio.Protocol):
         self._splitter = FrameSplitter()
         self._report: Callable[[float], None] = _nothing
         self._loaded: asyncio.Future[None] = loop.create_future()
-        self._watchdog = Watchdog(self, 0, Prefill(0))
+        self._watchdog = Watchdog(self, 0, PendingPrompts(0))
         self._requests: dict[int, EngineRequest] = {}
         self._last_id = 0
         self._pongs: list[asyncio.Future[None]] = []
@@ -91,8 +91,8 @@ class EngineLink(asyncio.Protocol):
         """Return when the engine has loaded a model; see `EngineProcess.load`."""
         self.name, self._report = name, report
         self.heard_at = asyncio.get_running_loop().time()
-        prefill = Prefill(load.prompt_concurrency * load.prefill_step_size)
-        self._watchdog = Watchdog(self, load.hang_timeout, prefill)
+        prompts = PendingPrompts(load.prompt_concurrency * load.prefill_step_size)
+        self._watchdog = Watchdog(self, load.hang_timeout, prompts)
         if self.alive:
             self.state = LinkState.LOADING
             self._send(load)
@@ -260,7 +260,7 @@ class EngineLink(asyncio.Protocol):
                 case messages.Hello() | messages.Ready():
                     pass
                 case event:
-                    self._watchdog.prefill.note(event, silence)
+                    self._watchdog.prompts.note(event, silence)
                     self._hand_out(event)
 
     def _take_pong(self, message: messages.Pong) -> None:

@@ -12,9 +12,9 @@ from mlxd.config import Config
 from mlxd.errors import EngineDied, LoadFailed
 from mlxd.metrics.metrics import Metrics
 from mlxd.models.catalog import CatalogEntry
-from mlxd.pool.crashes import Crashes, Trials
+from mlxd.pool.crashes import Crashes
 from mlxd.pool.engine_process import EngineCrashed, EngineExit, EngineProcess
-from mlxd.pool.suspects import Suspects
+from mlxd.pool.suspects import Suspects, Trials
 
 Launch = Callable[[CatalogEntry, Callable[[float], None]], Awaitable[EngineProcess]]
 
@@ -67,7 +67,7 @@ class Model:
         self.crashes = Crashes(config.engine.max_crashes)
         self.trials = Trials()
         self.suspects = Suspects()
-        self._proven = False
+        self._has_answered = False
         self._configure(config)
         self.measured = 0
         self.state = State.UNLOADED
@@ -255,8 +255,8 @@ class Model:
             self._unload_wanted.clear()  # a lease began just before
         if engine.exited.done() and not self._unload_wanted.is_set():
             self.engine = None
-            self._proven = self._proven or engine.link.answered
-            if engine.link.ended_by_request and self._proven:
+            self._has_answered = self._has_answered or engine.link.answered
+            if engine.link.ended_by_request and self._has_answered:
                 self._blame_request(engine.exited.result())
             else:
                 self._crash(engine.exited.result())

@@ -1,9 +1,9 @@
 """One accepted request: it waits for its model, runs on its engine, and is retried once.
 
-Nobody knows which of the requests on an engine that died ended it. So each is on trial when it runs
-again: one at a time, while no new request is started, until it has come further than before. If the
-engine dies again, that request is what ends it, and the others run once more. A client that sends
-such a request again has it run once, alone, or not at all (`suspects.py`).
+When an engine dies, any of its requests may be the cause. So they run again on trial: one at a
+time, while no new request starts, each until it has got further than before. If the engine dies
+again, the request on trial is the cause and fails, and the others run once more. If a client sends
+a suspected request again, it runs once and alone, or not at all (`suspects.py`).
 """
 
 import asyncio
@@ -39,11 +39,11 @@ class _Pool(Protocol):
 
 
 class ActiveRequest:
-    """The events of a request, in lists as they come; to be read by one task, then closed.
+    """The events of a request, in lists as they come; one task reads them, then closes it.
 
     A request whose engine dies runs again, once, on a new engine; its events then start again with
-    `Started`. A request that streams (`stream`) does so only if nothing of its answer was shown.
-    `meter` measures it, from when it `arrived`; `choices` is how many answers it asks for.
+    `Started`. A request with `stream` runs again only if nothing of its answer was shown. `meter`
+    measures it, from when it `arrived`; `choices` is how many answers it asks for.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ActiveRequest:
         return await self._engine_request.next_events()
 
     async def _check_suspicion(self, model: Model) -> None:
-        """Refuse a request that ended an engine, and hold one that may have until it is alone."""
+        """Refuse a request that ended an engine; let one that may have done so wait to be alone."""
         suspicion = model.suspects.find(self._requests)
         if suspicion is None:
             return
@@ -168,7 +168,7 @@ class ActiveRequest:
                 ) from None
 
     def _suspect(self, engine_request: EngineRequest) -> None:
-        """Take note that the engine died with this request."""
+        """Note that the engine died while this request ran on it."""
         suspects = self._pool.model(self._entry).suspects
         self._suspected = True
         if engine_request.on_trial:
@@ -177,7 +177,7 @@ class ActiveRequest:
             suspects.add(self._requests, self._pieces, alone=engine_request.alone)
 
     def _release_model(self) -> None:
-        """Release the model when the engine is done, even if the client has not read it all."""
+        """Release the model once the engine is done, even if the client is still reading."""
         releasing = self._held.pop_all().aclose()
         self._releasing = asyncio.get_running_loop().create_task(releasing)
 

@@ -2,7 +2,7 @@
 
 A step cannot be interrupted and sends nothing before it ends, and a step that processes prompts may
 take long. So an engine that has prompts to process gets more time, by their tokens. Time in which
-the machine sleeps, or the daemon was stopped, does not count, though the loop's clock may count it.
+the machine sleeps or the daemon is stopped does not count, even if the event loop's clock goes on.
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from mlxd.messages import Event, PrefillProgress, Queued, Started
 _LONGEST_LOAD_SILENCE = 120.0
 _PING_SECONDS = 5.0
 _BUSY_SECONDS = 60.0
-_SLOWEST = 10.0  # tokens a second, on the slowest machine that is of any use
-_ASLEEP_SECONDS = 1.0  # who wakes up so much later than asked for has been asleep
-_MARGIN = 4.0  # the longer the context, the slower
+_SLOWEST = 10.0  # prompt tokens a second, on the slowest machine that is of any use
+_ASLEEP_SECONDS = 1.0  # a task that wakes up so much too late was asleep with the machine
+_MARGIN = 4.0  # for the rest of a prompt, which is read more slowly
 
 
 class _Engine(Protocol):
-    """What is used of an `EngineLink`."""
+    """The part of an `EngineLink` that this module uses."""
 
     name: str
     heard_at: float
@@ -50,10 +50,10 @@ async def check(engine: _Engine) -> None:
         raise EngineDied(f"the engine of {engine.name} does not answer") from None
 
 
-class Prefill:
+class PendingPrompts:
     """The prompts an engine has still to process, and how long that may take.
 
-    One step processes at most `step_tokens` of them.
+    One step processes at most `step_tokens` of their tokens.
     """
 
     def __init__(self, step_tokens: int) -> None:
@@ -62,7 +62,7 @@ class Prefill:
         self._per_second = _SLOWEST
 
     def note(self, event: Event, seconds: float) -> None:
-        """Take an event that came `seconds` after the one before it."""
+        """Take in an event that came `seconds` after the one before it."""
         match event:
             case Started():
                 self._left[event.id] = event.prompt_tokens - event.cached_tokens
@@ -78,20 +78,20 @@ class Prefill:
                 self._left.pop(event.id, None)
 
     def step_seconds(self) -> float:
-        """Return how many seconds the next step may take for its share of the prompts."""
+        """Return how many seconds the next step may take to process prompts."""
         return min(sum(self._left.values()), self._step_tokens) / self._per_second
 
 
 class Watchdog:
     """Kills an engine that has work and is silent for `timeout` seconds; 0 means never.
 
-    `prefill` knows how much longer it may be silent.
+    `prompts` tells how much longer it may be silent.
     """
 
-    def __init__(self, engine: _Engine, timeout: float, prefill: Prefill) -> None:
+    def __init__(self, engine: _Engine, timeout: float, prompts: PendingPrompts) -> None:
         self._engine = engine
         self._timeout = timeout
-        self.prefill = prefill
+        self.prompts = prompts
         self._watching: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
@@ -114,11 +114,11 @@ class Watchdog:
                 self._engine.kill(f"the engine did not answer for {silent:.0f} s and was killed")
                 return
             if silent < allowed / 2:
-                # No longer than that: what is allowed may become less meanwhile.
+                # No longer than that, because `allowed` may shrink meanwhile.
                 pause = min(allowed / 2 - silent, self._timeout / 2)
                 await asyncio.sleep(pause)
             else:
-                # It may have nothing to send, as while a schema compiles; then it answers.
+                # It may have nothing to send, as while a schema compiles, but answers a ping.
                 pause = min(allowed - silent, allowed / 4)
                 with contextlib.suppress(TimeoutError, EngineDied):
                     await self._engine.ping(pause)
@@ -128,4 +128,4 @@ class Watchdog:
     def _allowed(self) -> float:
         if self._engine.loading:
             return max(self._timeout, _LONGEST_LOAD_SILENCE)
-        return self._timeout + self.prefill.step_seconds()
+        return self._timeout + self.prompts.step_seconds()

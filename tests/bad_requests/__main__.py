@@ -48,10 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
             attack.round(streams, cases)
             summary = attack.summary
             seconds, silence = time.monotonic() - began, summary.beside
-            left = summary.held[-1] if summary.held else "nothing measured"
-            print(
-                f"{summary.sent} sent, {seconds:.0f} s, silence {silence:.2f} s; {left}", flush=True
-            )
+            sent, left = summary.sent, summary.held[-1]
+            print(f"{sent} sent, {seconds:.0f} s, silence {silence:.2f} s; {left}", flush=True)
         summary = attack.end()
     print(summary.table())
     for fault in summary.faults:

@@ -1,4 +1,4 @@
-"""The whole of it: a daemon with good streams, bad requests beside them, and the summary."""
+"""A daemon with good streams, bad requests beside them, and the summary of both."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ import msgspec
 from scripts.tiny_model import make_tiny_model
 from tests.bad_requests.case import Case
 from tests.bad_requests.good_streams import Report
-from tests.bad_requests.leftovers import MEASURED, Held, grown, held
+from tests.bad_requests.leftovers import Held, grown, held
 from tests.bad_requests.sending import Outcome, send, shown
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
 
@@ -45,10 +45,14 @@ Say = Callable[[str], None]
 
 @dataclass
 class Summary:
-    """What was sent and what came back; `faults` are lines about what should not be."""
+    """What was sent and what came back; `results` counts statuses by kind of case.
+
+    `faults` are lines about what went wrong. `alone` and `beside` are the longest silences of good
+    streams in seconds, without and with bad requests.
+    """
 
     sent: int = 0
-    words: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    results: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     slowest: list[tuple[float, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     answers: int = 0
@@ -57,11 +61,11 @@ class Summary:
     held: list[Held] = field(default_factory=list)
 
     def table(self) -> str:
-        """Return the summary for people."""
-        words = sorted({word for counts in self.words.values() for word in counts})
-        rows = [["kind", "sent", *words]]
-        for kind, counts in sorted(self.words.items()):
-            cells = [str(counts[word] or "") for word in words]
+        """Return the summary as text."""
+        results = sorted({result for counts in self.results.values() for result in counts})
+        rows = [["kind", "sent", *results]]
+        for kind, counts in sorted(self.results.items()):
+            cells = [str(counts[result] or "") for result in results]
             rows.append([kind, str(counts.total()), *cells])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = [
@@ -156,22 +160,17 @@ class Attack:
         async def work() -> None:
             for case in waiting:
                 began = time.time()
-                outcome = await send(case, self.port, self.socket)
-                self._times.append(
-                    (began, time.time(), f"{case.kind} ({case.name}): {outcome.word}")
-                )
-                self._note(case, outcome)
+                self._note(case, await send(case, self.port, self.socket), began)
 
         await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
 
-    def _note(self, case: Case, outcome: Outcome) -> None:
+    def _note(self, case: Case, outcome: Outcome, began: float) -> None:
         summary = self.summary
         summary.sent += 1
-        summary.words[case.kind][outcome.word] += 1
-        slowest = [
-            *summary.slowest,
-            (outcome.seconds, f"{case.kind} ({case.name}): {outcome.word}"),
-        ]
+        summary.results[case.kind][outcome.result] += 1
+        line = f"{case.kind} ({case.name}): {outcome.result}"
+        self._times.append((began, time.time(), line))
+        slowest = [*summary.slowest, (outcome.seconds, line)]
         summary.slowest = sorted(slowest, reverse=True)[:_SLOWEST]
         if outcome.fault is not None:
             file = case.save(self._faults, summary.sent)
@@ -182,7 +181,7 @@ class Attack:
     def _look(self) -> None:
         wait_until(lambda: not self._busy(), "the daemon has no requests")
         loaded = self._loaded()
-        # A client may unload the model, which is no fault.
+        # A bad request may unload the model, which is no fault.
         if loaded["state"] == "failed" or loaded["crashes"]:
             state, crashes = loaded["state"], loaded["crashes"]
             self._fault(f"the engine: {state}, {crashes} crashes, {loaded['last_crash']}")
@@ -193,8 +192,7 @@ class Attack:
                 trace = itertools.takewhile(str.strip, lines[number:])  # its end says what
                 self._fault("\n  ".join(["the log:", *trace]))
         self._read_lines = len(lines)
-        if MEASURED:
-            self.summary.held.append(held(self.pid, self._temporary))
+        self.summary.held.append(held(self.pid, self._temporary))
 
     def _busy(self) -> bool:
         return any(model["requests"] for model in self._daemon.status()["models"])

@@ -7,19 +7,19 @@ import msgspec
 
 
 class Expected(Enum):
-    """What is an honest end of a case."""
+    """How a case may end."""
 
-    REPLY = "reply"  # a whole reply
-    REPLY_OR_CLOSE = "reply or close"  # the request is none, so the connection may just be closed
-    NOTHING = "nothing"  # the client leaves, or reads nothing, and so cannot tell
+    REPLY = "reply"  # with a whole reply
+    REPLY_OR_CLOSE = "reply or close"  # it is not valid HTTP, so the connection may just be closed
+    NOTHING = "nothing"  # the client leaves or reads nothing, so it cannot tell
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One connection: `pieces` are bytes to send, and seconds to wait between them.
 
     `kind` is its row of the summary, `name` says what it is. With `unix` it goes to the Unix
-    socket. A client that does not `read` keeps the connection for `linger` seconds after it has
-    sent everything, and one that `expects` nothing leaves then.
+    socket. After it has sent everything, a client that does not `read` keeps the connection for
+    `linger` seconds, and one that `expects` nothing leaves then.
     """
 
     kind: str

@@ -1,14 +1,13 @@
-"""What the daemon and its processes hold: memory, threads, descriptors, files. On Linux only."""
+"""What the daemon and its processes hold: memory, threads, descriptors, files."""
 
 import statistics
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import psutil
+
 _MEGABYTE = 1e6
-_PAGE = 4096
-MEASURED = sys.platform == "linux"
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,16 @@ class Held:
 
 def held(daemon: int, temporary: Path) -> Held:
     """Return what the daemon with that process id holds, and what is in its temporary folder."""
-    everyone = [daemon, *_descendants(daemon)]
-    engines = [pid for pid in everyone if b"mlxd.engine\0" in _command(pid)]
-    settled = [daemon, *engines]
+    process = psutil.Process(daemon)
+    children = process.children(recursive=True)
+    engines = [each for each in children if _runs(each, "mlxd.engine")]
+    sandboxes = [each for each in children if _runs(each, "mlxd.engine.sandbox_worker")]
     return Held(
-        daemon=resident(daemon),
-        engine=sum(map(resident, engines)),
-        threads=sum(len(_entries(pid, "task")) for pid in settled),
-        descriptors=sum(len(_entries(pid, "fd")) for pid in settled),
-        processes=len(everyone) - sum(b"sandbox_worker" in _command(pid) for pid in everyone),
+        daemon=process.memory_info().rss,
+        engine=sum(each.memory_info().rss for each in engines),
+        threads=sum(each.num_threads() for each in (process, *engines)),
+        descriptors=sum(each.num_fds() for each in (process, *engines)),
+        processes=len(children) - len(sandboxes),
         files=sum(1 for _ in temporary.rglob("*")),
     )
 
@@ -71,34 +71,9 @@ def _usual(samples: Sequence[Held]) -> Held:
     return Held(*map(statistics.median_low, zip(*map(astuple, samples), strict=True)))
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    for task in _entries(pid, "task"):
-        try:
-            children = Path(f"/proc/{pid}/task/{task}/children").read_text().split()
-        except OSError:
-            continue
-        for child in map(int, children):
-            yield child
-            yield from _descendants(child)
-
-
-def _entries(pid: int, folder: str) -> list[str]:
+def _runs(process: psutil.Process, module: str) -> bool:
+    """Return whether a process runs a Python module; False for one that has just ended."""
     try:
-        return [entry.name for entry in Path(f"/proc/{pid}/{folder}").iterdir()]
-    except OSError:
-        return []
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def resident(pid: int) -> int:
-    """Return the bytes of memory that a process takes."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except OSError:
-        return 0
+        return module in process.cmdline()
+    except psutil.Error:
+        return False

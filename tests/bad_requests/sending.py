@@ -22,15 +22,15 @@ _SERVER_ERROR, _OK, _SWITCHING = 500, 200, 101
 
 @dataclass
 class Outcome:
-    """What came back: `statuses` of the replies, and `fault` if that is no honest end."""
+    """What came back: the `statuses` of the replies, and a `fault` if the end is not acceptable."""
 
     statuses: list[int] = field(default_factory=list)
     fault: str | None = None
     seconds: float = 0.0
 
     @property
-    def word(self) -> str:
-        """What the summary counts."""
+    def result(self) -> str:
+        """What the summary counts: a status, "closed" or "fault"."""
         if self.fault is not None:
             return "fault"
         return str(self.statuses[-1]) if self.statuses else "closed"
@@ -63,13 +63,13 @@ class _Replies:
             self.whole += 1
 
     def take(self, data: bytes) -> None:
-        """Take what came. Raises HttpParserError, or HttpParserUpgrade for a WebSocket."""
+        """Take what arrived; raise HttpParserError, or HttpParserUpgrade for a WebSocket."""
         self.size += len(data)
         self._parser.feed_data(data)
 
 
 async def send(case: Case, port: int, socket: Path) -> Outcome:
-    """Send a case to the daemon on a connection of its own, and judge the end of it."""
+    """Send a case to the daemon on a connection of its own, and judge how it ends."""
     outcome = Outcome()
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -114,7 +114,7 @@ async def _exchange(case: Case, port: int, socket: Path, outcome: Outcome) -> No
 
 
 async def _end(writer: asyncio.StreamWriter, replies: _Replies) -> None:
-    """End the request once nothing has come for a while: the server may wait for its rest."""
+    """End the request once nothing has arrived for a while: the server may wait for the rest."""
     seen = -1
     while seen != replies.size:
         seen = replies.size

@@ -179,7 +179,7 @@ def world() -> Iterator[World]:
                 yield World(daemon, client, key, limited.splitlines()[0], tls, [])
 
 
-def test_the_word_and_the_key_are_nowhere(world: World) -> None:
+def test_prompts_and_keys_are_in_no_file_output_or_log(world: World) -> None:
     for send in (
         *(answered, refused, malformed, torn, kept_out, too_much, failing),
         *(on_a_websocket, in_the_background),

@@ -86,14 +86,14 @@ def test_models_beside_a_volume_that_hangs_from_the_start_are_served(
     (home / "gate").unlink()
 
 
-def test_a_log_folder_that_is_removed_comes_again(daemon: DaemonProcess, home: Path) -> None:
+def test_a_log_folder_that_is_removed_is_created_again(daemon: DaemonProcess, home: Path) -> None:
     shutil.rmtree(home / "logs")
     assert ask(daemon).status_code == 200
     wait_until(lambda: "POST /v1/completions 200" in log(home), "the log has it")
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
-def test_with_no_room_on_the_disk_answers_come_and_the_rest_is_said(
+def test_on_a_full_disk_requests_are_answered_and_what_fails_is_reported(
     daemon: DaemonProcess, home: Path
 ) -> None:
     pid = daemon.process.pid

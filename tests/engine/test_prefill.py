@@ -1,5 +1,8 @@
 """Whose turn it is to have a prompt read, and how much of one."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 from mlx_lm.models.cache import make_prompt_cache
 
@@ -7,6 +10,14 @@ from mlxd.engine.loader import LoadedModel
 from mlxd.engine.prefill import Prefiller, Reading
 
 LIMIT = 512
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each part take a millisecond, however slow this machine is."""
+    milliseconds = itertools.count(0, 0.001)
+    clock = SimpleNamespace(perf_counter=milliseconds.__next__)
+    monkeypatch.setattr("mlxd.engine.prefill.time", clock)
 
 
 @pytest.fixture
@@ -121,10 +132,10 @@ def test_while_answers_are_generated_parts_are_small(prefill: Prefiller, read) -
 def test_a_part_takes_no_more_memory_than_there_is(prefill: Prefiller, read) -> None:
     prefill.add(read(1, 4000))
     prefill.step(LIMIT, None, workspace=10**9)
-    prefill._need._bytes_per_token, prefill._need._context = 1000.0, 4000
+    prefill._workspace._bytes_per_token, prefill._workspace._context = 1000.0, 4000
     (part,) = prefill.step(LIMIT, None, workspace=200_000)
     assert part.reading.position == 128 + 192
-    prefill._need._bytes_per_token = 1e9
+    prefill._workspace._bytes_per_token = 1e9
     (part,) = prefill.step(LIMIT, None, workspace=200_000)
     assert part.reading.position == 320 + 32
 

@@ -69,7 +69,7 @@ def test_a_slow_first_part_is_soon_forgotten() -> None:
 @pytest.mark.parametrize(
     ("tokens_per_second", "part"), [(100, 256), (1000, 480), (3000, 1472), (10_000, LIMIT)]
 )
-def test_without_answers_beside_it_a_part_takes_no_longer_than_newcomers_can_wait(
+def test_while_nobody_generates_a_part_takes_no_longer_than_a_new_request_can_wait(
     tokens_per_second: int, part: int
 ) -> None:
     speed, own = ReadingSpeed(), PromptSpeed()
@@ -98,7 +98,7 @@ def test_a_slower_part_counts_more_than_a_faster_one() -> None:
 
 
 @pytest.mark.parametrize("step", [None, 0.003])
-def test_a_prompt_is_not_as_fast_as_others_are(step: float | None) -> None:
+def test_each_prompt_has_a_speed_of_its_own(step: float | None) -> None:
     speed, own, deep = ReadingSpeed(), PromptSpeed(), PromptSpeed()
     for _ in range(10):
         speed.add(2000, 0.1, step, own)  # the beginnings of others

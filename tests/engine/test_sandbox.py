@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlxd.engine.sandbox import Postponed, Sandbox, SandboxFailed, Trial, Withdrawn
+from mlxd.engine.sandbox import Check, Sandbox, SandboxFailed, SandboxSession, unchecked
 
 SECONDS = 20.0
 FOR_EVER = "{{ 10 ** (10 ** 9) }}"
@@ -19,8 +19,10 @@ def template(source: str) -> dict[str, Any]:
     return job | {"arguments": {}, "special_tokens": {}}
 
 
-def render(sandbox: Sandbox, source: str, seconds: float = SECONDS, **checks: Any) -> Any:
-    answer, _ = sandbox.run("template", template(source), seconds, **checks)
+def render(
+    sandbox: Sandbox, source: str, seconds: float = SECONDS, check: Check = unchecked
+) -> Any:
+    answer, _ = sandbox.run("template", template(source), seconds, check)
     return answer
 
 
@@ -34,28 +36,31 @@ def test_a_job_is_answered(sandbox: Sandbox) -> None:
     assert render(sandbox, "{{ raise_exception('no') }}")["message"] == "no"
 
 
-def postpone() -> bool:
-    raise Postponed
+class Withdrawn(Exception):
+    pass
+
+
+def withdraw() -> None:
+    raise Withdrawn
 
 
 @pytest.mark.parametrize(
-    ("source", "seconds", "checks", "error"),
+    ("source", "seconds", "check", "error"),
     [
-        (FOR_EVER, 0.3, {}, TimeoutError),
-        (FOR_EVER, SECONDS, {"is_withdrawn": lambda: True}, Withdrawn),
-        (FOR_EVER, SECONDS, {"is_withdrawn": postpone}, Postponed),
-        ("{{ 'a' * 4000000000 }}", SECONDS, {}, SandboxFailed),
-        ("{{ 'a' * 40000000 }}", SECONDS, {}, SandboxFailed),
+        (FOR_EVER, 0.3, unchecked, TimeoutError),
+        (FOR_EVER, SECONDS, withdraw, Withdrawn),
+        ("{{ 'a' * 4000000000 }}", SECONDS, unchecked, SandboxFailed),
+        ("{{ 'a' * 40000000 }}", SECONDS, unchecked, SandboxFailed),
     ],
-    ids=["too long", "withdrawn", "postponed", "too large", "writes too much"],
+    ids=["too long", "withdrawn", "too large", "writes too much"],
 )
 def test_only_the_job_ends(
-    sandbox: Sandbox, source: str, seconds: float, checks: Any, error: type[Exception]
+    sandbox: Sandbox, source: str, seconds: float, check: Check, error: type[Exception]
 ) -> None:
     sandbox.start()
     before = pid(sandbox)
     with pytest.raises(error):
-        render(sandbox, source, seconds, **checks)
+        render(sandbox, source, seconds, check)
     assert render(sandbox, "next") == {"text": "next"}
     assert pid(sandbox) == before
     if sys.platform == "linux":
@@ -82,13 +87,14 @@ def test_a_process_that_has_ended_is_replaced(sandbox: Sandbox) -> None:
 def test_a_job_does_not_wait_for_that_of_another_thread() -> None:
     sandbox, begun, done = Sandbox(), threading.Event(), threading.Event()
 
-    def is_withdrawn() -> bool:
+    def check() -> None:
         begun.set()
-        return done.is_set()
+        if done.is_set():
+            raise Withdrawn
 
     def take_long() -> None:
         with pytest.raises(Withdrawn):
-            render(sandbox, FOR_EVER, is_withdrawn=is_withdrawn)
+            render(sandbox, FOR_EVER, check=check)
 
     other = threading.Thread(target=take_long)
     other.start()
@@ -99,8 +105,8 @@ def test_a_job_does_not_wait_for_that_of_another_thread() -> None:
     sandbox.close()
 
 
-def test_the_jobs_of_a_trial_share_its_time(sandbox: Sandbox) -> None:
-    trial = Trial(sandbox, 0.5)
+def test_the_jobs_of_a_session_share_its_time(sandbox: Sandbox) -> None:
+    session = SandboxSession(sandbox, 0.5)
     loop = template("{% for a in range(90000) %}{% endfor %}")
     with pytest.raises(TimeoutError):
-        [trial.run("template", loop) for _ in range(2000)]
+        [session.run("template", loop) for _ in range(2000)]

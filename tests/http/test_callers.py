@@ -1,6 +1,7 @@
 """Who may do what: keys, their rights and their models, for every route."""
 
 import base64
+import resource
 import time
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from starlette.routing import WebSocketRoute
 
 from mlxd import keys
-from mlxd.errors import ConfigError
+from mlxd.errors import ConfigError, ModelNotFound
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.callers import Callers, is_free, right_for
+from mlxd.http.callers import Caller, Callers
+from mlxd.http.rights import is_free, right_for
 from mlxd.keys import KeyLimits, KeyRing
 from tests.http.conftest import client_of
 from tests.support.http_fakes import FakePool, make_dependencies
@@ -180,7 +182,7 @@ async def test_an_expired_key_says_so(client, key_file):
     assert "this API key expired on 20" in reply.json()["error"]["message"]
 
 
-async def test_a_damaged_file_changes_nothing_while_running_and_stops_a_start(client, key_file):
+async def test_a_damaged_key_file_changes_no_keys_and_prevents_a_start(client, key_file):
     text = key_file.add()
     assert (await client.get("/v1/models", headers=bearer(text))).status_code == 200
     key_file.file.write_text("{")
@@ -188,6 +190,21 @@ async def test_a_damaged_file_changes_nothing_while_running_and_stops_a_start(cl
     assert (await client.get("/v1/models")).status_code == 401
     with pytest.raises(ConfigError, match="is damaged"):
         Callers("", KeyRing(key_file.file, key_file.uses_file))
+
+
+async def test_keys_that_cannot_be_read_now_are_read_at_the_next_request(client, key_file, caplog):
+    headers = bearer(key_file.add())
+    assert (await client.get("/v1/models", headers=headers)).status_code == 200
+    keys.revoke(key_file.file, "key")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # no more files can be opened
+    try:
+        for _ in range(2):
+            key_file.ring.refresh()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert caplog.text.count("the keys before stay") == 1
+    assert (await client.get("/v1/models", headers=headers)).status_code == 401
 
 
 async def test_the_last_use_is_noted(key_file):
@@ -221,9 +238,14 @@ async def test_a_key_sees_and_uses_its_models_only(client, key_file, pool):
         )
         assert reply.status_code == 404
         assert "tiny" not in reply.text
-    draft = ASK | {"model": "owner/name", "draft_model": "tiny"}
-    reply = await client.post("/v1/chat/completions", json=draft, headers=headers)
-    assert reply.status_code == 403
+    body = {"messages": ASK["messages"]}
+    reply = await client.post("/v1/chat/completions", json=body, headers=headers)
+    assert (reply.status_code, "tiny" in reply.text) == (403, False)
+    for draft, status in (("tiny", 403), ("owner/nono", 404)):
+        body = ASK | {"model": "owner/name", "draft_model": draft}
+        reply = await client.post("/v1/chat/completions", json=body, headers=headers)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (status, "draft_model")
+        assert "near ones: tiny" not in reply.text
     assert not pool.requests
     reply = await client.post(
         "/v1/chat/completions", json=ASK | {"model": "owner/name"}, headers=headers
@@ -231,7 +253,20 @@ async def test_a_key_sees_and_uses_its_models_only(client, key_file, pool):
     assert reply.status_code == 200
 
 
-async def test_what_keys_ask_is_salted_apart(client, key_file, pool):
+def test_only_a_star_stands_for_other_text_and_a_broken_model_of_one_s_own_is_explained() -> None:
+    caller = Caller("key", frozenset(), ("tiny [4?]", "owner/*"))
+    assert caller.may_use("tiny [4?]")
+    assert not caller.may_use("tiny 4")
+    assert caller.may_use("owner/name")
+    for found, told in (("owner/half", True), ("other", False)):
+        error = ModelNotFound("its weights are cut short", found=found)
+        assert (caller.not_found(error, "half") is error) == told
+    assert caller.not_found(ModelNotFound("several: a, b"), None).message == (
+        "the request names no model; this key may use tiny [4?], owner/*"
+    )
+
+
+async def test_each_key_has_a_prompt_cache_of_its_own(client, key_file, pool):
     one, two = key_file.add("one"), key_file.add("two")
     for text in (one, two, one):
         await client.post("/v1/chat/completions", json=ASK, headers=bearer(text))
@@ -245,6 +280,40 @@ async def test_unloading_needs_the_right_to_manage(client, key_file):
     reply = await client.post("/api/chat", json={"model": "tiny", "keep_alive": 0}, headers=headers)
     assert reply.status_code == 403
     assert "to unload a model needs the right 'manage'" in reply.json()["error"]
+    own = bearer(key_file.add("own", ["ask", "manage"], ["owner/*"]))
+    body = {"model": "nono", "keep_alive": 0}
+    reply = await client.post("/api/generate", json=body, headers=own)
+    assert (reply.status_code, "tiny" in reply.text) == (404, False)
+
+
+async def test_how_long_a_model_stays_is_up_to_those_who_manage(client, key_file, pool):
+    for rights in (["ask"], ["ask", "manage"]):
+        headers = bearer(key_file.add("-".join(rights), rights))
+        for path in ("/v1/chat/completions", "/api/chat"):
+            body = ASK | {"keep_alive": "0s"}
+            assert (await client.post(path, json=body, headers=headers)).status_code == 200
+    assert pool.kept == [None, None, 0, 0]
+
+
+async def test_a_key_for_some_models_changes_no_aliases_of_others(client, key_file):
+    headers = bearer(key_file.add("own", ["manage"], ["owner/*"]))
+    for method, path, body, status in (
+        ("DELETE", "/api/delete", {"model": "small"}, 403),
+        ("POST", "/api/copy", {"source": "owner/name", "destination": "small"}, 403),
+        ("POST", "/api/copy", {"source": "owner/name", "destination": "mine"}, 200),
+        ("DELETE", "/api/delete", {"model": "mine"}, 200),
+    ):
+        reply = await client.request(method, path, json=body, headers=headers)
+        assert reply.status_code == status, (path, body)
+
+
+@pytest.mark.parametrize("name", ["hf.co/evil/huge/tree/tiny-4bit", "evil/huge@tiny-4bit"])
+async def test_a_key_for_some_models_pulls_no_others_by_their_addresses(client, key_file, name):
+    headers = bearer(key_file.add("own", ["pull"], ["*-4bit"]))
+    for path in ("/api/pull", "/ui/v1/pull"):
+        reply = await client.post(path, json={"model": name}, headers=headers)
+        assert reply.status_code == 403
+        assert "this key may not use 'evil/huge'" in reply.text
 
 
 async def test_a_stored_response_is_its_key_s_alone(pool, key_file, tmp_path):

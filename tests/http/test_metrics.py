@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from mlxd.config import LimitsConfig
 from mlxd.errors import EngineDied, QueueFull
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.generate import Dependencies
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.metrics.metrics import Metrics
 from tests.http.conftest import client_of
@@ -159,3 +159,17 @@ async def test_prometheus_may_choose_a_format(pool):
     opened = await client.get("/metrics", headers=wanted)
     assert opened.headers["content-type"].startswith("application/openmetrics-text")
     assert opened.text.endswith("# EOF\n")
+
+
+async def test_a_key_for_some_models_sees_no_others(pool: FakePool, tmp_path: Path) -> None:
+    key_file = KeyFile(tmp_path)
+    dependencies = make_dependencies(pool, ring=key_file.ring)
+    for model in ("tiny", "owner/name"):
+        dependencies.metrics.generated(model, 3)
+        dependencies.metrics.loaded(model, 1.0)
+    client = client_of(public_app(dependencies))
+    for models, seen in ((["owner/*"], False), ([], True)):
+        key = key_file.add(str(seen), ["metrics"], models)
+        text = (await client.get("/metrics", headers=bearer(key))).text
+        assert 'mlxd_generation_tokens_total{model="owner/name"} 3' in text
+        assert ('"tiny"' in text) == seen

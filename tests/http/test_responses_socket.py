@@ -108,9 +108,7 @@ async def test_turns_that_are_sent_at_once_are_served_in_order(open_socket):
     assert shown == ["First", "Second"]
 
 
-async def test_a_response_that_is_not_stored_can_be_gone_on_from_on_its_connection(
-    open_socket, pool
-):
+async def test_a_response_that_is_not_stored_can_be_continued_on_its_connection(open_socket, pool):
     ws = await open_socket()
     first = await complete(ws, store=False)
     await complete(ws, input="And?", store=False, previous_response_id=first["id"])
@@ -123,7 +121,7 @@ async def test_a_response_that_is_not_stored_can_be_gone_on_from_on_its_connecti
     await complete(other, store=False)
 
 
-async def test_a_stored_response_can_be_gone_on_from_anywhere(open_socket, port):
+async def test_a_stored_response_can_be_continued_on_any_connection(open_socket, port):
     first = await complete(await open_socket())
     await complete(await open_socket(), previous_response_id=first["id"])
     url = f"http://127.0.0.1:{port}/v1/responses/{first['id']}"
@@ -168,7 +166,7 @@ async def test_a_prompt_can_be_read_ahead(open_socket, pool):
         ('{"type": "response.create"}', "input"),
     ],
 )
-async def test_a_message_that_is_none_is_refused_and_the_connection_lives(
+async def test_an_invalid_message_is_refused_and_the_connection_stays_open(
     open_socket, message, param
 ):
     ws = await open_socket()
@@ -231,3 +229,15 @@ async def test_a_key_s_limits_and_its_end_count_for_each_turn(pool, tmp_path):
             assert await refused(ws) == (429, "rate_limit_exceeded")
             keys.revoke(key_file.file, "key")
             assert await refused(ws) == (401, "invalid_api_key")
+
+
+async def test_a_connection_from_before_the_first_key_needs_one_from_then_on(pool, tmp_path):
+    key_file = KeyFile(tmp_path)
+    app = public_app(make_dependencies(pool, ring=key_file.ring, responses=tmp_path / "responses"))
+    async with (
+        serving(HttpServer(app)) as port,
+        connect(f"ws://127.0.0.1:{port}/v1/responses") as ws,
+    ):
+        await complete(ws)
+        key_file.add()
+        assert await refused(ws) == (401, "invalid_api_key")

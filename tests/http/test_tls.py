@@ -1,6 +1,7 @@
 """HTTPS with files that change while the daemon runs."""
 
 import asyncio
+import os
 import shutil
 import socket
 import ssl
@@ -71,6 +72,23 @@ async def test_a_renewed_certificate_counts_at_the_next_connection(port, tmp_pat
     assert b"second" in (await health(port))[1]
     make(tmp_path, "third")
     assert b"third" in (await health(port))[1]
+
+
+async def test_a_certificate_that_cannot_be_read_at_first_is_tried_again(port, tmp_path, caplog):
+    make(tmp_path, "second")
+    key, held = tmp_path / "key.pem", tmp_path / "held.pem"
+    key.replace(held)
+    for _ in range(2):
+        assert b"first" in (await health(port))[1]
+    assert caplog.text.count("No such file or directory; the certificate before stays") == 1
+    text, status = held.read_text(), held.stat()
+    held.write_text(text.replace("E", "F"))
+    os.utime(held, ns=(status.st_atime_ns, status.st_mtime_ns))
+    held.replace(key)
+    assert b"first" in (await health(port))[1]
+    key.write_text(text)
+    os.utime(key, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert b"second" in (await health(port))[1]
 
 
 async def test_plain_http_is_not_answered_on_that_port(port):

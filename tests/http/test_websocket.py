@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from mlxd.http.app import public_app
+from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
-from mlxd.http.limits import Limits
 from mlxd.http.server import HttpServer
 from tests.http.test_responses_socket import complete, events, refused, serving
 from tests.support.http_fakes import STARTED, FakePool, make_dependencies, text
@@ -99,7 +99,7 @@ async def test_messages_count_like_bodies(pool: FakePool) -> None:
         pass  # both places are free again
 
 
-async def test_large_messages_that_come_have_a_size_together(pool: FakePool) -> None:
+async def test_large_messages_that_are_arriving_have_a_limit_together(pool: FakePool) -> None:
     async with served(make_dependencies(pool), Limits(), max_message=70_000) as url:
         sockets = [await connect(url) for _ in range(9)]
         for each in sockets:

@@ -9,6 +9,7 @@ import pytest
 
 from mlxd import keys, paths
 from tests.mlxctl.conftest import Run
+from tests.support.fake_daemon import FakeDaemon
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(home: Path, mlxctl: Run) -> None:
@@ -23,6 +24,16 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(home: Path, mlxctl: Run) -> None
     assert text not in mlxctl("key").stdout
 
 
+def test_a_model_that_is_not_there_is_remarked(mlxctl: Run, daemon: FakeDaemon) -> None:
+    tiny = {"id": "acme/tiny", "path": "/m", "size_bytes": 1, "architecture": "llama"}
+    daemon.answers(("GET", "/control/v1/models"), {"models": [tiny], "broken": []})
+    created = mlxctl("key", "create", "guest", "-m", "acme/tiny", "-m", "tiny", "-m", "acme/*")
+    assert created.stderr.splitlines() == [
+        "mlxctl: no model has the ID 'tiny' now; mlxctl list shows the IDs",
+        "mlxctl: keep this key; it is not shown again.",
+    ]
+
+
 def test_what_a_key_may_do_is_listed(home: Path, mlxctl: Run) -> None:
     words = "create guest --may pull --may ask -m tiny -m mlx-community/* --expires 90d"
     mlxctl("key", *words.split(), "--requests-per-minute", "20", "--queued", "0")
@@ -31,18 +42,19 @@ def test_what_a_key_may_do_is_listed(home: Path, mlxctl: Run) -> None:
     paths.key_uses_file().parent.mkdir()
     paths.key_uses_file().write_text(json.dumps({key.digest: time.time() - 130}))
     lines = mlxctl("key", "list").stdout.splitlines()
-    assert lines[0].split() == ["NAME", "MAY", "MODELS", "CREATED", "EXPIRES", "USED"]
-    assert "ask, pull  tiny, mlx-community/*" in lines[1]
+    assert lines[0].split() == ["NAME", "MAY", "MODELS", "LIMITS", "CREATED", "EXPIRES", "USED"]
+    assert "ask, pull  tiny, mlx-community/*  0 queued, 20 requests/min" in lines[1]
     assert "in 89 d 23 h" in lines[1]
     assert lines[1].endswith("2 min 10 s ago")
     assert lines[2].split()[:3] == ["plain", "ask", "all"]
+    assert "usual" in lines[2]
     assert lines[2].endswith("never")
     listed = json.loads(mlxctl("key", "list", "--json").stdout)["keys"][0]
     assert listed["limits"] == {"requests_per_minute": 20, "queued": 0}
     assert "digest" not in listed
 
 
-def test_a_revoked_key_is_gone_and_the_last_one_does_not_open_the_door(
+def test_a_revoked_key_is_refused_and_so_are_clients_without_a_key_after_the_last_one(
     home: Path, mlxctl: Run
 ) -> None:
     for name in ("one", "two"):

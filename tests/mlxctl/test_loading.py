@@ -73,7 +73,7 @@ def test_load_says_how_long_it_stays(daemon: FakeDaemon, mlxctl: Run) -> None:
 
 
 @pytest.mark.parametrize("time", ["foo", "5x", "", "1m 2"])
-def test_a_time_that_is_none_is_wrong_usage(daemon: FakeDaemon, mlxctl: Run, time: str) -> None:
+def test_an_invalid_time_is_wrong_usage(daemon: FakeDaemon, mlxctl: Run, time: str) -> None:
     done = mlxctl("load", "tiny", "--keep-alive", time)
     assert done.returncode == 2
     assert f"{time!r} is neither a number of seconds nor a duration" in done.stderr

@@ -193,7 +193,7 @@ def test_stop_lets_a_running_answer_finish(home: Path, tiny_model: Path, mlxctl:
         assert asking.wait(DEADLINE) == 0
 
 
-def test_one_that_is_stopping_is_waited_for_and_told_of(
+def test_start_waits_for_a_daemon_that_is_stopping_and_says_so(
     home: Path, tiny_model: Path, mlxctl: Run
 ) -> None:
     (home / "models").mkdir()

@@ -7,7 +7,7 @@ from tests.support.clock import Clock
 from tests.support.pool import text
 
 
-def test_one_that_was_alone_is_a_strong_suspect_and_others_after_two_deaths() -> None:
+def test_a_request_is_a_strong_suspect_if_it_ran_alone_or_two_engines_died_with_it() -> None:
     suspects = Suspects()
     suspects.add(text("alone"), 3, alone=True)
     suspects.add(text("beside"), 5, alone=False)
@@ -18,7 +18,7 @@ def test_one_that_was_alone_is_a_strong_suspect_and_others_after_two_deaths() ->
     assert suspects.find(text("another")) is None
 
 
-def test_the_seed_makes_no_other_request_but_the_key_does() -> None:
+def test_requests_are_told_apart_by_their_key_but_not_by_their_seed() -> None:
     suspects = Suspects()
     suspects.prove(text("x"))
     (request,) = text("x")
@@ -26,14 +26,14 @@ def test_the_seed_makes_no_other_request_but_the_key_does() -> None:
     assert suspects.find([msgspec.structs.replace(request, salt="another key")]) is None
 
 
-def test_one_that_went_well_is_no_suspect() -> None:
+def test_a_request_that_went_well_is_no_suspect() -> None:
     suspects = Suspects()
     suspects.add(text("x"), 0, alone=True)
     suspects.clear(text("x"))
     assert suspects.find(text("x")) is None
 
 
-def test_suspects_are_forgotten_after_a_while_and_are_not_many() -> None:
+def test_suspects_are_forgotten_after_ten_minutes_or_when_there_are_many() -> None:
     clock = Clock()
     suspects = Suspects(clock)
     suspects.prove(text("first"))

@@ -13,7 +13,7 @@ from mlxd.messages import Delta, Load, PrefillProgress, Started
 from mlxd.pool import watchdog
 from mlxd.pool.engine_link import EngineLink
 from mlxd.pool.engine_process import EngineProcess
-from mlxd.pool.watchdog import Prefill, Watchdog, check
+from mlxd.pool.watchdog import PendingPrompts, Watchdog, check
 from tests.support.pool import collect, fake_command, running_engine, text
 
 TIMEOUT = 0.2
@@ -28,7 +28,7 @@ class Silent:
     loading: bool = False
     requests: int = 1
     name: str = "silent"
-    prefill: Prefill = field(default_factory=lambda: Prefill(0))
+    prompts: PendingPrompts = field(default_factory=lambda: PendingPrompts(0))
     killed: asyncio.Event = field(default_factory=asyncio.Event)
     cause: str = ""
 
@@ -43,16 +43,16 @@ class Silent:
         self.killed.set()
 
 
-def reading_a_prompt() -> Prefill:
+def reading_a_prompt() -> PendingPrompts:
     """Return what an engine has still to process if that takes it 60 seconds."""
-    prefill = Prefill(step_tokens=600)
-    prefill.note(Started(1, 600, 0), 0.1)
-    return prefill
+    prompts = PendingPrompts(step_tokens=600)
+    prompts.note(Started(1, 600, 0), 0.1)
+    return prompts
 
 
 async def is_killed(engine: Silent, seconds: float) -> bool:
     engine.heard_at = asyncio.get_running_loop().time()
-    dog = Watchdog(engine, TIMEOUT, engine.prefill)
+    dog = Watchdog(engine, TIMEOUT, engine.prompts)
     dog.wake()
     try:
         async with asyncio.timeout(seconds):
@@ -75,7 +75,7 @@ async def test_an_engine_that_has_work_and_is_silent_is_killed() -> None:
     [
         Silent(requests=0),
         Silent(answers=True),
-        Silent(prefill=reading_a_prompt()),
+        Silent(prompts=reading_a_prompt()),
         Silent(loading=True, requests=0),
     ],
     ids=["idle", "answers", "prefill", "loading"],
@@ -157,18 +157,18 @@ async def test_an_engine_that_was_idle_for_long_has_time_for_its_first_step(
 
 
 def test_a_step_gets_time_for_the_prompts_it_processes() -> None:
-    prefill = Prefill(step_tokens=2048)
-    assert prefill.step_seconds() == 0
-    prefill.note(Started(1, 1100, 100), 0.1)
-    assert prefill.step_seconds() == 100  # of a speed that is not known yet, the least is assumed
-    prefill.note(Started(2, 5000, 0), 0.1)
-    assert prefill.step_seconds() == 204.8  # no step takes more tokens than that
-    prefill.note(PrefillProgress(2, 2000, 5000), 10.0)
-    assert prefill.step_seconds() == 2048 / (200 / 4)
-    prefill.note(Delta(2, "x"), 0.1)
-    assert prefill.step_seconds() == 1000 / (200 / 4)
-    prefill.note(Delta(1, "x"), 0.1)
-    assert prefill.step_seconds() == 0
+    prompts = PendingPrompts(step_tokens=2048)
+    assert prompts.step_seconds() == 0
+    prompts.note(Started(1, 1100, 100), 0.1)
+    assert prompts.step_seconds() == 100  # the slowest speed is assumed at first
+    prompts.note(Started(2, 5000, 0), 0.1)
+    assert prompts.step_seconds() == 204.8  # one step takes at most 2048 tokens
+    prompts.note(PrefillProgress(2, 2000, 5000), 10.0)
+    assert prompts.step_seconds() == 2048 / (200 / 4)
+    prompts.note(Delta(2, "x"), 0.1)
+    assert prompts.step_seconds() == 1000 / (200 / 4)
+    prompts.note(Delta(1, "x"), 0.1)
+    assert prompts.step_seconds() == 0
 
 
 def test_hangs_are_watched_for_by_default() -> None:

@@ -19,10 +19,11 @@ from mlxd.config import (
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.generate_request import GenerateRequest
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.rates import Limiter
+from mlxd.hub import reference
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
 from mlxd.metrics.metrics import Metrics
@@ -82,6 +83,7 @@ class FakePool:
     illness: MlxdError | None = None
     entries: list[CatalogEntry] = field(default_factory=list)
     requests: list[GenerateRequest] = field(default_factory=list)
+    kept: list[float | None] = field(default_factory=list)  # for how many seconds
     accepted: list[ScriptedRequest] = field(default_factory=list)
     submitted: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
@@ -99,6 +101,7 @@ class FakePool:
             raise self.refusal
         self.entries.append(entry)
         self.requests += requests
+        self.kept.append(keep_alive)
         self.accepted.append(
             ScriptedRequest(self.script, FakeMeter(self.metrics, entry.id, arrived))
         )
@@ -209,6 +212,9 @@ class FakeControl:
 
 
 class FakePulls:
+    def repo(self, name: str) -> str:
+        return reference.parse(name).repo
+
     def list(self) -> control_api.PullList:
         return control_api.PullList(pulls=[])
 

@@ -58,6 +58,8 @@ def test_no_default_model() -> None:
         ("retrying", WELL, "warning", None),
     ],
 )
-def test_what_has_come_in_part(state: str, facts: Facts, says: str, fix: str | None) -> None:
+def test_downloads_that_are_not_complete(
+    state: str, facts: Facts, says: str, fix: str | None
+) -> None:
     pull = PullStatus(model="a/b", revision="main", state=state, bytes_done=10, cause="no network")
     assert only(models.downloads, replace(facts, pulls=[pull]))[::2] == (says, fix)

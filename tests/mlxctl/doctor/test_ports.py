@@ -164,7 +164,7 @@ def test_what_lsof_prints() -> None:
 
 
 @needs_lsof
-def test_who_listens_is_asked_for_real() -> None:
+def test_the_program_on_the_port_is_found_by_lsof() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         (found,) = ports.listeners(port)

@@ -80,12 +80,14 @@ def test_a_daemon_that_failed_or_crashed_is_an_error() -> None:
         (replace(WELL, service=None, service_fault="launchctl does not end"), "error", None),
     ],
 )
-def test_who_starts_it(facts: Facts, state: str, fix: str | None) -> None:
+def test_what_starts_the_daemon_and_how_to_fix_it(
+    facts: Facts, state: str, fix: str | None
+) -> None:
     found = only(service.manager, facts)
     assert (found[0], found[2]) == (state, fix)
 
 
-def test_what_is_wrong_with_that() -> None:
+def test_a_fault_of_the_service_is_a_warning() -> None:
     fault = Fault("/a: b is old", "mlxctl install")
     faulty = replace(WELL, service=with_fields(LAUNCHD, faults=[fault]))
     assert only(service.manager, faulty) == ("warning", "/a: b is old", "mlxctl install")

@@ -19,7 +19,7 @@ from mlxctl.service.description import Mode, carried, describe, stable
         ("/Users/ada/.venv/bin/mlxd", "/Users/ada/.venv/bin/mlxd"),
     ],
 )
-def test_no_path_goes_into_the_cellar(path: str, lasting: str) -> None:
+def test_paths_into_homebrews_cellar_become_lasting_ones(path: str, lasting: str) -> None:
     assert stable(path) == lasting
 
 

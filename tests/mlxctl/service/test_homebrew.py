@@ -188,7 +188,7 @@ def test_what_keeps_it_from_starting_is_told(machine: Brewed) -> None:
     assert "server.api_key" in machine.status()["service"]["last_exit"]
 
 
-def test_a_second_home_is_none_of_homebrews(machine: Brewed) -> None:
+def test_homebrews_service_is_not_that_of_a_second_home(machine: Brewed) -> None:
     machine.brew("services", "start", "mlxd")
     home = {"MLXD_HOME": str(machine.home), "MLXD_SERVER__PORT": str(free_port())}
     installed = machine.mlxctl("install", **home)

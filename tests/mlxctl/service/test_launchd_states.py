@@ -105,7 +105,7 @@ def test_a_change_of_the_configuration_makes_the_plist_out_of_date(waiting: Mac)
     assert plistlib.loads(waiting.plist.read_bytes())["ExitTimeOut"] == 22
 
 
-def test_the_plist_may_be_read_by_all_and_the_daemons_folders_by_none_else(waiting: Mac) -> None:
+def test_everyone_may_read_the_plist_but_nobody_else_the_daemons_folders(waiting: Mac) -> None:
     assert waiting.plist.stat().st_mode & 0o777 == 0o644
     assert [file.name for file in waiting.agents.iterdir()] == [waiting.plist.name]
     for folder in ("run", "logs"):
@@ -224,7 +224,7 @@ def test_a_daemon_that_fails_instead_of_answering_is_quoted(waiting: Mac) -> Non
     wait_until(lambda: service().describe().last_exit == f"1 ({failure})", "it has ended")
 
 
-def test_a_program_that_ends_without_a_word_is_told_by_its_status(waiting: Mac) -> None:
+def test_a_program_that_ends_without_output_is_reported_by_its_exit_status(waiting: Mac) -> None:
     load(waiting, ProgramArguments=["/bin/sh", "-c", "sleep 0.5; exit 3"])
     assert refusal(start) == "mlxd did not start: last exit: 3. See: mlxctl logs"
 

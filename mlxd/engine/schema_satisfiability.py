@@ -1,4 +1,4 @@
-"""Which definitions of a converted schema a value of finite size can meet."""
+"""Which parts of a converted schema no finite value can match, such as endless recursion."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from mlxd.engine.schema_references import inner_schemas
 
 
 def remove_impossible(schema: Schema) -> bool:
-    """Make references to definitions that no value meets impossible where they stand.
+    """Replace references to definitions that no value matches by a schema that refuses everything.
 
     llguidance would refuse the whole schema, even where a value need not have that part. Return
-    whether a value meets the schema.
+    whether any value matches the schema.
     """
     definitions: Schema = schema.get("$defs", {})
     possible: set[str] = set()

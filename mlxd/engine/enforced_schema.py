@@ -1,4 +1,4 @@
-"""What a grammar holds of a request's JSON schema, and what it overlooks."""
+"""What a grammar enforces of a request's JSON schema, and what it overlooks."""
 
 import json
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ _MOST_REPORTED = 100
 
 
 @dataclass(frozen=True)
-class HeldSchema:
+class EnforcedSchema:
     """A schema that llguidance compiles, and the request's keywords that it lacks."""
 
     schema: Schema
     overlooked: list[Overlooked]
 
 
-def hold(grammar: Grammar, error_of: ErrorOf, *, lenient: bool, checked: bool) -> HeldSchema:
-    """Return what a grammar holds of a schema.
+def enforce(grammar: Grammar, error_of: ErrorOf, *, lenient: bool, checked: bool) -> EnforcedSchema:
+    """Return what a grammar enforces of a schema.
 
     Args:
         grammar: has the schema.
@@ -32,7 +32,7 @@ def hold(grammar: Grammar, error_of: ErrorOf, *, lenient: bool, checked: bool) -
         checked: find what llguidance cannot compile. It is not needed where it compiles the whole.
 
     Raises:
-        InvalidRequest: it is invalid, nothing meets it, or it is strict and not held as a whole.
+        InvalidRequest: it is invalid, nothing meets it, or it is strict and partly not enforced.
     """
     try:
         schema, findings, places = convert(
@@ -44,7 +44,7 @@ def hold(grammar: Grammar, error_of: ErrorOf, *, lenient: bool, checked: bool) -
     _check(grammar, findings, lenient)
     if checked:
         findings += _repair(grammar, schema, places, error_of, lenient)
-    return HeldSchema(schema, [_told(grammar, found) for found in findings[:_MOST_REPORTED]])
+    return EnforcedSchema(schema, [_told(grammar, found) for found in findings[:_MOST_REPORTED]])
 
 
 def _repair(

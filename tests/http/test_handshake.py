@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from mlxd.http.app import public_app
-from mlxd.http.limits import Limits
+from mlxd.http.connection_limits import Limits
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
 from tests.http.test_tls import make

@@ -1,9 +1,9 @@
 """How much callers may ask for: at a time, and in a minute.
 
-The limits of the section [limits] are those of all callers together, and those of each API key for
-which `mlxctl key create` named no others. A minute's worth of requests or tokens may come at once,
-and comes back bit by bit. Tokens count as they come: the request that exceeds the limit is
-answered, and others are refused from then on, until the minutes that it took are over.
+The section [limits] has the limits of all callers together, and those of each API key for which
+`mlxctl key create` set no others. Requests and tokens per minute are token buckets: a minute's
+worth may be used at once, and comes back steadily. A request that exceeds the limit on tokens is
+still answered; further ones are refused until the tokens that it used have come back.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ Header = tuple[bytes, bytes]
 
 
 class _Bucket:
-    """So many units a minute, which may be taken at once and come back steadily."""
+    """A token bucket of `limit` units a minute."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self.limit = limit
@@ -51,7 +51,7 @@ class _Bucket:
 
 
 class _Share:
-    """What one caller, or all of them, may use and do use."""
+    """The limits of one caller, or of all together, and what they use of them."""
 
     def __init__(self, who: str, prefix: str, limits: KeyLimits, clock: Clock) -> None:
         self.limits = limits
@@ -63,7 +63,7 @@ class _Share:
         self._prefix = prefix
 
     def check(self) -> None:
-        """Raise RateLimited if nothing more may be asked for now."""
+        """Raise RateLimited if another request is too much now."""
         limits = self.limits
         most = limits.running + limits.queued if limits.running and limits.queued is not None else 0
         if most and self.places >= most:
@@ -83,14 +83,14 @@ class _Share:
 
 
 class Place:
-    """The place of one accepted request, with what limits it."""
+    """The place of one accepted request among those that may run or wait."""
 
     def __init__(self, shares: Sequence[_Share] = ()) -> None:
         self._shares = shares
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until fewer requests run than may, and hold one's turn."""
+        """Wait until the request may run, and count it as running until the block ends."""
         async with contextlib.AsyncExitStack() as held:
             for share in self._shares:
                 if share.turns is not None:
@@ -105,7 +105,7 @@ class Place:
 
 
 class Limiter:
-    """Counts what callers use, and refuses what is too much."""
+    """Counts what callers use, and refuses requests beyond their limits."""
 
     def __init__(self, config: LimitsConfig, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -113,7 +113,7 @@ class Limiter:
         self.configure(config)
 
     def configure(self, config: LimitsConfig) -> None:
-        """Take other limits; what a caller whose limits change has used by then is forgotten."""
+        """Take other limits; callers whose limits change start afresh."""
         self._usual = KeyLimits(
             running=config.key_running,
             queued=config.key_queued,
@@ -145,27 +145,22 @@ class Limiter:
                 share.places -= 1
 
     def headers(self, caller: Caller, *, anthropic: bool = False) -> list[Header]:
-        """Return OpenAI's headers about the limits of a caller, or those of all if it has none.
+        """Return OpenAI's headers about the limits of a caller, or of all callers.
 
-        For clients of Anthropic's API they come under its names too.
+        Of these, the limit that leaves less counts. With `anthropic`, Anthropic's headers about the
+        same limits come with them.
         """
         shares = self._shares_of(caller)
         found: list[Header] = []
         for kind in ("requests", "tokens"):
             buckets: Iterator[_Bucket | None] = (getattr(share, kind) for share in shares)
-            if bucket := next(filter(None, buckets), None):
-                left = max(0, math.floor(bucket.level))
-                reset = _duration(bucket.seconds_until(bucket.limit))
-                for name, text in (("limit", bucket.limit), ("remaining", left), ("reset", reset)):
-                    found.append((f"x-ratelimit-{name}-{kind}".encode(), str(text).encode()))
-                if not anthropic:
-                    continue
-                full = datetime.now(UTC) + timedelta(seconds=bucket.seconds_until(bucket.limit))
-                reset = full.isoformat(timespec="seconds").replace("+00:00", "Z")
-                for name, text in (("limit", bucket.limit), ("remaining", left), ("reset", reset)):
-                    found.append(
-                        (f"anthropic-ratelimit-{kind}-{name}".encode(), str(text).encode())
-                    )
+            if bucket := min(filter(None, buckets), key=lambda each: each.level, default=None):
+                seconds = bucket.seconds_until(bucket.limit)
+                found += _headers(f"x-ratelimit-{{}}-{kind}", bucket, _duration(seconds))
+                if anthropic:
+                    full = datetime.now(UTC) + timedelta(seconds=seconds)
+                    reset = full.isoformat(timespec="seconds").replace("+00:00", "Z")
+                    found += _headers(f"anthropic-ratelimit-{kind}-{{}}", bucket, reset)
         return found
 
     def _shares_of(self, caller: Caller) -> list[_Share]:
@@ -187,6 +182,12 @@ class Limiter:
 
 def _bucket(limit: int | None, clock: Clock) -> _Bucket | None:
     return _Bucket(limit, clock) if limit else None
+
+
+def _headers(name: str, bucket: _Bucket, reset: str) -> list[Header]:
+    left = max(0, math.floor(bucket.level))
+    texts = {"limit": str(bucket.limit), "remaining": str(left), "reset": reset}
+    return [(name.format(kind).encode(), text.encode()) for kind, text in texts.items()]
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """uvicorn's protocol with limits: what one connection may hold, and how long it may take.
 
-A head may be so large and take so long; a body, and the reading of a reply, must go on. A client
+The head of a request (its first line and headers) is limited in size and time. A body has no time
+limit as long as it keeps arriving, nor has a reply as long as the client keeps reading it. A client
 that is too slow gets a 408, or loses the connection if its reply has begun.
 """
 
@@ -22,7 +23,7 @@ from mlxd.http.error_replies import error_response
 MAX_HEAD = 64 * 1024
 """Bytes of a request line and its headers."""
 LEAST_PIECE = 64 * 1024
-"""Bytes of a body that must come within `Limits.body_seconds`, each time, or its end."""
+"""Bytes of a body that must arrive in each period of `Limits.body_seconds`, unless it ends."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
 _FAREWELL_SECONDS = 2.0
 ASLEEP_SECONDS = 1.0
@@ -34,8 +35,8 @@ _log = logging.getLogger("mlxd.http")
 class Limits:
     """How many connections a server has at most, and how many seconds a client may take.
 
-    `head_seconds` is for a whole head; `body_seconds` for each LEAST_PIECE of a body;
-    `read_seconds` for reading some of a reply that waits for it.
+    `head_seconds` is for a whole head, `body_seconds` for each LEAST_PIECE of a body, and
+    `read_seconds` for reading some of a reply while more of it waits to be sent.
     """
 
     connections: int | None = None
@@ -56,7 +57,7 @@ class LimitedConfig(uvicorn.Config):
 class ClientTimer:
     """Calls `late` if a client has not done something in time.
 
-    If the timer itself comes late, the machine was asleep: the client gets its time again.
+    If the timer itself fires late, the machine was asleep: it starts again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, late: Callable[[], None]) -> None:
@@ -88,19 +89,22 @@ class ClientTimer:
             self._late()
 
 
-class LimitedConnection:
-    """What connections of every protocol have; `idle_since` is when the last request ended."""
+class LimitedConnection(asyncio.Protocol):
+    """What connections of every protocol have; `idle_since` is when the last request ended.
+
+    A subclass names it before uvicorn's protocol.
+    """
 
     config: LimitedConfig
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     connections: set[Any]
     idle_since = 0.0
-    _unread: ClientTimer | None = None
+    _read_timer: ClientTimer | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being served, or comes."""
+        """Whether a request is being served, or is arriving."""
         raise NotImplementedError
 
     @property
@@ -117,22 +121,35 @@ class LimitedConnection:
         raise NotImplementedError
 
     def take_place(self) -> None:
-        """Begin; the oldest connection without a request makes room if there are too many."""
+        """Count this connection, and close another one or refuse this one if there are too many.
+
+        The one closed is that which has been without a request for the longest time.
+        """
         self.idle_since = self.loop.time()
         most = self.config.limits.connections
         if most is not None and len(self.connections) > most:
             self._make_room(most)
 
-    def expect_reading(self) -> None:
-        """Expect that the client reads, as it reads slower than it is written to."""
-        self._unread = self._unread or ClientTimer(self.loop, self._end_unread)
-        if not self._unread.running:
-            self._unread.start(self.config.limits.read_seconds)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer of a client that is gone."""
+        super().connection_lost(exc)
+        self._stop_read_timer()
 
-    def has_read(self) -> None:
-        """Expect nothing: the client has read, or is gone."""
-        if self._unread is not None:
-            self._unread.stop()
+    def pause_writing(self) -> None:
+        """Expect that the client reads: there is more to send than the connection takes."""
+        super().pause_writing()
+        self._read_timer = self._read_timer or ClientTimer(self.loop, self._end_unread)
+        if not self._read_timer.running:
+            self._read_timer.start(self.config.limits.read_seconds)
+
+    def resume_writing(self) -> None:
+        """Expect nothing: the client has read."""
+        super().resume_writing()
+        self._stop_read_timer()
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.stop()
 
     def _end_unread(self) -> None:
         seconds = self.config.limits.read_seconds
@@ -160,7 +177,7 @@ class _Part(Enum):
     BODY = auto()
 
 
-class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
+class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     """One connection of HTTP."""
 
     config: LimitedConfig
@@ -171,7 +188,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.rest = ClientTimer(self.loop, self._check_late)
+        self.rest_timer = ClientTimer(self.loop, self._check_late)
 
     @property
     def busy(self) -> bool:
@@ -199,7 +216,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         self.transport.close()
 
     def watch(self, received: int) -> None:
-        """Limit what goes on, after `received` bytes were parsed; cheap after a whole request."""
+        """Check the size of a head and start the timer, after `received` bytes were parsed."""
         ended, self._ended = self._ended, False
         if self._part is _Part.HEAD:
             self._head_bytes += 0 if ended else received  # most of it may be a body before
@@ -208,7 +225,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
                 return
         elif self._part is _Part.REQUEST and self.busy:
             return
-        if not self.rest.running and not (
+        if not self.rest_timer.running and not (
             self._part is _Part.REQUEST and self.timeout_keep_alive_task is not None
         ):
             self._expect()
@@ -222,15 +239,14 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
-        self.rest.stop()
+        self.rest_timer.stop()
         self._unset_keepalive_if_required()
-        self.has_read()
 
     def shutdown(self) -> None:
         """Close the connection as the server stops, or after its current request."""
         super().shutdown()
         if not self.busy and self.scheme == "https":
-            # TLS would wait for the client's farewell, which comes when that next looks.
+            # TLS waits for the client to close its side, and an idle client does so late.
             self.loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
 
     def on_message_begin(self) -> None:
@@ -245,7 +261,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         if size > MAX_HEAD:
             self.refuse(_head_too_large())
             raise ValueError  # which ends the parser
-        self.rest.stop()
+        self.rest_timer.stop()
         super().on_headers_complete()
         self._part = _Part.BODY
         self._body_bytes = self._body_seen = 0
@@ -259,22 +275,12 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
         """Take the end of the body."""
         super().on_message_complete()
         self._part, self._ended = _Part.REQUEST, True
-        self.rest.stop()
+        self.rest_timer.stop()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
         self.idle_since = self.loop.time()
-
-    def pause_writing(self) -> None:
-        """Wait for a client that reads slower than it is written to."""
-        super().pause_writing()
-        self.expect_reading()
-
-    def resume_writing(self) -> None:
-        """Go on: the client has read."""
-        super().resume_writing()
-        self.has_read()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection without requests, even if its last reply was never read."""
@@ -283,7 +289,7 @@ class LimitedProtocol(HttpToolsProtocol, LimitedConnection):
     def _expect(self) -> None:
         limits = self.config.limits
         seconds = limits.body_seconds if self._part is _Part.BODY else limits.head_seconds
-        self.rest.start(seconds)
+        self.rest_timer.start(seconds)
 
     def _check_late(self) -> None:
         if self.transport.is_closing():

@@ -8,9 +8,10 @@ import pytest
 from mlxd.config import LimitsConfig
 from mlxd.errors import RateLimited
 from mlxd.http.app import public_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Caller
-from mlxd.http.rates import Limiter
 from mlxd.keys import KeyLimits
+from mlxd.messages import Finished, Usage
 from tests.http.conftest import client_of
 from tests.http.test_callers import ASK, KeyFile, bearer
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies
@@ -113,6 +114,25 @@ async def test_anthropics_routes_have_its_headers_too(pool, key_file, clock):
     assert reset.tzinfo is not None
     other = await ask(client, text)
     assert not any(name.startswith("anthropic") for name in other.headers)
+
+
+async def test_the_limit_that_leaves_less_is_told(pool, key_file, clock):
+    client = serving(pool, key_file, clock, requests_per_minute=2, key_requests_per_minute=4)
+    first, second = [await ask(client, key_file.add(name)) for name in ("one", "two")]
+    for reply, left in ((first, "1"), (second, "0")):
+        assert reply.headers["x-ratelimit-limit-requests"] == "2"
+        assert reply.headers["x-ratelimit-remaining-requests"] == left
+
+
+async def test_to_count_tokens_costs_none(pool, key_file, clock):
+    client = serving(pool, key_file, clock)
+    text = key_file.add(tokens_per_minute=6)
+    pool.script = [STARTED, [(0, Finished(1, "length", Usage(5, 0, 0)))]]
+    counts = [("/v1/messages/count_tokens", {}), ("/v1/responses/input_tokens", {"input": "hi"})]
+    for path, fields in counts:
+        assert (await ask(client, text, path, **fields)).json()["input_tokens"] == 5
+    reply = await ask(client, text)
+    assert reply.headers["x-ratelimit-remaining-tokens"] == "6"
 
 
 async def test_an_answer_that_is_cut_off_counts_too(pool, key_file, clock):
