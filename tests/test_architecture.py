@@ -13,6 +13,7 @@ LEAVES = {
     "mlxd",
     "mlxd.activity",
     "mlxd.addresses",
+    "mlxd.certificate",
     "mlxd.control_api",
     "mlxd.errors",
     "mlxd.files",

@@ -9,7 +9,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlxd.config import Config, ModelsConfig, ServerConfig, changed, merged
+from mlxd.config import (
+    Config,
+    GenerationConfig,
+    ModelsConfig,
+    ModelSettings,
+    ServerConfig,
+    changed,
+    merged,
+)
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
 
 
@@ -28,6 +36,13 @@ def test_which_keys_need_a_restart() -> None:
     assert changed(new, new) == ([], [])
     assert changed(new, merged(old, new)) == ([], ["server.port"])
     assert changed(old, merged(old, new)) == (["models.keep_alive"], [])
+
+
+def test_of_a_models_first_settings_only_those_that_differ_have_changed() -> None:
+    hot = ModelSettings(generation=GenerationConfig(temperature=1.5))
+    new = Config(model={"owner/name": hot})
+    key = 'model."owner/name".generation.temperature'
+    assert changed(Config(), new) == changed(new, Config()) == ([key], [])
 
 
 @pytest.fixture

@@ -92,8 +92,8 @@ def look() -> Facts:
     paths.home()
     facts = Facts(machine=this_machine())
     try:
-        facts.config = _in_time(configuration.load)
-        configuration.check(facts.config)
+        facts.config = settings = _in_time(configuration.load)
+        _in_time(lambda: configuration.check(settings))
     except MlxdError as error:
         facts.config_fault = error.message
     settings = facts.config or Config()

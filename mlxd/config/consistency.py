@@ -5,7 +5,7 @@ import sys
 
 from mlxd import paths
 from mlxd.config.keys import PER_MODEL, dotted
-from mlxd.config.tree import Config
+from mlxd.config.tree import Config, ServerConfig
 from mlxd.config.values import toml_text
 from mlxd.errors import ConfigError
 
@@ -14,13 +14,12 @@ def check(config: Config) -> None:
     """Check that the configuration is safe and can work.
 
     Raises:
-        ConfigError: other machines could reach the daemon without a key, a certificate lacks
-            its key, the path of the Unix socket is too long for the system, or a model is its own
-            draft model.
+        ConfigError: other machines could reach the daemon without a key, the file of keys is
+            damaged, a certificate lacks its key or cannot be read, the path of the Unix socket is
+            too long for the system, or a model is its own draft model.
     """
     check_host(config, config.server.host)
-    if bool(config.server.tls_cert) != bool(config.server.tls_key):
-        raise ConfigError("server.tls_cert and server.tls_key: set both, or none of them")
+    _check_files(config.server)
     socket = config.socket_file()
     length = len(os.fsencode(socket))
     limit = 103 if sys.platform == "darwin" else 107  # sun_path, less its final NUL
@@ -36,6 +35,20 @@ def check(config: Config) -> None:
                 f"{dotted((PER_MODEL, name, 'draft_model'))}: {toml_text(draft)} is the model "
                 "itself; use a smaller one with the same tokens"
             )
+
+
+def _check_files(server: ServerConfig) -> None:
+    """Check the keys and the certificate, without which the daemon does not start."""
+    if paths.keys_file().exists():
+        from mlxd import keys  # mlxctl imports this module and rarely checks
+
+        keys.read(paths.keys_file())
+    if bool(server.tls_cert) != bool(server.tls_key):
+        raise ConfigError("server.tls_cert and server.tls_key: set both, or none of them")
+    if server.tls_cert:
+        from mlxd.certificate import read_certificate
+
+        read_certificate(server.tls_cert, server.tls_key)
 
 
 def check_host(config: Config, host: str) -> None:

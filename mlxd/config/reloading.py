@@ -46,7 +46,12 @@ def changed(old: Config, new: Config) -> tuple[list[str], list[str]]:
 
     Keys of `engine` apply to a model when it is next loaded.
     """
-    before, after = (dict(_leaves((), msgspec.to_builtins(each))) for each in (old, new))
+    models = dict.fromkeys([*old.model, *new.model])
+    # A model without settings of its own has those of all models.
+    whole = [
+        replace(each, model={name: each.for_model(name) for name in models}) for each in (old, new)
+    ]
+    before, after = (dict(_leaves((), msgspec.to_builtins(each))) for each in whole)
     names = [path for path in {**before, **after} if before.get(path) != after.get(path)]
     applied = [dotted(path) for path in names if _is_applied(path)]
     return applied, [dotted(path) for path in names if not _is_applied(path)]

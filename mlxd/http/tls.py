@@ -5,6 +5,7 @@ import logging
 import os
 import ssl
 
+from mlxd.certificate import read_certificate
 from mlxd.errors import ConfigError
 
 _log = logging.getLogger("mlxd.http")
@@ -27,7 +28,7 @@ class Certificate:
         self._key = key
         self._stamp = self._stamp_now()
         self._fault = ""
-        self.context = self._newest = self._load()
+        self.context = self._newest = read_certificate(self._cert, self._key)
         # It is called in each handshake, whether or not the client names a host.
         self.context.sni_callback = self._choose
 
@@ -37,7 +38,7 @@ class Certificate:
         stamp = self._stamp_now()
         if stamp != self._stamp:
             try:
-                self._newest = self._load()
+                self._newest = read_certificate(self._cert, self._key)
             except ConfigError as error:
                 if error.message != self._fault:
                     _log.warning("%s; the certificate before stays", error.message)
@@ -46,22 +47,6 @@ class Certificate:
                 self._stamp, self._fault = stamp, ""
                 _log.info("the certificate was read again: %s", self._cert)
         connection.context = self._newest
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.set_alpn_protocols(["http/1.1"])
-        try:
-            # Without the password, OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(self._cert, self._key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            if isinstance(error, ssl.SSLError):
-                reason = f"not a certificate and its key, in PEM without a password ({reason})"
-            raise ConfigError(
-                f"server.tls_cert, server.tls_key: {self._cert} and {self._key} cannot be used: "
-                f"{reason}"
-            ) from error
-        return context
 
     def _stamp_now(self) -> _Stamp:
         """Return what changes when a file does; nothing if one is missing or hidden."""

@@ -56,3 +56,13 @@ def test_a_certificate_needs_its_key_and_a_key_file_is_as_good_as_an_api_key(hom
         check(Config(server=ServerConfig(tls_cert="/c.pem")))
     (home / "keys.json").write_text("{}")
     check(Config(server=ServerConfig(host="0.0.0.0")))
+
+
+def test_files_without_which_the_daemon_would_not_start_are_found_before(home: Path) -> None:
+    """So that `mlxctl restart` does not stop one that runs with what it has read."""
+    pair = ServerConfig(tls_cert=str(home / "cert.pem"), tls_key=str(home / "key.pem"))
+    with pytest.raises(ConfigError, match=r"key\.pem cannot be used: No such file"):
+        check(Config(server=pair))
+    (home / "keys.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"keys\.json is damaged"):
+        check(Config())
