@@ -155,16 +155,16 @@ class Daemon:
         )
         self._limiter = Limiter(config.limits)
         dependencies = Dependencies(
-            self._current,
-            self._catalog,
-            self._selection,
-            self._pool,
-            control,
-            self._responses,
-            callers,
-            self._limiter,
-            self._intake,
-            metrics,
+            config=self._current,
+            catalog=self._catalog,
+            selection=self._selection,
+            pool=self._pool,
+            control=control,
+            responses=self._responses,
+            callers=callers,
+            limiter=self._limiter,
+            intake=self._intake,
+            metrics=metrics,
         )
         self._public, self._local = _servers(config.server, dependencies)
         self._stop_asked = asyncio.Event()

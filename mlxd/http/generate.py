@@ -29,7 +29,7 @@ from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dependencies:
     """The parts of the daemon that endpoints use."""
 

@@ -278,16 +278,16 @@ def make_dependencies(
     limiter = limiter or Limiter(LimitsConfig())
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
     return Dependencies(
-        CurrentConfig(settings),
-        catalog,
-        selection,
-        pool,
-        FakeControl(pool.metrics),
-        store,
-        callers,
-        limiter,
-        intake,
-        pool.metrics,
+        config=CurrentConfig(settings),
+        catalog=catalog,
+        selection=selection,
+        pool=pool,
+        control=FakeControl(pool.metrics),
+        responses=store,
+        callers=callers,
+        limiter=limiter,
+        intake=intake,
+        metrics=pool.metrics,
     )
 
 
