@@ -24,10 +24,10 @@ from mlxd.http.callers import Callers
 from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
+from mlxd.http.key_ring import KeyRing
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
-from mlxd.keys import KeyRing
 from mlxd.listeners import Listeners
 from mlxd.metrics.metrics import Metrics
 from mlxd.models import removal

@@ -15,7 +15,7 @@ What a request passes, from the outside in:
     spelling              how paths may be spelled
     origins               which web pages may use the daemon (CORS)
     security              checks Host, Origin, key and size of a request
-    callers               who sends it, and what they may do
+    callers, key_ring     who sends it, and what they may do; the keys as they are now
     rights                which right each route needs
     caller_limits         how much each caller may ask for
     intake                how many requests there may be, and how large together

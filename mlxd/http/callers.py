@@ -16,8 +16,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
+from mlxd.http.key_ring import KeyRing
 from mlxd.http.rights import is_free, right_for
-from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
+from mlxd.keys import RIGHTS, ApiKey, KeyLimits, Right
 
 _NO_LIMITS = KeyLimits()
 _TOKEN_BYTES = 32

@@ -11,8 +11,8 @@ from mlxd import keys
 from mlxd.errors import ConfigError, ModelNotFound
 from mlxd.http.app import public_app, unix_app
 from mlxd.http.callers import Caller, Callers
+from mlxd.http.key_ring import KeyRing
 from mlxd.http.rights import is_free, right_for
-from mlxd.keys import KeyRing
 from tests.http.conftest import client_of
 from tests.support.http_fakes import FakePool, make_dependencies
 from tests.support.key_file import KeyFile, bearer

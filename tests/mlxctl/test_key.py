@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlxd import keys, paths
+from mlxd.http.key_ring import KeyRing
 from tests.mlxctl.conftest import Run
 from tests.support.fake_daemon import FakeDaemon
 
@@ -17,7 +18,7 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(home: Path, mlxctl: Run) -> None
     text = created.stdout.strip()
     assert text.startswith("mlxd-")
     assert created.stderr == "mlxctl: keep this key; it is not shown again.\n"
-    assert keys.KeyRing(paths.keys_file(), paths.key_uses_file()).find(text.encode()) is not None
+    assert KeyRing(paths.keys_file(), paths.key_uses_file()).find(text.encode()) is not None
     for file in home.rglob("*"):
         assert not file.is_file() or text not in file.read_text()
     assert stat.S_IMODE((home / "keys.json").stat().st_mode) == 0o600
@@ -61,7 +62,7 @@ def test_a_revoked_key_is_refused_and_so_are_clients_without_a_key_after_the_las
         mlxctl("key", "create", name)
     assert mlxctl("key", "revoke", "one").stdout == "revoked one\n"
     assert "TCP clients still need one" in mlxctl("key", "revoke", "two").stdout
-    assert keys.KeyRing(paths.keys_file(), paths.key_uses_file()).needed
+    assert KeyRing(paths.keys_file(), paths.key_uses_file()).needed
 
 
 @pytest.mark.parametrize(

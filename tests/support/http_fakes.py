@@ -23,8 +23,8 @@ from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
+from mlxd.http.key_ring import KeyRing
 from mlxd.hub import reference
-from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
 from mlxd.metrics.metrics import Metrics
 from mlxd.metrics.request_meter import RequestMeter

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from mlxd import keys
-from mlxd.keys import KeyLimits, KeyRing
+from mlxd.http.key_ring import KeyRing
+from mlxd.keys import KeyLimits
 
 
 class KeyFile:
