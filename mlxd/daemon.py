@@ -19,11 +19,11 @@ from mlxd.control import Control
 from mlxd.control_api import ReloadReply
 from mlxd.errors import ConfigError, LoadFailed, ModelNotFound, ServingFailed
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
+from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.limits import Limits
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
 from mlxd.hub.pulls import Pulls
@@ -155,16 +155,16 @@ class Daemon:
         )
         self._limiter = Limiter(config.limits)
         dependencies = Dependencies(
-            self._current,
-            self._catalog,
-            self._selection,
-            self._pool,
-            control,
-            self._responses,
-            callers,
-            self._limiter,
-            self._intake,
-            metrics,
+            config=self._current,
+            catalog=self._catalog,
+            selection=self._selection,
+            pool=self._pool,
+            control=control,
+            responses=self._responses,
+            callers=callers,
+            limiter=self._limiter,
+            intake=self._intake,
+            metrics=metrics,
         )
         self._public, self._local = _servers(config.server, dependencies)
         self._stop_asked = asyncio.Event()

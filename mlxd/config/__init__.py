@@ -1,13 +1,13 @@
 """The configuration: what every other package imports.
 
-    tree.py         every key, its default and what it does
-    values.py       how sizes, durations, paths and secrets are written
-    keys.py         the tree's keys as data, and the nearest one to a misspelling
-    sources.py      where settings come from: files, environment, command line
-    merge.py        from the sources to the tree: load, explain
-    consistency.py  which values do not go together: check
-    reloading.py    which keys a reload applies, and which need a restart
-    writing.py      the files that mlxd writes: a commented config.toml, and settings.toml
+    tree         every key, its default and what it does
+    values       how sizes, durations, paths and secrets are written
+    keys         the tree's keys as data, and the nearest one to a misspelling
+    sources      where settings come from: files, environment, command line
+    merge        from the sources to the tree: load, explain
+    consistency  which values do not go together: check
+    reloading    which keys a reload applies, and which need a restart
+    writing      the files that mlxd writes: a commented config.toml, and settings.toml
 
 `mlxctl` imports this, so it stays light: the standard library, msgspec and platformdirs.
 """

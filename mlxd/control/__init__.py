@@ -3,14 +3,14 @@
 The methods raise `ModelNotFound` for a name that no model has, and the errors that they name. While
 the daemon is stopping, those that load or download something raise `Draining`.
 
-status.py        what is running, and where all files are
-catalog.py       the models on disk
-aliases.py       their aliases
-loading.py       the models in memory, and the default model
-log.py           the end of the log
-pulls.py         downloads from the hub
-prompt_cache.py  the prompt cache on disk
-background.py    tasks that go on when their client disconnects
+status        what is running, and where all files are
+catalog       the models on disk
+aliases       their aliases
+loading       the models in memory, and the default model
+log           the end of the log
+pulls         downloads from the hub
+prompt_cache  the prompt cache on disk
+background    tasks that go on when their client disconnects
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import GenerationBatch, StopSequences
 
-from mlxd.engine.cache_layers import Cache, CacheSnapshot, kinds
+from mlxd.engine.cache_layers import Cache, CacheSnapshot, arrays_of, kinds
 from mlxd.engine.logprobs import RowLogprobs, row_logprobs
 from mlxd.engine.masks import mask
 from mlxd.engine.sampling import Row, RowGroups
@@ -24,7 +24,7 @@ Logits = Any
 
 
 _STEPS_BETWEEN_CLEARING = 512
-"""As in mlx-lm's own loop: free buffers of sizes that no longer occur add up."""
+"""As in mlx-lm's own loop."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,20 @@ class Batch:
         """Compute the next token of every sequence; one that ends leaves with its cache."""
         self._steps += 1
         if self._steps % _STEPS_BETWEEN_CLEARING == 0:
-            mx.clear_cache()
+            self._clear()
         for batch in self._batches:
             yield from batch.next()
         self._batches = [batch for batch in self._batches if len(batch)]
+
+    def _clear(self) -> None:
+        """Release the buffers that have added up.
+
+        Some are free, and of sizes that no longer occur. Others belong to what no step needs, so
+        that each adds to its graph: the offset of a layer without position embeddings, for one.
+        Metal allows a process 499,000 buffers.
+        """
+        mx.eval([list(arrays_of(batch.prompt_cache)) for batch in self._batches])
+        mx.clear_cache()
 
     def take_out(self, request_id: int) -> tuple[list[int], CacheSnapshot] | None:
         """Remove a sequence, if it is here; return its tokens and their cache."""

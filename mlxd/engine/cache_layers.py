@@ -157,9 +157,9 @@ class CacheSnapshot:
         return [_copy(layer) for layer in self._rest]
 
 
-def arrays_of(checkpoint: Cache) -> Iterator[mx.array]:
-    """Yield every array in copied layers."""
-    for layer in checkpoint:
+def arrays_of(cache: Cache) -> Iterator[mx.array]:
+    """Yield every array in the layers."""
+    for layer in flat(cache):
         yield from _arrays_in(vars(layer))
 
 

@@ -12,8 +12,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd import __version__
-from mlxd.http.callers import dialect_of
 from mlxd.http.record import Record, attach
+from mlxd.http.rights import dialect_of
 from mlxd.metrics.metrics import Metrics
 
 _log = logging.getLogger("mlxd.http")

@@ -1,4 +1,4 @@
-"""Who a request comes from, what they may do, and the right that each route needs."""
+"""Who a request comes from, and what they may do."""
 
 import asyncio
 import base64
@@ -16,41 +16,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from mlxd.errors import ConfigError, Forbidden, ModelForbidden, ModelNotFound, Unauthorized
+from mlxd.http.rights import is_free, right_for
 from mlxd.keys import RIGHTS, ApiKey, KeyLimits, KeyRing, Right
 
-_FREE = ("/", "/health")
-"""What needs no key, since the reply says no more than that mlxd runs."""
-_PAGE_FILES = "/page/"  # which are the same for every daemon
-_OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
-    ("/metrics", "metrics"),
-    ("/api/pull", "pull"),
-    ("/api/copy", "manage"),
-    ("/api/delete", "manage"),
-    ("/ui/v1/pulls", "metrics"),
-    ("/ui/v1/pull", "pull"),
-    ("/ui/v1/load", "manage"),
-    ("/ui/v1/unload", "manage"),
-    ("/ui/v1/use", "manage"),
-    ("/ui/v1/log", "manage"),
-    ("/ui/v1/caller", "ask"),
-    ("/ui/v1/", "metrics"),
-)
-"""The routes, by the beginning of their paths, that need another right than to ask.
-
-The control API has none, since only the Unix socket has it, with all rights."""
-_PREFIXES = ("/v1", "/api/v0")
-_DIALECTS = {
-    "/chat/completions": "chat",
-    "/completions": "completions",
-    "/messages": "messages",
-    "/messages/count_tokens": "messages",
-    "/responses": "responses",
-    "/responses/compact": "responses",
-    "/responses/input_tokens": "responses",
-    "/api/chat": "ollama",
-    "/api/generate": "ollama",
-}
-"""The dialect of each path that asks a model, without its prefix."""
 _NO_LIMITS = KeyLimits()
 _TOKEN_BYTES = 32
 
@@ -154,26 +122,6 @@ _OWNER = Caller("server.api_key", frozenset(RIGHTS))
 _PAGE = Caller("mlxctl open", frozenset(RIGHTS))
 
 
-def is_free(method: str, path: str) -> bool:
-    """Whether a request needs no key, because its reply tells nothing about this daemon."""
-    return method in ("GET", "HEAD") and (path in _FREE or path.startswith(_PAGE_FILES))
-
-
-def right_for(path: str) -> Right:
-    """Return the right that a path needs, unless it is free."""
-    found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
-    return next(found, "ask")
-
-
-def dialect_of(method: str, path: str) -> str | None:
-    """Return the dialect of a request that makes a model compute, so that limits apply to it."""
-    if method != "POST":
-        return None
-    for prefix in _PREFIXES:
-        path = path.removeprefix(prefix)
-    return _DIALECTS.get(path)
-
-
 class Callers:
     """Knows callers by their keys: `server.api_key`, those of the key ring, and the page's token.
 
@@ -198,7 +146,16 @@ class Callers:
             self._page_token = secrets.token_urlsafe(_TOKEN_BYTES).encode()
         return self._page_token.decode()
 
-    def identify(self, headers: Headers) -> Caller:
+    def authorize(self, scope: Scope) -> Caller:
+        """Return who sends a request on TCP; raise Unauthorized or Forbidden if they may not."""
+        path = scope["path"]
+        if is_free(scope["method"], path):
+            return ANYONE
+        caller = self._identify(Headers(scope=scope))
+        caller.check(right_for(path), path)
+        return caller
+
+    def _identify(self, headers: Headers) -> Caller:
         """Return who sends `headers` on TCP; raise Unauthorized if they need a key."""
         if self._ring is not None:
             self._ring.refresh()
@@ -214,17 +171,6 @@ class Callers:
             if self._ring is not None and (key := self._ring.find(given)):
                 return self._holder(self._ring, key)
         raise Unauthorized("a valid API key is required: `Authorization: Bearer KEY`")
-
-    def again(self, caller: Caller, scope: Scope) -> Caller:
-        """Return who sends one more message on the connection that `caller` opened on TCP.
-
-        Raises Unauthorized or Forbidden, if keys have changed since.
-        """
-        if caller is LOCAL:
-            return caller
-        found = self.identify(Headers(scope=scope))
-        found.check(right_for(scope["path"]), scope["path"])
-        return found
 
     def _holder(self, ring: KeyRing, key: ApiKey) -> Caller:
         if key.expired:

@@ -15,10 +15,10 @@ from mlxd.api.dialect import Body, ReplyBuilder
 from mlxd.config import CurrentConfig
 from mlxd.control import Control
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
 from mlxd.http.intake import Intake
-from mlxd.http.rates import Limiter
 from mlxd.http.record import Record, record_of
 from mlxd.messages import ChoiceEvent, Started
 from mlxd.metrics.metrics import Metrics
@@ -29,7 +29,7 @@ from mlxd.pool.request import ActiveRequest
 from mlxd.stored_responses import ResponseStore
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dependencies:
     """The parts of the daemon that endpoints use."""
 

@@ -6,7 +6,7 @@ from socket import socket
 from typing import Any
 
 from mlxd.errors import MlxdError
-from mlxd.http.limits import LimitedConnection, LimitedProtocol
+from mlxd.http.connection_limits import LimitedConnection, LimitedProtocol
 
 
 class Handshake(LimitedConnection):

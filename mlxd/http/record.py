@@ -8,8 +8,8 @@ from starlette.types import Scope
 
 from mlxd.activity import ServedRequest
 from mlxd.errors import MlxdError
+from mlxd.http.caller_limits import Place
 from mlxd.http.callers import ANYONE, Caller
-from mlxd.http.rates import Place
 from mlxd.messages import Usage
 from mlxd.metrics.request_meter import RequestMeter
 

@@ -21,6 +21,7 @@ from mlxd.api.responses_reply import encode
 from mlxd.errors import InvalidRequest, MlxdError, QueueFull
 from mlxd.http.access_log import begin, end
 from mlxd.http.background_responses import to_store
+from mlxd.http.callers import LOCAL
 from mlxd.http.connection import ClientGone, decoded
 from mlxd.http.generate import Exchange
 from mlxd.http.record import Record, record_of
@@ -145,7 +146,8 @@ class _Connection:
         try:
             if asked.refusal is not None:
                 raise asked.refusal
-            record.caller = parts.callers.again(record.caller, self._scope)
+            if record.caller is not LOCAL:  # the key may have changed since the last turn
+                record.caller = parts.callers.authorize(self._scope)
             with parts.limiter.place(record.caller) as record.place:
                 await self._turn(asked.data, record)
         except MlxdError as error:

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlxd.config import CurrentConfig, ServerConfig, toml_text
 from mlxd.errors import BodyTooLarge, Forbidden, InvalidRequest
-from mlxd.http.callers import ANYONE, LOCAL, Caller, Callers, is_free, right_for
+from mlxd.http.caller_limits import Limiter
+from mlxd.http.callers import LOCAL, Callers
 from mlxd.http.compression import decompressed
 from mlxd.http.intake import Intake
 from mlxd.http.origins import allows, is_preflight, preflight_response
-from mlxd.http.rates import Limiter
 from mlxd.http.record import record_of
 from mlxd.http.spelling import CONTROL
 from mlxd.page_api import PREFIX
@@ -64,7 +64,7 @@ class Security:
             await preflight_response(headers)(scope, receive, send)
             return
         record = record_of(scope)
-        record.caller = caller = self._caller(scope, headers)
+        record.caller = caller = LOCAL if self._unix else self._callers.authorize(scope)
         limit = server.max_body
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
@@ -82,16 +82,6 @@ class Security:
                     anthropic = record.dialect == "messages"
                     record.headers += self._limiter.headers(caller, anthropic=anthropic)
             await self._app(scope, _limited(receive, limit), send)
-
-    def _caller(self, scope: Scope, headers: Headers) -> Caller:
-        """Return who sends a request; raise Unauthorized, or Forbidden if they may not."""
-        if self._unix:
-            return LOCAL
-        if is_free(scope["method"], scope["path"]):
-            return ANYONE
-        caller = self._callers.identify(headers)
-        caller.check(right_for(scope["path"]), scope["path"])
-        return caller
 
 
 def _check_origin(headers: Headers, path: str, config: ServerConfig) -> None:

@@ -11,8 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mlxd.errors import InvalidRequest
+from mlxd.http.connection_limits import LimitedConfig, LimitedProtocol, Limits
 from mlxd.http.handshake import Handshake
-from mlxd.http.limits import LimitedConfig, LimitedProtocol, Limits
 
 _LOOK_SECONDS = 0.01
 _NEXT_REQUEST_SECONDS = 0.5

@@ -12,7 +12,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
-from mlxd.http.limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
+from mlxd.http.connection_limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
 
 _MOST_TOGETHER = 8

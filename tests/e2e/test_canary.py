@@ -28,13 +28,12 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from scripts.tiny_model import make_tiny_model
-from tests.http.test_tls import OPENSSL
-from tests.http.test_tls import make as make_certificate
+from tests.support.certificates import make_certificate, needs_openssl
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not OPENSSL, reason="needs openssl to make a certificate"),
+    needs_openssl,
 ]
 
 WORD = "quetzalcoatlus"
@@ -164,7 +163,7 @@ def world() -> Iterator[World]:
         (quoting / "own.py").write_text(QUOTING)
         (home / "tmp").mkdir()
         (home / "config.toml").write_text(CONFIG.format(home=home))
-        make_certificate(home, "localhost")
+        make_certificate(home)
         rights = ("--may", "ask", "--may", "metrics")
         key = mlxctl(home, "key", "create", "tester", *rights).splitlines()[0]
         limited = mlxctl(home, "key", "create", "limited", "--requests-per-minute", "1")

@@ -1,13 +1,50 @@
-"""Bias and penalties, which have the same effect in a batch as alone."""
+"""What batches hold, and bias and penalties, which have the same effect in a batch as alone."""
 
+import io
 from collections.abc import Callable
+from pathlib import Path
 
+import mlx.core as mx
 import pytest
+from mlx_lm.generate import StopSequences
+from mlx_lm.models.cache import make_prompt_cache
 
+from mlxd.engine import batch
+from mlxd.engine.batch import Batch, Start
+from mlxd.engine.cache_layers import arrays_of, merge
 from mlxd.engine.loader import LoadedModel
+from mlxd.engine.sampling import Row
 from mlxd.generate_request import Penalties, Sampling
 from mlxd.messages import Failed
+from tests.support.random_models import load_random_tokenizer, make_loaded_model
 from tests.support.scheduler_bench import Alone, MakeBench, ask
+
+
+def graph_size(array: mx.array) -> int:
+    """Return how many edges the graph has that is to be computed for an array."""
+    graph = io.StringIO()
+    mx.export_to_dot(graph, array)
+    return graph.getvalue().count("->")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "nemotron_h", "kimi_linear"])
+def test_a_batch_holds_no_more_after_many_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """These models have layers that never need the offset of their tokens."""
+    monkeypatch.setattr(batch, "_STEPS_BETWEEN_CLEARING", 10)
+    model = make_loaded_model(name, load_random_tokenizer(tmp_path)).model
+    cache = merge([make_prompt_cache(model) for _ in range(2)])
+    running = Batch(model, together=True, most_padding=0)
+    never = StopSequences([])
+    starts = [Start(id_, [65], Row(Sampling(), 0), [], never, 100) for id_ in range(2)]
+    running.start(starts, cache)
+    sizes = []
+    for step in range(41):
+        assert len(list(running.step())) == 2
+        if step in (20, 40):
+            sizes.append(sum(map(graph_size, arrays_of(cache))))
+    assert sizes[0] == sizes[1]
 
 
 def test_a_bias_forces_a_token_and_forbids_another(alone: Alone) -> None:

@@ -2,6 +2,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tests.support.http_fakes import FakePool
+from tests.support.key_file import KeyFile
 
 Serve = Callable[[ASGIApp], Awaitable[httpx.AsyncClient]]
 
@@ -16,6 +18,11 @@ Serve = Callable[[ASGIApp], Awaitable[httpx.AsyncClient]]
 @pytest.fixture
 def pool() -> FakePool:
     return FakePool()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path)
 
 
 @pytest.fixture

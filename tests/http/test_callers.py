@@ -3,7 +3,6 @@
 import base64
 import resource
 import time
-from pathlib import Path
 
 import pytest
 from starlette.routing import WebSocketRoute
@@ -11,10 +10,12 @@ from starlette.routing import WebSocketRoute
 from mlxd import keys
 from mlxd.errors import ConfigError, ModelNotFound
 from mlxd.http.app import public_app, unix_app
-from mlxd.http.callers import Caller, Callers, is_free, right_for
-from mlxd.keys import KeyLimits, KeyRing
+from mlxd.http.callers import Caller, Callers
+from mlxd.http.rights import is_free, right_for
+from mlxd.keys import KeyRing
 from tests.http.conftest import client_of
 from tests.support.http_fakes import FakePool, make_dependencies
+from tests.support.key_file import KeyFile, bearer
 
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 RIGHT_OF = {
@@ -63,37 +64,9 @@ RIGHT_OF = {
 }
 
 
-class KeyFile:
-    """A file of keys, and the ring that reads it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "keys.json"
-        self.uses_file = folder / "run" / "uses.json"
-        self.ring = KeyRing(self.file, self.uses_file)
-
-    def add(self, name: str = "key", rights=("ask",), models=(), expires=None, **limits) -> str:
-        return keys.create(
-            self.file,
-            name,
-            rights=list(rights),
-            models=list(models),
-            expires=expires,
-            limits=KeyLimits(**limits),
-        )
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> KeyFile:
-    return KeyFile(tmp_path)
-
-
 @pytest.fixture
 def client(pool: FakePool, key_file: KeyFile):
     return client_of(public_app(make_dependencies(pool, ring=key_file.ring)))
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {text}"}
 
 
 def test_each_route_names_its_right(pool: FakePool) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -12,13 +11,13 @@ import pytest
 import uvloop
 
 from mlxd.http.app import public_app
-from mlxd.http.limits import Limits
+from mlxd.http.connection_limits import Limits
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
-from tests.http.test_tls import make
+from tests.support.certificates import make_certificate, needs_openssl
 from tests.support.http_fakes import FakePool, make_dependencies
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl")
+pytestmark = needs_openssl
 
 POST = (
     b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -39,7 +38,7 @@ def run(request: pytest.FixtureRequest):
 async def served(
     folder: Path, limits: Limits, pool: FakePool | None = None, grace: float = 0.1
 ) -> AsyncIterator[Address]:
-    make(folder, "localhost")
+    make_certificate(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     server = HttpServer(public_app(make_dependencies(pool or FakePool())), limits)
     server.use_tls(Certificate(str(folder / "cert.pem"), str(folder / "key.pem")).context)

@@ -12,15 +12,15 @@ from websockets.asyncio.client import connect
 from mlxd.config import LimitsConfig
 from mlxd.errors import EngineDied, QueueFull
 from mlxd.http.app import public_app, unix_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.generate import Dependencies
-from mlxd.http.rates import Limiter
 from mlxd.http.server import HttpServer
 from mlxd.metrics.metrics import Metrics
 from tests.http.conftest import client_of
-from tests.http.test_callers import KeyFile, bearer
 from tests.http.test_responses_socket import serving
-from tests.metrics.test_request_meter import counted
+from tests.support.counts import counted
 from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
+from tests.support.key_file import KeyFile, bearer
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}

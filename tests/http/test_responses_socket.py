@@ -18,8 +18,8 @@ from mlxd import keys
 from mlxd.errors import EngineDied, QueueFull
 from mlxd.http.app import public_app
 from mlxd.http.server import HttpServer
-from tests.http.test_callers import KeyFile, bearer
 from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
+from tests.support.key_file import KeyFile, bearer
 from tests.support.open_responses import EVENTS, checked_response
 
 KEY = "12345678"

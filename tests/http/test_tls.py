@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,19 +14,10 @@ from mlxd.errors import ConfigError
 from mlxd.http.app import public_app
 from mlxd.http.server import HttpServer
 from mlxd.http.tls import Certificate
+from tests.support.certificates import OPENSSL, make_certificate, needs_openssl
 from tests.support.http_fakes import FakePool, make_dependencies
 
-OPENSSL = shutil.which("openssl") or ""
-pytestmark = pytest.mark.skipif(not OPENSSL, reason="needs openssl to make certificates")
-
-
-def make(folder: Path, name: str) -> None:
-    """Write cert.pem and key.pem for localhost, with an issuer of that name."""
-    words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name}"
-    files = ["-keyout", str(folder / "key.new"), "-out", str(folder / "cert.new")]
-    subprocess.run([OPENSSL, *words.split(), *files], check=True, capture_output=True)
-    for file in ("key", "cert"):
-        (folder / f"{file}.new").replace(folder / f"{file}.pem")
+pytestmark = needs_openssl
 
 
 def certificate(folder: Path) -> Certificate:
@@ -36,7 +26,7 @@ def certificate(folder: Path) -> Certificate:
 
 @pytest.fixture
 async def port(pool: FakePool, tmp_path: Path) -> AsyncIterator[int]:
-    make(tmp_path, "first")
+    make_certificate(tmp_path, "first")
     listener = socket.create_server(("127.0.0.1", 0))
     server = HttpServer(public_app(make_dependencies(pool)))
     server.use_tls(certificate(tmp_path).context)
@@ -62,7 +52,7 @@ async def test_a_renewed_certificate_counts_at_the_next_connection(port, tmp_pat
     status, first = await health(port)
     assert status == b"HTTP/1.1 200 OK"
     assert b"first" in first
-    make(tmp_path, "second")
+    make_certificate(tmp_path, "second")
     assert b"second" in (await health(port))[1]
     assert b"second" in (await health(port, server_hostname="localhost"))[1]
     (tmp_path / "cert.pem").write_text("torn")
@@ -70,12 +60,12 @@ async def test_a_renewed_certificate_counts_at_the_next_connection(port, tmp_pat
     assert "the certificate before stays" in caplog.text
     (tmp_path / "cert.pem").unlink()
     assert b"second" in (await health(port))[1]
-    make(tmp_path, "third")
+    make_certificate(tmp_path, "third")
     assert b"third" in (await health(port))[1]
 
 
 async def test_a_certificate_that_cannot_be_read_at_first_is_tried_again(port, tmp_path, caplog):
-    make(tmp_path, "second")
+    make_certificate(tmp_path, "second")
     key, held = tmp_path / "key.pem", tmp_path / "held.pem"
     key.replace(held)
     for _ in range(2):
@@ -101,16 +91,16 @@ async def test_plain_http_is_not_answered_on_that_port(port):
 def test_files_that_do_not_belong_together_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         certificate(tmp_path)
-    make(tmp_path, "one")
+    make_certificate(tmp_path, "one")
     (tmp_path / "other").mkdir()
-    make(tmp_path / "other", "two")
+    make_certificate(tmp_path / "other", "two")
     (tmp_path / "other" / "key.pem").replace(tmp_path / "key.pem")
     with pytest.raises(ConfigError, match=r"cert\.pem and .*key\.pem cannot be used"):
         certificate(tmp_path)
 
 
 def test_a_key_with_a_password_asks_nobody(tmp_path: Path) -> None:
-    make(tmp_path, "one")
+    make_certificate(tmp_path, "one")
     words = ["ec", "-aes256", "-passout", "pass:secret", "-in", "key.pem", "-out", "locked.pem"]
     subprocess.run([OPENSSL, *words], cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "locked.pem").replace(tmp_path / "key.pem")

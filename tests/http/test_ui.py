@@ -5,15 +5,10 @@ import pytest
 from mlxd.activity import ServedRequest
 from mlxd.http.app import public_app
 from tests.http.conftest import client_of
-from tests.http.test_callers import KeyFile, bearer
 from tests.support.http_fakes import make_dependencies
+from tests.support.key_file import bearer
 
 PATHS = ("status", "activity", "models", "models/tiny", "pulls", "caller")
-
-
-@pytest.fixture
-def key_file(tmp_path) -> KeyFile:
-    return KeyFile(tmp_path)
 
 
 async def test_without_a_key_anyone_on_this_machine_looks_and_changes_nothing(pool):

@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from mlxd.http.app import public_app
+from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
-from mlxd.http.limits import Limits
 from mlxd.http.server import HttpServer
 from tests.http.test_responses_socket import complete, events, refused, serving
 from tests.support.http_fakes import STARTED, FakePool, make_dependencies, text

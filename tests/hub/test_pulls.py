@@ -23,7 +23,7 @@ from mlxd.hub.pulls import Pulls
 from mlxd.hub.reference import parse
 from mlxd.hub.staging import Pending, Staging, unfinished
 from mlxd.metrics.metrics import Metrics
-from tests.metrics.test_request_meter import counted
+from tests.support.counts import counted
 from tests.support.downloads import REPLY
 
 TINY = parse("acme/tiny")

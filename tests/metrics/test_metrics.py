@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mlxd.activity import ServedRequest
 from mlxd.metrics.metrics import Metrics
-from tests.metrics.test_request_meter import counted
+from tests.support.counts import counted
 
 
 @dataclass

@@ -15,6 +15,7 @@ from mlxd.messages import (
 from mlxd.metrics.metrics import Metrics
 from mlxd.metrics.request_meter import RequestMeter
 from tests.support.clock import Clock
+from tests.support.counts import counted
 
 STARTED: list[ChoiceEvent] = [(0, Started(1, 5, 0))]
 PREFILL: list[ChoiceEvent] = [(0, PrefillProgress(1, 2, 5))]
@@ -36,12 +37,6 @@ def run(meter: RequestMeter, clock: Clock, *steps: tuple[float, list[ChoiceEvent
     for time, events in steps:
         clock.now = time
         meter.note(events)
-
-
-def counted(metrics: Metrics, name: str) -> dict[tuple[str, ...], int]:
-    """What a family has counted, by its labels."""
-    (family,) = (each for each in metrics.families() if each.name == name)
-    return dict(family.counts)
 
 
 def seconds(metrics: Metrics, name: str) -> tuple[int, float]:

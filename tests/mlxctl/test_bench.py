@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 
 from scripts.tiny_model import make_tiny_model
 from tests.mlxctl.conftest import Run, command, imported_by
+from tests.support.certificates import OPENSSL, make_certificate
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 from tests.support.tmux import needs_tmux, terminal
 
@@ -27,14 +27,10 @@ SHORT = ("--prompts", "16,600", "--streams", "1,3", "--tokens", "8", "--rounds",
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cert.pem and key.pem for localhost in a folder."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
+    if not OPENSSL:
         pytest.skip("needs openssl to make a certificate")
     folder = tmp_path_factory.mktemp("tls")
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x"
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([openssl, *words.split(), *files, *names], check=True, capture_output=True)
+    make_certificate(folder)
     return folder
 
 

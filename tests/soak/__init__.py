@@ -2,11 +2,11 @@
 
 python -m tests.soak --minutes 10    # what `make soak` does
 
-mix.py           the requests
-client.py        clients that send them, and what becomes of each
-disturbances.py  kills, switches, reloads, pulls and a full disk meanwhile
-daemon.py        a daemon whose disk can be full
-growth.py        memory, descriptors, threads, processes and files over time
-sigterms.py      SIGTERM to a loaded daemon
-summary.py       the tables at the end, and what was wrong
+mix           the requests
+client        clients that send them, and what becomes of each
+disturbances  kills, switches, reloads, pulls and a full disk meanwhile
+daemon        a daemon whose disk can be full
+growth        memory, descriptors, threads, processes and files over time
+sigterms      SIGTERM to a loaded daemon
+summary       the tables at the end, and what was wrong
 """

@@ -19,10 +19,10 @@ from mlxd.config import (
 from mlxd.control.background import BackgroundTask
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.generate_request import GenerateRequest
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
 from mlxd.http.generate import Dependencies
 from mlxd.http.intake import Intake
-from mlxd.http.rates import Limiter
 from mlxd.hub import reference
 from mlxd.keys import KeyRing
 from mlxd.messages import ChoiceEvent, Delta, Finished, Started, Usage
@@ -278,16 +278,16 @@ def make_dependencies(
     limiter = limiter or Limiter(LimitsConfig())
     intake = Intake(settings.server.max_queue, settings.server.max_queue_size)
     return Dependencies(
-        CurrentConfig(settings),
-        catalog,
-        selection,
-        pool,
-        FakeControl(pool.metrics),
-        store,
-        callers,
-        limiter,
-        intake,
-        pool.metrics,
+        config=CurrentConfig(settings),
+        catalog=catalog,
+        selection=selection,
+        pool=pool,
+        control=FakeControl(pool.metrics),
+        responses=store,
+        callers=callers,
+        limiter=limiter,
+        intake=intake,
+        metrics=pool.metrics,
     )
 
 

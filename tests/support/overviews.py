@@ -5,10 +5,21 @@ import msgspec
 from mlxctl.top.overview import Overview
 from mlxd.activity import Activity, History, ServedRequest
 from mlxd.control_api import ModelStatus, PullStatus, Status
-from tests.support.statuses import RUNNING
+from tests.support.fake_daemon import FakeDaemon
+from tests.support.statuses import RUNNING, STATUS
 
 NOW = 1_795_392_003.0  # the last step goes on for two more seconds
 STEPS = 24
+NOT_RUNNING = "mlxd is not running; start it with: mlxctl start"
+
+
+def answer_top(daemon: FakeDaemon) -> None:
+    """Have a daemon answer what `mlxctl top` asks."""
+    hour = msgspec.structs.replace(activity(), history=history(steps=720))
+    daemon.answers(STATUS, msgspec.to_builtins(status()))
+    daemon.answers(("GET", "/control/v1/activity"), msgspec.to_builtins(activity()))
+    daemon.answers(("GET", "/control/v1/activity?hour=true"), msgspec.to_builtins(hour))
+    daemon.answers(("GET", "/control/v1/pulls"), {"pulls": [msgspec.to_builtins(PULL)]})
 
 
 def overview() -> Overview:

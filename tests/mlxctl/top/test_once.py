@@ -10,16 +10,15 @@ import pytest
 from mlxctl.top.overview import Overview
 from mlxd.activity import Activity, History, ServedRequest
 from tests.mlxctl.conftest import Run, imported_by
-from tests.mlxctl.top.test_screen import NOT_RUNNING, answer
 from tests.support.fake_daemon import FakeDaemon
-from tests.support.overviews import overview
+from tests.support.overviews import NOT_RUNNING, answer_top, overview
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
 
 @pytest.mark.parametrize("arguments", [["top"], ["top", "--once"]])
 def test_a_pipe_gets_it_once(daemon: FakeDaemon, mlxctl: Run, arguments: list[str]) -> None:
-    answer(daemon)
+    answer_top(daemon)
     done = mlxctl(*arguments, COLUMNS="80", FORCE_COLOR="", TERM="xterm-256color")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -35,7 +34,7 @@ def test_a_pipe_gets_it_once(daemon: FakeDaemon, mlxctl: Run, arguments: list[st
 def test_json_is_what_the_daemon_says(
     daemon: FakeDaemon, mlxctl: Run, arguments: list[str]
 ) -> None:
-    answer(daemon)
+    answer_top(daemon)
     shown = json.loads(mlxctl("top", *arguments).stdout)
     assert msgspec.convert(shown, Overview) == overview()
 
@@ -50,7 +49,7 @@ def test_without_a_daemon_the_status_is_3(home: Path, mlxctl: Run, arguments: li
 def test_a_daemon_that_a_connection_would_start_is_not_woken(
     listener: FakeDaemon, mlxctl: Run
 ) -> None:
-    answer(listener)
+    answer_top(listener)
     assert mlxctl("top", "--once").returncode == 3
 
 

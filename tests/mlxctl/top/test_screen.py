@@ -8,36 +8,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from mlxd import lock
-from tests.mlxctl.top.test_drawing import SCREENS
 from tests.support.daemon_process import wait_until
 from tests.support.fake_daemon import FakeDaemon, fake_daemon
-from tests.support.overviews import PULL, activity, history, status
-from tests.support.statuses import STATUS
+from tests.support.overviews import NOT_RUNNING, answer_top
 from tests.support.tmux import Terminal, needs_tmux, shell
 
 pytestmark = [needs_tmux, pytest.mark.slow]
 
-ACTIVITY = ("GET", "/control/v1/activity")
-HOUR = ("GET", "/control/v1/activity?hour=true")
-PULLS = ("GET", "/control/v1/pulls")
+SCREENS = Path(__file__).with_name("screens")
 COLOR = re.compile(r"\x1b\[3[0-7]m")
-NOT_RUNNING = "mlxd is not running; start it with: mlxctl start"
 
 
 def screen(name: str) -> list[str]:
     return (SCREENS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-
-
-def answer(daemon: FakeDaemon) -> None:
-    hour = msgspec.structs.replace(activity(), history=history(steps=720))
-    daemon.answers(STATUS, msgspec.to_builtins(status()))
-    daemon.answers(ACTIVITY, msgspec.to_builtins(activity()))
-    daemon.answers(HOUR, msgspec.to_builtins(hour))
-    daemon.answers(PULLS, {"pulls": [msgspec.to_builtins(PULL)]})
 
 
 @pytest.fixture
@@ -65,7 +51,7 @@ def ended(terminal: Terminal, status: int) -> None:
 
 
 def test_sizes_keys_and_colors(daemon: FakeDaemon, terminal: Terminal) -> None:
-    answer(daemon)
+    answer_top(daemon)
     terminal.type("mlxctl top")
     shows(terminal, screen("80x24"))
     assert COLOR.search(terminal.escapes())
@@ -86,7 +72,7 @@ def test_the_daemon_stops_and_comes_back(home: Path, terminal: Terminal) -> None
     terminal.type("NO_COLOR=1 mlxctl top")
     terminal.wait_for_line(NOT_RUNNING)
     with ExitStack() as stack:
-        answer(stack.enter_context(fake_daemon(home / "run" / "mlxd.sock")))
+        answer_top(stack.enter_context(fake_daemon(home / "run" / "mlxd.sock")))
         stack.enter_context(lock.hold(home / "run" / "mlxd.lock"))
         shows(terminal, screen("80x24"))
         assert not COLOR.search(terminal.escapes())
@@ -109,7 +95,7 @@ def test_it_can_be_suspended_and_terminated(home: Path, terminal: Terminal) -> N
 
 
 def test_a_terminal_without_control_sequences_gets_it_once(daemon: FakeDaemon) -> None:
-    answer(daemon)
+    answer_top(daemon)
     with shell(daemon.socket.parent, height=60) as terminal:
         terminal.type("TERM=dumb mlxctl top; echo done")
         shown = terminal.wait_for_line("done")

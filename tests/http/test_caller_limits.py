@@ -8,23 +8,21 @@ import pytest
 from mlxd.config import LimitsConfig
 from mlxd.errors import RateLimited
 from mlxd.http.app import public_app
+from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Caller
-from mlxd.http.rates import Limiter
 from mlxd.keys import KeyLimits
 from mlxd.messages import Finished, Usage
 from tests.http.conftest import client_of
-from tests.http.test_callers import ASK, KeyFile, bearer
 from tests.support.http_fakes import FINISHED, STARTED, make_dependencies
-
-
-@pytest.fixture
-def key_file(tmp_path) -> KeyFile:
-    return KeyFile(tmp_path)
+from tests.support.key_file import bearer
 
 
 def serving(pool, key_file, clock, **limits):
     limiter = Limiter(LimitsConfig(**limits), clock)
     return client_of(public_app(make_dependencies(pool, ring=key_file.ring, limiter=limiter)))
+
+
+ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 
 
 async def ask(client, text, path="/v1/chat/completions", **fields):

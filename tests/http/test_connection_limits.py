@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mlxd.http.app import public_app
-from mlxd.http.limits import MAX_HEAD, Limits
+from mlxd.http.connection_limits import MAX_HEAD, Limits
 from mlxd.http.server import HttpServer
 from tests.support.http_fakes import FakePool, make_dependencies, text
 
@@ -141,7 +141,7 @@ async def test_streams_that_nobody_reads_end(pool: FakePool) -> None:
 async def test_a_client_that_slept_with_the_machine_gets_its_time_again(
     pool: FakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlxd.http.limits.ASLEEP_SECONDS", 0.1)
+    monkeypatch.setattr("mlxd.http.connection_limits.ASLEEP_SECONDS", 0.1)
     async with served(pool, Limits(head_seconds=0.2)) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GOOD[:-2])
