@@ -136,10 +136,10 @@ class Exchange:
                 self._record.aborted = True
                 raise
             finally:
-                await request.aclose()
                 self._record.usage = builder.usage
                 # The answer may not have come to its end.
                 self._spend(builder.usage or request.meter)
+                await request.aclose()
 
     def _spend(self, counts: _Counts) -> None:
         """Charge the tokens that have come since the last time; to count them costs none."""

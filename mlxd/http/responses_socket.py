@@ -154,7 +154,7 @@ class _Connection:
             record.status = error.status
             record.fail(error)
             await self._refuse(error)
-        except ClientGone:
+        except (ClientGone, asyncio.CancelledError):
             record.aborted = True
             raise
         finally:

@@ -124,8 +124,10 @@ class ActiveRequest:
     async def aclose(self) -> None:
         """Abort what has not ended and release the model; may be called again."""
         self._closed = True
-        await self._release()
-        self._pool.forget(self)
+        try:
+            await self._release()
+        finally:
+            self._pool.forget(self)
 
     async def _next_events(self) -> list[ChoiceEvent]:
         if self._engine_request is None:
@@ -196,7 +198,7 @@ class ActiveRequest:
             self._innocent = engine_request.innocent
             engine_request.close()
         if self._releasing is not None:
-            await self._releasing
+            await asyncio.shield(self._releasing)  # it goes on if this task is cancelled meanwhile
         await self._held.aclose()
 
     def _note(self, events: list[ChoiceEvent]) -> None:

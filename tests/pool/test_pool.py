@@ -172,6 +172,19 @@ async def test_drain_lets_running_requests_finish_and_refuses_new_ones(
             await pool.healthy()
 
 
+async def test_a_request_ends_although_its_close_is_cancelled(launch_fake: LaunchFake) -> None:
+    async with open_pool(launch_fake("endless")) as pool:
+        request = pool.submit(A, text("la"))
+        await first_delta(request)
+        closing = asyncio.create_task(request.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await until(lambda: pool.model(A).leases == 0)
+        assert pool.requests == 0
+
+
 async def test_close_ends_what_drain_could_not_wait_for(launch_fake: LaunchFake) -> None:
     async with open_pool(launch_fake("endless")) as pool:
         running = asyncio.create_task(read(pool.submit(A, text("la"))))
