@@ -15,7 +15,11 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from mlxd.errors import HeadTooLarge, MlxdError, RequestTimeout, TooManyConnections
 from mlxd.http.error_replies import error_response
@@ -24,6 +28,8 @@ MAX_HEAD = 64 * 1024
 """Bytes of a request line and its headers."""
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must arrive in each period of `Limits.body_seconds`, unless it ends."""
+_MOST_PIPELINED = 100
+"""Requests that may wait for the one before them on a connection."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
 _FAREWELL_SECONDS = 2.0
 ASLEEP_SECONDS = 1.0
@@ -184,7 +190,9 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     retired = False
     _part = _Part.REQUEST
     _ended = False
-    _head_bytes = _body_bytes = _body_seen = 0
+    _head_bytes = _body_bytes = _body_seen = _beside_bytes = 0
+    _had_body = False
+    _served: RequestResponseCycle | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -218,11 +226,17 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     def watch(self, received: int) -> None:
         """Check the size of a head and start the timer, after `received` bytes were parsed."""
         ended, self._ended = self._ended, False
+        # What comes in a body without being part of it says more of a chunk, or follows the last.
+        self._beside_bytes = 0 if self._had_body else self._beside_bytes + received
+        self._had_body = False
         if self._part is _Part.HEAD:
             self._head_bytes += 0 if ended else received  # most of it may be a body before
             if self._head_bytes > MAX_HEAD:
                 self.refuse(_head_too_large())
                 return
+        elif self._part is _Part.BODY and self._beside_bytes > MAX_HEAD:
+            self.refuse(_head_too_large())
+            return
         elif self._part is _Part.REQUEST and self.busy:
             return
         if not self.rest_timer.running and not (
@@ -237,8 +251,11 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         self.take_place()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End, with the request that is being served, even if another was sent ahead."""
         super().connection_lost(exc)
+        if self._served is not None:
+            self._served.disconnected = True
+            self._served.message_event.set()
         self.rest_timer.stop()
         self._unset_keepalive_if_required()
 
@@ -255,20 +272,33 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         self._part = _Part.HEAD
         self._head_bytes = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; one that follows a body says nothing that counts."""
+        if self._part is _Part.HEAD:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Check the size of the head, and serve the request."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > MAX_HEAD:
             self.refuse(_head_too_large())
             raise ValueError  # which ends the parser
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            self.abort()
+            raise ValueError
         self.rest_timer.stop()
         super().on_headers_complete()
         self._part = _Part.BODY
-        self._body_bytes = self._body_seen = 0
+        self._body_bytes = self._body_seen = self._beside_bytes = 0
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._body_bytes += len(body)
+        self._had_body = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -193,3 +193,45 @@ async def test_busy_connections_stay(pool: FakePool) -> None:
         for reader, writer in busy:
             assert b" 200 " in await reader.readline()
             writer.close()
+
+
+CHUNKED = GOOD.replace(b"GET /health", b"POST /v1/completions").replace(
+    b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "rest", [b"2\r\n{}\r\n0\r\nX: ", b"2;x="], ids=["trailer", "extension of a chunk"]
+)
+async def test_what_comes_beside_a_body_has_an_end(pool: FakePool, rest: bytes) -> None:
+    async with served(pool, Limits()) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(CHUNKED + rest)
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x" * 50_000)
+                await asyncio.wait_for(writer.drain(), 10)
+        assert await is_well(address)
+        writer.close()
+
+
+async def test_a_body_of_small_chunks_is_read(pool: FakePool) -> None:
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY, *[b" "] * 50_000)]
+    async with served(pool, Limits()) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(CHUNKED + b"".join(chunks) + b"0\r\nX: y\r\n\r\n")
+        assert b" 200 " in await reader.readline()
+        writer.close()
+
+
+async def test_requests_that_are_sent_ahead_have_a_number(pool: FakePool) -> None:
+    pool.script = [asyncio.Event()]
+    async with served(pool, Limits()) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(HEAD % (b"/v1/completions", len(BODY)) + BODY)
+        await pool.submitted.wait()
+        writer.write(GOOD * 1000)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        await pool.accepted[0].closed.wait()
+        writer.close()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -139,3 +140,43 @@ async def test_a_client_that_left_is_no_bug(
         ws.transport.abort()
         await asyncio.wait_for(pool.accepted[0].closed.wait(), 10)
     assert "unexpected" not in caplog.text
+
+
+@pytest.mark.parametrize("frame", [b"\x00\x80\0\0\0\0", b"\x89\x80\0\0\0\0"], ids=["piece", "ping"])
+async def test_small_frames_hold_up_nobody(
+    pool: FakePool, monkeypatch: pytest.MonkeyPatch, frame: bytes
+) -> None:
+    """A second of parsing comes at once; others have their turn in between."""
+    turns = 0
+    parsed: list[tuple[int, int]] = []
+    parse = WSProtocol.data_received
+
+    def data_received(self: WSProtocol, data: bytes) -> None:
+        parsed.append((turns, len(data)))
+        parse(self, data)
+
+    monkeypatch.setattr(WSProtocol, "data_received", data_received)
+    sent = b"\x01\x80\0\0\0\0" + frame * 40_000
+    async with served(make_dependencies(pool), Limits()) as url, connect(url) as ws:
+        ws.transport.write(sent)
+        while sum(length for _, length in parsed) < len(sent):
+            await asyncio.sleep(0)
+            turns += 1
+        assert max(length for _, length in parsed) <= 4096
+        assert len({turn for turn, _ in parsed}) > 10
+        ws.transport.abort()
+
+
+async def test_messages_wait_for_their_turn_unread(pool: FakePool) -> None:
+    pool.script = [gate := asyncio.Event(), *pool.script]
+    turn = json.dumps({**TURN, "input": "x" * 1000}).encode()
+    async with (
+        served(make_dependencies(pool), Limits(), max_message=10_000) as url,
+        connect(url) as ws,
+    ):
+        for _ in range(50):
+            await ws.send(turn.decode())
+        await pool.submitted.wait()
+        gate.set()
+        ends = [(await events(ws))[-1]["type"] for _ in range(50)]
+        assert ends == ["response.completed"] * 50
