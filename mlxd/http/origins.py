@@ -16,7 +16,7 @@ from mlxd.config import CurrentConfig
 _METHODS = b"GET, HEAD, POST, OPTIONS"
 _REMEMBERED_SECONDS = b"600"
 _ENTRY = re.compile(r"(.*://)(.*?)(:(?:\d+|\*))?")
-_ANY_HOST, _ANY_SUBDOMAIN, _ANY_PORT = r"(?:\[[^\]/]*\]|[^/:]*)", r"(?:[^/:]+\.)+", r"(?::\d+)?"
+_ANY_HOST, _ANY_SUBDOMAIN, _ANY_PORT = r"(?:\[[^\]/]*\]|[^/:]*)", r"(?:[^/:.]+\.)+", r"(?::\d+)?"
 _LAST_SLASHES = re.compile(r"(?<![:/])/+$")  # not those of "file://", as Electron writes it
 _DEFAULT_PORTS = re.compile(r"^(http://.*):80$|^(https://.*):443$")
 

@@ -27,7 +27,7 @@ _OTHER_PAGES = {
 _PREFIXES = (["api", "models"], ["models"])
 _LATEST = ":latest"
 _OF_A_REVISION = ("tree", "blob", "resolve", "raw", "blame", "commit", "commits")
-_CLONE = re.compile(r"[\w.-]+@([\w.-]+):(.+)")
+_CLONE = re.compile(r"(?<![\w.-])[\w.-]+@([\w.-]+):(.+)")
 _SECRET = re.compile(r"(?<=://)[^/@\s]+@")
 
 

@@ -1,5 +1,7 @@
 """Addresses of models, as people copy them, and what is told of others."""
 
+import time
+
 import pytest
 
 from mlxd.models.hub_address import NoModelAddress, read_address
@@ -49,6 +51,13 @@ def test_the_hub_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("http://localhost:8080/hub/acme/tiny", "localhost:8080/hub/acme/tiny/tree/main"):
         assert read_address(text)[0] == "acme/tiny"
     assert read_address(f"{HUB}/acme/tiny")[0] == "acme/tiny"
+
+
+def test_a_long_name_is_read_at_once() -> None:
+    """A search from each of its letters to its end takes minutes."""
+    began = time.perf_counter()
+    assert read_address("a" * 300_000) == ("a" * 300_000, "")
+    assert time.perf_counter() - began < 10
 
 
 @pytest.mark.parametrize(
