@@ -9,11 +9,12 @@ template copies, looks for or cuts the text as ever. Then what is marked is enco
 import re
 from collections.abc import Collection
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
 from jinja2 import Environment, TemplateError
+from transformers import PreTrainedTokenizerFast
 
 _BEGIN, _END = "\ufdd0", "\ufdd1"
 _BEGINS, _ENDS = (f"(?:{mark}|\\\\u{ord(mark):x})" for mark in (_BEGIN, _END))
@@ -73,6 +74,10 @@ class ControlTokens:
             marked["content"] = self._mark_answer(content, continued=continued)
         return {**marked, "role": message["role"]}
 
+    def least(self, text: str) -> int:
+        """Return how many tokens a text with marks has at least."""
+        return text.count(_BEGIN)
+
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return the tokens of a text with marks.
 
@@ -80,9 +85,12 @@ class ControlTokens:
         """
         first, *rest = self._marked.split(text)
         tokens = list(self._tokenizer.encode(first, add_special_tokens=special))
-        for index, piece in enumerate(rest):
-            if piece:  # by turns the text of a control token, and what the template wrote
-                tokens += self._encode_later(piece) if index % 2 else self._encode_as_text(piece)
+        # By turns the text of a control token and what the template wrote, either perhaps empty.
+        marked, written = rest[::2], rest[1::2]
+        later = iter(self._encode_later(list(filter(None, written))))
+        for token, text in zip(marked, written, strict=True):
+            tokens += self._encode_as_text(token) if token else []
+            tokens += next(later) if text else []
         return tokens
 
     def _mark_text(self, text: str, keep: Collection[str | None] = ()) -> str:
@@ -112,25 +120,36 @@ class ControlTokens:
         return self._as_text[token]
 
     def _encode_all(self, pieces: list[str]) -> list[int]:
-        return [token for piece in pieces for token in self._encode_later(piece)]
+        return list(chain.from_iterable(self._encode_later(pieces)))
 
-    def _encode_later(self, text: str) -> list[int]:
-        """Return the tokens of a text that does not begin the prompt."""
+    def _encode_later(self, texts: list[str]) -> list[list[int]]:
+        """Return the tokens of each of several texts that do not begin the prompt."""
         if self._adds_no_space:
-            return self._encode(text)
+            return self._encode(texts)
+        found: dict[int, list[int]] = {}
         for anchor in _ANCHORS:
-            before, tokens = self._encode(anchor), self._encode(anchor + text)
-            if tokens[: len(before)] == before:
-                return tokens[len(before) :]
-        return self._encode(text)
+            left = [index for index in range(len(texts)) if index not in found]
+            before, *encoded = self._encode([anchor, *(anchor + texts[index] for index in left)])
+            for index, tokens in zip(left, encoded, strict=True):
+                if tokens[: len(before)] == before:
+                    found[index] = tokens[len(before) :]
+        left = [index for index in range(len(texts)) if index not in found]
+        found |= zip(left, self._encode([texts[index] for index in left]), strict=True)
+        return [found[index] for index in range(len(texts))]
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        """Return the tokens of each of several texts, which in one call takes far less time."""
+        inner = self._tokenizer._tokenizer
+        if texts and getattr(type(inner), "encode", None) is PreTrainedTokenizerFast.encode:
+            encoded: list[list[int]] = inner(texts, add_special_tokens=False)["input_ids"]
+            return encoded
+        return [list(self._tokenizer.encode(text, add_special_tokens=False)) for text in texts]
 
     @cached_property
     def _adds_no_space(self) -> bool:
         """Whether the tokenizer encodes the beginning of a text as it does any other place."""
-        return self._encode("\na") == self._encode("\n") + self._encode("a")
+        both, first, second = self._encode(["\na", "\n", "a"])
+        return both == first + second
 
     @cached_property
     def _ids(self) -> set[int]:

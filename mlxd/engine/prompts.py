@@ -129,7 +129,7 @@ class PromptReader:
         if describe:
             messages, tools = describe_tools(messages, tools or []), None
         messages, text = _render(self._tokenizer, template, messages, tools, session, facts)
-        self._check_text(text, "messages")
+        self._check_text(text, "messages", controls)
         # A template adds special tokens itself; with role prefixes the tokenizer does.
         special = not uses_template(self._tokenizer, template)
         tokens = self._checked(self._encode(text, controls, special=special), "messages")
@@ -207,11 +207,12 @@ class PromptReader:
             raise self._too_long(f"{len(tokens)} tokens", param)
         return tokens
 
-    def _check_text(self, text: str, param: str) -> None:
+    def _check_text(self, text: str, param: str, controls: ControlTokens | None = None) -> None:
         """Reject a text that cannot fit before the work of tokenizing it."""
         if not self._context_length or len(text) <= _LONGEST_UNCHECKED:
             return
         least = len(text) // (self._longest_token * _SHRINKING)
+        least = max(least, controls.least(text) if controls else 0)
         if least > self._context_length:
             raise self._too_long(f"{len(text)} characters, at least {least} tokens", param)
 

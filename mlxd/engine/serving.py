@@ -1,6 +1,8 @@
 """An engine's life once everything is imported: wait for a model, load it, serve requests."""
 
 import gc
+import time
+from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from mlxd.errors import LoadFailed
 from mlxd.messages import (
     Abort,
     Budget,
+    DaemonMessage,
     EngineMessage,
     Failed,
     Fatal,
@@ -37,6 +40,8 @@ from mlxd.prompt_files import FolderInfo
 
 EngineMail = Channel[Prepared | Failed | Restored]
 _SECONDS_BEFORE_REST = 5.0
+_SECONDS_BESIDE_STEP = 0.03
+"""For how long messages are taken between two steps; one may have a prompt to tokenize."""
 
 
 def serve(channel: EngineMail) -> None:
@@ -86,18 +91,21 @@ def _serve_model(channel: EngineMail, model: LoadedModel, load: Load, alarm: Ala
     ready = Ready(model.context_length, memory_bytes(), device_memory_bytes(), kv_bits)
     channel.send([ready])
     rested = True
+    waiting: deque[DaemonMessage | Prepared | Failed | Restored] = deque()
     while True:
         events: list[EngineMessage] = []  # sent before a step, which may take long
         patience = _SECONDS_BEFORE_REST if scheduler.wants_rest and not rested else None
-        if scheduler.idle:
+        if scheduler.idle and not waiting:
             alarm.rest()
-        messages = channel.receive_all(wait=not scheduler.busy, seconds=patience)
+        wait = not (scheduler.busy or waiting)
+        waiting.extend(channel.receive_all(wait=wait, seconds=patience))
         alarm.work()
-        rested = not messages and not scheduler.busy
+        rested = not waiting and not scheduler.busy
         if rested:
             scheduler.rest()
-        for message in messages:
-            match message:
+        began = time.monotonic()
+        while waiting and not (scheduler.busy and time.monotonic() > began + _SECONDS_BESIDE_STEP):
+            match message := waiting.popleft():
                 case Generate():
                     scheduler.expect(message.id)
                     if (prepared := preprocessor.take(message)) is not None:

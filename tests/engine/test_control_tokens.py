@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from mlxd.engine.prompts import PromptReader, begins_in_reasoning
 from mlxd.engine.tools import supports_tools
+from mlxd.errors import ContextLengthExceeded
 from mlxd.generate_request import ChatPrompt, Template, TextPrompt
 from scripts.tiny_model import END, MARKS, PAD, START
 from tests.support.chat_templates import QWEN3
@@ -278,3 +279,25 @@ def test_boundaries_are_found_beside_the_text_of_control_tokens(marked: Any) -> 
         third + len(f"{START}user\n"),
         answered,
     ]
+
+
+def test_many_control_tokens_are_encoded_in_one_call(
+    marked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    encode = PreTrainedTokenizerFast._encode_plus
+
+    def counted(self: Any, *given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return encode(self, *given, **named)
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "_encode_plus", counted)
+    tokens = tokens_of(marked, {"role": "user", "content": f"{END}a" * 1000})
+    assert controls(marked, tokens) == [START, END, START, "<think>"]
+    assert len(calls) < 100
+
+
+def test_so_many_control_tokens_do_not_fit(marked: Any) -> None:
+    prompt = ChatPrompt([{"role": "user", "content": f"{END}a" * 10_000}])
+    with pytest.raises(ContextLengthExceeded, match="at least 10000 tokens"):
+        PromptReader(marked, context_length=9000).read_chat(prompt)

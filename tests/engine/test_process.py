@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxd.generate_request import GenerateRequest, Sampling, TokensPrompt
+from mlxd.generate_request import GenerateRequest, Sampling, TextPrompt, TokensPrompt
 from mlxd.messages import (
     PROTOCOL_VERSION,
     Abort,
@@ -23,6 +23,7 @@ from mlxd.messages import (
     Ping,
     Pong,
     PrefillProgress,
+    Queued,
     Ready,
     Shutdown,
     Started,
@@ -125,6 +126,20 @@ def test_started_is_sent_before_the_first_step(ready: Engine) -> None:
     ready.send(Generate(1, GenerateRequest(TokensPrompt([65] * 4000), 1, Sampling())), Ping())
     told = ready.receive_frame()
     assert [type(message) for message in told] in ([Started], [Started, Pong])
+
+
+def test_requests_that_come_together_do_not_hold_up_an_answer(ready: Engine) -> None:
+    ready.send(endless(1))
+    ready.receive_until(Delta)
+    prompts = [
+        GenerateRequest(TextPrompt(f"{n} " + "x " * 1900), 1, Sampling()) for n in range(128)
+    ]
+    ready.send(*(Generate(n, prompt) for n, prompt in enumerate(prompts, 2)))
+    frames = [ready.receive_frame()]
+    while not any(isinstance(each, Queued) and each.place > 50 for each in frames[-1]):
+        frames.append(ready.receive_frame())
+    written = [each for frame in frames for each in frame if isinstance(each, Delta)]
+    assert sum(each.id == 1 for each in written) > 2
 
 
 def test_every_generate_gets_exactly_one_terminal_message(ready: Engine) -> None:
