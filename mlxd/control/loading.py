@@ -66,6 +66,15 @@ class LoadingControl:
 
         return BackgroundTask(unload(), progress, self._running)
 
+    async def release(self, name: str) -> None:
+        """Unload a model, or have that done once it is unused; requests that come do not wait."""
+        wanted = self._catalog.resolve(name).id
+        models = [each for each in self._pool.models if each.resident and each.entry.id == wanted]
+        for model in models:
+            model.keep(0.0)
+        unused = [model for model in models if not model.leases]
+        await asyncio.gather(*map(self._pool.admission.unload, unused))
+
     def use(self, name: str, *, wait: bool = False) -> BackgroundTask[control_api.UseReply]:
         """Make a model the default, now and after a restart, once it is in memory.
 

@@ -153,7 +153,7 @@ class _OllamaEndpoint(GenerateEndpoint):
         except ModelNotFound as error:
             raise caller.not_found(error, body.model) from None
         caller.check_model(entry.id, body.model)
-        await control.loading.unload(entry.id).result()
+        await control.loading.release(entry.id)
         line = body.form(body.model or entry.id).line(done_reason="unload")
         await Response(line, media_type="application/json")(scope, receive, send)
 

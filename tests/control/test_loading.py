@@ -194,3 +194,21 @@ async def test_a_stopping_daemon_loads_nothing(home: Path) -> None:
             d.loading.load("a", None)
         with pytest.raises(Draining):
             d.loading.use("b")
+
+
+async def test_a_model_in_use_is_released_after_its_requests_without_holding_up_others(
+    home: Path,
+) -> None:
+    async with daemon(home) as d:
+        answer = d.pool.submit(d.entry("a"), text("la"))
+        await first_delta(answer)
+        await d.loading.release("a")
+        other = d.pool.submit(d.entry("a"), text("la"))
+        await first_delta(other)
+        await answer.aclose()
+        await first_delta(other)
+        await other.aclose()
+        await until(lambda: d.pool.model(d.entry("a")).state is State.UNLOADED)
+        await d.loading.load("a", None).result()
+        await d.loading.release("a")
+        assert d.pool.model(d.entry("a")).state is State.UNLOADED
