@@ -29,6 +29,8 @@ _KEPT_SHARE = 0.9
 _SWEEP_SECONDS = 3600.0
 _ABANDONED_SECONDS = 60.0
 _HELD_BYTES = 16_000_000
+LARGEST = 64_000_000
+"""Bytes of the largest response that is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +76,10 @@ class ResponseStore:
         """Return a response; None if the owner has none with this id."""
         return await asyncio.to_thread(self._load, response_id, owner)
 
+    async def size(self, response_id: str, owner: str = "") -> int:
+        """Return how many bytes a response has, 0 if the owner has none with this id."""
+        return await asyncio.to_thread(self._size_of, response_id, owner)
+
     async def delete(self, response_id: str, owner: str = "") -> bool:
         """Delete a response; return whether there was one."""
         return await asyncio.to_thread(self._delete, response_id, owner)
@@ -86,7 +92,7 @@ class ResponseStore:
     def _save(self, stored: StoredResponse, owner: str) -> None:
         file = self._file(stored.response["id"], owner)
         data = msgspec.json.encode(stored)
-        if file is None or len(data) > self._max_bytes:
+        if file is None or len(data) > min(self._max_bytes, LARGEST):
             _log.warning("a response of %d bytes is not kept (responses.max_bytes)", len(data))
             return
         with self._lock:
@@ -133,6 +139,13 @@ class ResponseStore:
             return msgspec.json.decode(file.read_bytes(), type=StoredResponse)
         except (OSError, msgspec.DecodeError):
             return None
+
+    def _size_of(self, response_id: str, owner: str) -> int:
+        if (file := self._file(response_id, owner)) is None:
+            return 0
+        with self._lock:
+            held = self._held.get(file)
+        return _size_of(file) if held is None else len(held)
 
     def _delete(self, response_id: str, owner: str) -> bool:
         file = self._file(response_id, owner)

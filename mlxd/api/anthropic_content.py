@@ -18,6 +18,7 @@ from mlxd.errors import InvalidRequest
 _SIGNED = "mlxd-"
 """How the signature of an answer's thoughts begins; the rest of it is the thoughts."""
 _ERROR_MARK = "Error: "
+_NESTED = 4
 
 
 class ContentBlock(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,27 +178,29 @@ def _result(block: ContentBlock) -> str:
     return _ERROR_MARK + text if block.is_error else text
 
 
-def _joined(content: BlockContent, path: str | None) -> str:
+def _joined(content: BlockContent, path: str | None, levels: int = _NESTED) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(
-        _text(block, path and f"{path}[{index}]") for index, block in enumerate(content)
+        _text(block, path and f"{path}[{index}]", levels) for index, block in enumerate(content)
     )
 
 
-def _text(block: ContentBlock, path: str | None) -> str:
-    """Return the text of a block; what is not text is refused if a `path` is given."""
+def _text(block: ContentBlock, path: str | None, levels: int = _NESTED) -> str:
+    """Return the text of a block, with that of so many `levels` inside it.
+
+    What is not text is refused if a `path` is given.
+    """
     match block:
         case ContentBlock(type="text"):
             return block.text or ""
         case ContentBlock(type="document", source={"type": "text", "data": str(text)}):
             return f"{block.title}\n{text}" if block.title else text
-        case ContentBlock(type="document", source={"type": "content", "content": content}):
-            return _joined(_blocks(content), path)
-        case ContentBlock(type="search_result"):
-            return "\n".join(
-                [block.title or "", str(block.source or ""), _joined(_blocks(block.content), path)]
-            )
+        case ContentBlock(type="document", source={"type": "content", "content": inner}) if levels:
+            return _joined(_blocks(inner), path, levels - 1)
+        case ContentBlock(type="search_result") if levels:
+            text = _joined(_blocks(block.content), path, levels - 1)
+            return "\n".join([block.title or "", str(block.source or ""), text])
         case ContentBlock(type="tool_reference"):
             return block.tool_name or ""
     if path is None:

@@ -67,19 +67,21 @@ def read_content(content: str | list[Any] | None, path: str | None) -> Said:
     """
     if not isinstance(content, list):
         return Said(content or "")
-    said = Said()
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[dict[str, Any]] = []
     for index, part in enumerate(content):
         if isinstance(part, str):
-            said.text += part
+            texts.append(part)
             continue
         kind = part.get("type") or "text"
         if kind in _CALLS:
-            said.calls.append(_call(part))
+            calls.append(_call(part))
         elif kind in _THOUGHTS:
-            said.thoughts += text_of(part)
+            thoughts.append(text_of(part))
         elif kind not in _HIDDEN:
-            said.text += _part_text(part, kind, path and f"{path}[{index}]")
-    return said
+            texts.append(_part_text(part, kind, path and f"{path}[{index}]"))
+    return Said("".join(texts), "".join(thoughts), calls)
 
 
 def result_text(content: Any) -> str:

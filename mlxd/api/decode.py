@@ -47,13 +47,8 @@ _TYPE_NAMES = {
     "object": "an object",
     "null": "null",
 }
-_FIRST_BYTE_OF_HALF = 0xED
-# The escape of a half without its other half, after an even number of backslashes.
-_HALF = re.compile(
-    rb"(?<!\\)((?:\\\\)*)(?:"
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
-    rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-)
+_HALF = re.compile("[\ud800-\udfff]")
+_HALF_IN_UTF8 = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _MENDABLE = re.compile("got `float`|out of range")
 _MAX_LEVELS = 64
 MAX_VALUES = 2_000_000
@@ -135,9 +130,7 @@ def read_json(data: bytes | str) -> Any:
     try:
         return msgspec.json.decode(data)
     except msgspec.ValidationError:  # a number that msgspec cannot hold
-        return json.loads(
-            data, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant
-        )
+        return _read_any(data)
 
 
 def check_free_form(value: object, path: str) -> None:
@@ -209,7 +202,7 @@ def _utf8(data: bytes) -> bytes:
     """Return JSON in UTF-8 without a byte-order mark, which some editors and shells add.
 
     UTF-16 and UTF-32 are recognized. A half of a character in UTF-8, as text has it that was cut
-    between two units of UTF-16, becomes U+FFFD. Raises UnicodeDecodeError.
+    between two units of UTF-16, becomes an escape. Raises UnicodeDecodeError.
     """
     if not data.isascii() or b"\0" in data[:4]:
         from json import detect_encoding  # few bodies need it
@@ -219,12 +212,15 @@ def _utf8(data: bytes) -> bytes:
             return data.decode(encoding).encode()
         try:
             data.decode()  # msgspec does not look into the strings that it skips
-        except UnicodeDecodeError as error:
-            if data[error.start] != _FIRST_BYTE_OF_HALF:
-                raise
-            units = data.decode(errors="surrogatepass").encode("utf-16", "surrogatepass")
-            return units.decode("utf-16", "replace").encode()
+        except UnicodeDecodeError:
+            data = _HALF_IN_UTF8.sub(_escaped, data)
+            data.decode()
     return data
+
+
+def _escaped(half: re.Match[bytes]) -> bytes:
+    second, third = half[0][1:]
+    return b"\\ud%03x" % ((second & 0x3F) << 6 | third & 0x3F)
 
 
 def _decode(data: bytes, body_type: type[T]) -> T:
@@ -239,15 +235,17 @@ def _decode(data: bytes, body_type: type[T]) -> T:
         if not halves and not _MENDABLE.search(str(error)):
             raise
         try:
-            # A search without halves would hold up other threads, for a second in 5 MB.
-            whole = _HALF.sub(rb"\1\\ufffd", data) if halves else data
-            untyped = _with_integers(read_json(whole))
+            untyped = _mended(_read_any(data) if halves else read_json(data))
         except (ValueError, RecursionError):
             raise error from None
         try:
             return msgspec.convert(untyped, body_type)
         except msgspec.ValidationError as other:
             raise (error if HugeNumber.__name__ in str(other) else other) from None
+
+
+def _read_any(data: bytes | str) -> Any:
+    return json.loads(data, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
 
 
 def _integer(text: str) -> int | HugeNumber:
@@ -263,14 +261,17 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _with_integers(value: Any) -> Any:
+def _mended(value: Any) -> Any:
+    """Return a value with integers for numbers that are some, and without halves of characters."""
     match value:
         case float() if value.is_integer() and _INT_MIN <= value <= _INT_MAX:
             return int(value)
+        case str():
+            return value if value.isascii() else _HALF.sub("\ufffd", value)
         case dict():
-            return {key: _with_integers(inner) for key, inner in value.items()}
+            return {_mended(key): _mended(inner) for key, inner in value.items()}
         case list():
-            return [_with_integers(inner) for inner in value]
+            return [_mended(inner) for inner in value]
         case _:
             return value
 

@@ -10,6 +10,7 @@ from mlxd.api.decode import doc
 from mlxd.api.dialect import SSE, StreamForm
 from mlxd.api.field_types import (
     INT32_MAX,
+    MAX_STOP_TOKENS,
     MAX_STOPS,
     MAX_TOP_LOGPROBS,
     MOST_BIASES,
@@ -179,8 +180,11 @@ class CommonFields(GuidedFields, frozen=True, kw_only=True):
         ),
     ] = None
     stop_token_ids: Annotated[
-        list[Annotated[int, Meta(ge=0, le=INT32_MAX)]] | None,
-        doc("IDs of tokens that end the answer. They are not part of it."),
+        Annotated[list[Annotated[int, Meta(ge=0, le=INT32_MAX)]], Meta(max_length=MAX_STOP_TOKENS)]
+        | None,
+        doc(
+            f"IDs of tokens that end the answer, up to {MAX_STOP_TOKENS}. They are not part of it."
+        ),
     ] = None
     seed: Annotated[SeedValue, doc("Makes random answers reproducible. -1: random.")] = None
     stream: Annotated[bool | None, doc("Send the answer in pieces, as server-sent events.")] = None

@@ -287,10 +287,11 @@ def _unpack(context: list[int]) -> list[dict[str, Any]]:
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(bytes(context), _MOST_CONTEXT_BYTES)
-        turns = msgspec.json.decode(data, type=list[OllamaMessage])
+        turns = msgspec.json.decode(data, type=_Turns)
     except (zlib.error, msgspec.DecodeError, RecursionError):
         raise fault from None
     return [turn.for_template() for turn in turns]
 
 
-_MOST_CONTEXT_BYTES = 32_000_000
+_MOST_CONTEXT_BYTES = 8_000_000
+_Turns = Annotated[list[OllamaMessage], Meta(max_length=10_000)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from mlxd.api.decode import convert, doc
+from mlxd.api.decode import check_free_form, convert, doc
 from mlxd.errors import InvalidRequest, UnsupportedParameter
 
 Item = dict[str, Any]
@@ -122,6 +122,7 @@ InputItem = (
     | ItemReference
 )
 
+_TEXTS = ("content", "reasoning_content")
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
@@ -141,6 +142,7 @@ def items_of(given: str | list[Any] | None, found: Mapping[str, Item]) -> list[I
         given = [{"type": "message", "role": "user", "content": given}]
     items = [_with_type(item, f"input[{index}]") for index, item in enumerate(given)]
     for index, item in enumerate(items):
+        check_free_form(item, f"input[{index}]")  # for what its type does not know is kept, too
         typed(item, f"input[{index}]")
     return [
         found[item["id"]]
@@ -252,7 +254,7 @@ def chat_messages(items: Sequence[Item]) -> list[dict[str, Any]]:
                 raise InvalidRequest(
                     f"`input[{index}].id`: no stored item {reference!r}", param=f"input[{index}].id"
                 )
-    return messages
+    return [_with_whole_texts(message) for message in messages]
 
 
 def check_outputs(items: Sequence[Item]) -> None:
@@ -292,21 +294,26 @@ def _summary(content: str, index: int) -> str:
 def _add_to_answer(messages: list[dict[str, Any]], field: str, text: str) -> None:
     answer = _last_answer(messages)
     if answer is None or "tool_calls" in answer or (field != "content" and answer["content"]):
-        answer = {"role": "assistant", "content": ""}
+        answer = {"role": "assistant", "content": []}
         messages.append(answer)
     if text:
-        before = answer.get(field)
-        answer[field] = f"{before}\n\n{text}" if before else text
+        answer.setdefault(field, []).append(text)
 
 
 def _add_call(messages: list[dict[str, Any]], call_id: str, name: str, arguments: str) -> None:
     answer = _last_answer(messages)
     if answer is None:
-        answer = {"role": "assistant", "content": ""}
+        answer = {"role": "assistant", "content": []}
         messages.append(answer)
     function = {"name": name, "arguments": arguments}
     call = {"id": call_id, "type": "function", "function": function}
     answer.setdefault("tool_calls", []).append(call)
+
+
+def _with_whole_texts(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with the texts of an answer as one; while it is made, they are a list."""
+    texts = {name: value for name in _TEXTS if isinstance(value := message.get(name), list)}
+    return message | {name: "\n\n".join(texts) for name, texts in texts.items()}
 
 
 def _last_answer(messages: list[dict[str, Any]]) -> dict[str, Any] | None:

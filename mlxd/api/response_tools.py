@@ -111,6 +111,7 @@ class Toolbox:
             InvalidRequest: a tool or the choice is not valid, or names a tool that is not there.
             UnsupportedParameter: a tool can only be run by OpenAI.
         """
+        check_free_form(choice, "tool_choice")
         self.shown = _supported(tools or [])
         self._offered = _offered(self.shown)
         self.use = self._use(choice, parallel=parallel)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from codecs import charmap_decode
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ from mlxd.errors import UnsupportedMediaType
 
 T = TypeVar("T")
 
-_LARGE_BODY = 64 * 1024
+LARGE_BODY = 64 * 1024
+"""Bytes of a body from which on nothing is made of it on the event loop."""
 
 _KINDS = {
     "",
@@ -28,6 +30,8 @@ _KINDS = {
     "text/plain",
 }
 _WESTERN = {"iso-8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
+_CP1252 = bytes(range(256)).decode("cp1252", "replace")
+"""Its characters; with "replace", to decode a long text of other bytes takes seconds."""
 _UNICODE = {"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii"}
 _CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]+)")
 _LINE_ENDS = {end.encode(): rb"\u%04x" % ord(end) for end in "\x85\u2028\u2029"}
@@ -60,14 +64,17 @@ async def read_json(scope: Scope, receive: Receive) -> bytes:
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
             body = b"".join(pieces)
-            return _in_utf8(body) if charset in _WESTERN else body
+            return await decoded(_in_utf8, body) if charset in _WESTERN else body
 
 
 async def decoded(decode_body: Callable[[bytes], T], data: bytes) -> T:
     """Return what `decode_body` makes of a body, in a thread if that may take long."""
-    if len(data) < _LARGE_BODY:
-        return decode_body(data)
-    return await asyncio.to_thread(decode_body, data)
+    return await worked(lambda: decode_body(data), len(data))
+
+
+async def worked(work: Callable[[], T], size: int) -> T:
+    """Return what `work` returns, done in a thread if a body of `size` bytes may make it long."""
+    return work() if size < LARGE_BODY else await asyncio.to_thread(work)
 
 
 def _in_utf8(body: bytes) -> bytes:
@@ -75,7 +82,7 @@ def _in_utf8(body: bytes) -> bytes:
     try:
         body.decode()
     except UnicodeDecodeError:
-        return body.decode("cp1252", "replace").encode()
+        return charmap_decode(body, "strict", _CP1252)[0].encode()
     return body
 
 

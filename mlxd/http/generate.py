@@ -17,7 +17,7 @@ from mlxd.control import Control
 from mlxd.errors import InvalidRequest, MlxdError, ModelNotFound
 from mlxd.http.caller_limits import Limiter
 from mlxd.http.callers import Callers
-from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected
+from mlxd.http.connection import EventWriter, Pace, decoded, read_json, while_connected, worked
 from mlxd.http.intake import Intake
 from mlxd.http.record import Record, record_of
 from mlxd.messages import ChoiceEvent, Started
@@ -57,7 +57,9 @@ class GenerateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        body = await decoded(self._decode_body, await read_json(scope, receive))
+        data = await read_json(scope, receive)
+        record_of(scope).size = len(data)
+        body = await decoded(self._decode_body, data)
         await self.answer(body, scope, receive, send)
 
     async def answer(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,7 +157,8 @@ class Exchange:
         self._record.model = entry.id
         self._record.adapter = entry.adapter.name if entry.adapter else None
         draft = selection.draft(entry, body.draft_model, body.num_draft_tokens)
-        requests = body.to_requests(selection.settings(entry), draft)
+        settings = selection.settings(entry)
+        requests = await worked(lambda: body.to_requests(settings, draft), self._record.size)
         if salt := self._record.caller.salt:
             requests = [replace(request, salt=salt) for request in requests]
         self._counts = all(request.count_only for request in requests)

@@ -23,11 +23,13 @@ class Record:
     """One request: over HTTP, one turn over a WebSocket, or a response in the background.
 
     `at` is its arrival in Unix seconds, `arrived` and `ended` are times of `time.monotonic`.
-    `dialect` is None if it asks no model. `headers` go into the reply.
+    `dialect` is None if it asks no model. `size` is how many bytes its body has. `headers` go into
+    the reply.
     """
 
     request_id: str
     dialect: str | None = None
+    size: int = 0
     status: int | None = None
     error: str | None = None
     model: str | None = None

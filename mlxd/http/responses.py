@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -31,19 +31,22 @@ from mlxd.errors import (
 from mlxd.http.access_log import end
 from mlxd.http.background_responses import BackgroundResponse, BackgroundResponses, to_store
 from mlxd.http.connection import (
+    LARGE_BODY,
     EventWriter,
     Pace,
     decoded,
     json_response,
     read_json,
     while_connected,
+    worked,
 )
 from mlxd.http.generate import Dependencies, Exchange
-from mlxd.http.record import caller_of, record_of
+from mlxd.http.record import Record, record_of
 from mlxd.stored_responses import StoredResponse
 
 _LOST = {"code": "server_error", "message": "the daemon stopped before the response was complete"}
 _PAGE, _LARGEST_PAGE = 20, 100
+_MOST_DIGITS = 19
 _OK = 200
 
 
@@ -69,12 +72,12 @@ class ResponsesApi:
         self.pace = pace
         self.store = dependencies.responses
         self.background = BackgroundResponses(self.store)
-        self._owner = ""
+        self._record = Record("")
 
-    def of(self, scope: Scope) -> "ResponsesApi":
-        """Return the same for the caller of a request, with only their stored responses."""
+    def of(self, record: Record) -> "ResponsesApi":
+        """Return the same for one request, with what is stored of its caller."""
         own = copy.copy(self)
-        own._owner = caller_of(scope).salt
+        own._record = record
         return own
 
     async def turn(self, body: ResponseBody, last: StoredResponse | None = None) -> ResponseTurn:
@@ -83,15 +86,21 @@ class ResponsesApi:
         `last` is a response from which it may continue even if that is not stored.
         """
         history = await self._history(body, last)
-        found = {}
-        for reference in references(body.input):
-            found[reference] = await self._item(reference, history)
+        found = await self._found(references(body.input), history)
         store = body.store is not False and self.dependencies.config.now.responses.store
-        return ResponseTurn(body, history, found, store=store, owner=self._owner)
+
+        def make() -> ResponseTurn:
+            return ResponseTurn(body, history, found, store=store, owner=self._owner)
+
+        return await worked(make, LARGE_BODY if history else self._record.size)
+
+    @property
+    def _owner(self) -> str:
+        return self._record.caller.salt
 
     async def stored(self, response_id: str) -> StoredResponse:
         """Return a stored response; raise ResponseNotFound if there is none."""
-        stored = await self.store.load(response_id, self._owner)
+        stored = await self._load(response_id)
         if stored is None:
             raise ResponseNotFound(f"there is no response {response_id!r}", param="response_id")
         return stored
@@ -110,19 +119,19 @@ class ResponsesApi:
 
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of a prompt."""
-        body = await decoded(decode_body, await read_json(request.scope, request.receive))
-        turn = await self.of(request.scope).turn(body)
+        record = record_of(request.scope)
+        turn = await self.of(record).turn(await _body(request.scope, request.receive))
         turn.counts = True
-        answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
+        answer = self.answer(Exchange(self.dependencies, turn, record), turn)
         counts = (await while_connected(request.receive, answer)).usage
         return json_response(InputTokens(counts.prompt_tokens if counts else 0))
 
     async def compact(self, request: Request) -> Response:
         """Make a short form of a conversation."""
-        data = await read_json(request.scope, request.receive)
-        body = compaction_request(await decoded(decode_body, data))
-        turn = await self.of(request.scope).turn(body)
-        answer = self.answer(Exchange(self.dependencies, turn, record_of(request.scope)), turn)
+        record = record_of(request.scope)
+        body = compaction_request(await _body(request.scope, request.receive))
+        turn = await self.of(record).turn(body)
+        answer = self.answer(Exchange(self.dependencies, turn, record), turn)
         return json_response(compaction_of(await while_connected(request.receive, answer)))
 
     async def answer(self, exchange: Exchange, turn: ResponseTurn) -> ResponseReplyBuilder:
@@ -140,7 +149,7 @@ class ResponsesApi:
 
     async def delete(self, request: Request) -> Response:
         """Delete a stored response, and end it if it is still being generated."""
-        response_id, own = request.path_params["id"], self.of(request.scope)
+        response_id, own = request.path_params["id"], self.of(record_of(request.scope))
         await own.stored(response_id)
         if running := self.background.find(response_id):
             await running.cancel()
@@ -150,7 +159,7 @@ class ResponsesApi:
 
     async def cancel(self, request: Request) -> Response:
         """End a response that is being generated in the background."""
-        response_id, own = request.path_params["id"], self.of(request.scope)
+        response_id, own = request.path_params["id"], self.of(record_of(request.scope))
         await own.stored(response_id)
         if running := self.background.find(response_id):
             await running.cancel()
@@ -161,15 +170,21 @@ class ResponsesApi:
 
     async def input_items(self, request: Request) -> Response:
         """Show a page of the items that a response was made of."""
-        stored = await self.of(request.scope).stored(request.path_params["id"])
+        stored = await self.of(record_of(request.scope)).stored(request.path_params["id"])
         return json_response(_page(stored.items, request))
+
+    async def _load(self, response_id: str) -> StoredResponse | None:
+        """Return a response, None if there is none; it counts as a body of the request."""
+        take = self._record.held.enter_context(self.dependencies.intake.holding(place=False))
+        take(await self.store.size(response_id, self._owner))
+        return await self.store.load(response_id, self._owner)
 
     async def _history(self, body: ResponseBody, last: StoredResponse | None) -> list[Item]:
         if not body.previous_response_id:
             return []
         stored = last
         if stored is None or stored.response["id"] != body.previous_response_id:
-            stored = await self.store.load(body.previous_response_id, self._owner)
+            stored = await self._load(body.previous_response_id)
         if stored is None:
             raise PreviousResponseNotFound(
                 f"there is no response {body.previous_response_id!r} to go on from",
@@ -182,13 +197,25 @@ class ResponsesApi:
             )
         return [*stored.items, *stored.response["output"]]
 
-    async def _item(self, reference: str, history: Sequence[Item]) -> Item:
-        stored = await self.store.load(reference_owner(reference), self._owner)
-        items: list[Item] = [*stored.items, *stored.response["output"]] if stored else []
-        for item in [*history, *items]:
-            if item["id"] == reference:
-                return item
-        raise InvalidRequest(f"`input`: there is no stored item {reference!r}", param="input")
+    async def _found(self, wanted: Collection[str], history: Sequence[Item]) -> dict[str, Item]:
+        """Return the items that a request refers to, each response read once."""
+        items = _by_id(history) if wanted else {}
+        for response_id in dict.fromkeys(map(reference_owner, wanted)):
+            stored = await self._load(response_id)
+            if stored is not None:
+                items = _by_id([*stored.items, *stored.response["output"]]) | items
+        for reference in wanted:
+            if reference not in items:
+                raise InvalidRequest(
+                    f"`input`: there is no stored item {reference!r}", param="input"
+                )
+        return items
+
+
+async def _body(scope: Scope, receive: Receive) -> ResponseBody:
+    data = await read_json(scope, receive)
+    record_of(scope).size = len(data)
+    return await decoded(decode_body, data)
 
 
 class _Endpoint:
@@ -199,10 +226,10 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; its answer is aborted if it has not ended when this returns."""
-        body = await decoded(decode_body, await read_json(scope, receive))
-        api = self._api.of(scope)
-        turn = await api.turn(body)
         record = record_of(scope)
+        api = self._api.of(record)
+        body = await _body(scope, receive)
+        turn = await api.turn(body)
         if body.background:
             if not turn.store:
                 raise InvalidRequest(
@@ -260,7 +287,7 @@ class _Stored:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Show a stored response, or its events."""
         request = Request(scope, receive)
-        api, response_id = self._api.of(scope), request.path_params["id"]
+        api, response_id = self._api.of(record_of(scope)), request.path_params["id"]
         stored = await api.current(response_id)
         if request.query_params.get("stream") != "true":
             await json_response(stored.response)(scope, receive, send)
@@ -293,6 +320,11 @@ async def _follow(
     await while_connected(receive, work(), writer.beat)
 
 
+def _by_id(items: Sequence[Item]) -> dict[str, Item]:
+    """Return items by their ids, of several with the same the first."""
+    return {item["id"]: item for item in reversed(items) if isinstance(item["id"], str)}
+
+
 def _page(items: Sequence[Item], request: Request) -> ItemList:
     limit = _number(request, "limit", _PAGE, 1, _LARGEST_PAGE)
     order = request.query_params.get("order", "desc")
@@ -317,7 +349,7 @@ def _number(request: Request, name: str, usual: int, least: int, most: int) -> i
     text = request.query_params.get(name)
     if text is None:
         return usual
-    if not text.isdecimal() or not least <= int(text) <= most:
+    if len(text) > _MOST_DIGITS or not text.isdecimal() or not least <= int(text) <= most:
         raise InvalidRequest(f"`{name}`: expected an integer from {least} to {most}", param=name)
     return int(text)
 

@@ -6,6 +6,7 @@ last response of the same connection even if that is not stored.
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ TURNS = "turns"
 """Key in the state of a connection's scope: how many turns wait or run."""
 
 _MOST_WAITING = 16
+_MOST_KEPT = 64_000_000
 _CREATE = "response.create"
 _DIALECT = "responses"
 _BUG = 1011
@@ -62,7 +64,25 @@ class _Asked:
 
 def routes(api: ResponsesApi) -> list[WebSocketRoute]:
     """Return the routes."""
-    return [WebSocketRoute(f"{prefix}/responses", _Endpoint(api)) for prefix in ("/v1", "")]
+    endpoint = _Endpoint(api)
+    return [WebSocketRoute(f"{prefix}/responses", endpoint) for prefix in ("/v1", "")]
+
+
+class _LastResponses:
+    """What connections may go on from without a store: the latest, `_MOST_KEPT` bytes at most."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[object, tuple[StoredResponse, int]] = OrderedDict()
+
+    def keep(self, connection: object, response: StoredResponse, size: int) -> None:
+        """Keep the response of a connection, which takes about `size` bytes."""
+        self._kept[connection] = response, size
+        while sum(each for _, each in self._kept.values()) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
+    def forget(self, connection: object) -> tuple[StoredResponse | None, int]:
+        """Keep no response of a connection; return the one that was kept, and its size."""
+        return self._kept.pop(connection, (None, 0))
 
 
 class _Endpoint:
@@ -70,22 +90,27 @@ class _Endpoint:
 
     def __init__(self, api: ResponsesApi) -> None:
         self._api = api
+        self._last = _LastResponses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         await receive()  # "websocket.connect"
         await send({"type": "websocket.accept"})
-        await _Connection(self._api.of(scope), scope, send).serve(receive)
+        connection = _Connection(self._api, scope, send, self._last)
+        try:
+            await connection.serve(receive)
+        finally:
+            self._last.forget(connection)
 
 
 class _Connection:
-    """One connection, and the response of its last turn, from which the next may go on."""
+    """One connection; `last` has the response of its last turn, from which the next may go on."""
 
-    def __init__(self, api: ResponsesApi, scope: Scope, send: Send) -> None:
+    def __init__(self, api: ResponsesApi, scope: Scope, send: Send, last: _LastResponses) -> None:
         self._api = api
         self._scope = scope
         self._send = send
-        self._last: StoredResponse | None = None
+        self._last = last
         self._waiting: asyncio.Queue[_Asked] = asyncio.Queue(_MOST_WAITING)
 
     async def serve(self, receive: Receive) -> None:
@@ -142,13 +167,14 @@ class _Connection:
 
     async def _take(self, asked: _Asked) -> None:
         record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies
+        record.size = len(asked.data)
         begin(parts.metrics, record)
         try:
             if asked.refusal is not None:
                 raise asked.refusal
             if record.caller is not LOCAL:  # the key may have changed since the last turn
                 record.caller = parts.callers.authorize(self._scope)
-            with parts.limiter.place(record.caller) as record.place:
+            with record.held, parts.limiter.place(record.caller) as record.place:
                 await self._turn(asked.data, record)
         except MlxdError as error:
             record.status = error.status
@@ -162,10 +188,11 @@ class _Connection:
 
     async def _turn(self, data: bytes, record: Record) -> None:
         body, generate = await decoded(_decoded, data)
-        last = self._last
+        last, size = None, 0
         if body.previous_response_id:
-            self._last = None  # even if this turn fails
-        turn = await self._api.turn(body, last)
+            last, size = self._last.forget(self)  # even if this turn fails
+        api = self._api.of(record)
+        turn = await api.turn(body, last)
         turn.warms_up = not generate
         exchange = Exchange(self._api.dependencies, turn, record)
         try:
@@ -175,14 +202,15 @@ class _Connection:
                     async for events in request:
                         made = builder.take(events)
                         if builder.ended:
-                            await self._api.keep(turn)
-                            self._last = to_store(turn)
+                            await api.keep(turn)
+                            size += len(data) + len(builder.reply())
+                            self._last.keep(self, to_store(turn), size)
                         await self._write(made)
         except MlxdError as error:
             if turn.builder is None or not turn.builder.begun:
                 raise
             *_, failed = turn.builder.fail(error)
-            await self._api.keep(turn)
+            await api.keep(turn)
             await self._write([failed])
 
     async def _write(self, events: list[StreamEvent]) -> None:

@@ -416,3 +416,13 @@ def test_errors(error: InvalidRequest | ModelNotFound | QueueFull, kind: str) ->
     assert json.loads(AnthropicErrors().whole(error)) == expected
     name, data, *_ = AnthropicErrors().event(error).decode().split("\n")
     assert (name, json.loads(data.removeprefix("data: "))) == ("event: error", expected)
+
+
+def test_documents_in_documents_are_read_to_some_depth() -> None:
+    """Before, from some depth on, an error was nobody's."""
+    block: dict[str, Any] = {"type": "text", "text": "deep"}
+    for _ in range(200):
+        block = {"type": "document", "source": {"type": "content", "content": [block]}}
+    with pytest.raises(InvalidRequest, match="only text"):
+        decode_body(body(user(block)))
+    assert "deep" not in str(prompt(body(user(block), "Hi")).messages)

@@ -7,6 +7,7 @@ import pytest
 
 from mlxd.api.chat import decode_body
 from mlxd.api.conversation import for_templates
+from mlxd.engine.time_limit import within
 from mlxd.errors import InvalidRequest
 
 Message = dict[str, Any]
@@ -205,3 +206,11 @@ def test_a_part_of_an_answer_is_no_reason_to_refuse(part: Message, said: Message
 def test_content_that_is_null_is_an_empty_text(role: str) -> None:
     """open-webui#12441, freellmapi#165: programs send null for what they have nothing of."""
     assert read({"role": role, "content": None})[0]["content"] == ""
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "tool"])
+def test_a_message_may_have_many_parts(role: str) -> None:
+    """To add one after another to what there is takes minutes, on the event loop."""
+    part = {"type": "text", "text": "x" * 200}
+    (message,) = within(20, lambda: read({"role": role, "content": [part] * 90_000}))
+    assert len(message["content"]) == 18_000_000

@@ -1,5 +1,7 @@
 import json
 import sys
+import threading
+import time
 import tracemalloc
 from typing import Annotated, Any, Literal
 
@@ -243,3 +245,22 @@ def test_half_a_character_is_replaced(escaped: str, text: str) -> None:
     body = f'{{"messages": [{{"role": "user", "content": "{escaped}"}}], "max_tokens": 2.0}}'
     decoded = decode(body.encode("utf-8", "surrogatepass"), dict)
     assert decoded["messages"][0]["content"] == text
+
+
+@pytest.mark.parametrize("half", [b"\\ud800", b"\xed\xa0\x80"], ids=["escaped", "UTF-8"])
+def test_halves_in_long_texts_hold_up_no_other_thread(half: bytes) -> None:
+    """A search for them in C would keep every stream waiting for seconds."""
+    body = b'{"name": "' + half + b"x\\\\" * 2_000_000 + b'"}'
+    silent = [0.0, time.monotonic()]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            silent[:] = max(silent[0], time.monotonic() - silent[1]), time.monotonic()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert decode(body, Pet).name == "\ufffd" + "x\\" * 2_000_000
+    done.set()
+    watcher.join()
+    assert silent[0] < 5

@@ -1,6 +1,7 @@
 """Ollama's dialect: bodies to the engine's requests, events to lines and whole replies."""
 
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -234,3 +235,11 @@ def test_a_sign_of_life_is_an_empty_piece() -> None:
 def test_errors() -> None:
     assert OllamaErrors().whole(ModelNotFound("no")) == b'{"error":"no"}'
     assert OllamaErrors().event(ModelNotFound("no")) == b'{"error":"no"}\n'
+
+
+def test_a_context_is_not_larger_than_a_conversation() -> None:
+    turns = b"[" + b",".join([b'{"role": "user"}'] * 10_001) + b"]"
+    for content in (turns, b'[{"role": "user", "content": "' + b"x" * 8_000_000 + b'"}]'):
+        with pytest.raises(InvalidRequest) as caught:
+            generate(prompt="Hi", context=list(zlib.compress(content)))
+        assert caught.value.param == "context"

@@ -7,6 +7,7 @@ from mlxd.api.response_items import sealed
 from mlxd.api.response_replay import replay
 from mlxd.api.responses import ResponseTurn, decode_body
 from mlxd.config import GenerationConfig, ModelSettings
+from mlxd.engine.time_limit import within
 from mlxd.errors import EngineDied, InvalidRequest, UnsupportedParameter
 from mlxd.generate_request import GenerateRequest, Grammar, Sampling
 from mlxd.messages import (
@@ -439,3 +440,23 @@ def test_a_result_must_belong_to_a_call_of_the_conversation_that_goes_on():
     new_turn(result)
     with pytest.raises(InvalidRequest):
         new_turn(result, history=[{**call, "call_id": "c2"}])
+
+
+def test_many_answers_in_a_row_are_one() -> None:
+    said = [{"role": "assistant", "content": "x" * 200}] * 90_000
+    request = within(60, lambda: made([*said, {"role": "user", "content": "Hi"}]))
+    assert len(request.prompt.messages[0]["content"]) == 202 * 90_000 - 2
+
+
+@pytest.mark.parametrize("number", [2**70, 1e999])
+def test_what_is_kept_as_it_is_has_numbers_that_can_be_shown(number: float) -> None:
+    odd = json.dumps(number).replace("Infinity", "1e999")
+    item = f'{{"role": "user", "content": "Hi", "x": {odd}}}'
+    choice = f'{{"type": "function", "name": "f", "x": {odd}}}'
+    for param, fields in {
+        "input[0]": f'{{"input": [{item}]}}',
+        "tool_choice": f'{{"input": "Hi", "tools": [{json.dumps(F)}], "tool_choice": {choice}}}',
+    }.items():
+        with pytest.raises(InvalidRequest) as caught:
+            ResponseTurn(decode_body(fields.encode()))
+        assert caught.value.param == param

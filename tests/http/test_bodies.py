@@ -1,7 +1,9 @@
 """Bodies as clients send them: compressed, in other character sets, with half a character."""
 
+import codecs
 import gzip
 import json
+import threading
 import tracemalloc
 import zlib
 
@@ -101,3 +103,18 @@ async def test_a_western_character_set_must_be_named(client, pool):
     named = 'application/json; Charset="ISO-8859-1"'
     assert (await post(client, body, content_type=named)).status_code == 200
     assert pool.requests[0].prompt.text == "Grüße"
+
+
+async def test_long_western_bodies_are_read_off_the_event_loop(client, pool, monkeypatch):
+    threads = []
+
+    def charmap_decode(*given):
+        threads.append(threading.current_thread())
+        return codecs.charmap_decode(*given)
+
+    monkeypatch.setattr("mlxd.http.connection.charmap_decode", charmap_decode)
+    body = b'{"prompt": "' + bytes([0x80, 0x81, 0xFC]) * 25_000 + b'"}'
+    reply = await post(client, body, content_type="text/plain; charset=cp1252")
+    assert reply.status_code == 200, reply.text
+    assert pool.requests[0].prompt.text == "\u20ac\ufffd\xfc" * 25_000
+    assert threading.main_thread() not in threads

@@ -1,7 +1,9 @@
 """What requests may hold together, before and after their bodies are read."""
 
 import asyncio
+import importlib
 import json
+import threading
 
 import pytest
 
@@ -76,6 +78,7 @@ OBJECTS = [{}] * (MAX_TEXTS + 1)
         ("/v1/chat/completions", {"logit_bias": BIASES}, "more than 10000 tokens"),
         ("/v1/chat/completions", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
         ("/api/chat", {"keep_alive": "1s" * 100_000}, "a number of seconds"),
+        ("/v1/chat/completions", {"stop_token_ids": [*range(1001)]}, "a list of length <= 1000"),
         *((path, {"metadata": NUMBERS}, f"more than {MAX_VALUES} values") for path in PATHS),
         *((path, {"metadata": OBJECTS}, f"more than {MAX_TEXTS} strings, l") for path in PATHS),
     ],
@@ -86,3 +89,38 @@ async def test_fields_have_a_greatest_length(
     client = client_of(public_app(make_dependencies(pool)))
     reply = await client.post(path, json={**CHAT, "max_tokens": 1, **fields})
     assert (reply.status_code, said in reply.text) == (400, True), reply.text[:200]
+
+
+async def test_of_large_bodies_nothing_is_made_on_the_event_loop(pool, tmp_path, monkeypatch):
+    """As each text of a conversation, and each part of a schema."""
+    threads: list[threading.Thread] = []
+
+    def watched(function):
+        def call(*given, **named):
+            threads.append(threading.current_thread())
+            return function(*given, **named)
+
+        return call
+
+    for module, name in (
+        ("mlxd.api.chat", "for_templates"),
+        ("mlxd.api.responses", "chat_messages"),
+        ("mlxd.api.anthropic", "conversation"),
+    ):
+        found = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(f"{module}.{name}", watched(found))
+    client = client_of(public_app(make_dependencies(pool, responses=tmp_path)))
+    said = [{"role": "user", "content": "x" * 100_000}]
+    for path, fields in {
+        "/v1/chat/completions": {"messages": said},
+        "/v1/messages": {"messages": said, "max_tokens": 1},
+        "/v1/responses": {"input": said},
+        "/v1/responses/input_tokens": {"input": said},
+    }.items():
+        reply = await client.post(path, json=fields)
+        assert reply.status_code == 200, reply.text
+    first = (await client.post("/v1/responses", json={"input": said})).json()["id"]
+    goes_on = {"input": "Hi", "previous_response_id": first}
+    assert (await client.post("/v1/responses", json=goes_on)).status_code == 200
+    assert len(threads) > 5
+    assert threading.main_thread() not in threads

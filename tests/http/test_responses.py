@@ -338,3 +338,34 @@ async def test_openai_for_python(client, pool):
     await wait_for(client, later.id, "completed")
     stream = await sdk.responses.retrieve(later.id, stream=True)
     assert [event.type async for event in stream][-1] == "response.completed"
+
+
+@pytest.mark.parametrize("path", ["/input_items?limit=", "?stream=true&starting_after="])
+async def test_numbers_have_few_digits(client, path):
+    response = await create(client)
+    reply = await client.get(f"{PATH}/{response['id']}{path}{'1' * 5000}")
+    assert reply.status_code == 400, reply.text
+
+
+async def test_what_is_read_of_responses_counts_as_a_body(pool, serve, tmp_path):
+    dependencies = make_dependencies(pool, responses=tmp_path / "r", max_queue_size=50_000)
+    client = await serve(public_app(dependencies))
+    large = await create(client, input="x" * 30_000)
+    with dependencies.intake.holding() as take:
+        take(30_000)
+        for request in (
+            client.get(f"{PATH}/{large['id']}"),
+            client.post(PATH, json=ASK | {"previous_response_id": large["id"]}),
+            client.post(PATH, json={"input": [{"id": large["output"][0]["id"]}]}),
+        ):
+            assert (await request).json()["error"]["code"] == "queue_full"
+    await create(client, previous_response_id=large["id"])
+    with dependencies.intake.holding() as take:
+        take(45_000)
+
+
+async def test_a_response_has_a_largest_size(client, monkeypatch):
+    monkeypatch.setattr("mlxd.stored_responses.LARGEST", 5000)
+    small, large = await create(client), await create(client, input="x" * 5000)
+    found = [(await client.get(f"{PATH}/{each['id']}")).status_code for each in (small, large)]
+    assert found == [200, 404]

@@ -241,3 +241,13 @@ async def test_a_connection_from_before_the_first_key_needs_one_from_then_on(poo
         await complete(ws)
         key_file.add()
         assert await refused(ws) == (401, "invalid_api_key")
+
+
+async def test_what_connections_may_go_on_from_has_a_size_together(open_socket, monkeypatch):
+    monkeypatch.setattr("mlxd.http.responses_socket._MOST_KEPT", 50_000)
+    sockets = [await open_socket() for _ in range(3)]
+    firsts = [await complete(ws, input="x" * 20_000, store=False) for ws in sockets]
+    code = "previous_response_not_found"
+    oldest = sockets[0], firsts[0]["id"]
+    assert await refused(oldest[0], store=False, previous_response_id=oldest[1]) == (400, code)
+    await complete(sockets[2], store=False, previous_response_id=firsts[2]["id"])
