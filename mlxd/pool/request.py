@@ -68,10 +68,13 @@ class ActiveRequest:
         self._prefill: PrefillProgress | None = None
         self._place = 0
         self._releasing: asyncio.Task[None] | None = None
-        self._answered = self._retried = self._closed = self._innocent = False
-        self._suspected = False
+        self._closed = False
+        self._answered = False  # a part of the answer has come
+        self._retried = False  # it gets no further try
+        self._innocent = False  # its last engine died of another request
+        self._suspected = False  # until it gets further than before
         self._trial = contextlib.AsyncExitStack()
-        self._pieces = self._pieces_before = 0
+        self._pieces = self._pieces_before = 0  # of the answer, in this try and in the one before
 
     def __aiter__(self) -> "ActiveRequest":
         """Iterate over lists of events; none is empty, and the last one ends the last choice."""

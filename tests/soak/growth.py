@@ -41,16 +41,29 @@ class Growth:
     grown: bool
 
 
-# What is watched: its name, its value in its unit, what of many values counts, and how much more
-# of it is no growth: a share, and so much besides.
-_Of = Callable[[Iterable[float]], float]
-_MEASURES: tuple[tuple[str, Callable[[Sample], float], _Of, float, float], ...] = (
-    ("daemon memory, MB", lambda each: each.memory / _MEGABYTE, statistics.median, 0.1, 5),
-    ("descriptors", lambda each: each.descriptors, statistics.median, 0.1, 8),
-    ("threads", lambda each: each.threads, statistics.median, 0, 3),
-    ("processes", lambda each: each.processes, statistics.median, 0, 1),
-    ("largest engine, MB", lambda each: each.largest_engine / _MEGABYTE, max, 0.5, 100),
-    ("temporary files", lambda each: each.temporary_files, statistics.median, 0, 2),
+@dataclass(frozen=True)
+class Measure:
+    """What is watched: `of` combines the values of each half of a run.
+
+    The result of the second half may be larger by `share` of the first, and by `more`.
+    """
+
+    name: str
+    value: Callable[[Sample], float]
+    more: float
+    share: float = 0.0
+    of: Callable[[Iterable[float]], float] = statistics.median
+
+
+_MEASURES = (
+    Measure("daemon memory, MB", lambda each: each.memory / _MEGABYTE, 5, share=0.1),
+    Measure("descriptors", lambda each: each.descriptors, 8, share=0.1),
+    Measure("threads", lambda each: each.threads, 3),
+    Measure("processes", lambda each: each.processes, 1),
+    Measure(
+        "largest engine, MB", lambda each: each.largest_engine / _MEGABYTE, 100, share=0.5, of=max
+    ),
+    Measure("temporary files", lambda each: each.temporary_files, 2),
 )
 
 
@@ -93,10 +106,12 @@ class Watch:
         samples = self.samples[int(len(self.samples) * _WARM_UP) :]
         half = len(samples) // 2
         found = []
-        for name, value, of, share, besides in _MEASURES:
+        for measure in _MEASURES:
             first, second = (
-                of(map(value, part)) if part else 0.0 for part in (samples[:half], samples[half:])
+                measure.of(map(measure.value, part)) if part else 0.0
+                for part in (samples[:half], samples[half:])
             )
-            grown = len(samples) >= _LEAST_SAMPLES and second > first * (1 + share) + besides
-            found.append(Growth(name, first, second, grown))
+            grown = second > first * (1 + measure.share) + measure.more
+            grown = grown and len(samples) >= _LEAST_SAMPLES
+            found.append(Growth(measure.name, first, second, grown))
         return found
