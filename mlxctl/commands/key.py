@@ -152,6 +152,8 @@ def create(
     )
     for unknown in _not_installed(models):
         remark(f"no model has the ID {unknown!r} now; mlxctl list shows the IDs")
+    if limits["queued"] is not None and limits["running"] is None:
+        remark("--queued counts only where --running, or limits.key_running, is set.")
     new = NewKey(name=name, key=text, rights=held, models=list(models), expires=end)
     if not as_json:
         remark("keep this key; it is not shown again.")

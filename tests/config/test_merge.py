@@ -303,7 +303,7 @@ def test_a_long_value_is_cut_to_keep_the_error_on_one_line(home: Path) -> None:
 
 
 def test_a_deeply_nested_value_is_reported_like_any_other(home: Path) -> None:
-    (line,) = _mistakes(home, "server.port" + ".x" * 2_000 + " = 1")
+    (line,) = _mistakes(home, "server.port" + ".x" * 11_000 + " = 1")
     assert "server.port: found a value nested too deeply, expected an integer" in line
 
 

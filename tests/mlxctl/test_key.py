@@ -37,7 +37,8 @@ def test_a_model_that_is_not_there_is_remarked(mlxctl: Run, daemon: FakeDaemon) 
 
 def test_what_a_key_may_do_is_listed(home: Path, mlxctl: Run) -> None:
     words = "create guest --may pull --may ask -m tiny -m mlx-community/* --expires 90d"
-    mlxctl("key", *words.split(), "--requests-per-minute", "20", "--queued", "0")
+    more = ("--requests-per-minute", "20", "--queued", "0")
+    assert "--queued counts only where" in mlxctl("key", *words.split(), *more).stderr
     mlxctl("key", "create", "plain")
     (key,) = [each for each in keys.read(home / "keys.json") or [] if each.name == "guest"]
     paths.key_uses_file().parent.mkdir()
