@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mlxd.api.conversation import Tool, tool_use
-from mlxd.api.decode import NOT_SUPPORTED, Nothing, decode, doc
+from mlxd.api.decode import NOT_SUPPORTED, Nothing, check_free_form, decode, doc
 from mlxd.api.dialect import StreamForm
 from mlxd.api.field_types import OllamaOptions
 from mlxd.api.fields import CommonFields
@@ -192,6 +192,10 @@ class OllamaChatBody(OllamaFields, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
         super().__post_init__()
+        for index, message in enumerate(self.messages or []):
+            for place, call in enumerate(message.tool_calls or []):
+                path = f"messages[{index}].tool_calls[{place}].function.arguments"
+                check_free_form(call.function.arguments, path)
         self._tool_use()
 
     @property

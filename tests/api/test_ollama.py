@@ -243,3 +243,12 @@ def test_a_context_is_not_larger_than_a_conversation() -> None:
         with pytest.raises(InvalidRequest) as caught:
             generate(prompt="Hi", context=list(zlib.compress(content)))
         assert caught.value.param == "context"
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" * 30])
+def test_arguments_of_earlier_calls_have_numbers_that_can_be_written(number: str) -> None:
+    call = f'{{"function": {{"name": "f", "arguments": {{"a": {number}}}}}}}'
+    asked = f'{{"messages": [{{"role": "assistant", "tool_calls": [{call}]}}]}}'
+    with pytest.raises(InvalidRequest) as caught:
+        decode_chat(asked.encode())
+    assert caught.value.param == "messages[0].tool_calls[0].function.arguments"
