@@ -48,6 +48,7 @@ _TYPE_NAMES = {
     "null": "null",
 }
 _HALF = re.compile("[\ud800-\udfff]")
+_MOST_HALVES = 10_000  # in UTF-8, where each takes time and memory
 _HALF_IN_UTF8 = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _MENDABLE = re.compile("got `float`|out of range")
 _MAX_LEVELS = 64
@@ -213,7 +214,7 @@ def _utf8(data: bytes) -> bytes:
         try:
             data.decode()  # msgspec does not look into the strings that it skips
         except UnicodeDecodeError:
-            data = _HALF_IN_UTF8.sub(_escaped, data)
+            data = _HALF_IN_UTF8.sub(_escaped, data, _MOST_HALVES)
             data.decode()
     return data
 

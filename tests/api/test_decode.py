@@ -264,3 +264,8 @@ def test_halves_in_long_texts_hold_up_no_other_thread(half: bytes) -> None:
     done.set()
     watcher.join()
     assert silent[0] < 5
+
+
+def test_a_text_that_is_nothing_but_halves_is_not_utf8():
+    body = b'{"name": "' + b"\xed\xa0\x80" * 20_000 + b'"}'
+    assert "not UTF-8" in refusal(body, Pet).message
