@@ -21,13 +21,15 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from mlxd.errors import HeadTooLarge, MlxdError, RequestTimeout, TooManyConnections
+from mlxd.errors import HeadTooLarge, InvalidRequest, MlxdError, RequestTimeout, TooManyConnections
 from mlxd.http.error_replies import error_response
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request line and its headers."""
 LEAST_PIECE = 64 * 1024
 """Bytes of a body that must arrive in each period of `Limits.body_seconds`, unless it ends."""
+_MOST_PIECES, _SMALL_PIECE = 10_000, 64
+"""Pieces of a body, such as chunks, that may have fewer bytes on average."""
 _MOST_PIPELINED = 100
 """Requests that may wait for the one before them on a connection."""
 _PAUSE_BETWEEN_WARNINGS = 60.0
@@ -191,7 +193,7 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     _part = _Part.REQUEST
     _ended = False
     _head_bytes = _body_bytes = _body_seen = _beside_bytes = 0
-    _had_body = False
+    _pieces = _pieces_seen = 0
     _served: RequestResponseCycle | None = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -227,8 +229,8 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         """Check the size of a head and start the timer, after `received` bytes were parsed."""
         ended, self._ended = self._ended, False
         # What comes in a body without being part of it says more of a chunk, or follows the last.
-        self._beside_bytes = 0 if self._had_body else self._beside_bytes + received
-        self._had_body = False
+        had_body, self._pieces_seen = self._pieces != self._pieces_seen, self._pieces
+        self._beside_bytes = 0 if had_body else self._beside_bytes + received
         if self._part is _Part.HEAD:
             self._head_bytes += 0 if ended else received  # most of it may be a body before
             if self._head_bytes > MAX_HEAD:
@@ -290,6 +292,7 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         super().on_headers_complete()
         self._part = _Part.BODY
         self._body_bytes = self._body_seen = self._beside_bytes = 0
+        self._pieces = self._pieces_seen = 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._served = cycle
@@ -298,7 +301,10 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._body_bytes += len(body)
-        self._had_body = True
+        self._pieces += 1
+        if self._pieces > _MOST_PIECES and self._body_bytes < self._pieces * _SMALL_PIECE:
+            self.refuse(InvalidRequest("the body comes in too many small pieces"))
+            raise ValueError  # which ends the parser
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -134,14 +134,22 @@ class _Connection:
                 raise result
 
     async def _read(self, receive: Receive) -> None:
-        while (message := await receive())["type"] != "websocket.disconnect":
-            self._count(1)
-            asked = self._asked(message.get("text") or message.get("bytes") or b"")
-            try:
-                await self._waiting.put(asked)
-            except asyncio.CancelledError:
-                asked.held.close()
-                raise
+        while await self._read_one(receive):
+            pass
+
+    async def _read_one(self, receive: Receive) -> bool:
+        """Put the next message in line, and keep nothing of it; False at the end."""
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return False
+        self._count(1)
+        asked = self._asked(message.get("text") or message.get("bytes") or b"")
+        try:
+            await self._waiting.put(asked)
+        except asyncio.CancelledError:
+            asked.held.close()
+            raise
+        return True
 
     def _asked(self, data: str | bytes) -> _Asked:
         asked = _Asked(data.encode() if isinstance(data, str) else data)
@@ -160,10 +168,14 @@ class _Connection:
 
     async def _work(self) -> None:
         while True:
-            asked = await self._waiting.get()
-            with asked.held:
-                await self._take(asked)
-            self._count(-1)
+            await self._serve_one()
+
+    async def _serve_one(self) -> None:
+        """Serve the next turn, and keep nothing of its message."""
+        asked = await self._waiting.get()
+        with asked.held:
+            await self._take(asked)
+        self._count(-1)
 
     async def _take(self, asked: _Asked) -> None:
         record, parts = record_of(self._scope).successor(_DIALECT), self._api.dependencies

@@ -19,7 +19,7 @@ from mlxd.http.responses_socket import TURNS
 _MOST_TOGETHER = 8
 """The limit on all messages that are arriving, as a multiple of the largest message."""
 _TOO_SLOW, _TRY_AGAIN = 1008, 1013
-_AT_ONCE, _SECONDS_AT_ONCE = 4096, 0.005
+_AT_ONCE, _SECONDS_AT_ONCE = 1024, 0.005
 """Bytes that are parsed in one go, and for how long one connection is parsed before others."""
 
 _log = logging.getLogger(__name__)

@@ -215,12 +215,18 @@ async def test_what_comes_beside_a_body_has_an_end(pool: FakePool, rest: bytes) 
         writer.close()
 
 
-async def test_a_body_of_small_chunks_is_read(pool: FakePool) -> None:
-    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY, *[b" "] * 50_000)]
+@pytest.mark.parametrize(
+    ("count", "size", "status"), [(9000, 1, 200), (20_000, 100, 200), (20_000, 1, 400)]
+)
+async def test_a_body_may_come_in_chunks_that_are_not_too_many_and_too_small(
+    pool: FakePool, count: int, size: int, status: int
+) -> None:
+    pieces = (BODY, *[b" " * size] * count)
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     async with served(pool, Limits()) as address:
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(CHUNKED + b"".join(chunks) + b"0\r\nX: y\r\n\r\n")
-        assert b" 200 " in await reader.readline()
+        writer.write(CHUNKED + chunks + b"0\r\nX: y\r\n\r\n")
+        assert b" %d " % status in await reader.readline()
         writer.close()
 
 
