@@ -156,3 +156,12 @@ def test_a_package_lists_its_modules() -> None:
             if parent == package and name not in (*listed, "__main__"):
                 missing.append(module)
     assert not missing
+
+
+def test_no_test_imports_from_another_test() -> None:
+    importing = [
+        str(file.relative_to(ROOT))
+        for file in ROOT.glob("tests/**/*.py")
+        if re.search(r"^from tests\.\S*\btest_\w+ import", file.read_text(), re.MULTILINE)
+    ]
+    assert not importing  # what several share is in tests/support

@@ -13,8 +13,8 @@ from mlxd import model_flags
 from mlxd.__main__ import main
 from mlxd.config import Config, ModelsConfig, ModelSettings
 from mlxd.errors import ConfigError
-from tests.e2e.test_adapters import make_adapter
 from tests.fakes.model_folder import add_model
+from tests.support.adapters import make_adapter
 from tests.support.daemon_process import running_daemon
 
 THINK = {"chat_template_args": '{"enable_thinking": false}'}

@@ -18,7 +18,7 @@ from mlxd.config import (
     changed,
     merged,
 )
-from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
+from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
 
 
 def test_which_keys_need_a_restart() -> None:
@@ -97,7 +97,8 @@ def test_who_may_ask_and_how_much_is_taken_without_a_restart(home: Path) -> None
     def ask(key: str = "none", **headers: str) -> int:
         body = {"prompt": "hi", "max_tokens": 1}
         headers = {"authorization": f"Bearer {key}", **headers}
-        return httpx.post(f"{daemon.url}/v1/completions", json=body, headers=headers).status_code
+        url = f"{daemon.url}/v1/completions"
+        return httpx.post(url, json=body, headers=headers, timeout=DEADLINE).status_code
 
     page = {"origin": "https://a.test"}
     with running_daemon(home) as daemon:

@@ -311,7 +311,7 @@ def _add_call(messages: list[dict[str, Any]], call_id: str, name: str, arguments
 
 
 def _with_whole_texts(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with the texts of an answer as one; while it is made, they are a list."""
+    """Return a message whose texts, which were collected in lists, are joined."""
     texts = {name: value for name in _TEXTS if isinstance(value := message.get(name), list)}
     return message | {name: "\n\n".join(texts) for name, texts in texts.items()}
 

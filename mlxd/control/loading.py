@@ -67,7 +67,7 @@ class LoadingControl:
         return BackgroundTask(unload(), progress, self._running)
 
     async def release(self, name: str) -> None:
-        """Unload a model, or have that done once it is unused; requests that come do not wait."""
+        """Unload a model once it is no longer in use; new requests do not wait for that."""
         wanted = self._catalog.resolve(name).id
         models = [each for each in self._pool.models if each.resident and each.entry.id == wanted]
         for model in models:

@@ -75,7 +75,7 @@ class ControlTokens:
         return {**marked, "role": message["role"]}
 
     def least(self, text: str) -> int:
-        """Return how many tokens a text with marks has at least."""
+        """Return a lower bound for the number of tokens of a text with marks."""
         return text.count(_BEGIN)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
@@ -85,7 +85,7 @@ class ControlTokens:
         """
         first, *rest = self._marked.split(text)
         tokens = list(self._tokenizer.encode(first, add_special_tokens=special))
-        # By turns the text of a control token and what the template wrote, either perhaps empty.
+        # The text of a control token, and then what the template wrote; both may be empty.
         marked, written = rest[::2], rest[1::2]
         later = iter(self._encode_later(list(filter(None, written))))
         for token, text in zip(marked, written, strict=True):

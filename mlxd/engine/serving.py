@@ -41,7 +41,7 @@ from mlxd.prompt_files import FolderInfo
 EngineMail = Channel[Prepared | Failed | Restored]
 _SECONDS_BEFORE_REST = 5.0
 _SECONDS_BESIDE_STEP = 0.03
-"""For how long messages are taken between two steps; one may have a prompt to tokenize."""
+"""How long messages may take between two steps; each may bring a prompt to tokenize."""
 
 
 def serve(channel: EngineMail) -> None:

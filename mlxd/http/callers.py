@@ -102,9 +102,9 @@ class Caller:
     def _allowed(self) -> str:
         return f"this key may use {', '.join(self.models)}"
 
-    def check(self, right: Right, what: str) -> None:
-        """Raise Forbidden if they do not have `right`, which `what` needs."""
-        if right in self.rights:
+    def check(self, right: Right | None, what: str) -> None:
+        """Raise Forbidden if they do not have `right`, which `what` needs; None is no right."""
+        if right is None or right in self.rights:
             return
         if self is ANYONE:
             raise Forbidden(

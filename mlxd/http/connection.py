@@ -18,7 +18,7 @@ from mlxd.errors import UnsupportedMediaType
 T = TypeVar("T")
 
 LARGE_BODY = 64 * 1024
-"""Bytes of a body from which on nothing is made of it on the event loop."""
+"""The size in bytes from which a body is not decoded on the event loop."""
 
 _KINDS = {
     "",
@@ -31,7 +31,7 @@ _KINDS = {
 }
 _WESTERN = {"iso-8859-1", "latin-1", "latin1", "windows-1252", "cp1252"}
 _CP1252 = bytes(range(256)).decode("cp1252", "replace")
-"""Its characters; with "replace", to decode a long text of other bytes takes seconds."""
+"""Its characters. Decoding with "replace" would take seconds for a long text of other bytes."""
 _UNICODE = {"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii"}
 _CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]+)")
 _LINE_ENDS = {end.encode(): rb"\u%04x" % ord(end) for end in "\x85\u2028\u2029"}
@@ -73,7 +73,7 @@ async def decoded(decode_body: Callable[[bytes], T], data: bytes) -> T:
 
 
 async def worked(work: Callable[[], T], size: int) -> T:
-    """Return what `work` returns, done in a thread if a body of `size` bytes may make it long."""
+    """Return what `work` returns; call it in a thread if it has a large body of `size` bytes."""
     return work() if size < LARGE_BODY else await asyncio.to_thread(work)
 
 

@@ -228,7 +228,7 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
     def watch(self, received: int) -> None:
         """Check the size of a head and start the timer, after `received` bytes were parsed."""
         ended, self._ended = self._ended, False
-        # What comes in a body without being part of it says more of a chunk, or follows the last.
+        # Bytes beside the body itself: extensions of chunks, and trailers.
         had_body, self._pieces_seen = self._pieces != self._pieces_seen, self._pieces
         self._beside_bytes = 0 if had_body else self._beside_bytes + received
         if self._part is _Part.HEAD:
@@ -253,7 +253,7 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         self.take_place()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, with the request that is being served, even if another was sent ahead."""
+        """End the request that is being served, even if another one was sent ahead."""
         super().connection_lost(exc)
         if self._served is not None:
             self._served.disconnected = True
@@ -275,7 +275,7 @@ class LimitedProtocol(LimitedConnection, HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; one that follows a body says nothing that counts."""
+        """Take a header; trailers, which follow a body, are ignored."""
         if self._part is _Part.HEAD:
             super().on_header(name, value)
 

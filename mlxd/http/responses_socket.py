@@ -69,7 +69,7 @@ def routes(api: ResponsesApi) -> list[WebSocketRoute]:
 
 
 class _LastResponses:
-    """What connections may go on from without a store: the latest, `_MOST_KEPT` bytes at most."""
+    """The last, unstored responses of connections: the newest, up to `_MOST_KEPT` bytes."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[object, tuple[StoredResponse, int]] = OrderedDict()

@@ -5,7 +5,7 @@ from mlxd.keys import Right
 _FREE = ("/", "/health")
 """What needs no key, since the reply says no more than that mlxd runs."""
 _PAGE_FILES = "/page/"  # which are the same for every daemon
-_OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
+_OTHER_RIGHTS: tuple[tuple[str, Right | None], ...] = (
     ("/metrics", "metrics"),
     ("/api/pull", "pull"),
     ("/api/copy", "manage"),
@@ -16,10 +16,10 @@ _OTHER_RIGHTS: tuple[tuple[str, Right], ...] = (
     ("/ui/v1/unload", "manage"),
     ("/ui/v1/use", "manage"),
     ("/ui/v1/log", "manage"),
-    ("/ui/v1/caller", "ask"),
+    ("/ui/v1/caller", None),  # which tells each key what it may do
     ("/ui/v1/", "metrics"),
 )
-"""The routes, by the beginning of their paths, that need another right than to ask.
+"""The routes, by the beginning of their paths, that need another right than to ask, or none.
 
 The control API has none, since only the Unix socket has it, with all rights."""
 _PREFIXES = ("/v1", "/api/v0")
@@ -42,8 +42,8 @@ def is_free(method: str, path: str) -> bool:
     return method in ("GET", "HEAD") and (path in _FREE or path.startswith(_PAGE_FILES))
 
 
-def right_for(path: str) -> Right:
-    """Return the right that a path needs, unless it is free."""
+def right_for(path: str) -> Right | None:
+    """Return the right that a path needs, unless it is free; None if any key will do."""
     found = (right for prefix, right in _OTHER_RIGHTS if path.startswith(prefix))
     return next(found, "ask")
 

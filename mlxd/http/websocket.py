@@ -20,7 +20,7 @@ _MOST_TOGETHER = 8
 """The limit on all messages that are arriving, as a multiple of the largest message."""
 _TOO_SLOW, _TRY_AGAIN = 1008, 1013
 _AT_ONCE, _SECONDS_AT_ONCE = 1024, 0.005
-"""Bytes that are parsed in one go, and for how long one connection is parsed before others."""
+"""How many bytes are parsed at once, and how long one connection before others get their turn."""
 
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.WARNING)  # the access log has the rest

@@ -18,7 +18,10 @@ function* found(live) {
       : trouble.message];
   }
   if (!caller) return;
-  if (!live.may("metrics")) yield ["info", `The key “${caller.name}” may not see what this daemon does. The playground is open to it.`];
+  if (!live.may("metrics")) {
+    const rest = live.may("ask") ? " The playground is open to it." : "";
+    yield ["info", `The key “${caller.name}” may not see what this daemon does.${rest}`];
+  }
   if (status?.stopping) yield ["warn", "mlxd is stopping: it finishes its requests and accepts no new ones."];
   if (status?.default_fault && models?.models.length) yield ["warn", status.default_fault];
   if (caller.name === "anyone" && key()) {

@@ -237,11 +237,12 @@ class Admission:
         if entry.memory_bytes > self.limit:
             return f"{need}, and models.memory_limit is {size(self.limit)}"
         pinned = [other for other in self._models if other.resident and other.pinned]
-        names = ", ".join(f"{other.entry.name} {size(other.memory)}" for other in pinned)
+        # Without their names, which the client may not know.
+        taken = size(sum(other.memory for other in pinned))
         return (
             f"{entry.name} takes {size(model.memory)} with its engine, and does not fit beside "
-            f"the pinned models ({names}): models.memory_limit is {size(self.limit)}, "
-            f"models.max_loaded {self.max_loaded}"
+            f"the pinned models, which take {taken} (models.pinned): "
+            f"models.memory_limit is {size(self.limit)}, models.max_loaded {self.max_loaded}"
         )
 
     def _usage(self, model: Model) -> str:

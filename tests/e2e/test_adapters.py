@@ -8,11 +8,9 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import load_model
 
 from scripts.tiny_model import make_tiny_model
+from tests.support.adapters import make_adapter
 from tests.support.daemon_process import DaemonProcess, running_daemon
 
 pytestmark = pytest.mark.slow
@@ -65,25 +63,6 @@ def home(tiny_model: Path) -> Iterator[Path]:
 def daemon(home: Path) -> Iterator[DaemonProcess]:
     with running_daemon(home) as daemon:
         yield daemon
-
-
-def make_adapter(folder: Path, model_folder: Path) -> None:
-    """Write a LoRA as `mlx_lm.lora` does; its random weights change the answers."""
-    lora = {"rank": 4, "scale": 10.0, "dropout": 0.0}
-    model, _ = load_model(model_folder)
-    model.freeze()
-    linear_to_lora_layers(model, 2, lora)
-    weights = dict(tree_flatten(model.trainable_parameters()))
-    assert weights
-    keys = mx.random.split(mx.random.key(0), len(weights))
-    changed = {
-        name: mx.random.normal(weight.shape, scale=0.2, key=key)
-        for key, (name, weight) in zip(keys, weights.items(), strict=True)
-    }
-    folder.mkdir(parents=True)
-    mx.save_safetensors(str(folder / "adapters.safetensors"), changed)
-    config = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": lora}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
 def make_useless_adapter(folder: Path) -> None:

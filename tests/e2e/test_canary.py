@@ -12,8 +12,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -30,6 +28,7 @@ from websockets.sync.client import ClientConnection, connect
 from scripts.tiny_model import make_tiny_model
 from tests.support.certificates import make_certificate, needs_openssl
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
+from tests.support.mlxctl_process import printed
 
 pytestmark = [
     pytest.mark.slow,
@@ -165,8 +164,8 @@ def world() -> Iterator[World]:
         (home / "config.toml").write_text(CONFIG.format(home=home))
         make_certificate(home)
         rights = ("--may", "ask", "--may", "metrics")
-        key = mlxctl(home, "key", "create", "tester", *rights).splitlines()[0]
-        limited = mlxctl(home, "key", "create", "limited", "--requests-per-minute", "1")
+        key = printed(home, "key", "create", "tester", *rights).splitlines()[0]
+        limited = printed(home, "key", "create", "limited", "--requests-per-minute", "1")
         flags = ("--log-file", str(home / "logs" / "mlxd.log"))
         with running_daemon(home, *flags, TMPDIR=str(home / "tmp")) as daemon:
             headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
@@ -190,7 +189,7 @@ def test_prompts_and_keys_are_in_no_file_output_or_log(world: World) -> None:
     shown = {path: world.daemon.local.get(path).text for path in SHOWN}
     assert json.loads(shown[SHOWN[0]])["models"][0]["last_crash"]
     for command in ("report", "status", "ps", "logs", "doctor"):
-        shown[command] = mlxctl(world.daemon.home, command)
+        shown[command] = printed(world.daemon.home, command)
     shown["processes"] = "\n".join(world.seen)
     draining(world)
     shown |= files(world.daemon.home)
@@ -405,19 +404,6 @@ def long_stream(world: World) -> Iterator[Iterator[bytes]]:
     long = {**ASK[CHAT], "stream": True, "max_tokens": 900, "ignore_eos": True}
     with world.client.stream("POST", CHAT, json=long) as response:
         yield response.iter_bytes()
-
-
-def mlxctl(home: Path, *arguments: str) -> str:
-    """Return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mlxctl", *arguments],
-        env={**os.environ, "MLXD_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    return (done.stdout + done.stderr).strip()
 
 
 def files(home: Path) -> dict[str, str]:

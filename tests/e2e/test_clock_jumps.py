@@ -19,8 +19,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.tiny_model import make_tiny_model
-from tests.e2e.test_canary import mlxctl
 from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
+from tests.support.mlxctl_process import printed
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 pytestmark = [
@@ -78,7 +78,7 @@ def machine() -> Iterator[Machine]:
             "short": ("--expires", "12h"),
             "limited": ("--tokens-per-minute", "600"),
         }
-        made = {name: mlxctl(home, "key", "create", name, *flags) for name, flags in keys.items()}
+        made = {name: printed(home, "key", "create", name, *flags) for name, flags in keys.items()}
         keys = {name: text.splitlines()[0] for name, text in made.items()}
         set_clock(home, "+0")
         environ = {

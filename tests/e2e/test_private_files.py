@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.test_pull import finish, mlxctl
 from tests.fakes.hub import FakeHub, Hold, fake_hub
 from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
+from tests.support.mlxctl_process import finish, mlxctl
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -17,7 +15,8 @@ import pytest
 from mlxd.hub.partial_file import bytes_here
 from mlxd.hub.staging import Staging
 from tests.fakes.hub import Break, FakeHub, Hold, Refuse, Wrong, fake_hub
-from tests.support.daemon_process import DEADLINE, DaemonProcess, running_daemon, wait_until
+from tests.support.daemon_process import DaemonProcess, running_daemon, wait_until
+from tests.support.mlxctl_process import finish, mlxctl
 
 pytestmark = pytest.mark.slow
 
@@ -66,24 +65,6 @@ def run_daemon(home: Path, hub: FakeHub) -> RunDaemon:
 def daemon(run_daemon: RunDaemon) -> Iterator[DaemonProcess]:
     with run_daemon() as daemon:
         yield daemon
-
-
-def mlxctl(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mlxctl", *arguments],
-        env={**os.environ, "MLXD_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Return its exit status and what it printed."""
-    with process:
-        out, err = process.communicate(timeout=DEADLINE)
-    return process.returncode, out, err
 
 
 def pulls(daemon: DaemonProcess) -> list[dict]:

@@ -17,10 +17,10 @@ from mlxd.http.generate import Dependencies
 from mlxd.http.server import HttpServer
 from mlxd.metrics.metrics import Metrics
 from tests.http.conftest import client_of
-from tests.http.test_responses_socket import serving
 from tests.support.counts import counted
 from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
 from tests.support.key_file import KeyFile, bearer
+from tests.support.responses_socket import serving
 
 CHAT = "/v1/chat/completions"
 ASK = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}

@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from openresponses_types.types import WebSocketErrorEvent
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -20,10 +17,9 @@ from mlxd.http.app import public_app
 from mlxd.http.server import HttpServer
 from tests.support.http_fakes import FINISHED, STARTED, FakePool, make_dependencies, text
 from tests.support.key_file import KeyFile, bearer
-from tests.support.open_responses import EVENTS, checked_response
+from tests.support.responses_socket import complete, events, refused, serving, turn
 
 KEY = "12345678"
-ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 RESULT = [{"type": "function_call_output", "call_id": "call_none", "output": "?"}]
 
 Open = Callable[..., Awaitable[ClientConnection]]
@@ -36,17 +32,6 @@ async def port(pool: FakePool, tmp_path: Path) -> AsyncIterator[int]:
         yield port
 
 
-@asynccontextmanager
-async def serving(server: HttpServer) -> AsyncIterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        task = asyncio.create_task(server.serve([listener]))
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.stop(0)
-            await task
-
-
 @pytest.fixture
 async def open_socket(port: int) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
@@ -57,34 +42,6 @@ async def open_socket(port: int) -> AsyncIterator[Open]:
             return await stack.enter_async_context(connect(url, additional_headers=headers))
 
         yield open_one
-
-
-async def turn(ws: ClientConnection, **fields: Any) -> list[dict[str, Any]]:
-    """Ask for a response; return the events up to its end, each as the specification has it."""
-    await ws.send(json.dumps({"type": "response.create", "model": "tiny", "input": "Hi"} | fields))
-    return await events(ws)
-
-
-async def events(ws: ClientConnection) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while not found or found[-1]["type"] not in ENDS:
-        event = json.loads(await asyncio.wait_for(ws.recv(), 10))
-        EVENTS.get(event["type"]).model_validate(event) if event["type"] != "error" else (
-            WebSocketErrorEvent.model_validate(event)
-        )
-        found.append(event)
-    return found
-
-
-async def complete(ws: ClientConnection, **fields: Any) -> dict[str, Any]:
-    last = (await turn(ws, **fields))[-1]
-    assert last["type"] == "response.completed", last
-    return checked_response(last["response"])
-
-
-async def refused(ws: ClientConnection, **fields: Any) -> tuple[int, str]:
-    (error,) = await turn(ws, **fields)
-    return error["status"], error["error"]["code"]
 
 
 async def test_turns_one_after_another(open_socket, pool):

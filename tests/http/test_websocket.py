@@ -16,8 +16,8 @@ from mlxd.http.app import public_app
 from mlxd.http.connection_limits import Limits
 from mlxd.http.generate import Dependencies
 from mlxd.http.server import HttpServer
-from tests.http.test_responses_socket import complete, events, refused, serving
 from tests.support.http_fakes import STARTED, FakePool, make_dependencies, text
+from tests.support.responses_socket import complete, events, refused, serving
 
 TURN = {"type": "response.create", "input": "Hi", "store": False}
 
