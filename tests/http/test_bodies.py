@@ -118,3 +118,20 @@ async def test_long_western_bodies_are_read_off_the_event_loop(client, pool, mon
     assert reply.status_code == 200, reply.text
     assert pool.requests[0].prompt.text == "\u20ac\ufffd\xfc" * 25_000
     assert threading.main_thread() not in threads
+
+
+async def test_bodies_are_decompressed_off_the_event_loop(client, monkeypatch):
+    threads = []
+
+    class Stream:
+        eof, unused_data = True, b""
+
+        def decompress(self, data, most):
+            threads.append(threading.current_thread())
+            return BODY.encode()
+
+    monkeypatch.setattr("mlxd.http.compression.zlib.decompressobj", lambda *_: Stream())
+    reply = await post(client, b"anything", content_encoding="gzip")
+    assert reply.status_code == 200, reply.text
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
