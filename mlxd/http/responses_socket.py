@@ -127,7 +127,7 @@ class _Connection:
                 self._waiting.get_nowait().held.close()
         for result in results:
             if isinstance(result, ClientGone):
-                raise result
+                raise ClientGone  # another one, since that refers to the message
             if isinstance(result, Exception):  # a bug, which the middleware logs
                 with contextlib.suppress(Exception):
                     await self._send({"type": "websocket.close", "code": _BUG})
@@ -158,7 +158,7 @@ class _Connection:
             take(len(asked.data))
         except QueueFull as error:
             asked.held.close()
-            return _Asked(refusal=error)
+            return _Asked(refusal=error.with_traceback(None))  # which refers to the message
         return asked
 
     def _count(self, turns: int) -> None:

@@ -15,10 +15,14 @@ from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
 from mlxd.http.connection_limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
+from mlxd.processes import return_freed_memory
 
 _MOST_TOGETHER = 8
 """The limit on all messages that are arriving, as a multiple of the largest message."""
 _TOO_SLOW, _TRY_AGAIN = 1008, 1013
+_LARGE = 1_000_000
+"""Bytes after which the memory of a connection is returned to the system, soon after its end."""
+_LET_GO_SECONDS = 0.5
 _AT_ONCE, _SECONDS_AT_ONCE = 1024, 0.005
 """How many bytes are parsed at once, and how long one connection before others get their turn."""
 
@@ -30,7 +34,7 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
     """One connection. Its scope has a method too, so that the middleware can treat it like HTTP."""
 
     config: LimitedConfig
-    _seen = 0
+    _received = _seen = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -55,6 +59,15 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
         """End."""
         super().connection_lost(exc)
         self._rest_timer.stop()
+        self.buffer.clear()
+        self._unparsed.clear()
+        self.conn = None  # type: ignore[assignment]  # nothing is sent any more
+        if self._received >= _LARGE:
+            self.loop.call_later(_LET_GO_SECONDS, self._return_memory)
+
+    def _return_memory(self) -> None:
+        """Return what the frames took, which are many small blocks; some became no message."""
+        self.loop.run_in_executor(None, return_freed_memory)
 
     def handle_connect(self, event: Request) -> None:
         """Begin to serve the connection."""
@@ -63,6 +76,7 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; the frames in it may be so small that parsing all takes long."""
+        self._received += len(data)
         self._unparsed += data
         if self._parsing is None:
             self._parse()

@@ -76,6 +76,23 @@ def test_large_bodies_leave_little_of_their_memory(attack: tuple[Attack, GoodStr
     wait_until(lambda: memory().rss < before + 30_000_000, "memory was returned")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep freed memory for longer")
+def test_sockets_that_are_left_leave_little_of_their_memory(
+    attack: tuple[Attack, GoodStreams],
+) -> None:
+    attack, _ = attack
+    cases = [case for case in drawn(120, SEED, "frames") if case.name == "many large turns, left"]
+
+    async def send_all() -> None:
+        await asyncio.gather(*(send(case, attack.port, None) for case in cases * 12))
+
+    memory = psutil.Process(attack.pid).memory_info
+    before = memory().rss
+    for _ in range(4):
+        asyncio.run(send_all())
+    wait_until(lambda: memory().rss < before + 20_000_000, "memory was returned")
+
+
 def test_a_seed_gives_the_same_cases() -> None:
     assert {case.kind for case in drawn(40, SEED)} > {"poison", "torn HTTP", "WebSocket turns"}
     assert drawn(40, SEED) == drawn(40, SEED)
