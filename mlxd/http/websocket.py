@@ -56,7 +56,9 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
         self.idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End, and keep nothing of what the client has sent until Python looks for cycles."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
         super().connection_lost(exc)
         self._rest_timer.stop()
         self.buffer.clear()
