@@ -92,7 +92,12 @@ def _tell_what_it_lacks(client: Client) -> None:
 
 
 def _news(status: PullStatus) -> str:
-    """Return a line about a problem, or else about each tenth that is done, but not the first."""
+    """Return a line about a problem, or else about each tenth that is done, but not the first.
+
+    A failure is not news: it comes as an error next.
+    """
+    if status.state == "failed":
+        return ""
     if status.cause:
         return status.cause
     if not status.bytes_total or (tenth := 10 * status.bytes_done // status.bytes_total) == 0:

@@ -74,6 +74,13 @@ def test_a_pipe_gets_a_line_for_each_tenth_and_each_problem(
     ]
 
 
+def test_a_failure_is_told_once(daemon: FakeDaemon, mlxctl: Run) -> None:
+    failed = STATUS | {"state": "failed", "cause": "the pull of acme/tiny was cancelled"}
+    error = event({"error": {"message": failed["cause"]}})
+    daemon.streams(progress(**failed), error, route=PULL)
+    assert mlxctl("pull", "acme/tiny").stderr == f"mlxctl: {failed['cause']}\n"
+
+
 def test_a_terminal_gets_a_bar_with_size_speed_and_time_left(daemon: FakeDaemon) -> None:
     daemon.streams(progress(**STATUS), progress(**RETRYING), done(**REPLY), route=PULL)
     ours, terminal = os.openpty()
