@@ -30,7 +30,8 @@ _NAMED = re.compile(
 )
 """A name with arguments in JSON after it, which models of several families write."""
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
-_FENCE = re.compile(r"\s*```[ \t]*\w*\s*\n(?P<body>.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = "```"
+_LANGUAGE = re.compile(r"\s*\w*\s*")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ class CallReader:
 
     def read_answer(self, text: str) -> list[Call]:
         """Return the calls in a whole answer without a start mark, JSON perhaps in a fence."""
-        if match := _FENCE.fullmatch(text):
-            text = match["body"]
+        text = _unfenced(text)
         if text.lstrip().startswith("<"):
             calls, rest = self.read(text.strip().removesuffix(self._form.end))
             return [] if rest else calls
@@ -249,6 +249,15 @@ def mistral_id(call_id: str | None) -> str:
     if call_id and _MISTRAL_ID.fullmatch(call_id):
         return call_id
     return secrets.token_hex(5)[:9]
+
+
+def _unfenced(text: str) -> str:
+    """Return what a Markdown fence around the whole text holds, or the text if there is none."""
+    inner = text.strip()
+    if len(inner) < 2 * len(_FENCE) or not (inner.startswith(_FENCE) and inner.endswith(_FENCE)):
+        return text
+    language, newline, body = inner[len(_FENCE) : -len(_FENCE)].partition("\n")
+    return body if newline and _LANGUAGE.fullmatch(language) else text
 
 
 def _listed(value: Any) -> list[Any]:

@@ -119,6 +119,11 @@ def test_llama_writes_functions_in_tags_too() -> None:
     assert CallReader(LLAMA, TOOLS).read_answer(f"{text} and text") == []
 
 
+def test_a_fence_without_end_is_no_call() -> None:
+    """It would take for ever if a pattern tried each newline as the end of the first line."""
+    assert CallReader(LLAMA, TOOLS).read_answer("```" + "\n" * 100_000) == []
+
+
 def test_a_call_may_lack_its_start_mark() -> None:
     """mlx-lm#1616, qwen-code#10692."""
     reader = CallReader(form("qwen3_coder"), TOOLS)
