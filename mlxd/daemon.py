@@ -34,7 +34,7 @@ from mlxd.models import removal
 from mlxd.models.catalog import Catalog
 from mlxd.models.selection import Selection
 from mlxd.pool.pool import Pool
-from mlxd.processes import keep_little_freed_memory, return_freed_memory
+from mlxd.processes import keep_little_freed_memory, return_freed_memory_soon
 from mlxd.stored_responses import ResponseStore
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -42,7 +42,6 @@ _OPEN_FILES = 8192
 _UMASK = 0o077  # files of the daemon and its processes are for their user only
 _FILES_BESIDE_TCP = 192  # the Unix socket's connections, engines, downloads, the log
 _LAST_WORDS_SECONDS = 1.0
-_LET_GO_SECONDS = 0.5
 
 _log = logging.getLogger("mlxd")
 
@@ -95,9 +94,7 @@ def _servers(server: ServerConfig, dependencies: Dependencies) -> tuple[HttpServ
 
 
 def _return_memory_soon() -> None:
-    """Return the memory of large bodies to the system, once all that refers to them is gone."""
-    loop = asyncio.get_running_loop()
-    loop.call_later(_LET_GO_SECONDS, loop.run_in_executor, None, return_freed_memory)
+    return_freed_memory_soon(asyncio.get_running_loop())
 
 
 class Daemon:

@@ -4,6 +4,10 @@ import ctypes
 import signal
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop  # which engines and downloads need not import
 
 ENGINE_OPEN_FILES = 4096
 """How many open files mlx_lm needs to be allowed: it sets that limit when it is imported."""
@@ -23,6 +27,7 @@ _BEGINNINGS = (
 )
 _M_MMAP_THRESHOLD = -3  # as in malloc.h
 _LARGE_BYTES = 256 * 1024
+_LET_GO_SECONDS = 0.5
 
 
 def allowed(environ: Mapping[str, str]) -> dict[str, str]:
@@ -46,6 +51,11 @@ def keep_little_freed_memory() -> None:
 def return_freed_memory() -> None:
     """Return to the system the freed memory that malloc keeps; only glibc keeps much."""
     _call_malloc("malloc_trim", 0)
+
+
+def return_freed_memory_soon(loop: "AbstractEventLoop") -> None:
+    """Do that in a thread, once nothing refers to the request or connection that has just ended."""
+    loop.call_later(_LET_GO_SECONDS, loop.run_in_executor, None, return_freed_memory)
 
 
 def _call_malloc(name: str, *arguments: int) -> None:

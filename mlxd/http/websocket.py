@@ -15,14 +15,13 @@ from wsproto.events import BytesMessage, CloseConnection, Request, TextMessage
 
 from mlxd.http.connection_limits import LEAST_PIECE, ClientTimer, LimitedConfig, LimitedConnection
 from mlxd.http.responses_socket import TURNS
-from mlxd.processes import return_freed_memory
+from mlxd.processes import return_freed_memory_soon
 
 _MOST_TOGETHER = 8
 """The limit on all messages that are arriving, as a multiple of the largest message."""
 _TOO_SLOW, _TRY_AGAIN = 1008, 1013
 _LARGE = 1_000_000
 """Bytes after which the memory of a connection is returned to the system, soon after its end."""
-_LET_GO_SECONDS = 0.5
 _AT_ONCE, _SECONDS_AT_ONCE = 1024, 0.005
 """How many bytes are parsed at once, and how long one connection before others get their turn."""
 
@@ -56,7 +55,7 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
         self.idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, and keep nothing of what the client has sent until Python looks for cycles."""
+        """End; nothing that the client has sent waits for the garbage collector."""
         while not self.queue.empty():
             self.queue.get_nowait()
         super().connection_lost(exc)
@@ -65,11 +64,7 @@ class WebSocketProtocol(LimitedConnection, WSProtocol):
         self._unparsed.clear()
         self.conn = None  # type: ignore[assignment]  # nothing is sent any more
         if self._received >= _LARGE:
-            self.loop.call_later(_LET_GO_SECONDS, self._return_memory)
-
-    def _return_memory(self) -> None:
-        """Return what the frames took, which are many small blocks; some became no message."""
-        self.loop.run_in_executor(None, return_freed_memory)
+            return_freed_memory_soon(self.loop)
 
     def handle_connect(self, event: Request) -> None:
         """Begin to serve the connection."""
